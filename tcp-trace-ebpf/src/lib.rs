@@ -1,0 +1,235 @@
+//! The ABI between the eBPF programs and user space: the layout of every ring-buffer record, the globals
+//! that user space fills in, and the names of maps and programs. Nothing else.
+//!
+//! All numbers are in host byte order unless a field says otherwise; user space and the kernel are the same host.
+#![no_std]
+
+/// Names of the maps.
+pub mod maps {
+    /// Ring buffer of records, each starting with a [`RawHeader`](crate::RawHeader).
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU array with one `u64`: records that did not fit into [`EVENTS`].
+    pub const LOST: &str = "LOST";
+    /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
+    /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
+    pub const FOLLOWED: &str = "FOLLOWED";
+}
+
+/// Names of the globals that user space sets before loading.
+pub mod globals {
+    /// [`Offsets`](crate::Offsets) in the running kernel.
+    pub const OFFSETS: &str = "OFFSETS";
+}
+
+/// Names of the programs.
+pub mod programs {
+    /// tp_btf on `inet_sock_set_state`.
+    pub const STATE: &str = "inet_sock_set_state";
+    /// cgroup_skb, packets leaving.
+    pub const EGRESS: &str = "segment_egress";
+    /// cgroup_skb, packets arriving.
+    pub const INGRESS: &str = "segment_ingress";
+    /// tp_btf on `tcp_rcv_space_adjust`: the first read names the owner.
+    pub const RECEIVE: &str = "tcp_rcv_space_adjust";
+    /// tp_btf on `sock_send_length`: the first write names the owner.
+    pub const SEND: &str = "sock_send_length";
+    /// tp_btf on `sched_process_fork`: children of followed processes are followed.
+    pub const FORK: &str = "sched_process_fork";
+    /// tp_btf on `sched_process_free`: a followed process is gone and its id may be used again.
+    pub const FREE: &str = "sched_process_free";
+}
+
+/// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
+pub const FOLLOW_CHILDREN: u8 = 1;
+/// Value in the map of followed processes: the process and its children are followed.
+pub const FOLLOW_PROCESS: u8 = 2;
+
+/// Bytes of a `comm`, with its terminating zero (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// [`RawHeader::kind`] of a [`RawTransition`].
+pub const KIND_TRANSITION: u32 = 1;
+/// [`RawHeader::kind`] of a [`RawSegment`].
+pub const KIND_SEGMENT: u32 = 2;
+/// [`RawHeader::kind`] of a [`RawOwned`].
+pub const KIND_OWNER: u32 = 3;
+
+/// [`RawSegment::direction`]: leaves the socket.
+pub const DIRECTION_OUT: u8 = 0;
+/// [`RawSegment::direction`]: reaches the socket.
+pub const DIRECTION_IN: u8 = 1;
+
+/// `AF_INET`, in the `family` fields.
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`, in the `family` fields.
+pub const AF_INET6: u16 = 10;
+
+/// The payload areas that a segment record can have, in bytes: powers of two, so that the verifier can
+/// bound the copy. A longer payload becomes several records.
+pub const PAYLOAD_SIZES: [usize; 3] = [512, 4096, 16384];
+/// The largest of [`PAYLOAD_SIZES`].
+pub const PAYLOAD_MAX: usize = 16384;
+
+/// Offsets in bytes of the kernel's struct fields that the programs read, looked up in the running kernel's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `sock_common.skc_family`, u16.
+    pub skc_family: u32,
+    /// `sock_common.skc_num`, local port, u16 in host byte order.
+    pub skc_num: u32,
+    /// `sock_common.skc_dport`, u16 in network byte order.
+    pub skc_dport: u32,
+    /// `sock_common.skc_rcv_saddr`, local IPv4 address.
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_daddr`, peer's IPv4 address.
+    pub skc_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`, local IPv6 address.
+    pub skc_v6_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`, peer's IPv6 address.
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_net.net`, `struct net *`.
+    pub skc_net: u32,
+    /// `net.ns.inum`, u32.
+    pub net_inum: u32,
+    /// `sock.sk_protocol`, u16.
+    pub sk_protocol: u32,
+    /// `sock.sk_shutdown`, u8.
+    pub sk_shutdown: u32,
+    /// `sock.sk_err`, int.
+    pub sk_err: u32,
+    /// `sk_buff.sk`, `struct sock *`.
+    pub skb_sk: u32,
+    /// `task_struct.group_leader`, `struct task_struct *`.
+    pub task_group_leader: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub task_comm: u32,
+    /// `task_struct.tgid`, int.
+    pub task_tgid: u32,
+    /// `task_struct.pid`, int: the thread's id.
+    pub task_pid: u32,
+}
+
+/// Start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawHeader {
+    /// `bpf_ktime_get_ns()`: monotonic clock, nanoseconds.
+    pub time_ns: u64,
+    /// `bpf_get_socket_cookie()`.
+    pub cookie: u64,
+    /// One of the `KIND_` constants.
+    pub kind: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
+/// Two IP addresses and ports, seen from the local socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawEndpoints {
+    /// Local address in network byte order; IPv4 in the first four bytes.
+    pub local_address: [u8; 16],
+    /// Peer address, likewise.
+    pub peer_address: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Peer port.
+    pub peer_port: u16,
+    /// [`AF_INET`] or [`AF_INET6`].
+    pub family: u16,
+    /// Always 0.
+    pub padding: u16,
+}
+
+/// A process, learnt in process context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawOwner {
+    /// Process id (tgid) in the initial pid namespace.
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// 1 when the process is followed, else 0.
+    pub followed: u32,
+    /// 1 when the other fields are set, else 0.
+    pub known: u32,
+    /// `comm` of the process's main thread.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// `sock:inet_sock_set_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawTransition {
+    /// Kind [`KIND_TRANSITION`].
+    pub header: RawHeader,
+    /// Addresses as the socket has them; ports may be 0.
+    pub endpoints: RawEndpoints,
+    /// Who did it, for transitions that happen in process context by their nature.
+    pub owner: RawOwner,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `sk_err`.
+    pub error: i32,
+    /// Old state's number.
+    pub old: u8,
+    /// New state's number.
+    pub new: u8,
+    /// `sk_shutdown`.
+    pub shutdown: u8,
+    /// Which connection of this socket it is, from 0: a socket can connect again after it was closed by
+    /// a failure or by `connect(AF_UNSPEC)`, and keeps its cookie. Only set when it leaves `CLOSE`.
+    pub life: u8,
+    /// Always 0.
+    pub padding: [u8; 4],
+}
+
+/// One TCP segment, or a further part of its payload. `captured` bytes of payload follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawSegment {
+    /// Kind [`KIND_SEGMENT`].
+    pub header: RawHeader,
+    /// Of the packet, turned so that local is the reporting socket's end.
+    pub endpoints: RawEndpoints,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// Payload length of the whole segment, bytes.
+    pub length: u32,
+    /// Where the captured bytes start in the payload.
+    pub offset: u32,
+    /// How many bytes follow this struct.
+    pub captured: u32,
+    /// Inode number of the network namespace; 0 when it was not read.
+    pub netns: u32,
+    /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+    pub direction: u8,
+    /// The header's control bits.
+    pub flags: u8,
+    /// Number of the socket's state.
+    pub state: u8,
+    /// Always 0.
+    pub padding: [u8; 5],
+}
+
+/// A process used a socket for the first time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawOwned {
+    /// Kind [`KIND_OWNER`].
+    pub header: RawHeader,
+    /// The process.
+    pub owner: RawOwner,
+}
+
+// Records are read byte by byte on the other side: no hidden padding, and 8-byte alignment throughout.
+const _: () = assert!(size_of::<RawHeader>() == 24);
+const _: () = assert!(size_of::<RawEndpoints>() == 40);
+const _: () = assert!(size_of::<RawOwner>() == 32);
+const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 32 + 16);
+const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
+const _: () = assert!(size_of::<RawOwned>() == 24 + 32);
+const _: () = assert!(PAYLOAD_SIZES[2] == PAYLOAD_MAX);

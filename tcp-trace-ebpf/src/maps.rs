@@ -1,0 +1,60 @@
+//! Maps and globals.
+
+use aya_ebpf::{
+    btf_maps::{HashMap, PerCpuArray, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use tcp_trace_ebpf::Offsets;
+
+/// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
+const RING_BYTES: usize = 1 << 20;
+/// Processes of one followed command that live at the same time.
+const FOLLOWED_MAX: usize = 65536;
+
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<u8, RING_BYTES> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static FOLLOWED: HashMap<u32, u8, FOLLOWED_MAX> = HashMap::new();
+
+/// What the programs remember of a socket; the kernel frees it with the socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SocketMemory {
+    /// Per direction of the acknowledgment: the number that acknowledges a SYN or FIN that went the other way.
+    pub(crate) acknowledgment_due: [u32; 2],
+    /// Per direction: 1 while such an acknowledgment is awaited.
+    pub(crate) is_due: [u8; 2],
+    /// 1 once the owner has been reported.
+    pub(crate) owner_known: u8,
+    /// How often the socket left `CLOSE`.
+    pub(crate) lives: u8,
+}
+
+#[btf_map]
+pub(crate) static SOCKETS: SkStorage<SocketMemory> = SkStorage::new();
+
+/// Where the running kernel keeps what `sock` reads. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets {
+    skc_family: 0,
+    skc_num: 0,
+    skc_dport: 0,
+    skc_rcv_saddr: 0,
+    skc_daddr: 0,
+    skc_v6_rcv_saddr: 0,
+    skc_v6_daddr: 0,
+    skc_net: 0,
+    net_inum: 0,
+    sk_protocol: 0,
+    sk_shutdown: 0,
+    sk_err: 0,
+    skb_sk: 0,
+    task_group_leader: 0,
+    task_comm: 0,
+    task_tgid: 0,
+    task_pid: 0,
+};

@@ -1,0 +1,6 @@
+//! One hook per file: a thin attach function and its fallible `try_` twin.
+
+mod owner;
+mod process;
+mod segment;
+mod state;

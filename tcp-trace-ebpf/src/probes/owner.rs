@@ -1,0 +1,92 @@
+//! Who uses a socket: the first read or write of a process names it.
+
+use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE,
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::debug;
+use tcp_trace_ebpf::{KIND_OWNER, RawHeader, RawOwned};
+
+use crate::{
+    emit,
+    maps::{SOCKETS, SocketMemory},
+    sock::{self, Address},
+};
+
+/// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+    if let Err(error) = try_owner(&ctx) {
+        debug!(
+            &ctx,
+            "tcp_rcv_space_adjust: cannot read the owner: error {}", error
+        );
+    }
+    0
+}
+
+/// `TRACE_EVENT(sock_send_length, TP_PROTO(struct sock *sk, int ret, int flags))`, from Linux 6.3 on.
+#[btf_tracepoint(function = "sock_send_length")]
+pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    if let Err(error) = try_owner(&ctx) {
+        debug!(
+            &ctx,
+            "sock_send_length: cannot read the owner: error {}", error
+        );
+    }
+    0
+}
+
+#[inline(always)]
+fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
+    let sk: *const u8 = ctx.arg(0);
+    let known = memory(sk, 0);
+    // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
+    if !known.is_null() && unsafe { (*known).owner_known } != 0 {
+        return Ok(());
+    }
+    // Sends of UDP, Unix and other sockets come here too.
+    if !sock::is_tcp(Address::from(sk)) || remember(sk).is_none() {
+        return Ok(());
+    }
+    emit::record(RawOwned {
+        header: RawHeader {
+            // SAFETY: neither helper has preconditions beyond a socket from a tracepoint's argument.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
+            kind: KIND_OWNER,
+            padding: 0,
+        },
+        owner: sock::current_owner()?,
+    });
+    Ok(())
+}
+
+/// Notes that the owner of `sk` is being reported. `None` when the kernel has no memory for the note: the
+/// owner is then reported with a later use.
+#[inline(always)]
+pub(crate) fn remember(sk: *const u8) -> Option<*mut SocketMemory> {
+    let memory = memory(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
+    if memory.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so valid for this run.
+    unsafe { (*memory).owner_known = 1 };
+    Some(memory)
+}
+
+#[inline(always)]
+fn memory(sk: *const u8, flags: u64) -> *mut SocketMemory {
+    // SAFETY: `sk` is a tracepoint's argument, which is what the helper takes.
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+    }
+    .cast()
+}

@@ -1,0 +1,294 @@
+//! Every TCP segment that a socket sends or receives: which of them user space hears of, and with what payload.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::debug;
+use tcp_trace_ebpf::{
+    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, PAYLOAD_MAX, RawEndpoints,
+    RawHeader, RawSegment,
+};
+
+use crate::{
+    emit,
+    maps::{SOCKETS, SocketMemory},
+    sock,
+};
+
+/// The verdict of a cgroup_skb program that lets the packet pass. There is no other here.
+const PASS: i32 = 1;
+/// `TCP_LISTEN` and `TCP_NEW_SYN_RECV`: the segment belongs to a connection that is not accepted yet.
+const LISTEN: u32 = 10;
+const NEW_SYN_RECV: u32 = 12;
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+const IPPROTO_TCP: u8 = 6;
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADER: u32 = 40;
+/// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
+const EXTENSION_HEADERS_MAX: usize = 4;
+/// Records that one segment is cut into at most: 512 KiB, more than any segmentation offload gives.
+const PARTS_MAX: usize = 32;
+
+/// `BPF_CGROUP_RUN_PROG_INET_EGRESS` in `ip_finish_output()` and `ip6_finish_output()`.
+#[cgroup_skb]
+pub(crate) fn segment_egress(ctx: SkBuffContext) -> i32 {
+    segment(&ctx, DIRECTION_OUT)
+}
+
+/// `BPF_CGROUP_RUN_PROG_INET_INGRESS` in `sk_filter_trim_cap()`, before the socket handles the segment.
+#[cgroup_skb]
+pub(crate) fn segment_ingress(ctx: SkBuffContext) -> i32 {
+    segment(&ctx, DIRECTION_IN)
+}
+
+#[inline(always)]
+fn segment(ctx: &SkBuffContext, direction: u8) -> i32 {
+    if let Err(error) = try_segment(ctx, direction) {
+        debug!(
+            ctx,
+            "segment not understood: direction {} length {} error {}",
+            direction,
+            ctx.len(),
+            error
+        );
+    }
+    PASS
+}
+
+#[inline(always)]
+fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
+    // SAFETY: the context's fields are readable; `sk` is null or a socket that the verifier knows.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return Ok(());
+    }
+    let Some((mut endpoints, tcp_offset)) = ip_header(ctx, direction)? else {
+        return Ok(());
+    };
+    let header: [u8; 20] = ctx
+        .load(tcp_offset as usize)
+        .map_err(|error| error as i32)?;
+    let ports = [
+        u16::from_be_bytes([header[0], header[1]]),
+        u16::from_be_bytes([header[2], header[3]]),
+    ];
+    (endpoints.local_port, endpoints.peer_port) = if direction == DIRECTION_OUT {
+        (ports[0], ports[1])
+    } else {
+        (ports[1], ports[0])
+    };
+    let payload_offset = tcp_offset + u32::from(header[12] >> 4) * 4;
+    let length = ctx.len().saturating_sub(payload_offset);
+    // SAFETY: not null.
+    let state = unsafe { (*sk).state };
+    let mut segment = RawSegment {
+        endpoints,
+        sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+        acknowledgment: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+        length,
+        direction,
+        flags: header[13],
+        state: state as u8,
+        ..RawSegment::default()
+    };
+    if !is_wanted(sk, &segment) {
+        return Ok(());
+    }
+    segment.header = RawHeader {
+        // SAFETY: neither helper has preconditions beyond this program's own context.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        cookie: unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) },
+        kind: KIND_SEGMENT,
+        padding: 0,
+    };
+    if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) {
+        segment.netns = sock::netns(sock::of_packet(ctx)?)?;
+    }
+    if length == 0 {
+        emit::record(segment);
+    } else {
+        emit_payload(ctx, segment, payload_offset);
+    }
+    Ok(())
+}
+
+/// Emits a segment with payload, in as many records as it takes.
+#[inline(always)]
+fn emit_payload(ctx: &SkBuffContext, mut segment: RawSegment, payload_offset: u32) {
+    for _ in 0..PARTS_MAX {
+        if segment.length - segment.offset <= PAYLOAD_MAX as u32 {
+            break;
+        }
+        segment.captured = PAYLOAD_MAX as u32;
+        emit::whole_part(ctx, segment, payload_offset + segment.offset);
+        segment.offset += PAYLOAD_MAX as u32;
+    }
+    // Only the last part has to choose its size: a choice in the loop would multiply the paths that the
+    // verifier walks.
+    segment.captured = segment.length - segment.offset;
+    emit::last_part(ctx, segment, payload_offset + segment.offset);
+}
+
+/// Addresses, and where the TCP header starts; `None` for packets that are not TCP.
+#[inline(always)]
+fn ip_header(ctx: &SkBuffContext, direction: u8) -> Result<Option<(RawEndpoints, u32)>, i32> {
+    let first: u8 = ctx.load(0).map_err(|error| error as i32)?;
+    let mut endpoints = RawEndpoints::default();
+    let (source, destination): ([u8; 16], [u8; 16]);
+    let tcp_offset;
+    if first >> 4 == 4 {
+        let header: [u8; IPV4_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
+        if header[9] != IPPROTO_TCP {
+            return Ok(None);
+        }
+        endpoints.family = AF_INET;
+        source = v4(&header, 12);
+        destination = v4(&header, 16);
+        tcp_offset = u32::from(first & 0x0f) * 4;
+    } else {
+        let header: [u8; IPV6_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
+        let Some(offset) = behind_extension_headers(ctx, header[6])? else {
+            return Ok(None);
+        };
+        endpoints.family = AF_INET6;
+        source = v6(&header, 8);
+        destination = v6(&header, 24);
+        tcp_offset = offset;
+    }
+    (endpoints.local_address, endpoints.peer_address) = if direction == DIRECTION_OUT {
+        (source, destination)
+    } else {
+        (destination, source)
+    };
+    Ok(Some((endpoints, tcp_offset)))
+}
+
+#[inline(always)]
+fn v4(header: &[u8; 20], at: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&header[at..at + 4]);
+    address
+}
+
+#[inline(always)]
+fn v6(header: &[u8; 40], at: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    address.copy_from_slice(&header[at..at + 16]);
+    address
+}
+
+/// Where the TCP header starts in an IPv6 packet whose fixed header names `next` (RFC 8200, section 4).
+#[inline(always)]
+fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<u32>, i32> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const DESTINATION: u8 = 60;
+    let mut offset = IPV6_HEADER;
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        match next {
+            IPPROTO_TCP => return Ok(Some(offset)),
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let header: [u8; 2] = ctx.load(offset as usize).map_err(|error| error as i32)?;
+                next = header[0];
+                offset += (u32::from(header[1]) + 1) * 8;
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+#[inline(always)]
+fn is_half_open(state: u32) -> bool {
+    state == LISTEN || state == NEW_SYN_RECV
+}
+
+/// Whether user space hears of a segment: of all but the pure ACKs that acknowledge no SYN and no FIN.
+#[inline(always)]
+fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
+    if is_half_open(u32::from(segment.state)) {
+        return true;
+    }
+    let answered = usize::from(segment.direction);
+    let answers = segment.flags & (SYN | FIN);
+    if answers == FIN | SYN || answers == FIN || segment.flags & (SYN | ACK) == SYN | ACK {
+        // It will be acknowledged by a segment of the other direction.
+        let memory = memory(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
+        if !memory.is_null() {
+            let number = segment
+                .sequence
+                .wrapping_add(segment.length)
+                .wrapping_add(1);
+            // SAFETY: not null, so valid for this run.
+            unsafe {
+                if answered == 0 {
+                    (*memory).acknowledgment_due[1] = number;
+                    (*memory).is_due[1] = 1;
+                } else {
+                    (*memory).acknowledgment_due[0] = number;
+                    (*memory).is_due[0] = 1;
+                }
+            }
+        }
+        return true;
+    }
+    if segment.flags & (SYN | FIN | RST) != 0 || segment.length > 0 {
+        return true;
+    }
+    let memory = memory(sk, 0);
+    if memory.is_null() {
+        return false;
+    }
+    // SAFETY: not null, so valid for this run.
+    unsafe {
+        if answered == 0 {
+            take_due(memory, 0, segment)
+        } else {
+            take_due(memory, 1, segment)
+        }
+    }
+}
+
+/// Whether `segment` is the awaited acknowledgment of its direction; then no further one is.
+///
+/// # Safety
+/// `memory` points to a socket's memory.
+#[inline(always)]
+unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSegment) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        if (*memory).is_due[direction] == 0 {
+            return false;
+        }
+        let beyond = segment
+            .acknowledgment
+            .wrapping_sub((*memory).acknowledgment_due[direction]);
+        if (beyond as i32) < 0 {
+            return false;
+        }
+        (*memory).is_due[direction] = 0;
+    }
+    true
+}
+
+#[inline(always)]
+fn memory(sk: *mut bpf_sock, flags: u64) -> *mut SocketMemory {
+    // SAFETY: `sk` is the context's socket, which is what the helper takes; it answers null for mini-sockets.
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+    }
+    .cast()
+}

@@ -1,0 +1,94 @@
+//! Every change of a TCP socket's state.
+
+use aya_ebpf::{
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::debug;
+use tcp_trace_ebpf::{KIND_TRANSITION, RawHeader, RawOwner, RawTransition};
+
+use crate::{
+    emit,
+    probes::owner,
+    sock::{self, Address},
+};
+
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
+const CLOSE_WAIT: i32 = 8;
+const LAST_ACK: i32 = 9;
+const LISTEN: i32 = 10;
+
+/// `TRACE_EVENT(inet_sock_set_state, TP_PROTO(const struct sock *sk, const int oldstate, const int newstate))`
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if let Err(error) = try_inet_sock_set_state(&ctx) {
+        debug!(
+            &ctx,
+            "inet_sock_set_state: cannot read the socket: error {}", error
+        );
+        emit::lost();
+    }
+    0
+}
+
+#[inline(always)]
+fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
+    let sk: *const u8 = ctx.arg(0);
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    let sock = Address::from(sk);
+    // The tracepoint also reports SCTP and MPTCP sockets.
+    if !sock::is_tcp(sock) {
+        return Ok(());
+    }
+    let mut owner = RawOwner::default();
+    let mut life = 0;
+    if is_in_process_context(old, new) {
+        owner = sock::current_owner()?;
+        let memory = owner::remember(sk);
+        if let (CLOSE, Some(memory)) = (old, memory) {
+            // SAFETY: `remember` gives no null pointer.
+            unsafe {
+                life = (*memory).lives;
+                (*memory).lives = life.wrapping_add(1);
+            }
+        }
+    }
+    emit::record(RawTransition {
+        header: RawHeader {
+            // SAFETY: neither helper has preconditions beyond a socket from a tracepoint's argument.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
+            kind: KIND_TRANSITION,
+            padding: 0,
+        },
+        endpoints: sock::endpoints(sock)?,
+        owner,
+        netns: sock::netns(sock)?,
+        error: sock::error(sock)?,
+        old: old as u8,
+        new: new as u8,
+        shutdown: sock::shutdown(sock)?,
+        life,
+        padding: [0; 4],
+    });
+    Ok(())
+}
+
+/// Whether this transition is made by a system call of the owner and never by an arriving segment:
+/// `tcp_v4_connect()`, `inet_csk_listen_start()`, and `tcp_close_state()` in close and shutdown.
+#[inline(always)]
+fn is_in_process_context(old: i32, new: i32) -> bool {
+    matches!(
+        (old, new),
+        (CLOSE, SYN_SENT | LISTEN)
+            | (ESTABLISHED | SYN_RECV, FIN_WAIT1)
+            | (CLOSE_WAIT, LAST_ACK)
+            | (LISTEN, CLOSE)
+    )
+}

@@ -1,0 +1,137 @@
+//! The only reader of kernel memory: socket and task fields at the offsets that user space looked up.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        bpf_probe_read_kernel,
+    },
+    programs::SkBuffContext,
+};
+use tcp_trace_ebpf::{AF_INET, AF_INET6, FOLLOW_PROCESS, RawEndpoints, RawOwner};
+
+use crate::maps::{FOLLOWED, OFFSETS};
+
+/// `IPPROTO_TCP`.
+pub(crate) const IPPROTO_TCP: u16 = 6;
+
+/// A kernel address: of a struct, or 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Address(pub(crate) u64);
+
+impl Address {
+    /// The `T` at `offset` from this address.
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: u32) -> Result<T, i32> {
+        // SAFETY: the helper checks the address itself and fails with -EFAULT.
+        unsafe { bpf_probe_read_kernel((self.0 + u64::from(offset)) as *const T) }
+    }
+}
+
+/// One offset. Read volatile: the compiler must not take the zero of the source for the value.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: the pointer is to a static.
+        unsafe { core::ptr::read_volatile(&raw const OFFSETS.$field) }
+    }};
+}
+
+/// `sk->sk_protocol == IPPROTO_TCP`, for an internet socket of any kind.
+#[inline(always)]
+pub(crate) fn is_tcp(sock: Address) -> bool {
+    let family = family(sock);
+    (family == Ok(AF_INET) || family == Ok(AF_INET6))
+        && sock.read::<u16>(offset!(sk_protocol)) == Ok(IPPROTO_TCP)
+}
+
+#[inline(always)]
+fn family(sock: Address) -> Result<u16, i32> {
+    sock.read(offset!(skc_family))
+}
+
+/// Addresses and ports of a socket; ports that are not chosen yet are 0.
+#[inline(always)]
+pub(crate) fn endpoints(sock: Address) -> Result<RawEndpoints, i32> {
+    let mut endpoints = RawEndpoints {
+        family: family(sock)?,
+        local_port: sock.read(offset!(skc_num))?,
+        peer_port: u16::from_be(sock.read(offset!(skc_dport))?),
+        ..RawEndpoints::default()
+    };
+    if endpoints.family == AF_INET6 {
+        endpoints.local_address = sock.read(offset!(skc_v6_rcv_saddr))?;
+        endpoints.peer_address = sock.read(offset!(skc_v6_daddr))?;
+    } else {
+        let local: [u8; 4] = sock.read(offset!(skc_rcv_saddr))?;
+        let peer: [u8; 4] = sock.read(offset!(skc_daddr))?;
+        endpoints.local_address[..4].copy_from_slice(&local);
+        endpoints.peer_address[..4].copy_from_slice(&peer);
+    }
+    Ok(endpoints)
+}
+
+/// Inode number of a socket's network namespace.
+#[inline(always)]
+pub(crate) fn netns(sock: Address) -> Result<u32, i32> {
+    let net = Address(sock.read(offset!(skc_net))?);
+    net.read(offset!(net_inum))
+}
+
+/// `sk->sk_shutdown`.
+#[inline(always)]
+pub(crate) fn shutdown(sock: Address) -> Result<u8, i32> {
+    sock.read(offset!(sk_shutdown))
+}
+
+/// `sk->sk_err`.
+#[inline(always)]
+pub(crate) fn error(sock: Address) -> Result<i32, i32> {
+    sock.read(offset!(sk_err))
+}
+
+/// `skb->sk`: also a request socket, which the context's own `sk` field gives no full access to.
+#[inline(always)]
+pub(crate) fn of_packet(ctx: &SkBuffContext) -> Result<Address, i32> {
+    // The context of a cgroup_skb program is the sk_buff itself.
+    Address(ctx.as_ptr() as u64)
+        .read(offset!(skb_sk))
+        .map(Address)
+}
+
+/// A task's process id and thread id.
+#[inline(always)]
+pub(crate) fn task_ids(task: Address) -> Result<(u32, u32), i32> {
+    Ok((
+        task.read(offset!(task_tgid))?,
+        task.read(offset!(task_pid))?,
+    ))
+}
+
+/// The process that runs now. Only for hooks that run in process context.
+#[inline(always)]
+pub(crate) fn current_owner() -> Result<RawOwner, i32> {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: the helper has no preconditions.
+    let task = Address(unsafe { bpf_get_current_task() });
+    // The name of the process, as `ps` and `ss` show it, and not of the thread that happens to run.
+    let leader = Address(task.read(offset!(task_group_leader))?);
+    // SAFETY: a byte that is removed meanwhile is at worst read stale.
+    let followed = unsafe { FOLLOWED.get(pid) } == Some(&FOLLOW_PROCESS);
+    Ok(RawOwner {
+        pid,
+        uid: bpf_get_current_uid_gid() as u32,
+        followed: u32::from(followed),
+        known: 1,
+        comm: leader.read(offset!(task_comm))?,
+    })
+}
+
+/// The address behind a pointer argument of a tracepoint.
+impl<T> From<*const T> for Address {
+    #[inline(always)]
+    fn from(pointer: *const T) -> Self {
+        Self(pointer.cast::<c_void>() as u64)
+    }
+}

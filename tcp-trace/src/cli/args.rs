@@ -1,0 +1,254 @@
+//! What can be typed.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::{
+    kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
+    record::{Cidr, Filter},
+};
+
+/// The whole life of every TCP connection on this host, linked to the HTTP requests that it carries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcp-trace",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Cli {
+    /// Say more on stderr; twice also shows the eBPF programs' diagnostics
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Print every state transition and HTTP exchange as it happens
+    Live(Live),
+    /// Record a session as JSON Lines
+    Record(Record),
+    /// Trace one real HTTP request between two processes of its own and print its ladder
+    Demo,
+    /// Say what this kernel and these privileges allow
+    Check,
+    /// The traced part of `demo`
+    #[command(hide = true)]
+    DemoPair,
+    /// The server of `demo`
+    #[command(hide = true)]
+    DemoServer,
+    /// The client of `demo`
+    #[command(hide = true)]
+    DemoClient { server: std::net::SocketAddr },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Live {
+    #[command(flatten)]
+    pub(super) tracing: Tracing,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Record {
+    /// Where to write (mode 0600); '-' is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) tracing: Tracing,
+}
+
+/// How `live` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A line per transition and per HTTP exchange
+    Table,
+    /// A sequence diagram of each connection, at the end
+    Ladder,
+    /// The recording format
+    Jsonl,
+}
+
+/// What to trace, and for how long.
+#[derive(Debug, Args)]
+pub(super) struct Tracing {
+    #[command(flatten)]
+    pub(super) filters: Filters,
+    /// End after this time, such as 30s or 5m
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+    /// Size of the ring buffer between kernel and user space: a power of two, such as 64MiB
+    #[arg(long, value_name = "SIZE", value_parser = ring_size, default_value = "16MiB")]
+    pub(super) ring_size: u32,
+    /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
+    #[arg(long)]
+    pub(super) show_secrets: bool,
+    /// Run CMD and trace only it and its children, until it ends
+    #[arg(last = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// Values of one filter are alternatives; filters restrict each other.
+#[derive(Debug, Args)]
+pub(super) struct Filters {
+    /// Only connections of this process id
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Only connections of processes with this name, as `ps -o comm` shows it
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = comm)]
+    comm: Vec<String>,
+    /// Only connections with this port at either end
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// Only connections with an address in this network at either end
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    addr: Vec<Cidr>,
+}
+
+impl Tracing {
+    /// The filter that was typed.
+    pub(super) fn filter(&self) -> Filter {
+        let Filters {
+            pid,
+            comm,
+            port,
+            addr,
+        } = &self.filters;
+        Filter {
+            pid: pid.clone(),
+            comm: comm.clone(),
+            port: port.clone(),
+            addr: addr.clone(),
+            followed: !self.command.is_empty(),
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
+    let duration: SignedDuration = text.parse().map_err(|_| error())?;
+    Duration::try_from(duration)
+        .map_err(|_| error())
+        .and_then(|duration| {
+            if duration.is_zero() {
+                Err("a session of no time records nothing".to_owned())
+            } else {
+                Ok(duration)
+            }
+        })
+}
+
+fn comm(text: &str) -> Result<String, String> {
+    const COMM_MAX: usize = 15;
+    match text.len() {
+        0 => Err("a process name is not empty".to_owned()),
+        length if length > COMM_MAX => {
+            let kept = String::from_utf8_lossy(&text.as_bytes()[..COMM_MAX]).into_owned();
+            Err(format!(
+                "the kernel keeps only the first {COMM_MAX} bytes of a name: try {kept}"
+            ))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    const UNITS: [(&str, u32); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (digits, unit) = UNITS
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .unwrap_or((text, 1));
+    digits
+        .trim_end()
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| bytes.is_power_of_two() && *bytes >= RING_BYTES_MIN)
+        .ok_or_else(|| {
+            let default = RING_BYTES_DEFAULT >> 20;
+            format!(
+                "expected a power of two of at least 4KiB, such as 64MiB (default {default}MiB)"
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
+    }
+
+    fn live(line: &str) -> Live {
+        match parse(line).unwrap().verb {
+            Verb::Live(live) => live,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn filters_are_lists() {
+        let live =
+            live("tcp-trace live --port 80,443 --port 8080 --addr 10.0.0.0/8,::1 --comm nginx");
+        let filter = live.tracing.filter();
+        assert_eq!(filter.port, [80, 443, 8080]);
+        assert_eq!(
+            filter.addr,
+            ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]
+        );
+        assert!(!filter.followed);
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_command() {
+        let live = live("tcp-trace live --format jsonl -- curl -v http://localhost/");
+        assert_eq!(live.tracing.command, ["curl", "-v", "http://localhost/"]);
+        assert_eq!(live.format, Format::Jsonl);
+        assert!(live.tracing.filter().followed);
+    }
+
+    #[test]
+    fn bad_values_say_what_is_expected() {
+        for (line, expected) in [
+            ("tcp-trace live --port 0", "0 is not in 1..=65535"),
+            (
+                "tcp-trace live --addr 10.0.0.0/33",
+                "expected an IP address or a network",
+            ),
+            (
+                "tcp-trace live --comm a-very-long-process-name",
+                "try a-very-long-pro",
+            ),
+            (
+                "tcp-trace live --duration soon",
+                "expected a time such as 500ms",
+            ),
+            ("tcp-trace live --ring-size 5000", "expected a power of two"),
+            ("tcp-trace live --pid x", "invalid digit"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_have_units() {
+        assert_eq!(ring_size("4096"), Ok(4096));
+        assert_eq!(ring_size("64MiB"), Ok(64 << 20));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+    }
+}

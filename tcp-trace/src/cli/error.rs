@@ -1,0 +1,61 @@
+//! What goes wrong, in one line, and the exit code that says of which kind it is.
+
+use std::{fmt, io, process::ExitCode};
+
+use crate::kernel::KernelError;
+
+/// Exit code of a command line that makes no sense.
+const USAGE: u8 = 2;
+const NOT_PERMITTED: u8 = 3;
+const KERNEL: u8 = 4;
+const IO: u8 = 5;
+
+/// Why a verb failed.
+#[derive(Debug)]
+pub struct CliError {
+    code: u8,
+    message: String,
+}
+
+impl CliError {
+    /// The user asked for something that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: USAGE,
+            message: message.into(),
+        }
+    }
+
+    /// Reading or writing failed.
+    pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
+        Self {
+            code: IO,
+            message: format!("{what}: {error}"),
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        self.code.into()
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<KernelError> for CliError {
+    fn from(error: KernelError) -> Self {
+        let code = match error {
+            KernelError::NotPermitted { .. } => NOT_PERMITTED,
+            KernelError::Missing { .. } => KERNEL,
+            KernelError::Failed { .. } => IO,
+        };
+        Self {
+            code,
+            message: format!("{:#}", anyhow::Error::new(error)),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The command line: one file per verb, arguments in two steps (what was typed, then checked settings).
+
+mod args;
+mod check;
+mod demo;
+mod error;
+mod live;
+mod record;
+mod run;
+mod target;
+
+pub use error::CliError;
+pub use run::run;

@@ -1,0 +1,76 @@
+//! From the arguments to the exit code.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+use super::{
+    CliError,
+    args::{Cli, Verb},
+    check, demo, live, record,
+};
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error)
+            if error.use_stderr()
+                && error.kind()
+                    != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            return failed(&CliError::usage(first_line(&error)));
+        }
+        // Help and version.
+        Err(error) => error.exit(),
+    };
+    start_logging(cli.verbose);
+    let log = cli.verbose >= 2;
+    let result = match cli.verb {
+        Verb::Live(arguments) => live::run(arguments, log),
+        Verb::Record(arguments) => record::run(arguments, log),
+        Verb::Demo => demo::run(log),
+        Verb::Check => Ok(check::run()),
+        Verb::DemoPair => demo::pair(),
+        Verb::DemoServer => demo::server(),
+        Verb::DemoClient { server } => demo::client(server),
+    };
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &CliError) -> ExitCode {
+    eprintln!("tcp-trace: {error}");
+    error.exit_code()
+}
+
+/// What is wrong, without clap's usage text: one line that can be read at a glance.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    // "the following arguments were not provided:" is worth nothing without what follows it.
+    let rest: Vec<_> = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    if line.ends_with(':') {
+        format!("{line} {}", rest.join(" "))
+    } else {
+        line.to_owned()
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    // A logger that is already there is a test's; it may stay.
+    let _ = env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .filter_module("tcp_trace", level)
+        .try_init();
+}

@@ -1,0 +1,158 @@
+//! Who ended a connection, and how: from the FINs and RSTs seen and the socket's error.
+
+use crate::{
+    event::{Direction, State},
+    record::{By, Close, How},
+    time::Time,
+};
+
+/// What was seen of a connection's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// First FIN of each direction.
+    pub(super) fin: [Option<Time>; 2],
+    /// First RST, with its direction.
+    pub(super) reset: Option<Direction>,
+    /// `sk_err` at the last transition.
+    pub(super) error: i32,
+    /// Whether both sent a FIN before either had the other's (state CLOSING).
+    pub(super) simultaneous: bool,
+}
+
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+const ECONNREFUSED: i32 = 111;
+
+impl Ending {
+    /// The end of a connection that was in state `before` when its socket went away.
+    pub(super) fn judge(&self, before: State) -> Close {
+        let (by, how) = self.by_and_how(before);
+        Close {
+            by,
+            how,
+            reason: errno_name(self.error).map(str::to_owned),
+        }
+    }
+
+    fn by_and_how(&self, before: State) -> (By, How) {
+        let [out, inward] = self.fin;
+        match (self.reset, out, inward) {
+            (Some(Direction::In), ..) if before == State::SynSent => (By::Peer, How::Refused),
+            (Some(Direction::In), ..) => (By::Peer, How::Rst),
+            (Some(Direction::Out), ..) => (By::Local, How::Rst),
+            _ if self.error == ETIMEDOUT => (By::None, How::Timeout),
+            _ if self.simultaneous => (By::Both, How::Fin),
+            (None, Some(out), Some(inward)) if out <= inward => (By::Local, How::Fin),
+            (None, _, Some(_)) => (By::Peer, How::Fin),
+            (None, Some(_), None) => (By::Local, How::Fin),
+            (None, None, None) if before == State::Listen => (By::Local, How::Unknown),
+            (None, None, None) => (By::None, How::Unknown),
+        }
+    }
+}
+
+/// The symbolic names of the errors that a TCP connection fails with (errno(3)).
+fn errno_name(error: i32) -> Option<&'static str> {
+    Some(match error.abs() {
+        13 => "EACCES",
+        32 => "EPIPE",
+        71 => "EPROTO",
+        97 => "EAFNOSUPPORT",
+        99 => "EADDRNOTAVAIL",
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        ECONNRESET => "ECONNRESET",
+        105 => "ENOBUFS",
+        ETIMEDOUT => "ETIMEDOUT",
+        ECONNREFUSED => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(ending: Ending, before: State) -> (By, How, Option<String>) {
+        let Close { by, how, reason } = ending.judge(before);
+        (by, how, reason)
+    }
+
+    #[test]
+    fn the_first_fin_tells_who_closed() {
+        let fins = |out, inward| Ending {
+            fin: [out, inward],
+            ..Ending::default()
+        };
+        let (early, late) = (Some(Time(1)), Some(Time(2)));
+        assert_eq!(
+            close(fins(early, late), State::FinWait2),
+            (By::Local, How::Fin, None)
+        );
+        assert_eq!(
+            close(fins(late, early), State::LastAck),
+            (By::Peer, How::Fin, None)
+        );
+        assert_eq!(
+            close(fins(early, None), State::FinWait2),
+            (By::Local, How::Fin, None)
+        );
+        assert_eq!(
+            close(fins(None, early), State::CloseWait),
+            (By::Peer, How::Fin, None)
+        );
+    }
+
+    #[test]
+    fn fins_that_crossed_are_from_both() {
+        let crossed = Ending {
+            fin: [Some(Time(1)), Some(Time(2))],
+            simultaneous: true,
+            ..Ending::default()
+        };
+        assert_eq!(close(crossed, State::Closing), (By::Both, How::Fin, None));
+    }
+
+    #[test]
+    fn a_reset_wins_over_fins_and_in_syn_sent_it_refuses() {
+        let reset = |direction| Ending {
+            fin: [None, Some(Time(1))],
+            reset: Some(direction),
+            ..Ending::default()
+        };
+        assert_eq!(
+            close(reset(Direction::Out), State::CloseWait),
+            (By::Local, How::Rst, None)
+        );
+        let refused = Ending {
+            reset: Some(Direction::In),
+            error: ECONNREFUSED,
+            ..Ending::default()
+        };
+        let reason = Some("ECONNREFUSED".to_owned());
+        assert_eq!(
+            close(refused, State::SynSent),
+            (By::Peer, How::Refused, reason)
+        );
+    }
+
+    #[test]
+    fn no_answer_is_a_timeout_and_nothing_seen_is_unknown() {
+        let silent = Ending {
+            error: ETIMEDOUT,
+            ..Ending::default()
+        };
+        let reason = Some("ETIMEDOUT".to_owned());
+        assert_eq!(
+            close(silent, State::SynSent),
+            (By::None, How::Timeout, reason)
+        );
+        assert_eq!(
+            close(Ending::default(), State::Established),
+            (By::None, How::Unknown, None)
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! One connection: what is known of it, and how events change that.
+
+use super::{close::Ending, http_side::HttpSide, sequence::Sequence};
+use crate::{
+    event::{Direction, Endpoints, Flags, Owner, Role, Segment, State, StateChange},
+    record::{self, ConnectionId, FlagNames, Network, Process, Text, Transition},
+    time::Time,
+};
+
+/// A state and when it was entered; `None` when that was before the first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) state: State,
+    pub(super) entered: Option<Time>,
+}
+
+/// What the handshake's segments said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HandshakeSeen {
+    pub(super) syn: Option<(u32, Time)>,
+    pub(super) syn_ack: Option<(u32, Time)>,
+    pub(super) acknowledged: Option<Time>,
+    pub(super) syn_retransmits: u32,
+    pub(super) syn_ack_retransmits: u32,
+}
+
+/// One connection, from the first sight of its socket until its summary is written.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) role: Option<Role>,
+    pub(super) endpoints: Option<Endpoints>,
+    pub(super) netns: Option<u32>,
+    pub(super) owner: Option<Owner>,
+    /// States left, oldest first, and then the present one.
+    pub(super) spans: Vec<Span>,
+    pub(super) opened: Time,
+    pub(super) closed: Option<Time>,
+    pub(super) seen_from_start: bool,
+    pub(super) handshake: HandshakeSeen,
+    /// By [`Direction::index`].
+    pub(super) sequences: [Sequence; 2],
+    pub(super) ending: Ending,
+    pub(super) http: HttpSide,
+}
+
+impl Connection {
+    /// A connection that is seen for the first time: at its birth, or in the middle of its life in `state`.
+    pub fn new(id: ConnectionId, time: Time, state: Option<State>, role: Option<Role>) -> Self {
+        let spans = state
+            .map(|state| Span {
+                state,
+                entered: None,
+            })
+            .into_iter()
+            .collect();
+        Self {
+            id,
+            role,
+            endpoints: None,
+            netns: None,
+            owner: None,
+            spans,
+            opened: time,
+            closed: None,
+            seen_from_start: state.is_none(),
+            handshake: HandshakeSeen::default(),
+            sequences: [Sequence::default(); 2],
+            ending: Ending::default(),
+            http: HttpSide::default(),
+        }
+    }
+
+    /// Its name in the recording.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// What it is for, when known.
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Notes that a listener's half-open connection became this socket. Its life began with the SYN, if
+    /// that was seen.
+    pub fn accept(&mut self, syn: Option<Time>) {
+        match syn {
+            Some(time) => self.opened = time,
+            None => self.seen_from_start = false,
+        }
+    }
+
+    /// Both ends, as far as known.
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        self.endpoints
+    }
+
+    /// Inode number of its network namespace, when known.
+    pub fn netns(&self) -> Option<u32> {
+        self.netns
+    }
+
+    /// Its process, when known.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
+    /// When its socket went away.
+    pub fn closed(&self) -> Option<Time> {
+        self.closed
+    }
+
+    /// Learns addresses; complete ones are kept against the zeros that a closing socket has.
+    pub fn learn_endpoints(&mut self, endpoints: Endpoints, netns: Option<u32>) {
+        self.netns = netns.or(self.netns);
+        let is_complete =
+            |endpoints: &Endpoints| endpoints.local.port() != 0 && endpoints.peer.port() != 0;
+        let keeps = self.endpoints.is_some_and(|known| {
+            is_complete(&known) || known.local.port() != 0 && endpoints.local.port() == 0
+        });
+        if !keeps {
+            self.endpoints = Some(endpoints);
+        }
+    }
+
+    /// Learns the process, once: the one that connected, or that first used an accepted socket.
+    pub fn learn_owner(&mut self, owner: &Owner) {
+        if self.owner.is_none() {
+            self.owner = Some(owner.clone());
+        }
+    }
+
+    /// Addresses as recorded.
+    pub fn network(&self) -> Option<Network> {
+        self.endpoints
+            .map(|endpoints| Network::new(endpoints, self.netns))
+    }
+
+    /// Process as recorded.
+    pub fn process(&self) -> Option<Process> {
+        let owner = self.owner.as_ref()?;
+        Some(Process {
+            pid: owner.pid,
+            name: Text(owner.name.clone()),
+            uid: owner.uid,
+        })
+    }
+
+    /// Applies a state change and gives its record.
+    ///
+    /// `time` is when the new state was entered: for SYN_RECV the time of the SYN, which is before the
+    /// kernel reports it.
+    pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
+        self.ending.error = if change.error == 0 {
+            self.ending.error
+        } else {
+            change.error
+        };
+        if change.new == State::Close {
+            self.closed = Some(time);
+        }
+        let new = self.true_state(change)?;
+        self.ending.simultaneous |= new == State::Closing;
+        let last = self.spans.last().copied();
+        // A state that the kernel leaves and that was not entered: events before it are missing.
+        let entered = last
+            .filter(|span| span.state == change.old)
+            .and_then(|span| span.entered);
+        if last.is_some_and(|span| span.state != change.old) {
+            self.seen_from_start = false;
+            self.spans.push(Span {
+                state: change.old,
+                entered: None,
+            });
+        }
+        self.spans.push(Span {
+            state: new,
+            entered: Some(time),
+        });
+        Some(Transition {
+            time,
+            connection: self.id,
+            old: change.old,
+            new,
+            in_old_us: entered.map(|entered| time.micros_since(entered)),
+            estimated: false,
+            role: self.role,
+            network: self
+                .network()
+                .unwrap_or_else(|| Network::new(change.endpoints, Some(change.netns))),
+            process: self.process(),
+        })
+    }
+
+    /// The state that TCP is in, where the kernel's socket says `CLOSE` because a mini-socket goes on in
+    /// its place (`tcp_time_wait()`). `None` when TCP's state does not change.
+    fn true_state(&self, change: &StateChange) -> Option<State> {
+        let is_reset = self.ending.reset.is_some();
+        let peer_ended = self.ending.fin[Direction::In.index()].is_some();
+        match (change.old, change.new) {
+            (State::FinWait2 | State::Closing, State::Close) if peer_ended && !is_reset => {
+                Some(State::TimeWait)
+            }
+            // An orphan goes on waiting for the peer's FIN.
+            (State::FinWait2, State::Close) if !is_reset && change.error == 0 => None,
+            (_, new) => Some(new),
+        }
+    }
+
+    /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
+    pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
+        // The further parts of a large segment only bring payload.
+        if segment.offset > 0 {
+            return None;
+        }
+        let retransmit = self.sequences[segment.direction.index()].segment(segment);
+        let is_handshake = self.note_handshake(time, segment, retransmit);
+        let is_reset = segment.flags.has(Flags::RST);
+        let is_fin = segment.flags.has(Flags::FIN);
+        if is_reset && self.ending.reset.is_none() {
+            self.ending.reset = Some(segment.direction);
+        }
+        if is_fin {
+            self.ending.fin[segment.direction.index()].get_or_insert(time);
+        }
+        // The only segments without payload that the kernel side reports are those of handshake and close.
+        let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0;
+        is_recorded.then(|| record::Segment {
+            time,
+            connection: self.id,
+            direction: segment.direction,
+            flags: FlagNames(segment.flags),
+            seq: segment.sequence,
+            ack: segment
+                .flags
+                .has(Flags::ACK)
+                .then_some(segment.acknowledgment),
+            length: segment.length,
+            retransmit,
+        })
+    }
+
+    fn note_handshake(&mut self, time: Time, segment: &Segment<'_>, retransmit: bool) -> bool {
+        let seen = &mut self.handshake;
+        if segment.flags.has(Flags::SYN.with(Flags::ACK)) {
+            seen.syn_ack_retransmits += u32::from(retransmit);
+            seen.syn_ack.get_or_insert((segment.sequence, time));
+            return true;
+        }
+        if segment.flags.has(Flags::SYN) {
+            seen.syn_retransmits += u32::from(retransmit);
+            seen.syn.get_or_insert((segment.sequence, time));
+            return true;
+        }
+        // The third segment goes the way of the SYN, with or without data.
+        let is_third = segment.flags.has(Flags::ACK)
+            && seen.acknowledged.is_none()
+            && seen
+                .syn_ack
+                .is_some_and(|(sequence, _)| sequence.wrapping_add(1) == segment.acknowledgment);
+        if is_third {
+            seen.acknowledged = Some(time);
+        }
+        is_third
+    }
+}

@@ -1,0 +1,133 @@
+//! The HTTP that a connection carries: which bytes go to its parser, and when it ends.
+
+use super::Connection;
+use crate::{
+    event::{Direction, Flags, Role, Segment},
+    http::{End, Exchange, HttpConnection},
+    record::HttpTotals,
+    time::Time,
+};
+
+/// What a connection's payload is.
+#[derive(Debug, Default)]
+enum Payload {
+    /// There was none yet.
+    #[default]
+    None,
+    /// It is HTTP/1, or still may be.
+    Http(Box<HttpConnection>),
+    /// It is something else.
+    Other,
+}
+
+/// The HTTP side of a connection.
+#[derive(Debug, Default)]
+pub(super) struct HttpSide {
+    payload: Payload,
+    exchanges: u64,
+    minor_version: u8,
+}
+
+impl HttpSide {
+    /// What to say of it in the summary.
+    pub(super) fn totals(&self) -> Option<HttpTotals> {
+        (self.exchanges > 0).then(|| HttpTotals {
+            requests: self.exchanges,
+            protocol: format!("http/1.{}", self.minor_version),
+        })
+    }
+
+    fn count(&mut self, exchanges: &[Exchange]) {
+        self.exchanges += exchanges.len() as u64;
+        let request = exchanges
+            .iter()
+            .rev()
+            .find_map(|exchange| exchange.request.as_ref());
+        if let Some(request) = request {
+            self.minor_version = request.version;
+        }
+    }
+}
+
+impl Connection {
+    /// Hands a segment's payload and FIN to the HTTP parser. Exchanges that are complete are appended.
+    pub fn feed_http(&mut self, time: Time, segment: &Segment<'_>, exchanges: &mut Vec<Exchange>) {
+        if matches!(self.http.payload, Payload::None) {
+            if segment.payload.is_empty() {
+                return;
+            }
+            self.http.payload = Payload::Http(Box::new(self.new_http()));
+        }
+        let Payload::Http(http) = &mut self.http.payload else {
+            return;
+        };
+        let before = exchanges.len();
+        let syn = u32::from(segment.flags.has(Flags::SYN));
+        let sequence = segment
+            .sequence
+            .wrapping_add(syn)
+            .wrapping_add(segment.offset);
+        if !segment.payload.is_empty() {
+            http.payload(
+                segment.direction,
+                sequence,
+                segment.payload,
+                time,
+                exchanges,
+            );
+        }
+        let is_last_part = segment.offset + segment.payload.len() as u32 == segment.length;
+        if segment.flags.has(Flags::FIN) && is_last_part {
+            let fin = segment
+                .sequence
+                .wrapping_add(syn)
+                .wrapping_add(segment.length);
+            http.finished(segment.direction, fin, time, exchanges);
+        }
+        if let (None, Some(requests)) = (self.role, http.requests()) {
+            // Seen from the middle, but its messages tell which end it is.
+            self.role = Some(if requests == Direction::Out {
+                Role::Client
+            } else {
+                Role::Server
+            });
+        }
+        if http.is_http() == Some(false) {
+            self.http.payload = Payload::Other;
+        }
+        self.http.count(&exchanges[before..]);
+    }
+
+    /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
+    pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
+        let end = match (self.closed, self.ending.reset) {
+            (None, _) => End::Unknown,
+            (Some(_), Some(_)) => End::Reset,
+            (Some(_), None) => End::Fin,
+        };
+        let Payload::Http(http) = &mut self.http.payload else {
+            return;
+        };
+        let before = exchanges.len();
+        http.finish(time, end, exchanges);
+        self.http.count(&exchanges[before..]);
+    }
+
+    /// A parser that knows where each direction's bytes begin, if the handshake was seen.
+    fn new_http(&self) -> HttpConnection {
+        let mut http = HttpConnection::new(self.role);
+        let syn_goes = match self.role {
+            Some(Role::Server) => Direction::In,
+            _ => Direction::Out,
+        };
+        for (seen, direction) in [
+            (self.handshake.syn, syn_goes),
+            (self.handshake.syn_ack, syn_goes.opposite()),
+        ] {
+            if let Some((sequence, _)) = seen {
+                http.start(direction, sequence.wrapping_add(1));
+            }
+        }
+        http
+    }
+}

@@ -1,0 +1,119 @@
+//! One direction's sequence numbers: how many bytes, and what was sent again (RFC 9293, section 3.4).
+
+use crate::event::{Flags, Segment};
+
+/// Sequence numbers of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sequence {
+    /// The number after the last one seen; `None` before the first segment.
+    next: Option<u32>,
+    /// Payload bytes, each counted once, with those that passed before the last one seen.
+    pub(super) bytes: u64,
+    /// Segments whose numbers had been used before.
+    pub(super) retransmits: u64,
+}
+
+impl Sequence {
+    /// Takes a segment into account; true when its numbers were used before.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>) -> bool {
+        let syn = u32::from(segment.flags.has(Flags::SYN));
+        let fin = u32::from(segment.flags.has(Flags::FIN));
+        let end = segment
+            .sequence
+            .wrapping_add(syn)
+            .wrapping_add(segment.length)
+            .wrapping_add(fin);
+        let Some(next) = self.next else {
+            self.next = Some(end);
+            self.bytes = segment.length.into();
+            return false;
+        };
+        // Numbers are compared modulo 2^32: positive means after.
+        let beyond = end.wrapping_sub(next).cast_signed();
+        let occupies = syn + segment.length + fin;
+        if beyond > 0 {
+            self.next = Some(end);
+            self.bytes +=
+                u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
+            return false;
+        }
+        let is_retransmit = occupies > 0;
+        self.retransmits += u64::from(is_retransmit);
+        is_retransmit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Direction, Endpoints};
+
+    fn segment(flags: Flags, sequence: u32, length: u32) -> Segment<'static> {
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        Segment {
+            direction: Direction::Out,
+            flags,
+            sequence,
+            acknowledgment: 0,
+            length,
+            offset: 0,
+            payload: &[],
+            endpoints: Endpoints {
+                local: nowhere,
+                peer: nowhere,
+            },
+            netns: None,
+            state: None,
+        }
+    }
+
+    #[test]
+    fn syn_and_fin_take_a_number_but_are_no_bytes() {
+        let mut sequence = Sequence::default();
+        assert!(!sequence.segment(&segment(Flags::SYN, 1000, 0)));
+        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 79)));
+        assert!(!sequence.segment(&segment(Flags::FIN, 1080, 0)));
+        assert_eq!(sequence.bytes, 79);
+        assert_eq!(sequence.retransmits, 0);
+    }
+
+    #[test]
+    fn numbers_used_before_are_a_retransmit_and_count_once() {
+        let mut sequence = Sequence::default();
+        sequence.segment(&segment(Flags::SYN, 1000, 0));
+        assert!(sequence.segment(&segment(Flags::SYN, 1000, 0)));
+        sequence.segment(&segment(Flags::ACK, 1001, 79));
+        assert!(sequence.segment(&segment(Flags::ACK, 1001, 79)));
+        assert!(
+            !sequence.segment(&segment(Flags::ACK, 1001, 100)),
+            "it brings new bytes as well"
+        );
+        assert_eq!((sequence.bytes, sequence.retransmits), (100, 2));
+    }
+
+    #[test]
+    fn a_pure_ack_is_never_a_retransmit() {
+        let mut sequence = Sequence::default();
+        sequence.segment(&segment(Flags::ACK, 1001, 79));
+        assert!(!sequence.segment(&segment(Flags::ACK, 1080, 0)));
+        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 0)));
+    }
+
+    #[test]
+    fn the_fin_counts_the_bytes_that_nobody_reported() {
+        let mut sequence = Sequence::default();
+        sequence.segment(&segment(Flags::SYN, 1000, 0));
+        sequence.segment(&segment(Flags::FIN, 1_001_001, 0));
+        assert_eq!(sequence.bytes, 1_000_000);
+    }
+
+    #[test]
+    fn numbers_wrap_at_two_to_the_32() {
+        let mut sequence = Sequence::default();
+        sequence.segment(&segment(Flags::SYN, u32::MAX - 9, 0));
+        sequence.segment(&segment(Flags::ACK, u32::MAX - 8, 100));
+        assert!(sequence.segment(&segment(Flags::ACK, u32::MAX - 8, 100)));
+        assert!(!sequence.segment(&segment(Flags::ACK, 91, 9)));
+        assert_eq!(sequence.bytes, 109);
+    }
+}

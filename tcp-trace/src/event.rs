@@ -1,0 +1,296 @@
+//! What the kernel reported, in the project's own terms. Knows nothing of eBPF, I/O or clocks.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
+pub type Cookie = u64;
+
+/// A state of the TCP state machine, in the kernel's names without `TCP_` (RFC 9293, section 3.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// Connection fully set up; RFC 9293 "ESTABLISHED".
+    Established,
+    /// SYN sent, waiting for SYN+ACK; RFC 9293 "SYN-SENT".
+    SynSent,
+    /// SYN received and answered, waiting for the ACK; RFC 9293 "SYN-RECEIVED".
+    SynRecv,
+    /// FIN sent first, not yet acknowledged; RFC 9293 "FIN-WAIT-1".
+    FinWait1,
+    /// Our FIN is acknowledged, waiting for the peer's; RFC 9293 "FIN-WAIT-2".
+    FinWait2,
+    /// Both ended; late segments are waited out for 60 s; RFC 9293 "TIME-WAIT".
+    TimeWait,
+    /// No connection; RFC 9293 "CLOSED".
+    Close,
+    /// The peer ended, the application has not closed yet; RFC 9293 "CLOSE-WAIT".
+    CloseWait,
+    /// FIN sent after the peer's, waiting for its ACK; RFC 9293 "LAST-ACK".
+    LastAck,
+    /// Waiting for connections; RFC 9293 "LISTEN".
+    Listen,
+    /// Both sent a FIN at the same time; RFC 9293 "CLOSING".
+    Closing,
+}
+
+impl State {
+    /// The state of a kernel number (`include/net/tcp_states.h`). `TCP_NEW_SYN_RECV` is a half-open
+    /// request and so `SYN_RECV`.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 | 12 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            _ => return None,
+        })
+    }
+
+    /// The kernel's name without `TCP_`, as in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+        }
+    }
+}
+
+/// Which way a segment went, seen from the socket that reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Sent by the local socket.
+    Out,
+    /// Received by the local socket.
+    In,
+}
+
+impl Direction {
+    /// The other way.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+
+    /// 0 for out, 1 for in.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Out => 0,
+            Self::In => 1,
+        }
+    }
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It connected.
+    Client,
+    /// It was accepted from a listener.
+    Server,
+    /// It waits for connections.
+    Listener,
+}
+
+/// The control bits of a TCP segment (RFC 9293, section 3.1), as in the header's 14th byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// The sender has no more data.
+    pub const FIN: Self = Self(0x01);
+    /// Synchronise sequence numbers.
+    pub const SYN: Self = Self(0x02);
+    /// Reset the connection.
+    pub const RST: Self = Self(0x04);
+    /// Push.
+    pub const PSH: Self = Self(0x08);
+    /// The acknowledgment number counts.
+    pub const ACK: Self = Self(0x10);
+    /// The urgent pointer counts.
+    pub const URG: Self = Self(0x20);
+    /// Explicit congestion notification echo (RFC 3168).
+    pub const ECE: Self = Self(0x40);
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: Self = Self(0x80);
+
+    /// Each flag with its name, in the order in which they are written.
+    pub const NAMES: [(Self, &'static str); 8] = [
+        (Self::SYN, "SYN"),
+        (Self::FIN, "FIN"),
+        (Self::RST, "RST"),
+        (Self::PSH, "PSH"),
+        (Self::ACK, "ACK"),
+        (Self::URG, "URG"),
+        (Self::ECE, "ECE"),
+        (Self::CWR, "CWR"),
+    ];
+
+    /// Whether all flags of `other` are set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets of flags.
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .filter(move |(flag, _)| self.has(*flag))
+            .map(|(_, name)| name)
+    }
+}
+
+/// A process, as the kernel knows it in process context: never the one that a softirq interrupted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Process id (the kernel's tgid), in the initial pid namespace.
+    pub pid: u32,
+    /// The name of the process's main thread (`comm`, at most 15 bytes).
+    pub name: Vec<u8>,
+    /// Effective user id.
+    pub uid: u32,
+    /// Whether it is the command given after `--` or one of its descendants.
+    pub followed: bool,
+}
+
+/// Both ends of a connection, seen from one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// The end on this host. Its port is 0 while the kernel has not chosen one.
+    pub local: SocketAddr,
+    /// The other end. Its port is 0 for listeners.
+    pub peer: SocketAddr,
+}
+
+/// `sock:inet_sock_set_state`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The state left.
+    pub old: State,
+    /// The state entered.
+    pub new: State,
+    /// Addresses and ports as the socket has them at this moment: ports may still be 0.
+    pub endpoints: Endpoints,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Who did it, when this transition happens in process context by its nature (connect, listen, close).
+    pub owner: Option<Owner>,
+    /// `sk_shutdown`: bit 0 the peer's FIN came (or reading was shut down), bit 1 writing was shut down.
+    pub shutdown: u8,
+    /// `sk_err`: errno of a failed connection, 0 for none.
+    pub error: i32,
+    /// Which connection of this socket it is, from 0, when it leaves `CLOSE`: a socket can connect again.
+    pub life: u8,
+}
+
+/// One TCP segment, or a further part of its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Seen from the socket of the event's cookie.
+    pub direction: Direction,
+    /// Control bits.
+    pub flags: Flags,
+    /// Sequence number of the segment.
+    pub sequence: u32,
+    /// Acknowledgment number; counts only with [`Flags::ACK`].
+    pub acknowledgment: u32,
+    /// Payload length of the whole segment in bytes.
+    pub length: u32,
+    /// Where `payload` starts inside the segment's payload. Not 0 for the further parts of a large segment.
+    pub offset: u32,
+    /// The captured payload.
+    pub payload: &'a [u8],
+    /// Addresses and ports of the packet, seen from the local socket.
+    pub endpoints: Endpoints,
+    /// Inode number of the network namespace, where the kernel side has read it.
+    pub netns: Option<u32>,
+    /// State of the socket when the segment passed. `LISTEN` and `SYN_RECV` mean that the cookie is the
+    /// listener's and the segment belongs to a connection that is yet to be accepted.
+    pub state: Option<State>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind<'a> {
+    /// A socket changed its state.
+    StateChange(StateChange),
+    /// A segment passed.
+    Segment(Segment<'a>),
+    /// A process used the socket for the first time.
+    Owner(Owner),
+}
+
+/// One thing that the kernel reported of one socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// When.
+    pub time: Time,
+    /// Of which socket.
+    pub cookie: Cookie,
+    /// What.
+    pub kind: EventKind<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_numbers_give_the_kernels_names() {
+        let names: Vec<_> = (0..=13)
+            .map(|number| State::from_kernel(number).map(State::name))
+            .collect();
+        assert_eq!(names[0], None);
+        assert_eq!(names[1], Some("ESTABLISHED"));
+        assert_eq!(names[6], Some("TIME_WAIT"));
+        assert_eq!(names[11], Some("CLOSING"));
+        assert_eq!(
+            names[12],
+            Some("SYN_RECV"),
+            "a request socket is a half-open connection"
+        );
+        assert_eq!(names[13], None);
+    }
+
+    #[test]
+    fn state_names_are_the_recorded_ones() {
+        for number in 1..=11 {
+            let state = State::from_kernel(number).unwrap();
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+    }
+
+    #[test]
+    fn flags_are_named_syn_first() {
+        let names: Vec<_> = Flags::ACK.with(Flags::SYN).names().collect();
+        assert_eq!(names, ["SYN", "ACK"]);
+    }
+}

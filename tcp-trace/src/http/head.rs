@@ -1,0 +1,193 @@
+//! Heads: where one ends, whether bytes can be one, and what it says (RFC 9112, sections 2 to 5).
+
+use super::{
+    body::Framing,
+    exchange::{Fields, Request, Response},
+};
+
+/// Longest head that is read, in bytes.
+pub const HEAD_MAX: usize = 64 << 10;
+/// Header fields that are read at first, and when those are not enough.
+const FIELDS: [usize; 2] = [64, 2048];
+/// Longest method token that is taken for one.
+const METHOD_MAX: usize = 64;
+
+/// Where the head that starts with `bytes` ends: behind the first empty line. Lines end with CRLF or, as
+/// RFC 9112 section 2.2 allows a recipient to read, with LF alone. The search starts at `from`, which has to
+/// lie at most three bytes behind what was searched before.
+pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'\n') {
+        at += found + 1;
+        match bytes.get(at..)? {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Bytes of empty lines before a head (RFC 9112, section 2.2).
+pub(super) fn leading_empty_lines(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count()
+}
+
+/// Whether `bytes`, which may go on, can be the beginning of a request of HTTP/1.
+pub(super) fn can_be_request(bytes: &[u8]) -> bool {
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let method = line.iter().take_while(|byte| is_token(**byte)).count();
+    if method > METHOD_MAX || method < line.len() && (method == 0 || line[method] != b' ') {
+        return false;
+    }
+    let is_whole_line = line.len() < bytes.len();
+    !is_whole_line || is_request_line(line)
+}
+
+/// Whether `bytes` begin with a whole request line of HTTP/1.
+pub(super) fn is_request(bytes: &[u8]) -> bool {
+    can_be_request(bytes) && bytes.contains(&b'\n')
+}
+
+fn is_request_line(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+}
+
+/// Whether `bytes`, which may go on, can be the beginning of a response of HTTP/1.
+pub(super) fn can_be_response(bytes: &[u8]) -> bool {
+    const START: &[u8] = b"HTTP/1.";
+    let length = bytes.len().min(START.len());
+    bytes[..length] == START[..length]
+}
+
+/// Whether `bytes` begin like a response of HTTP/1.
+pub(super) fn is_response(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.")
+}
+
+/// `tchar` (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Reads the head of a request; `None` when it is not one.
+pub(super) fn request(bytes: &[u8]) -> Option<(Request, Framing)> {
+    FIELDS.into_iter().find_map(|count| {
+        let mut fields = vec![httparse::EMPTY_HEADER; count];
+        let mut parsed = httparse::Request::new(&mut fields);
+        parsed.parse(bytes).ok()?;
+        let request = Request {
+            method: parsed.method?.as_bytes().to_vec(),
+            target: parsed.path?.as_bytes().to_vec(),
+            version: parsed.version?,
+            headers: owned(parsed.headers),
+            header_size: bytes.len() as u64,
+            body_size: 0,
+        };
+        let framing = Framing::of_request(&request.headers)?;
+        Some((request, framing))
+    })
+}
+
+/// Reads the head of a response to a request with `method`; `None` when it is not one.
+pub(super) fn response(bytes: &[u8], method: Option<&[u8]>) -> Option<(Response, Framing)> {
+    FIELDS.into_iter().find_map(|count| {
+        let mut fields = vec![httparse::EMPTY_HEADER; count];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let mut config = httparse::ParserConfig::default();
+        config.allow_obsolete_multiline_headers_in_responses(true);
+        config.parse_response(&mut parsed, bytes).ok()?;
+        let response = Response {
+            status_code: parsed.code?,
+            reason: parsed.reason.unwrap_or_default().as_bytes().to_vec(),
+            version: parsed.version?,
+            headers: owned(parsed.headers),
+            header_size: bytes.len() as u64,
+            body_size: 0,
+        };
+        let framing = Framing::of_response(&response, method)?;
+        Some((response, framing))
+    })
+}
+
+fn owned(fields: &[httparse::Header<'_>]) -> Fields {
+    fields
+        .iter()
+        .map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_behind_the_first_empty_line() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\nA: b\r\n\r\nbody\r\n\r\n"[..], Some(24)),
+            (b"GET / HTTP/1.1\n\nbody", Some(16)),
+            (b"GET / HTTP/1.1\r\nA: b\n\r\n", Some(23)),
+            (b"GET / HTTP/1.1\r\n\r", None),
+            (b"GET / HTTP/1.1\r\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(end(bytes, 0), expected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_search_goes_on_where_it_was() {
+        let bytes = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
+        for searched in 0..bytes.len() {
+            assert_eq!(end(&bytes[..searched], 0), None);
+            assert_eq!(
+                end(bytes, searched.saturating_sub(3)),
+                Some(bytes.len()),
+                "after {searched}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_told_from_the_first_bytes() {
+        for bytes in [
+            &b"\x16\x03\x01\x02\x00\x01"[..],
+            b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n",
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"EHLO example.com\r\n",
+            b"GET  \r\n",
+            b" GET / HTTP/1.1\r\n",
+        ] {
+            assert!(!can_be_request(bytes), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn every_beginning_of_a_request_can_be_one() {
+        let request = b"M-SEARCH /a?b=c HTTP/1.0\r\nHost: h\r\n\r\n";
+        for length in 0..=request.len() {
+            assert!(can_be_request(&request[..length]), "{length}");
+        }
+        assert!(is_request(request));
+        assert!(!is_request(&request[..20]), "the line is not whole yet");
+    }
+
+    #[test]
+    fn many_fields_are_read() {
+        let mut bytes = b"GET / HTTP/1.1\r\n".to_vec();
+        for field in 0..500 {
+            bytes.extend_from_slice(format!("X-{field}: y\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        assert_eq!(request(&bytes).unwrap().0.headers.len(), 500);
+    }
+}

@@ -1,0 +1,226 @@
+//! Ring-buffer bytes to events. Total: whatever the bytes are, the answer is an event or a counted error.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tcp_trace_ebpf::{
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_SEGMENT,
+    KIND_TRANSITION, RawEndpoints, RawHeader, RawOwned, RawOwner, RawSegment, RawTransition,
+};
+use thiserror::Error;
+
+use crate::{
+    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Segment, State, StateChange},
+    time::Time,
+};
+
+/// Why a record could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// It ends before its fixed part or its payload does.
+    #[error("record of {length} bytes is too short")]
+    Short {
+        /// Length of the record.
+        length: usize,
+    },
+    /// Its kind is not one of this version's.
+    #[error("unknown record kind {0}")]
+    Kind(u32),
+    /// A field has a value that it cannot have.
+    #[error("field {field} has the impossible value {value}")]
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+}
+
+/// Decodes one record. `clock_offset` is added to the kernel's monotonic nanoseconds to give wall time.
+pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError> {
+    let mut reader = Reader { bytes, at: 0 };
+    let header = RawHeader {
+        time_ns: reader.u64()?,
+        cookie: reader.u64()?,
+        kind: reader.u32()?,
+        padding: reader.u32()?,
+    };
+    let kind = match header.kind {
+        KIND_TRANSITION => EventKind::StateChange(state_change(&mut reader)?),
+        KIND_SEGMENT => EventKind::Segment(segment(&mut reader)?),
+        KIND_OWNER => {
+            let owner = owner(&mut reader)?;
+            EventKind::Owner(owner.ok_or(DecodeError::Value {
+                field: "known",
+                value: 0,
+            })?)
+        }
+        kind => return Err(DecodeError::Kind(kind)),
+    };
+    Ok(Event {
+        time: Time(header.time_ns.wrapping_add(clock_offset)),
+        cookie: header.cookie,
+        kind,
+    })
+}
+
+fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
+    let endpoints = endpoints(reader)?;
+    let owner = owner(reader)?;
+    let netns = reader.u32()?;
+    let error = reader.u32()?.cast_signed();
+    Ok(StateChange {
+        endpoints,
+        owner,
+        netns,
+        error,
+        old: state(reader, "old")?,
+        new: state(reader, "new")?,
+        shutdown: reader.u8()?,
+        life: reader.u8()?,
+    })
+}
+
+fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
+    let endpoints = endpoints(reader)?;
+    let sequence = reader.u32()?;
+    let acknowledgment = reader.u32()?;
+    let length = reader.u32()?;
+    let offset = reader.u32()?;
+    let captured = reader.u32()?;
+    let netns = reader.u32()?;
+    let direction = match reader.u8()? {
+        DIRECTION_OUT => Direction::Out,
+        DIRECTION_IN => Direction::In,
+        other => {
+            return Err(DecodeError::Value {
+                field: "direction",
+                value: other.into(),
+            });
+        }
+    };
+    let flags = Flags(reader.u8()?);
+    let state = State::from_kernel(reader.u8()?);
+    reader.array::<5>()?;
+    if u64::from(offset) + u64::from(captured) > u64::from(length) {
+        return Err(DecodeError::Value {
+            field: "captured",
+            value: captured.into(),
+        });
+    }
+    let payload = reader.slice(captured as usize)?;
+    Ok(Segment {
+        direction,
+        flags,
+        sequence,
+        acknowledgment,
+        length,
+        offset,
+        payload,
+        endpoints,
+        netns: (netns != 0).then_some(netns),
+        state,
+    })
+}
+
+fn state(reader: &mut Reader<'_>, field: &'static str) -> Result<State, DecodeError> {
+    let number = reader.u8()?;
+    State::from_kernel(number).ok_or(DecodeError::Value {
+        field,
+        value: number.into(),
+    })
+}
+
+fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
+    let raw = RawEndpoints {
+        local_address: reader.array()?,
+        peer_address: reader.array()?,
+        local_port: reader.u16()?,
+        peer_port: reader.u16()?,
+        family: reader.u16()?,
+        padding: reader.u16()?,
+    };
+    let address = |bytes: [u8; 16]| match raw.family {
+        AF_INET => Ok(IpAddr::V4(Ipv4Addr::new(
+            bytes[0], bytes[1], bytes[2], bytes[3],
+        ))),
+        // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
+        AF_INET6 => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
+        family => Err(DecodeError::Value {
+            field: "family",
+            value: family.into(),
+        }),
+    };
+    Ok(Endpoints {
+        local: SocketAddr::new(address(raw.local_address)?, raw.local_port),
+        peer: SocketAddr::new(address(raw.peer_address)?, raw.peer_port),
+    })
+}
+
+fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
+    let raw = RawOwner {
+        pid: reader.u32()?,
+        uid: reader.u32()?,
+        followed: reader.u32()?,
+        known: reader.u32()?,
+        comm: reader.array::<COMM_LEN>()?,
+    };
+    let name = raw.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok((raw.known == 1).then(|| Owner {
+        pid: raw.pid,
+        uid: raw.uid,
+        followed: raw.followed == 1,
+        name: name.to_vec(),
+    }))
+}
+
+/// Reads numbers in host byte order.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.at.checked_add(length);
+        let slice = end
+            .and_then(|end| self.bytes.get(self.at..end))
+            .ok_or(DecodeError::Short {
+                length: self.bytes.len(),
+            })?;
+        self.at += length;
+        Ok(slice)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.slice(N)?);
+        Ok(array)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_ne_bytes)
+    }
+}
+
+// The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
+const _: () = {
+    assert!(size_of::<RawTransition>() == 112);
+    assert!(size_of::<RawSegment>() == 96);
+    assert!(size_of::<RawOwned>() == 56);
+};
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,18 @@
+//! Where user space meets the kernel: the only module with `unsafe` and aya.
+
+mod btf;
+mod cgroup;
+mod clock;
+mod decode;
+mod error;
+mod offsets;
+mod privileges;
+mod readiness;
+mod tracer;
+
+pub use clock::{Clock, ClockError};
+pub use decode::{DecodeError, decode};
+pub use error::KernelError;
+pub use privileges::{Capability, effective_capabilities};
+pub use readiness::Readiness;
+pub use tracer::{Options, Probe, RING_BYTES_DEFAULT, RING_BYTES_MIN, Tracer};

@@ -1,0 +1,30 @@
+//! Which kernel struct fields the eBPF programs read, and where the running kernel keeps them.
+
+use tcp_trace_ebpf::Offsets;
+
+use super::btf::{Btf, BtfError};
+
+/// Looks up every offset that the programs need.
+pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
+    // A kernel without IPv6 has no such fields, nor any socket for which they would be read.
+    let ipv6 = |field| btf.offset("sock_common", field).unwrap_or_default();
+    Ok(Offsets {
+        skc_family: btf.offset("sock_common", "skc_family")?,
+        skc_num: btf.offset("sock_common", "skc_num")?,
+        skc_dport: btf.offset("sock_common", "skc_dport")?,
+        skc_rcv_saddr: btf.offset("sock_common", "skc_rcv_saddr")?,
+        skc_daddr: btf.offset("sock_common", "skc_daddr")?,
+        skc_v6_rcv_saddr: ipv6("skc_v6_rcv_saddr"),
+        skc_v6_daddr: ipv6("skc_v6_daddr"),
+        skc_net: btf.offset("sock_common", "skc_net.net")?,
+        net_inum: btf.offset("net", "ns.inum")?,
+        sk_protocol: btf.offset("sock", "sk_protocol")?,
+        sk_shutdown: btf.offset("sock", "sk_shutdown")?,
+        sk_err: btf.offset("sock", "sk_err")?,
+        skb_sk: btf.offset("sk_buff", "sk")?,
+        task_group_leader: btf.offset("task_struct", "group_leader")?,
+        task_comm: btf.offset("task_struct", "comm")?,
+        task_tgid: btf.offset("task_struct", "tgid")?,
+        task_pid: btf.offset("task_struct", "pid")?,
+    })
+}

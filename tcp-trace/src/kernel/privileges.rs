@@ -1,0 +1,106 @@
+//! Which capabilities this process has (capabilities(7)).
+
+use std::{fs, io};
+
+/// A capability that tracing needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// Its name, `CAP_BPF`.
+    pub name: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    bit: u32,
+}
+
+/// Holds for all of them on every kernel.
+const CAP_SYS_ADMIN: u32 = 21;
+
+impl Capability {
+    /// The capabilities without which nothing can be traced.
+    pub const NEEDED: [Self; 3] = [
+        Self {
+            name: "CAP_BPF",
+            purpose: "load eBPF programs and maps",
+            bit: 39,
+        },
+        Self {
+            name: "CAP_PERFMON",
+            purpose: "attach to tracepoints and read kernel memory",
+            bit: 38,
+        },
+        Self {
+            name: "CAP_NET_ADMIN",
+            purpose: "see the segments of every cgroup",
+            bit: 12,
+        },
+    ];
+
+    /// Whether the set `effective` holds it.
+    pub fn is_in(self, effective: u64) -> bool {
+        effective >> self.bit & 1 == 1 || effective >> CAP_SYS_ADMIN & 1 == 1
+    }
+}
+
+/// The effective capabilities of this process, a bit each.
+pub fn effective_capabilities() -> io::Result<u64> {
+    parse(&fs::read_to_string("/proc/self/status")?).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "/proc/self/status has no CapEff line",
+        )
+    })
+}
+
+fn parse(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// ` (missing here: CAP_BPF, CAP_PERFMON)`, or nothing when all are there or it cannot be told.
+pub(super) fn missing_here() -> String {
+    let Ok(effective) = effective_capabilities() else {
+        return String::new();
+    };
+    let missing: Vec<_> = Capability::NEEDED
+        .into_iter()
+        .filter(|capability| !capability.is_in(effective))
+        .map(|capability| capability.name)
+        .collect();
+    if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" (missing here: {})", missing.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_is_its_own_bit() {
+        let effective = parse("Name:\tx\nCapEff:\t0000008000001000\nCapBnd:\t0\n").unwrap();
+        let held: Vec<_> = Capability::NEEDED
+            .iter()
+            .filter(|c| c.is_in(effective))
+            .map(|c| c.name)
+            .collect();
+        assert_eq!(held, ["CAP_BPF", "CAP_NET_ADMIN"]);
+    }
+
+    #[test]
+    fn cap_sys_admin_stands_for_all() {
+        assert!(
+            Capability::NEEDED
+                .iter()
+                .all(|capability| capability.is_in(1 << CAP_SYS_ADMIN))
+        );
+    }
+
+    #[test]
+    fn a_status_without_the_line_is_not_guessed() {
+        assert_eq!(parse("Name:\tx\n"), None);
+    }
+}

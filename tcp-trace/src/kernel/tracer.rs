@@ -1,0 +1,339 @@
+//! Loads and attaches the eBPF programs, and hands out the ring buffer and the loss counters.
+
+use std::{fs, io, os::fd::AsFd};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
+};
+use aya_log::EbpfLogger;
+use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs};
+
+use super::{
+    btf::Btf,
+    cgroup,
+    clock::Clock,
+    error::{KernelError, root_errno},
+    offsets, privileges,
+    readiness::Readiness,
+};
+use crate::record::Missing;
+
+/// The compiled programs: see `cargo xtask ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tcp-trace.bpf.o"));
+
+/// Where the running kernel describes its types.
+const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Size of the ring buffer unless `--ring-size` says otherwise: a burst of some 20,000 small messages.
+pub const RING_BYTES_DEFAULT: u32 = 16 << 20;
+/// Smallest ring buffer: one page.
+pub const RING_BYTES_MIN: u32 = 4096;
+
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+
+/// The ABI's [`Offsets`] as bytes for the loader.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct OffsetsPod(Offsets);
+// SAFETY: a #[repr(C)] struct of u32 only, so without padding and valid for every bit pattern.
+unsafe impl Pod for OffsetsPod {}
+
+/// What to attach and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of the ring buffer: a power of two, at least [`RING_BYTES_MIN`].
+    pub ring_bytes: u32,
+    /// Whether children of this process are followed.
+    pub follow_children: bool,
+    /// Whether the eBPF programs log diagnostics.
+    pub log: bool,
+}
+
+/// One thing that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Name of the program.
+    pub name: &'static str,
+    /// The tracepoint; `None` for the segment programs, which are attached to the root cgroup.
+    tracepoint: Option<&'static str>,
+    /// What is not known without it; `None` where nothing can be traced without it.
+    pub without: Option<&'static str>,
+    /// Whether it is attached only to follow a command.
+    pub follows: bool,
+}
+
+impl Probe {
+    /// All of them, in the order in which they are attached.
+    pub const ALL: [Self; 7] = [
+        Self::needed(programs::EGRESS, None, false),
+        Self::needed(programs::INGRESS, None, false),
+        Self::needed(programs::RECEIVE, Some(programs::RECEIVE), false),
+        Self {
+            name: programs::SEND,
+            tracepoint: Some(programs::SEND),
+            without: Some(
+                "the process of a server that writes before it reads is learnt when it closes",
+            ),
+            follows: false,
+        },
+        Self::needed(programs::FORK, Some(programs::FORK), true),
+        Self::needed(programs::FREE, Some(programs::FREE), true),
+        // Last: what changes its state from here on is seen by all the others too.
+        Self::needed(programs::STATE, Some(programs::STATE), false),
+    ];
+
+    const fn needed(name: &'static str, tracepoint: Option<&'static str>, follows: bool) -> Self {
+        Self {
+            name,
+            tracepoint,
+            without: None,
+            follows,
+        }
+    }
+}
+
+/// Attached programs. Dropping it, or the end of the process in any way, detaches them.
+pub struct Tracer {
+    /// `None` once detached; the maps live on.
+    ebpf: Option<Ebpf>,
+    ring: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    lost_before: Vec<u64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    clock: Clock,
+    missing: Vec<Missing>,
+}
+
+impl Tracer {
+    /// Loads and attaches everything.
+    pub fn attach(options: &Options) -> Result<Self, KernelError> {
+        let clock = Clock::new()?;
+        let btf_bytes = fs::read(VMLINUX_BTF).map_err(|error| {
+            KernelError::missing(
+                "BTF",
+                format!("{VMLINUX_BTF}: {error}; it needs CONFIG_DEBUG_INFO_BTF=y"),
+            )
+        })?;
+        let btf = Btf::parse(&btf_bytes)?;
+        let mut ebpf = load(&btf, options)?;
+        let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
+        let logger =
+            logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
+        if options.follow_children {
+            follow_children(&mut ebpf)?;
+        }
+        let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
+        let lost = PerCpuArray::try_from(taken(&mut ebpf, maps::LOST)?);
+        let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
+        let lost = lost.map_err(|error| KernelError::failed("use the loss counters", error))?;
+        let missing = attach_probes(&mut ebpf, &btf, options)?;
+        Ok(Self {
+            ebpf: Some(ebpf),
+            ring,
+            lost,
+            lost_before: Vec::new(),
+            logger,
+            clock,
+            missing,
+        })
+    }
+
+    /// What this kernel does not give.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// The clock of the events.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What to wait on for records. Needs to be called in a tokio runtime.
+    pub fn readiness(&self) -> io::Result<Readiness> {
+        Readiness::new(self.ring.as_fd())
+    }
+
+    /// Hands at most `limit` records to `consume`; returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut consume: impl FnMut(&[u8])) -> usize {
+        for count in 0..limit {
+            match self.ring.next() {
+                Some(record) => consume(&record),
+                None => return count,
+            }
+        }
+        limit
+    }
+
+    /// Records lost since the last call because the ring buffer was full, with the processor.
+    pub fn newly_lost(&mut self) -> Result<Vec<(u32, u64)>, KernelError> {
+        let now = self
+            .lost
+            .get(&0, 0)
+            .map_err(|error| KernelError::failed("read the loss counters", error))?;
+        let before = std::mem::replace(&mut self.lost_before, now.to_vec());
+        Ok(now
+            .iter()
+            .enumerate()
+            .map(|(cpu, count)| {
+                (
+                    cpu as u32,
+                    count - before.get(cpu).copied().unwrap_or_default(),
+                )
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect())
+    }
+
+    /// Passes the programs' log records on to the `log` crate.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    /// Detaches the programs. The ring buffer can still be drained.
+    pub fn detach(&mut self) {
+        self.ebpf = None;
+    }
+}
+
+fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
+    let offsets = OffsetsPod(offsets::look_up(btf)?);
+    let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
+    EbpfLoader::new()
+        .override_global(globals::OFFSETS, &offsets, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries(maps::EVENTS, options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| match error {
+            EbpfError::MapError(error) => refused("create the maps", error),
+            error => refused("load the programs", error),
+        })
+}
+
+fn attach_probes(
+    ebpf: &mut Ebpf,
+    btf: &Btf<'_>,
+    options: &Options,
+) -> Result<Vec<Missing>, KernelError> {
+    let aya_btf =
+        AyaBtf::from_sys_fs().map_err(|error| KernelError::missing("BTF", error.to_string()))?;
+    let cgroup = cgroup::open_root()
+        .map_err(|error| refused("open the root of the cgroup v2 hierarchy", error))?;
+    let mut missing = Vec::new();
+    for probe in Probe::ALL {
+        if probe.follows && !options.follow_children {
+            continue;
+        }
+        let exists = probe
+            .tracepoint
+            .is_none_or(|name| btf.has_typedef(&format!("btf_trace_{name}")));
+        match (exists, probe.without) {
+            (true, _) => {
+                attach(ebpf, &probe, &aya_btf, &cgroup)
+                    .map_err(|error| cannot_attach(&probe, error))?;
+            }
+            (false, Some(without)) => missing.push(Missing {
+                feature: format!("tracepoint {}", probe.name),
+                reason: without.to_owned(),
+            }),
+            (false, None) => {
+                return Err(KernelError::missing(
+                    format!("tracepoint {}", probe.name),
+                    "it is not in the kernel's BTF",
+                ));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    probe: &Probe,
+    btf: &AyaBtf,
+    cgroup: impl AsFd,
+) -> Result<(), ProgramError> {
+    let program = ebpf
+        .program_mut(probe.name)
+        .ok_or(ProgramError::NotLoaded)?;
+    if let Some(tracepoint) = probe.tracepoint {
+        let program: &mut aya::programs::BtfTracePoint = program.try_into()?;
+        program.load(tracepoint, btf)?;
+        program.attach()?;
+    } else {
+        let direction = if probe.name == programs::EGRESS {
+            CgroupSkbAttachType::Egress
+        } else {
+            CgroupSkbAttachType::Ingress
+        };
+        let program: &mut aya::programs::CgroupSkb = program.try_into()?;
+        program.load()?;
+        // A link stands beside those of others by its nature; the "multi" flag is refused with links.
+        program.attach(cgroup, direction, CgroupAttachMode::Single)?;
+    }
+    Ok(())
+}
+
+fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
+    match &error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } if !matches!(io_error.raw_os_error(), Some(EPERM | EACCES))
+            || verifier_log.to_string().contains("func") =>
+        {
+            let log = verifier_log.to_string();
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.starts_with("processed"))
+                .unwrap_or_default();
+            KernelError::missing(
+                format!("what the eBPF program {} needs", probe.name),
+                format!(
+                    "{io_error}; the verifier says: {last}. tcp-trace runs on Linux 5.15 and later"
+                ),
+            )
+        }
+        _ => refused(&format!("attach the eBPF program {}", probe.name), error),
+    }
+}
+
+/// An error of the operating system: a lack of privileges is told apart.
+fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> KernelError {
+    match root_errno(&error) {
+        Some(EPERM | EACCES) => KernelError::NotPermitted {
+            what: format!("cannot {what}"),
+            missing: privileges::missing_here(),
+        },
+        _ => KernelError::failed(what, error),
+    }
+}
+
+fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let failed = |error| KernelError::failed("follow the command", error);
+    let map = ebpf
+        .map_mut(maps::FOLLOWED)
+        .ok_or_else(|| not_in_object(maps::FOLLOWED))?;
+    let mut followed = HashMap::<_, u32, u8>::try_from(map).map_err(failed)?;
+    followed
+        .insert(std::process::id(), FOLLOW_CHILDREN, 0)
+        .map_err(failed)
+}
+
+fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| not_in_object(name))
+}
+
+fn not_in_object(name: &str) -> KernelError {
+    let source = io::Error::new(
+        io::ErrorKind::NotFound,
+        "it is not in the embedded eBPF object",
+    );
+    KernelError::failed(format!("use the map {name}"), source)
+}

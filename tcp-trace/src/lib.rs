@@ -1,0 +1,17 @@
+//! tcp-trace: the whole life of every TCP connection on a Linux host, linked to the HTTP that it carries.
+//!
+//! Data flows one way: [`kernel`] gives events, [`pipeline`] turns them into [`record`]s, a [`sink`] writes
+//! them. See ARCHITECTURE.md.
+
+pub mod cli;
+pub mod conn;
+pub mod event;
+pub mod filter;
+pub mod http;
+pub mod kernel;
+pub mod pipeline;
+pub mod reassembly;
+pub mod record;
+pub mod session;
+pub mod sink;
+pub mod time;

@@ -1,0 +1,232 @@
+//! The `http` record of an exchange: URL, redaction, and where the time went.
+
+use crate::{
+    conn::Connection,
+    http::Exchange,
+    record::{
+        Body, Headers, Http, HttpNetwork, Messages, Protocol, Request, Response, Text, Timing, Url,
+    },
+    time::Time,
+};
+
+/// What stands in place of a credential.
+const REDACTED: &str = "«redacted»";
+/// Header fields whose values are credentials.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "set-cookie",
+];
+
+/// Makes the record of an exchange; `None` before the connection's addresses are known.
+pub(super) fn record(
+    exchange: Exchange,
+    connection: &Connection,
+    now: Time,
+    show_secrets: bool,
+) -> Option<Http> {
+    let network = connection.network()?;
+    let timing = &exchange.timing;
+    let timing = Timing {
+        started: timing.started,
+        send_us: timing.send_us(),
+        wait_us: timing.wait_us(),
+        receive_us: timing.receive_us(),
+        total_us: timing.total_us(),
+    };
+    let version = exchange.request.as_ref().map(|request| request.version);
+    let version = version.or(exchange.response.as_ref().map(|response| response.version));
+    let headers = |headers| redacted(headers, show_secrets);
+    let request = exchange.request.map(|request| Request {
+        method: request.method.into(),
+        headers: headers(request.headers),
+        header_size: request.header_size,
+        body: Body {
+            size: request.body_size,
+        },
+        target: request.target.into(),
+    });
+    let response = exchange.response.map(|response| Response {
+        status_code: response.status_code,
+        reason: response.reason.into(),
+        headers: headers(response.headers),
+        header_size: response.header_size,
+        body: Body {
+            size: response.body_size,
+        },
+    });
+    Some(Http {
+        time: now,
+        connection: connection.id(),
+        index: exchange.index,
+        role: connection.role(),
+        network: HttpNetwork {
+            protocol: Protocol {
+                name: "http".to_owned(),
+                version: format!("1.{}", version.unwrap_or(1)),
+            },
+            kind: network.kind,
+            local: network.local,
+            peer: network.peer,
+        },
+        url: request.as_ref().map(url),
+        http: Messages { request, response },
+        process: connection.process(),
+        timing,
+        integrity: exchange.integrity,
+        outcome: exchange.outcome,
+    })
+}
+
+fn redacted(headers: Vec<(Vec<u8>, Vec<u8>)>, show_secrets: bool) -> Headers {
+    headers
+        .into_iter()
+        .map(|(name, value)| {
+            let is_secret = CREDENTIALS
+                .iter()
+                .any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()));
+            let value = if is_secret && !show_secrets {
+                REDACTED.into()
+            } else {
+                Text(value)
+            };
+            (Text(name), value)
+        })
+        .collect()
+}
+
+/// The parts of a request target in each of its four forms (RFC 9112, section 3.2).
+fn url(request: &Request) -> Url {
+    let target = &request.target.0;
+    let host = request
+        .headers
+        .iter()
+        .find(|(name, _)| name.0.eq_ignore_ascii_case(b"host"))
+        .map(|(_, value)| value.clone());
+    if request.method.0 == b"CONNECT" {
+        return Url {
+            scheme: None,
+            host: Some(Text(target.clone())),
+            path: Text::default(),
+            query: None,
+        };
+    }
+    if target == b"*" {
+        return Url {
+            scheme: None,
+            host,
+            path: "*".into(),
+            query: None,
+        };
+    }
+    if !target.starts_with(b"/")
+        && let Some((scheme, rest)) = split_once(target, b"://")
+    {
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?'))
+            .unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let (path, query) = path_and_query(rest);
+        return Url {
+            scheme: Some(Text(scheme.to_vec())),
+            host: Some(Text(authority.to_vec())),
+            path,
+            query,
+        };
+    }
+    let (path, query) = path_and_query(target);
+    Url {
+        scheme: Some("http".into()),
+        host,
+        path,
+        query,
+    }
+}
+
+fn path_and_query(target: &[u8]) -> (Text, Option<Text>) {
+    match split_once(target, b"?") {
+        Some((path, query)) => (Text(path.to_vec()), Some(Text(query.to_vec()))),
+        None => (Text(target.to_vec()), None),
+    }
+}
+
+fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text
+        .windows(separator.len())
+        .position(|window| window == separator)?;
+    Some((&text[..at], &text[at + separator.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url_of(method: &str, target: &str) -> (String, String, String, String) {
+        let request = Request {
+            method: method.into(),
+            target: target.into(),
+            headers: vec![("hOST".into(), "example.com:8080".into())],
+            header_size: 0,
+            body: Body { size: 0 },
+        };
+        let Url {
+            scheme,
+            host,
+            path,
+            query,
+        } = url(&request);
+        let text =
+            |text: Option<Text>| text.map_or("-".to_owned(), |text| text.printable().to_string());
+        (text(scheme), text(host), text(Some(path)), text(query))
+    }
+
+    #[test]
+    fn each_form_of_target_is_taken_apart() {
+        for (method, target, [scheme, host, path, query]) in [
+            ("GET", "/a?x=1", ["http", "example.com:8080", "/a", "x=1"]),
+            (
+                "GET",
+                "/a?x=http://b/?c",
+                ["http", "example.com:8080", "/a", "x=http://b/?c"],
+            ),
+            ("GET", "http://other/a/b?q", ["http", "other", "/a/b", "q"]),
+            ("GET", "http://other?q", ["http", "other", "", "q"]),
+            (
+                "CONNECT",
+                "example.net:443",
+                ["-", "example.net:443", "", "-"],
+            ),
+            ("OPTIONS", "*", ["-", "example.com:8080", "*", "-"]),
+        ] {
+            let expected = (
+                scheme.to_owned(),
+                host.to_owned(),
+                path.to_owned(),
+                query.to_owned(),
+            );
+            assert_eq!(url_of(method, target), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_recorded() {
+        let headers = || {
+            vec![
+                (b"AUTHORIZATION".to_vec(), b"Bearer x".to_vec()),
+                (b"Cookie".to_vec(), b"session=1".to_vec()),
+                (b"Accept".to_vec(), b"*/*".to_vec()),
+            ]
+        };
+        let values: Vec<_> = redacted(headers(), false)
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(
+            values,
+            [Text::from(REDACTED), REDACTED.into(), "*/*".into()]
+        );
+        assert_eq!(redacted(headers(), true)[0].1, "Bearer x".into());
+    }
+}

@@ -1,0 +1,321 @@
+//! The pipeline itself: connections by cookie, their HTTP, and the records that come of each event.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{exchange, gate::Gate};
+use crate::{
+    conn::{Connection, HalfOpen, HalfOpenKey},
+    event::{Cookie, Event, EventKind, Role, Segment, State, StateChange},
+    http::Exchange,
+    record::{ConnectionId, Filter, Record},
+    time::Time,
+};
+
+/// Connections that are followed at the same time; further ones are counted as lost.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+/// How often [`Pipeline::tick`] is meant to be called, in microseconds.
+pub const TICK_US: u64 = 100_000;
+/// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
+/// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
+const LINGER_US: u64 = 50_000;
+
+/// A connection with its gate.
+#[derive(Debug)]
+struct Tracked {
+    connection: Connection,
+    gate: Gate,
+}
+
+/// Turns events into records.
+#[derive(Debug)]
+pub struct Pipeline {
+    filter: Filter,
+    show_secrets: bool,
+    table: HashMap<Cookie, Tracked>,
+    half_open: HalfOpen,
+    /// Closed connections by the time of their closing; their summary is due.
+    closed: VecDeque<(Time, ConnectionId)>,
+    /// Connections whose gate is not decided.
+    undecided: Vec<Cookie>,
+    lost: u64,
+    /// Reused from event to event.
+    exchanges: Vec<Exchange>,
+}
+
+impl Pipeline {
+    /// A pipeline for the connections that `filter` lets through. Credentials in header fields are
+    /// replaced unless `show_secrets`.
+    pub fn new(filter: Filter, show_secrets: bool) -> Self {
+        Self {
+            filter,
+            show_secrets,
+            table: HashMap::new(),
+            half_open: HalfOpen::default(),
+            closed: VecDeque::new(),
+            undecided: Vec::new(),
+            lost: 0,
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// Events given up since the last call because a bounded table was full.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Whether a connection of a followed process is still open.
+    pub fn has_open_followed(&self) -> bool {
+        self.table.values().any(|tracked| {
+            let connection = &tracked.connection;
+            connection.closed().is_none() && connection.owner().is_some_and(|owner| owner.followed)
+        })
+    }
+
+    /// Takes an event; its records are appended to `out`.
+    pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<Record>) {
+        match &event.kind {
+            EventKind::StateChange(change) => {
+                self.state_change(event.time, event.cookie, change, out)
+            }
+            EventKind::Segment(segment) => self.segment(event.time, event.cookie, segment, out),
+            EventKind::Owner(owner) => {
+                if let Some(tracked) = self.table.get_mut(&event.cookie) {
+                    tracked.connection.learn_owner(owner);
+                    tracked
+                        .gate
+                        .decide(&self.filter, &tracked.connection, event.time, false, out);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass: summaries that are due, and records that have waited long enough.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Record>) {
+        while let Some((time, id)) = self.closed.front().copied() {
+            if now.micros_since(time) < LINGER_US {
+                break;
+            }
+            self.closed.pop_front();
+            self.retire(id, time, out);
+        }
+        let mut undecided = std::mem::take(&mut self.undecided);
+        undecided.retain(|cookie| {
+            let Some(tracked) = self.table.get_mut(cookie) else {
+                return false;
+            };
+            tracked
+                .gate
+                .decide(&self.filter, &tracked.connection, now, false, out);
+            tracked.gate.is_undecided()
+        });
+        self.undecided = undecided;
+        self.half_open.tick(now);
+    }
+
+    /// Ends the session: the summaries of all connections, open ones included.
+    pub fn finish(&mut self, now: Time, out: &mut Vec<Record>) {
+        while let Some((time, id)) = self.closed.pop_front() {
+            self.retire(id, time, out);
+        }
+        let mut open: Vec<_> = self
+            .table
+            .values()
+            .map(|tracked| tracked.connection.id())
+            .collect();
+        open.sort_unstable();
+        for id in open {
+            self.retire(id, now, out);
+        }
+    }
+
+    fn state_change(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        change: &StateChange,
+        out: &mut Vec<Record>,
+    ) {
+        let is_birth = change.old == State::Close;
+        if is_birth && let Some(tracked) = self.table.get(&cookie) {
+            // The socket connects again: its earlier connection is over.
+            let id = tracked.connection.id();
+            self.retire(id, time, out);
+        }
+        if !self.table.contains_key(&cookie)
+            && !self.add(time, cookie, new_connection(time, cookie, change))
+        {
+            return;
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        let connection = &mut tracked.connection;
+        connection.learn_endpoints(change.endpoints, Some(change.netns));
+        if let Some(owner) = &change.owner {
+            connection.learn_owner(owner);
+        }
+        // A half-open connection became a socket: its life began with the SYN.
+        let held = match (change.old, connection.role(), connection.endpoints()) {
+            (State::Listen, Some(Role::Server), Some(endpoints)) => {
+                self.half_open.take(&HalfOpenKey {
+                    netns: change.netns,
+                    endpoints,
+                })
+            }
+            _ => Vec::new(),
+        };
+        let time = held.first().map_or(time, |first| first.time);
+        if change.old == State::Listen && change.new != State::Close {
+            connection.accept(held.first().map(|first| first.time));
+        }
+        if let Some(transition) = connection.change_state(time, change) {
+            tracked.gate.pass(Record::Transition(transition), out);
+        }
+        if change.new == State::Close {
+            self.closed.push_back((time, connection.id()));
+        }
+        tracked
+            .gate
+            .decide(&self.filter, &tracked.connection, time, false, out);
+        for held in held {
+            self.own_segment(held.time, cookie, &held.segment(), out);
+        }
+    }
+
+    fn segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        if matches!(segment.state, Some(State::Listen | State::SynRecv))
+            && !self
+                .table
+                .get(&cookie)
+                .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
+        {
+            let netns = segment.netns.unwrap_or_default();
+            let key = HalfOpenKey {
+                netns,
+                endpoints: segment.endpoints,
+            };
+            self.lost += self.half_open.segment(key, time, segment);
+            return;
+        }
+        if !self.table.contains_key(&cookie) {
+            // Without a connection of its own: an answer of the kernel's control socket, or a late segment.
+            let Some(state) = segment
+                .state
+                .filter(|state| !matches!(state, State::Close | State::TimeWait))
+            else {
+                return;
+            };
+            let id = ConnectionId { cookie, life: 0 };
+            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
+                return;
+            }
+        }
+        self.own_segment(time, cookie, segment, out);
+    }
+
+    fn own_segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked
+            .connection
+            .learn_endpoints(segment.endpoints, segment.netns);
+        tracked
+            .gate
+            .decide(&self.filter, &tracked.connection, time, false, out);
+        if let Some(record) = tracked.connection.segment(time, segment) {
+            tracked.gate.pass(Record::Segment(record), out);
+        }
+        if tracked.gate.is_shut() {
+            return;
+        }
+        tracked
+            .connection
+            .feed_http(time, segment, &mut self.exchanges);
+        self.pass_exchanges(cookie, time, out);
+    }
+
+    fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        for exchange in self.exchanges.drain(..) {
+            if let Some(http) =
+                exchange::record(exchange, &tracked.connection, now, self.show_secrets)
+            {
+                tracked.gate.pass(Record::Http(Box::new(http)), out);
+            }
+        }
+    }
+
+    fn add(&mut self, time: Time, cookie: Cookie, connection: Connection) -> bool {
+        if self.table.len() >= CONNECTIONS_MAX {
+            self.lost += 1;
+            return false;
+        }
+        self.undecided.push(cookie);
+        self.table.insert(
+            cookie,
+            Tracked {
+                connection,
+                gate: Gate::new(time),
+            },
+        );
+        true
+    }
+
+    /// Takes a connection out of the table and writes what is left to say of it.
+    fn retire(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+        if self
+            .table
+            .get(&id.cookie)
+            .is_none_or(|tracked| tracked.connection.id() != id)
+        {
+            return;
+        }
+        let cookie = id.cookie;
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked.connection.finish_http(now, &mut self.exchanges);
+        self.pass_exchanges(cookie, now, out);
+        let Some(mut tracked) = self.table.remove(&cookie) else {
+            return;
+        };
+        tracked
+            .gate
+            .decide(&self.filter, &tracked.connection, now, true, out);
+        let summary = tracked.connection.summary(now);
+        tracked
+            .gate
+            .pass(Record::Connection(Box::new(summary)), out);
+    }
+}
+
+/// The connection of a socket that is first seen with `change`.
+fn new_connection(time: Time, cookie: Cookie, change: &StateChange) -> Connection {
+    let id = ConnectionId {
+        cookie,
+        life: change.life,
+    };
+    let (role, state) = match (change.old, change.new) {
+        (State::Close, State::Listen) => (Some(Role::Listener), None),
+        (State::Close, _) => (Some(Role::Client), None),
+        (State::Listen, State::Close) => (Some(Role::Listener), Some(State::Listen)),
+        (State::Listen, _) => (Some(Role::Server), None),
+        (old, _) => (None, Some(old)),
+    };
+    Connection::new(id, time, state, role)
+}

@@ -1,0 +1,145 @@
+//! The `connection` line: the summary of one connection's life.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConnectionId, Network, Process};
+use crate::{
+    event::{Role, State},
+    time::Time,
+};
+
+/// A connection's summary: when it ends, or at the end of the session with `"open": true`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// When this summary was made.
+    pub time: Time,
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// What the socket is for, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Both ends, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// The process, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// When the first thing of it was seen: its birth when `seen_from_start`.
+    pub opened: Time,
+    /// When the application's socket was gone; a client's TIME_WAIT begins then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Time>,
+    /// From `opened` to `closed`, or to now when it is open.
+    pub duration_us: u64,
+    /// Whether its whole life was traced.
+    pub seen_from_start: bool,
+    /// Whether it is still open at the end of the session.
+    pub open: bool,
+    /// The states it went through.
+    pub states: Vec<StateSpan>,
+    /// The three-way handshake, when it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
+    /// How it ended.
+    pub close: Close,
+    /// Payload each way, counted from sequence numbers: retransmits count once.
+    pub bytes: Bytes,
+    /// Segments that were sent again, of those that were seen.
+    pub retransmits: u64,
+    /// The HTTP that it carried, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTotals>,
+}
+
+/// One state of a connection's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSpan {
+    /// Which state.
+    pub state: State,
+    /// When it was entered; the first sight of the connection when that was not seen.
+    pub entered: Time,
+    /// How long it lasted, in microseconds; absent for the state it is still in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
+    /// Whether `entered` was inferred instead of observed.
+    pub estimated: bool,
+}
+
+/// The three-way handshake (RFC 9293, section 3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake {
+    /// Sequence number of the SYN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn_seq: Option<u32>,
+    /// Sequence number of the SYN+ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn_ack_seq: Option<u32>,
+    /// Round trip in microseconds: SYN to SYN+ACK for a client, SYN+ACK to ACK for a server. Absent when
+    /// retransmits make it ambiguous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_us: Option<u64>,
+    /// How often the SYN came again.
+    pub syn_retransmits: u32,
+}
+
+/// Who ended a connection and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close {
+    /// The end whose FIN or RST came first.
+    pub by: By,
+    /// By what.
+    pub how: How,
+    /// Why, in words, when there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// This one.
+    Local,
+    /// The other.
+    Peer,
+    /// Both at once.
+    Both,
+    /// Neither, or not known.
+    None,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// FINs each way.
+    Fin,
+    /// RST.
+    Rst,
+    /// No answer.
+    Timeout,
+    /// RST in answer to the SYN.
+    Refused,
+    /// Not yet.
+    Open,
+    /// The socket went away and nothing seen says why.
+    Unknown,
+}
+
+/// Payload bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// By the local end.
+    pub sent: u64,
+    /// By the peer.
+    pub received: u64,
+}
+
+/// What HTTP a connection carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpTotals {
+    /// Number of `http` lines of this connection.
+    pub requests: u64,
+    /// `http/1.1`.
+    pub protocol: String,
+}

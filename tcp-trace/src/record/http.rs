@@ -1,0 +1,146 @@
+//! The `http` line: one request and its response.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConnectionId, Endpoint, NetworkType, Process, Text};
+use crate::{event::Role, time::Time};
+
+pub use crate::http::{Integrity, Outcome};
+
+/// One HTTP exchange, written when its response ends or its connection does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// When the exchange was complete.
+    pub time: Time,
+    /// The connection that carried it.
+    pub connection: ConnectionId,
+    /// Position on the connection, from 0.
+    pub index: u64,
+    /// Whether this end sent the request or the response, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Protocol and addresses.
+    pub network: HttpNetwork,
+    /// Request and response.
+    pub http: Messages,
+    /// The request's target, taken apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// The connection's process, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// When and how long.
+    pub timing: Timing,
+    /// Whether all bytes were seen.
+    pub integrity: Integrity,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The protocol of an exchange and the ends of its connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpNetwork {
+    /// Name and version.
+    pub protocol: Protocol,
+    /// IP version.
+    #[serde(rename = "type")]
+    pub kind: NetworkType,
+    /// The end that reports.
+    pub local: Endpoint,
+    /// The other end.
+    pub peer: Endpoint,
+}
+
+/// An application protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// `http`.
+    pub name: String,
+    /// `1.0` or `1.1`.
+    pub version: String,
+}
+
+/// The two messages of an exchange; either can be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// The request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// The response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Response>,
+}
+
+/// Header fields in wire order and wire case.
+pub type Headers = Vec<(Text, Text)>;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The method token.
+    pub method: Text,
+    /// The request target as it was sent (RFC 9112, section 3.2).
+    pub target: Text,
+    /// Header fields; values of credentials are replaced by `«redacted»`.
+    pub headers: Headers,
+    /// Bytes from the request line to the empty line.
+    pub header_size: u64,
+    /// The body.
+    pub body: Body,
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// Status code.
+    pub status_code: u16,
+    /// Reason phrase; may be empty.
+    pub reason: Text,
+    /// Header fields; values of credentials are replaced by `«redacted»`.
+    pub headers: Headers,
+    /// Bytes from the status line to the empty line.
+    pub header_size: u64,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Bytes, without the framing of the chunked coding.
+    pub size: u64,
+}
+
+/// The request's target (RFC 9112, section 3.2) with the authority of its Host field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Url {
+    /// `http`; absent for `CONNECT` and `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Text>,
+    /// Host and port as the request names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Text>,
+    /// Path.
+    pub path: Text,
+    /// Query, without the question mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Text>,
+}
+
+/// Where the time went. All in microseconds; a part that has not ended is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// First byte of the request (of the response, when no request was seen).
+    pub started: Time,
+    /// First to last byte of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_us: Option<u64>,
+    /// Last byte of the request to the first of the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_us: Option<u64>,
+    /// First to last byte of the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive_us: Option<u64>,
+    /// First byte of the request to the last byte seen.
+    pub total_us: u64,
+}

@@ -1,0 +1,84 @@
+//! One line of a recording, and the two most frequent kinds of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Connection, ConnectionId, End, FlagNames, Http, Loss, Network, Process, Ready, Session,
+};
+use crate::{
+    event::{Direction, State},
+    time::Time,
+};
+
+/// One line. A reader ignores types and fields that it does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Record {
+    /// The first line.
+    Session(Box<Session>),
+    /// Tracing is attached.
+    Ready(Ready),
+    /// A connection changed its state.
+    Transition(Transition),
+    /// A segment of the handshake or of the close.
+    Segment(Segment),
+    /// An HTTP exchange.
+    Http(Box<Http>),
+    /// A connection's summary.
+    Connection(Box<Connection>),
+    /// Events were lost.
+    Loss(Loss),
+    /// The last line.
+    End(End),
+    /// A type of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A connection went from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When the new state was entered.
+    pub time: Time,
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// The state left.
+    pub old: State,
+    /// The state entered.
+    pub new: State,
+    /// Time spent in the state left, in microseconds; absent when its beginning was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_old_us: Option<u64>,
+    /// Whether the time was inferred instead of observed.
+    pub estimated: bool,
+    /// What the socket is for, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<crate::event::Role>,
+    /// Both ends.
+    pub network: Network,
+    /// The connection's process, when known by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+}
+
+/// A segment of the handshake or of the close.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// When it passed the socket.
+    pub time: Time,
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Seen from the local socket.
+    pub direction: Direction,
+    /// Control bits.
+    pub flags: FlagNames,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number; absent without ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<u32>,
+    /// Payload length in bytes.
+    pub length: u32,
+    /// Whether the same sequence numbers went this way before.
+    pub retransmit: bool,
+}

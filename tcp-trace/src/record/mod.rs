@@ -1,0 +1,18 @@
+//! The recording format, version 1: the types of each line (see docs/recording-format.md).
+
+mod connection;
+mod http;
+mod line;
+mod network;
+mod session;
+mod text;
+
+pub use connection::{By, Bytes, Close, Connection, Handshake, How, HttpTotals, StateSpan};
+pub use http::{
+    Body, Headers, Http, HttpNetwork, Integrity, Messages, Outcome, Protocol, Request, Response,
+    Timing, Url,
+};
+pub use line::{Record, Segment, Transition};
+pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
+pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
+pub use text::Text;

@@ -1,0 +1,185 @@
+//! Who and where: connection ids, addresses, processes, segment flags.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::Text;
+use crate::event::{Endpoints, Flags};
+
+/// A connection's name in a recording: `c` and the socket's cookie. Unique in the file, and the same for
+/// one socket from birth to the end of TIME_WAIT. A socket that connects again after a failure keeps its
+/// cookie: its second connection is `c4101.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// Which connection of the socket, from 0.
+    pub life: u8,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.cookie)?;
+        if self.life > 0 {
+            write!(f, ".{}", self.life)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let digits = text.strip_prefix('c')?;
+            let (cookie, life) = digits.split_once('.').unwrap_or((digits, "0"));
+            Some(Self {
+                cookie: cookie.parse().ok()?,
+                life: life.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| format!("{text:?} is not a connection id like \"c4101\""))
+    }
+}
+
+impl Serialize for ConnectionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ConnectionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// IP version of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkType {
+    /// IPv4, also on a socket that is IPv6 by family (IPv4-mapped).
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// IP address.
+    pub address: IpAddr,
+    /// TCP port; 0 while it is not chosen.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address: address.ip(),
+            port: address.port(),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+/// Both ends of a connection, seen from the socket that reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// IP version.
+    #[serde(rename = "type")]
+    pub kind: NetworkType,
+    /// The end on this host that reports.
+    pub local: Endpoint,
+    /// The other end.
+    pub peer: Endpoint,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`), when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+}
+
+impl Network {
+    /// The recorded form of `endpoints`.
+    pub fn new(endpoints: Endpoints, netns: Option<u32>) -> Self {
+        let kind = match endpoints.local {
+            SocketAddr::V4(_) => NetworkType::Ipv4,
+            SocketAddr::V6(_) => NetworkType::Ipv6,
+        };
+        Self {
+            kind,
+            local: endpoints.local.into(),
+            peer: endpoints.peer.into(),
+            netns,
+        }
+    }
+}
+
+/// The process that owns a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name of its main thread (`comm`).
+    pub name: Text,
+    /// Effective user id.
+    pub uid: u32,
+}
+
+/// TCP control bits as a list of names, `["SYN","ACK"]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlagNames(pub Flags);
+
+impl Serialize for FlagNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for FlagNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A name that this version does not know is left out, as unknown fields are.
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let flags = Flags::NAMES
+            .into_iter()
+            .filter(|(_, name)| names.iter().any(|n| n == name))
+            .fold(Flags::default(), |all, (flag, _)| all.with(flag));
+        Ok(Self(flags))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_id_is_c_and_the_cookie() {
+        for (life, expected) in [(0, "\"c4101\""), (2, "\"c4101.2\"")] {
+            let id = ConnectionId { cookie: 4101, life };
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(json, expected);
+            assert_eq!(serde_json::from_str::<ConnectionId>(&json).unwrap(), id);
+        }
+        assert!(serde_json::from_str::<ConnectionId>("\"4101\"").is_err());
+    }
+
+    #[test]
+    fn flags_are_a_list_of_names() {
+        let flags = FlagNames(Flags::SYN.with(Flags::ACK));
+        let json = serde_json::to_string(&flags).unwrap();
+        assert_eq!(json, r#"["SYN","ACK"]"#);
+        assert_eq!(serde_json::from_str::<FlagNames>(&json).unwrap(), flags);
+    }
+}

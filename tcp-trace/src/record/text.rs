@@ -1,0 +1,130 @@
+//! Bytes from outside in JSON: a string when they are UTF-8, else `{"bytes": "<base64>"}`.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Text as it came from the network or the kernel: usually UTF-8, never trusted to be.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Text(pub Vec<u8>);
+
+impl Text {
+    /// For terminals: control characters and bytes that are not UTF-8 are escaped, so that nothing from
+    /// the network can steer the terminal.
+    pub fn printable(&self) -> impl fmt::Display {
+        Printable(&self.0)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.printable())
+    }
+}
+
+struct Printable<'a>(&'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if is_unsafe(character) {
+                    write!(f, "{}", character.escape_unicode())?;
+                } else {
+                    write!(f, "{character}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, and the invisible ones that reorder or join what is displayed around them.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[derive(Serialize, Deserialize)]
+struct Base64 {
+    bytes: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    String(String),
+    Bytes(Base64),
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => Base64 {
+                bytes: STANDARD.encode(&self.0),
+            }
+            .serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Either::deserialize(deserializer)? {
+            Either::String(text) => Ok(Self(text.into_bytes())),
+            Either::Bytes(Base64 { bytes }) => {
+                STANDARD.decode(bytes).map(Self).map_err(D::Error::custom)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf8_is_a_string_and_anything_else_is_base64() {
+        for (bytes, json) in [
+            (&b"/a?x=1"[..], r#""/a?x=1""#),
+            ("/größe".as_bytes(), r#""/größe""#),
+            (b"/\xff", r#"{"bytes":"L/8="}"#),
+        ] {
+            let text = Text(bytes.to_vec());
+            assert_eq!(serde_json::to_string(&text).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Text>(json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_terminal_never_sees_control_characters() {
+        let text = Text(b"/\x1b[31mred\r\n\xff\xc2\x9b".to_vec());
+        assert_eq!(
+            text.printable().to_string(),
+            r"/\u{1b}[31mred\u{d}\u{a}\xff\u{9b}"
+        );
+    }
+
+    #[test]
+    fn text_direction_cannot_be_turned_round() {
+        let text = Text::from("a\u{202e}b");
+        assert_eq!(text.printable().to_string(), r"a\u{202e}b");
+    }
+}

@@ -1,0 +1,94 @@
+//! A tracing session: attach, read, end. Shared by every verb that traces.
+
+mod output;
+mod reader;
+
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use crate::{
+    cli::CliError,
+    kernel::{Options, Tracer},
+    record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION},
+    sink::Sink,
+};
+
+/// What a session needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What to attach.
+    pub kernel: Options,
+    /// Which connections come out.
+    pub filter: Filter,
+    /// When to end by itself.
+    pub duration: Option<Duration>,
+    /// Whether credentials in header fields are kept.
+    pub show_secrets: bool,
+}
+
+/// Runs a session until its time is over, `command` has ended, or a signal comes. The result is the
+/// command's exit code, or success. `output_name` says in errors where the sink writes.
+pub fn run(
+    settings: Settings,
+    command: Option<Command>,
+    sink: &mut dyn Sink,
+    output_name: &str,
+) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::io("cannot start", &error))?;
+    // Signals are caught before anything is attached, so that none can fall between.
+    let signals = runtime.block_on(async { reader::Signals::new() });
+    let signals = signals.map_err(|error| CliError::io("cannot catch signals", &error))?;
+    let tracer = Tracer::attach(&settings.kernel)?;
+    let mut output = output::Output::new(sink);
+    let started = output
+        .put(Record::Session(Box::new(head(&settings, &tracer))))
+        .and_then(|()| {
+            output.put(Record::Ready(Ready {
+                time: tracer.clock().now(),
+            }))?;
+            output.flush()
+        });
+    for missing in tracer.missing() {
+        log::warn!("{}: {}", missing.feature, missing.reason);
+    }
+    log::info!("attached");
+    let result = match started {
+        Ok(()) => {
+            runtime.block_on(reader::Reader::new(settings, tracer, output).run(command, signals))
+        }
+        Err(error) => Err(reader::ReadError::Output(error)),
+    };
+    match result {
+        Ok(code) => Ok(code),
+        // The reader of the output has seen enough.
+        Err(reader::ReadError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(reader::ReadError::Output(error)) => {
+            Err(CliError::io(format!("cannot write {output_name}"), &error))
+        }
+        Err(reader::ReadError::Other(error)) => Err(error),
+    }
+}
+
+fn head(settings: &Settings, tracer: &Tracer) -> Session {
+    let uname = rustix::system::uname();
+    Session {
+        time: tracer.clock().now(),
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        tool: format!("tcp-trace {}", env!("CARGO_PKG_VERSION")),
+        host: Text(uname.nodename().to_bytes().to_vec()),
+        kernel: Text(uname.release().to_bytes().to_vec()),
+        command: std::env::args_os()
+            .map(|word| Text(word.into_encoded_bytes()))
+            .collect(),
+        filter: settings.filter.clone(),
+        missing: tracer.missing().to_vec(),
+    }
+}

@@ -1,0 +1,101 @@
+//! The recording format: JSON Lines.
+
+use std::io::{self, Write};
+
+use super::Sink;
+use crate::record::Record;
+
+/// Written at once when so many bytes are waiting.
+const BUFFER: usize = 64 << 10;
+
+/// Writes one JSON object a line.
+///
+/// Only whole lines are handed on, so that a recording that is cut off by `kill -9` ends with a whole line
+/// unless the system itself cut the write.
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    output: W,
+    lines: Vec<u8>,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Writes to `output`, which needs no buffer of its own.
+    pub fn new(output: W) -> Self {
+        Self {
+            output,
+            lines: Vec::with_capacity(BUFFER + 4096),
+        }
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        self.output.write_all(&self.lines)?;
+        self.lines.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Sink for JsonLines<W> {
+    fn record(&mut self, record: &Record) -> io::Result<()> {
+        if matches!(record, Record::Unknown) {
+            return Ok(());
+        }
+        serde_json::to_writer(&mut self.lines, record)?;
+        self.lines.push(b'\n');
+        if self.lines.len() >= BUFFER {
+            self.write_lines()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_lines()?;
+        self.output.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::Ready, time::Time};
+
+    /// Remembers each write.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_whole_lines_are_written() {
+        let mut writes = Writes::default();
+        let mut sink = JsonLines::new(&mut writes);
+        for time in 0..5000 {
+            sink.record(&Record::Ready(Ready { time: Time(time) }))
+                .unwrap();
+        }
+        sink.record(&Record::Unknown).unwrap();
+        sink.finish().unwrap();
+        assert!(writes.0.len() > 2);
+        assert!(writes.0.iter().all(|write| write.ends_with(b"}\n")));
+        let all = writes.0.concat();
+        let lines: Vec<_> = str::from_utf8(&all).unwrap().lines().collect();
+        assert_eq!(lines.len(), 5000);
+        assert_eq!(
+            lines[7],
+            r#"{"type":"ready","time":"1970-01-01T00:00:00.000000007Z"}"#
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Records to bytes: one trait, one file per format.
+
+mod jsonl;
+mod ladder;
+mod output;
+mod table;
+mod units;
+
+pub use jsonl::JsonLines;
+pub use ladder::{LADDER_RECORDS_MAX, Ladder};
+pub use output::Sink;
+pub use table::Table;

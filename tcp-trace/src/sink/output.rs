@@ -1,0 +1,17 @@
+//! What every format can do.
+
+use std::io;
+
+use crate::record::Record;
+
+/// Takes the records of a session, in their order, and writes them in its own way.
+pub trait Sink {
+    /// Takes one record.
+    fn record(&mut self, record: &Record) -> io::Result<()>;
+
+    /// Makes everything visible that can be written by now.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Ends the output: the session's last record was taken.
+    fn finish(&mut self) -> io::Result<()>;
+}

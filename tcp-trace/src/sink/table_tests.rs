@@ -1,0 +1,207 @@
+//! What the table looks like.
+
+use super::*;
+use crate::{
+    event::State,
+    record::{
+        Body, ConnectionId, HttpNetwork, Messages, Network, NetworkType, Protocol, Ready, Request,
+        Response, Timing,
+    },
+};
+
+const TIME: Time = Time(1_790_000_000_123_456_789);
+
+fn endpoint(address: &str, port: u16) -> Endpoint {
+    Endpoint {
+        address: address.parse().unwrap(),
+        port,
+    }
+}
+
+fn network(local: Endpoint, peer: Endpoint) -> Network {
+    Network {
+        kind: NetworkType::Ipv4,
+        local,
+        peer,
+        netns: None,
+    }
+}
+
+fn curl() -> Option<Process> {
+    Some(Process {
+        pid: 13838,
+        name: "curl".into(),
+        uid: 0,
+    })
+}
+
+fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
+    Transition {
+        time: TIME,
+        connection: ConnectionId {
+            cookie: 4101,
+            life: 0,
+        },
+        old,
+        new,
+        in_old_us,
+        estimated: false,
+        role: Some(Role::Client),
+        network: network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080)),
+        process: curl(),
+    }
+}
+
+fn http(target: &str) -> Http {
+    Http {
+        time: TIME,
+        connection: ConnectionId {
+            cookie: 4101,
+            life: 0,
+        },
+        index: 0,
+        role: Some(Role::Server),
+        network: HttpNetwork {
+            protocol: Protocol {
+                name: "http".to_owned(),
+                version: "1.1".to_owned(),
+            },
+            kind: NetworkType::Ipv4,
+            local: endpoint("127.0.0.1", 8080),
+            peer: endpoint("127.0.0.1", 41352),
+        },
+        http: Messages {
+            request: Some(Request {
+                method: "GET".into(),
+                target: target.into(),
+                headers: vec![],
+                header_size: 79,
+                body: Body { size: 0 },
+            }),
+            response: Some(Response {
+                status_code: 200,
+                reason: "OK".into(),
+                headers: vec![],
+                header_size: 148,
+                body: Body { size: 12 },
+            }),
+        },
+        url: None,
+        process: None,
+        timing: Timing {
+            started: TIME,
+            send_us: None,
+            wait_us: None,
+            receive_us: None,
+            total_us: 1_234,
+        },
+        integrity: Integrity::Complete,
+        outcome: Outcome::Ok,
+    }
+}
+
+fn print(records: &[Record]) -> String {
+    let mut output = Vec::new();
+    let mut table = Table::new(&mut output, TimeZone::UTC);
+    for record in records {
+        table.record(record).unwrap();
+    }
+    table.finish().unwrap();
+    String::from_utf8(output).unwrap()
+}
+
+#[test]
+fn transitions_and_exchanges_have_a_line_each() {
+    let lines = print(&[
+        Record::Ready(Ready { time: TIME }),
+        Record::Transition(transition(State::Close, State::SynSent, None)),
+        Record::Transition(transition(State::SynSent, State::Established, Some(45))),
+        Record::Http(Box::new(http("/a?x=1"))),
+        Record::End(End {
+            time: TIME,
+            connections: 1,
+            http: 1,
+            events: 20,
+            lost: 0,
+            interrupted: true,
+        }),
+    ]);
+    insta::assert_snapshot!(lines, @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
+    14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 45 us
+    14:13:20.123456 -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a?x=1 → 200 OK  12 B in 1.23 ms
+    1 connections, 1 HTTP exchanges, 20 events, 0 lost
+    ");
+}
+
+#[test]
+fn what_is_unusual_is_said_in_words() {
+    let unusual = |outcome, integrity, has_response: bool| {
+        let mut http = http("/a");
+        http.outcome = outcome;
+        http.integrity = integrity;
+        if !has_response {
+            http.http.response = None;
+        }
+        exchange(&http)
+    };
+    assert_eq!(
+        unusual(Outcome::NoResponse, Integrity::Complete, false),
+        "GET /a → no response in 1.23 ms"
+    );
+    assert_eq!(
+        unusual(Outcome::Reset, Integrity::Truncated, true),
+        "GET /a → 200 OK  12 B  RESET in 1.23 ms  (truncated)"
+    );
+    assert_eq!(
+        unusual(Outcome::Ok, Integrity::Gap, true),
+        "GET /a → 200 OK  12 B in 1.23 ms  (gap: bytes were not seen)"
+    );
+}
+
+#[test]
+fn losses_stand_out() {
+    let loss = Loss {
+        time: TIME,
+        place: LossPlace::Ring,
+        events: 12,
+        cpu: Some(1),
+    };
+    insta::assert_snapshot!(
+        print(&[Record::Loss(loss)]),
+        @"14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)"
+    );
+}
+
+#[test]
+fn addresses_are_never_cut_and_listeners_have_no_peer() {
+    let mut v6 = transition(State::Established, State::CloseWait, Some(2_000_000));
+    v6.network = network(
+        endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 41352),
+        endpoint("2001:db8::2", 8080),
+    );
+    v6.process = None;
+    let mut listener = transition(State::Close, State::Listen, None);
+    listener.role = Some(Role::Listener);
+    insta::assert_snapshot!(print(&[Record::Transition(v6), Record::Transition(listener)]), @"
+    14:13:20.123456 -                      [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352 → [2001:db8::2]:8080    ESTABLISHED → CLOSE_WAIT  after 2.00 s
+    14:13:20.123456 curl[13838]            127.0.0.1:41352                               CLOSE → LISTEN
+    ");
+}
+
+#[test]
+fn the_network_cannot_steer_the_terminal() {
+    let line = print(&[Record::Http(Box::new(http("/\u{1b}[2J\r\n\u{202e}x")))]);
+    assert!(
+        line.contains(r"GET /\u{1b}[2J\u{d}\u{a}\u{202e}x → 200 OK"),
+        "{line}"
+    );
+    assert_eq!(line.lines().count(), 1);
+}
+
+#[test]
+fn long_targets_are_shortened() {
+    let text = exchange(&http(&"/é".repeat(100)));
+    assert!(text.contains("/é… →"), "{text}");
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask test`: everything that has to hold, in the order in which a failure is cheapest.
+
+use std::{env, process::Command, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{project, run},
+    ebpf, tidy,
+    toolchain::{PROGRAMS, Toolchain},
+};
+
+/// A check: its name, and what does it. The arguments go to the test programs.
+type Check = (&'static str, fn(&[&str]) -> Result<()>);
+
+const CHECKS: [Check; 6] = [
+    ("fmt", |_| run(cargo().args(["fmt", "--all", "--check"]))),
+    ("clippy", |_| clippy()),
+    ("tidy", |_| tidy::check(&project())),
+    ("unit", |rest| {
+        run(cargo()
+            .args([
+                "test",
+                "--workspace",
+                "--exclude=tcp-trace-tests",
+                "--locked",
+            ])
+            .args(rest))
+    }),
+    ("ebpf", |_| ebpf::check()),
+    ("e2e", end_to_end),
+];
+
+/// Programs that the end-to-end tests run, with the Debian package of each.
+const PROGRAMS_OF_TESTS: [(&str, &str); 8] = [
+    ("bpftool", "bpftool"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("nginx", "nginx-light"),
+    ("python3", "python3"),
+    ("setpriv", "util-linux"),
+    ("tshark", "tshark"),
+    ("unshare", "util-linux"),
+];
+
+/// Whether there is a check of this name.
+pub(crate) fn exists(name: &str) -> bool {
+    CHECKS.iter().any(|(check, _)| *check == name)
+}
+
+/// Runs every check and stops at the first that fails.
+pub(crate) fn all() -> Result<()> {
+    let start = Instant::now();
+    for (name, check) in CHECKS {
+        println!("== {name}");
+        check(&[]).with_context(|| format!("check {name}"))?;
+    }
+    println!("all checks passed in {} s", start.elapsed().as_secs());
+    Ok(())
+}
+
+/// Runs one check.
+pub(crate) fn only(name: &str, rest: &[&str]) -> Result<()> {
+    CHECKS
+        .iter()
+        .filter(|(check, _)| *check == name)
+        .try_for_each(|(_, check)| check(rest))
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(project());
+    cargo
+}
+
+fn clippy() -> Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    run(cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--locked"])
+        .args(deny))?;
+    run(Toolchain::provide()?
+        .cargo()?
+        .arg("clippy")
+        .args(PROGRAMS)
+        .args(deny))
+}
+
+fn end_to_end(rest: &[&str]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the end-to-end tests load eBPF programs and make network namespaces: run as root");
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_there =
+        |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let missing: Vec<_> = PROGRAMS_OF_TESTS
+        .iter()
+        .filter(|(program, _)| !is_there(program))
+        .collect();
+    if !missing.is_empty() {
+        let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+        bail!(
+            "programs that the end-to-end tests run are missing: apt-get install {}",
+            packages.join(" ")
+        );
+    }
+    run(cargo().args(["build", "--release", "--locked", "--package=tcp-trace"]))?;
+    run(cargo()
+        .args(["test", "--release", "--locked", "--package=tcp-trace-tests"])
+        .args(rest))
+}

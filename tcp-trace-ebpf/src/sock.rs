@@ -5,8 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_probe_read_kernel,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel,
     },
     programs::SkBuffContext,
 };
@@ -95,18 +94,13 @@ pub(crate) fn error(sock: Address) -> Result<i32, i32> {
 #[inline(always)]
 pub(crate) fn of_packet(ctx: &SkBuffContext) -> Result<Address, i32> {
     // The context of a cgroup_skb program is the sk_buff itself.
-    Address(ctx.as_ptr() as u64)
-        .read(offset!(skb_sk))
-        .map(Address)
+    Address(ctx.as_ptr() as u64).read(offset!(skb_sk)).map(Address)
 }
 
 /// A task's process id and thread id.
 #[inline(always)]
 pub(crate) fn task_ids(task: Address) -> Result<(u32, u32), i32> {
-    Ok((
-        task.read(offset!(task_tgid))?,
-        task.read(offset!(task_pid))?,
-    ))
+    Ok((task.read(offset!(task_tgid))?, task.read(offset!(task_pid))?))
 }
 
 /// The process that runs now. Only for hooks that run in process context.

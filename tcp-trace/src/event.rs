@@ -161,10 +161,7 @@ impl Flags {
 
     /// The names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES
-            .into_iter()
-            .filter(move |(flag, _)| self.has(*flag))
-            .map(|(_, name)| name)
+        Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)
     }
 }
 
@@ -265,18 +262,12 @@ mod tests {
 
     #[test]
     fn kernel_numbers_give_the_kernels_names() {
-        let names: Vec<_> = (0..=13)
-            .map(|number| State::from_kernel(number).map(State::name))
-            .collect();
+        let names: Vec<_> = (0..=13).map(|number| State::from_kernel(number).map(State::name)).collect();
         assert_eq!(names[0], None);
         assert_eq!(names[1], Some("ESTABLISHED"));
         assert_eq!(names[6], Some("TIME_WAIT"));
         assert_eq!(names[11], Some("CLOSING"));
-        assert_eq!(
-            names[12],
-            Some("SYN_RECV"),
-            "a request socket is a half-open connection"
-        );
+        assert_eq!(names[12], Some("SYN_RECV"), "a request socket is a half-open connection");
         assert_eq!(names[13], None);
     }
 

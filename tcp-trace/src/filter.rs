@@ -22,11 +22,7 @@ impl Filter {
 
     /// Whether a connection passes; `None` while that cannot be told from what is known.
     pub fn judge(&self, facts: Facts<'_>) -> Option<bool> {
-        let parts = [
-            self.judge_ports(facts),
-            self.judge_addresses(facts),
-            self.judge_owner(facts),
-        ];
+        let parts = [self.judge_ports(facts), self.judge_addresses(facts), self.judge_owner(facts)];
         if parts.contains(&Some(false)) {
             Some(false)
         } else if parts.contains(&None) {
@@ -43,11 +39,7 @@ impl Filter {
         let Endpoints { local, peer } = facts.endpoints?;
         let matches = self.port.contains(&local.port()) || self.port.contains(&peer.port());
         // A port that the kernel has not chosen yet may still match.
-        if !matches && local.port() == 0 {
-            None
-        } else {
-            Some(matches)
-        }
+        if !matches && local.port() == 0 { None } else { Some(matches) }
     }
 
     fn judge_addresses(&self, facts: Facts<'_>) -> Option<bool> {
@@ -55,15 +47,8 @@ impl Filter {
             return Some(true);
         }
         let Endpoints { local, peer } = facts.endpoints?;
-        let matches = self
-            .addr
-            .iter()
-            .any(|net| net.contains(local.ip()) || net.contains(peer.ip()));
-        if !matches && local.port() == 0 {
-            None
-        } else {
-            Some(matches)
-        }
+        let matches = self.addr.iter().any(|net| net.contains(local.ip()) || net.contains(peer.ip()));
+        if !matches && local.port() == 0 { None } else { Some(matches) }
     }
 
     fn judge_owner(&self, facts: Facts<'_>) -> Option<bool> {
@@ -72,8 +57,7 @@ impl Filter {
         }
         let owner = facts.owner?;
         let is_pid = self.pid.is_empty() || self.pid.contains(&owner.pid);
-        let is_name =
-            self.comm.is_empty() || self.comm.iter().any(|name| name.as_bytes() == owner.name);
+        let is_name = self.comm.is_empty() || self.comm.iter().any(|name| name.as_bytes() == owner.name);
         Some(is_pid && is_name && (!self.followed || owner.followed))
     }
 }
@@ -92,12 +76,7 @@ mod tests {
     }
 
     fn owner(followed: bool) -> Owner {
-        Owner {
-            pid: 7,
-            name: b"curl".to_vec(),
-            uid: 0,
-            followed,
-        }
+        Owner { pid: 7, name: b"curl".to_vec(), uid: 0, followed }
     }
 
     fn judge(filter: &Filter, endpoints: Option<Endpoints>, owner: Option<&Owner>) -> Option<bool> {
@@ -111,10 +90,7 @@ mod tests {
 
     #[test]
     fn a_port_matches_either_end() {
-        let filter = |port| Filter {
-            port: vec![port],
-            ..Filter::default()
-        };
+        let filter = |port| Filter { port: vec![port], ..Filter::default() };
         assert_eq!(judge(&filter(8080), endpoints(41352), None), Some(true));
         assert_eq!(judge(&filter(41352), endpoints(41352), None), Some(true));
         assert_eq!(judge(&filter(80), endpoints(41352), None), Some(false));
@@ -122,90 +98,37 @@ mod tests {
 
     #[test]
     fn a_port_that_is_not_chosen_yet_leaves_it_open() {
-        let filter = Filter {
-            port: vec![41352],
-            ..Filter::default()
-        };
+        let filter = Filter { port: vec![41352], ..Filter::default() };
         assert_eq!(judge(&filter, endpoints(0), None), None);
-        assert_eq!(
-            judge(
-                &Filter {
-                    port: vec![8080],
-                    ..filter
-                },
-                endpoints(0),
-                None
-            ),
-            Some(true)
-        );
+        assert_eq!(judge(&Filter { port: vec![8080], ..filter }, endpoints(0), None), Some(true));
     }
 
     #[test]
     fn an_address_matches_a_network_of_either_end() {
-        let filter = |net: &str| Filter {
-            addr: vec![net.parse().unwrap()],
-            ..Filter::default()
-        };
+        let filter = |net: &str| Filter { addr: vec![net.parse().unwrap()], ..Filter::default() };
         assert_eq!(judge(&filter("10.0.0.0/8"), endpoints(1), None), Some(true));
         assert_eq!(judge(&filter("10.0.0.2"), endpoints(1), None), Some(true));
-        assert_eq!(
-            judge(&filter("192.0.2.0/24"), endpoints(1), None),
-            Some(false)
-        );
+        assert_eq!(judge(&filter("192.0.2.0/24"), endpoints(1), None), Some(false));
         assert_eq!(judge(&filter("::1"), endpoints(1), None), Some(false));
     }
 
     #[test]
     fn the_process_is_waited_for() {
-        let filter = Filter {
-            comm: vec!["curl".to_owned()],
-            ..Filter::default()
-        };
+        let filter = Filter { comm: vec!["curl".to_owned()], ..Filter::default() };
         assert_eq!(judge(&filter, endpoints(1), None), None);
-        assert_eq!(
-            judge(&filter, endpoints(1), Some(&owner(false))),
-            Some(true)
-        );
-        let other = Filter {
-            comm: vec!["cur".to_owned()],
-            ..Filter::default()
-        };
-        assert_eq!(
-            judge(&other, endpoints(1), Some(&owner(false))),
-            Some(false),
-            "whole names only"
-        );
+        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(true));
+        let other = Filter { comm: vec!["cur".to_owned()], ..Filter::default() };
+        assert_eq!(judge(&other, endpoints(1), Some(&owner(false))), Some(false), "whole names only");
     }
 
     #[test]
     fn kinds_restrict_each_other_and_one_no_is_enough() {
-        let filter = Filter {
-            port: vec![80],
-            pid: vec![7],
-            ..Filter::default()
-        };
-        assert_eq!(
-            judge(&filter, endpoints(1), None),
-            Some(false),
-            "the port already says no"
-        );
-        let filter = Filter {
-            port: vec![8080],
-            pid: vec![7],
-            ..Filter::default()
-        };
-        assert_eq!(
-            judge(&filter, endpoints(1), Some(&owner(false))),
-            Some(true)
-        );
-        let filter = Filter {
-            followed: true,
-            ..filter
-        };
-        assert_eq!(
-            judge(&filter, endpoints(1), Some(&owner(false))),
-            Some(false)
-        );
+        let filter = Filter { port: vec![80], pid: vec![7], ..Filter::default() };
+        assert_eq!(judge(&filter, endpoints(1), None), Some(false), "the port already says no");
+        let filter = Filter { port: vec![8080], pid: vec![7], ..Filter::default() };
+        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(true));
+        let filter = Filter { followed: true, ..filter };
+        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(false));
         assert_eq!(judge(&filter, endpoints(1), Some(&owner(true))), Some(true));
     }
 }

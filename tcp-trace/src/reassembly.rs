@@ -68,13 +68,7 @@ impl Reassembly {
     }
 
     /// Takes a segment's payload and delivers what is in order now.
-    pub fn push(
-        &mut self,
-        sequence: u32,
-        bytes: &[u8],
-        time: Time,
-        mut deliver: impl FnMut(Chunk<'_>),
-    ) {
+    pub fn push(&mut self, sequence: u32, bytes: &[u8], time: Time, mut deliver: impl FnMut(Chunk<'_>)) {
         let next = *self.next.get_or_insert(sequence);
         // Sequence numbers are compared modulo 2^32.
         let distance = sequence.wrapping_sub(next).cast_signed();
@@ -83,21 +77,14 @@ impl Reassembly {
             return;
         }
         if distance <= 0 {
-            if let Some(new) = bytes
-                .get(distance.unsigned_abs() as usize..)
-                .filter(|new| !new.is_empty())
-            {
+            if let Some(new) = bytes.get(distance.unsigned_abs() as usize..).filter(|new| !new.is_empty()) {
                 self.advance(new.len() as u64);
                 deliver(Chunk::Bytes { bytes: new, time });
                 self.deliver_held(&mut deliver);
             }
             return;
         }
-        self.hold(
-            self.position + u64::from(distance.unsigned_abs()),
-            bytes,
-            time,
-        );
+        self.hold(self.position + u64::from(distance.unsigned_abs()), bytes, time);
         while self.held_bytes > HELD_BYTES_MAX || self.held.len() > HELD_SEGMENTS_MAX {
             self.give_up_hole(time, &mut deliver);
         }
@@ -124,10 +111,7 @@ impl Reassembly {
         };
         let missing = first - self.position;
         self.advance(missing);
-        deliver(Chunk::Gap {
-            bytes: missing,
-            time,
-        });
+        deliver(Chunk::Gap { bytes: missing, time });
         self.deliver_held(deliver);
     }
 
@@ -184,26 +168,11 @@ mod tests {
         for (name, segments) in [
             ("in order", &[(100, &b"abc"[..]), (103, b"def")][..]),
             ("swapped", &[(103, b"def"), (100, b"abc")]),
-            (
-                "sent again",
-                &[(100, b"abc"), (100, b"abc"), (103, b"def"), (103, b"def")],
-            ),
-            (
-                "sent again, cut differently",
-                &[(100, b"abc"), (101, b"bcdef")],
-            ),
-            (
-                "overlapping while held",
-                &[(102, b"cdef"), (103, b"de"), (101, b"bcd"), (100, b"a")],
-            ),
-            (
-                "held twice, the longer one counts",
-                &[(103, b"d"), (103, b"def"), (100, b"abc")],
-            ),
-            (
-                "empty",
-                &[(100, b""), (100, b"abc"), (103, b""), (103, b"def")],
-            ),
+            ("sent again", &[(100, b"abc"), (100, b"abc"), (103, b"def"), (103, b"def")]),
+            ("sent again, cut differently", &[(100, b"abc"), (101, b"bcdef")]),
+            ("overlapping while held", &[(102, b"cdef"), (103, b"de"), (101, b"bcd"), (100, b"a")]),
+            ("held twice, the longer one counts", &[(103, b"d"), (103, b"def"), (100, b"abc")]),
+            ("empty", &[(100, b""), (100, b"abc"), (103, b""), (103, b"def")]),
         ] {
             let (out, reassembly) = run(Some(100), segments);
             assert_eq!(out, "abcdef", "{name}");
@@ -218,18 +187,12 @@ mod tests {
 
     #[test]
     fn sequence_numbers_wrap() {
-        assert_eq!(
-            run(Some(u32::MAX - 1), &[(1, b"def"), (u32::MAX - 1, b"abc")]).0,
-            "abcdef"
-        );
+        assert_eq!(run(Some(u32::MAX - 1), &[(1, b"def"), (u32::MAX - 1, b"abc")]).0, "abcdef");
     }
 
     #[test]
     fn a_segment_from_far_away_is_ignored_and_counted() {
-        let (out, reassembly) = run(
-            Some(0),
-            &[(0x5000_0000, b"x"), (0xa000_0000, b"x"), (0, b"abc")],
-        );
+        let (out, reassembly) = run(Some(0), &[(0x5000_0000, b"x"), (0xa000_0000, b"x"), (0, b"abc")]);
         assert_eq!((out.as_str(), reassembly.ignored()), ("abc", 2));
     }
 
@@ -247,17 +210,10 @@ mod tests {
         reassembly.start(0);
         let (mut gaps, mut bytes) = (0, 0);
         for segment in 0..4000_u32 {
-            reassembly.push(
-                1 + segment * 1001,
-                &[b'x'; 1000],
-                Time(0),
-                |chunk| match chunk {
-                    Chunk::Gap { .. } => gaps += 1,
-                    Chunk::Bytes {
-                        bytes: delivered, ..
-                    } => bytes += delivered.len(),
-                },
-            );
+            reassembly.push(1 + segment * 1001, &[b'x'; 1000], Time(0), |chunk| match chunk {
+                Chunk::Gap { .. } => gaps += 1,
+                Chunk::Bytes { bytes: delivered, .. } => bytes += delivered.len(),
+            });
             assert!(reassembly.held_bytes() <= HELD_BYTES_MAX);
         }
         assert_eq!(bytes + reassembly.held_bytes(), 4_000_000);

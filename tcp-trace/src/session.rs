@@ -45,22 +45,16 @@ pub fn run(
     let signals = signals.map_err(|error| CliError::io("cannot catch signals", &error))?;
     let tracer = Tracer::attach(&settings.kernel)?;
     let mut output = output::Output::new(sink);
-    let started = output
-        .put(Record::Session(Box::new(head(&settings, &tracer))))
-        .and_then(|()| {
-            output.put(Record::Ready(Ready {
-                time: tracer.clock().now(),
-            }))?;
-            output.flush()
-        });
+    let started = output.put(Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
+        output.put(Record::Ready(Ready { time: tracer.clock().now() }))?;
+        output.flush()
+    });
     for missing in tracer.missing() {
         log::warn!("{}: {}", missing.feature, missing.reason);
     }
     log::info!("attached");
     let result = match started {
-        Ok(()) => {
-            runtime.block_on(reader::Reader::new(settings, tracer, output).run(command, signals))
-        }
+        Ok(()) => runtime.block_on(reader::Reader::new(settings, tracer, output).run(command, signals)),
         Err(error) => Err(reader::ReadError::Output(error)),
     };
     match result {
@@ -85,9 +79,7 @@ fn head(settings: &Settings, tracer: &Tracer) -> Session {
         tool: format!("tcp-trace {}", env!("CARGO_PKG_VERSION")),
         host: Text(uname.nodename().to_bytes().to_vec()),
         kernel: Text(uname.release().to_bytes().to_vec()),
-        command: std::env::args_os()
-            .map(|word| Text(word.into_encoded_bytes()))
-            .collect(),
+        command: std::env::args_os().map(|word| Text(word.into_encoded_bytes())).collect(),
         filter: settings.filter.clone(),
         missing: tracer.missing().to_vec(),
     }

@@ -71,10 +71,7 @@ mod tests {
 
     #[test]
     fn whole_seconds_keep_their_nine_digits() {
-        assert_eq!(
-            Time(1_000_000_000).to_string(),
-            "1970-01-01T00:00:01.000000000Z"
-        );
+        assert_eq!(Time(1_000_000_000).to_string(), "1970-01-01T00:00:01.000000000Z");
     }
 
     #[test]

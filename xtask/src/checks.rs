@@ -18,14 +18,7 @@ const CHECKS: [Check; 6] = [
     ("clippy", |_| clippy()),
     ("tidy", |_| tidy::check(&project())),
     ("unit", |rest| {
-        run(cargo()
-            .args([
-                "test",
-                "--workspace",
-                "--exclude=tcp-trace-tests",
-                "--locked",
-            ])
-            .args(rest))
+        run(cargo().args(["test", "--workspace", "--exclude=tcp-trace-tests", "--locked"]).args(rest))
     }),
     ("ebpf", |_| ebpf::check()),
     ("e2e", end_to_end),
@@ -61,10 +54,7 @@ pub(crate) fn all() -> Result<()> {
 
 /// Runs one check.
 pub(crate) fn only(name: &str, rest: &[&str]) -> Result<()> {
-    CHECKS
-        .iter()
-        .filter(|(check, _)| *check == name)
-        .try_for_each(|(_, check)| check(rest))
+    CHECKS.iter().filter(|(check, _)| *check == name).try_for_each(|(_, check)| check(rest))
 }
 
 fn cargo() -> Command {
@@ -75,14 +65,8 @@ fn cargo() -> Command {
 
 fn clippy() -> Result<()> {
     let deny = ["--", "-D", "warnings"];
-    run(cargo()
-        .args(["clippy", "--workspace", "--all-targets", "--locked"])
-        .args(deny))?;
-    run(Toolchain::provide()?
-        .cargo()?
-        .arg("clippy")
-        .args(PROGRAMS)
-        .args(deny))
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(deny))?;
+    run(Toolchain::provide()?.cargo()?.arg("clippy").args(PROGRAMS).args(deny))
 }
 
 fn end_to_end(rest: &[&str]) -> Result<()> {
@@ -90,21 +74,12 @@ fn end_to_end(rest: &[&str]) -> Result<()> {
         bail!("the end-to-end tests load eBPF programs and make network namespaces: run as root");
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let is_there =
-        |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    let missing: Vec<_> = PROGRAMS_OF_TESTS
-        .iter()
-        .filter(|(program, _)| !is_there(program))
-        .collect();
+    let is_there = |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let missing: Vec<_> = PROGRAMS_OF_TESTS.iter().filter(|(program, _)| !is_there(program)).collect();
     if !missing.is_empty() {
         let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-        bail!(
-            "programs that the end-to-end tests run are missing: apt-get install {}",
-            packages.join(" ")
-        );
+        bail!("programs that the end-to-end tests run are missing: apt-get install {}", packages.join(" "));
     }
     run(cargo().args(["build", "--release", "--locked", "--package=tcp-trace"]))?;
-    run(cargo()
-        .args(["test", "--release", "--locked", "--package=tcp-trace-tests"])
-        .args(rest))
+    run(cargo().args(["test", "--release", "--locked", "--package=tcp-trace-tests"]).args(rest))
 }

@@ -14,11 +14,7 @@ pub(crate) fn without_debug_sections(bytes: &[u8]) -> Result<Vec<u8>> {
         section.delete = name.starts_with(".debug") || name.starts_with(".rel.debug");
     }
     // LLVM keeps the sections' names in the symbols' string table, the writer in a table of their own.
-    if !builder
-        .sections
-        .iter()
-        .any(|section| matches!(section.data, SectionData::SectionString))
-    {
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
         let names = builder.sections.add();
         names.name = ".shstrtab".into();
         names.sh_type = object::elf::SHT_STRTAB;
@@ -50,10 +46,7 @@ pub(crate) fn first_difference(committed: &[u8], built: &[u8]) -> String {
             Some(_) => {}
         }
     }
-    match built
-        .iter()
-        .find(|(name, _)| committed.iter().all(|(other, _)| other != name))
-    {
+    match built.iter().find(|(name, _)| committed.iter().all(|(other, _)| other != name)) {
         Some((name, _)) => format!("section {name} is new"),
         None => "the sections are the same, the headers or the symbols differ".to_owned(),
     }
@@ -61,9 +54,7 @@ pub(crate) fn first_difference(committed: &[u8], built: &[u8]) -> String {
 
 fn sections(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
     let file = object::File::parse(bytes)?;
-    file.sections()
-        .map(|section| Ok((section.name()?.to_owned(), section.data()?.to_vec())))
-        .collect()
+    file.sections().map(|section| Ok((section.name()?.to_owned(), section.data()?.to_vec()))).collect()
 }
 
 #[cfg(test)]
@@ -83,40 +74,21 @@ mod tests {
 
     #[test]
     fn the_first_differing_section_is_named() {
-        let committed = object_file(&[
-            ("license", b"GPL"),
-            ("cgroup/skb", b"12345678"),
-            (".BTF", b"x"),
-        ]);
+        let committed = object_file(&[("license", b"GPL"), ("cgroup/skb", b"12345678"), (".BTF", b"x")]);
         for (sections, expected) in [
             (
-                &[
-                    ("license", &b"GPL"[..]),
-                    ("cgroup/skb", b"12345679"),
-                    (".BTF", b"y"),
-                ][..],
+                &[("license", &b"GPL"[..]), ("cgroup/skb", b"12345679"), (".BTF", b"y")][..],
                 "section cgroup/skb differs from byte 7",
             ),
+            (&[("license", b"GPL"), (".BTF", b"x")], "section cgroup/skb is no longer there"),
             (
-                &[("license", b"GPL"), (".BTF", b"x")],
-                "section cgroup/skb is no longer there",
-            ),
-            (
-                &[
-                    ("license", b"GPL"),
-                    ("cgroup/skb", b"12345678"),
-                    (".BTF", b"x"),
-                    ("maps", b"m"),
-                ],
+                &[("license", b"GPL"), ("cgroup/skb", b"12345678"), (".BTF", b"x"), ("maps", b"m")],
                 "section maps is new",
             ),
         ] {
             let difference = first_difference(&committed, &object_file(sections));
             // Names of sections are in a section of their own, which comes first where they differ.
-            assert!(
-                difference.starts_with(expected) || difference.contains("strtab"),
-                "{difference}"
-            );
+            assert!(difference.starts_with(expected) || difference.contains("strtab"), "{difference}");
         }
     }
 
@@ -134,11 +106,7 @@ mod tests {
     fn debug_sections_go_and_btf_stays() {
         let object = object_file(&[(".debug_info", b"d"), (".BTF", b"b")]);
         let stripped = without_debug_sections(&object).unwrap();
-        let names: Vec<_> = sections(&stripped)
-            .unwrap()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let names: Vec<_> = sections(&stripped).unwrap().into_iter().map(|(name, _)| name).collect();
         assert!(
             names.contains(&".BTF".to_owned()) && !names.contains(&".debug_info".to_owned()),
             "{names:?}"

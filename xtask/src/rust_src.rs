@@ -16,12 +16,9 @@ use crate::{
 /// A folder or an archive with the source, for machines that reach neither rustup's server nor Debian.
 const FALLBACK: &str = "TCP_TRACE_RUST_SRC";
 
-/// Where the `library` folder is. Nothing is written into the sysroot except by rustup.
+/// Where the `library` folder is: always a copy at the same place below the project, because cargo's names for
+/// the crates in it, which end up in the object, depend on where they lie.
 pub(crate) fn provide(tools: &Path, sysroot: &Path) -> Result<PathBuf> {
-    let in_sysroot = sysroot.join("lib/rustlib/src/rust/library");
-    if is_library(&in_sysroot) {
-        return Ok(in_sysroot);
-    }
     let own = tools.join(format!("rust-src-{RUST_VERSION}/library"));
     if is_library(&own) {
         return Ok(own);
@@ -29,15 +26,11 @@ pub(crate) fn provide(tools: &Path, sysroot: &Path) -> Result<PathBuf> {
     eprintln!("xtask: getting rust-src {RUST_VERSION}");
     let mut tried = Vec::new();
     for (way, attempt) in [
-        (
-            "rustup component add rust-src",
-            from_rustup as fn(&Path, &Path) -> Result<PathBuf>,
-        ),
+        ("rustup component add rust-src", from_rustup as fn(&Path, &Path) -> Result<PathBuf>),
         ("Debian's package rust-src", from_debian),
         (FALLBACK, from_fallback),
     ] {
-        match attempt(tools, &in_sysroot) {
-            Ok(library) if library == in_sysroot => return Ok(library),
+        match attempt(tools, sysroot) {
             Ok(library) => return keep(&library, &own),
             Err(error) => tried.push(format!("\n  {way}: {error:#}")),
         }
@@ -57,19 +50,14 @@ fn is_library(folder: &Path) -> bool {
 fn keep(library: &Path, own: &Path) -> Result<PathBuf> {
     let parent = own.parent().context("the folder has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    run(Command::new("cp")
-        .arg("-r")
-        .arg("--no-preserve=mode")
-        .arg(library)
-        .arg(own))?;
+    run(Command::new("cp").arg("-r").arg("--no-preserve=mode").arg(library).arg(own))?;
     leave_out_tests(&own.join("Cargo.toml"))?;
     Ok(own.to_owned())
 }
 
 /// Takes the test crates out of the workspace where they were left out of the source.
 fn leave_out_tests(manifest: &Path) -> Result<()> {
-    let text = fs::read_to_string(manifest)
-        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let text = fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
     let folder = manifest.parent().unwrap_or(manifest);
     let kept = text.lines().filter(|line| {
         let member = line.trim().trim_end_matches(',').trim_matches('"');
@@ -79,12 +67,15 @@ fn leave_out_tests(manifest: &Path) -> Result<()> {
     fs::write(manifest, kept).with_context(|| format!("cannot write {}", manifest.display()))
 }
 
-fn from_rustup(_: &Path, in_sysroot: &Path) -> Result<PathBuf> {
-    output(Command::new("rustup").args(["component", "add", "rust-src"]))?;
-    if !is_library(in_sysroot) {
-        bail!("it installed no {}", in_sysroot.display());
+fn from_rustup(_: &Path, sysroot: &Path) -> Result<PathBuf> {
+    let library = sysroot.join("lib/rustlib/src/rust/library");
+    if !is_library(&library) {
+        output(Command::new("rustup").args(["component", "add", "rust-src"]))?;
     }
-    Ok(in_sysroot.to_owned())
+    if !is_library(&library) {
+        bail!("it installed no {}", library.display());
+    }
+    Ok(library)
 }
 
 /// Downloads the package with a configuration of our own: the machine's stays as it is.
@@ -93,30 +84,21 @@ fn from_debian(tools: &Path, _: &Path) -> Result<PathBuf> {
     if !Path::new(KEYRING).is_file() {
         bail!("{KEYRING} is missing: this is not Debian");
     }
-    let targets =
-        output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
+    let targets = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
     let mirror = targets
         .lines()
         .map(|line| line.trim_end_matches('/'))
         .find(|line| line.ends_with("/debian"))
         .context("apt knows no Debian mirror")?;
     let apt = tools.join("apt");
-    for folder in [
-        "state/lists/partial",
-        "cache/archives/partial",
-        "etc/apt.conf.d",
-        "etc/preferences.d",
-    ] {
+    for folder in ["state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"] {
         fs::create_dir_all(apt.join(folder))
             .with_context(|| format!("cannot create {}", apt.join(folder).display()))?;
     }
     let shown = apt.display();
     let files = [
         ("status", String::new()),
-        (
-            "etc/sources.list",
-            format!("deb [signed-by={KEYRING}] {mirror} trixie-backports main\n"),
-        ),
+        ("etc/sources.list", format!("deb [signed-by={KEYRING}] {mirror} trixie-backports main\n")),
         (
             "apt.conf",
             format!(
@@ -131,9 +113,7 @@ fn from_debian(tools: &Path, _: &Path) -> Result<PathBuf> {
     }
     let with_own = |program: &str| {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", apt.join("apt.conf"))
-            .current_dir(&apt);
+        command.env("APT_CONFIG", apt.join("apt.conf")).current_dir(&apt);
         command
     };
     output(with_own("apt-get").args(["-qq", "update"]))?;
@@ -155,23 +135,13 @@ fn from_debian(tools: &Path, _: &Path) -> Result<PathBuf> {
 }
 
 fn from_fallback(tools: &Path, _: &Path) -> Result<PathBuf> {
-    let Some(path) = env::var_os(FALLBACK).map(PathBuf::from) else {
-        bail!("it is not set")
-    };
+    let Some(path) = env::var_os(FALLBACK).map(PathBuf::from) else { bail!("it is not set") };
     if path.is_dir() {
-        return find_library(&path)
-            .with_context(|| format!("{} has no `library` folder", path.display()));
+        return find_library(&path).with_context(|| format!("{} has no `library` folder", path.display()));
     }
     let unpacked = tools.join("fallback");
-    fs::create_dir_all(&unpacked)
-        .with_context(|| format!("cannot create {}", unpacked.display()))?;
-    output(
-        Command::new("tar")
-            .arg("-xf")
-            .arg(&path)
-            .arg("-C")
-            .arg(&unpacked),
-    )?;
+    fs::create_dir_all(&unpacked).with_context(|| format!("cannot create {}", unpacked.display()))?;
+    output(Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&unpacked))?;
     find_library(&unpacked).with_context(|| format!("{} has no `library` folder", path.display()))
 }
 
@@ -183,10 +153,7 @@ fn find_library(folder: &Path) -> Option<PathBuf> {
         if let Some(found) = level.iter().find(|folder| is_library(folder)) {
             return Some(found.clone());
         }
-        let below = level
-            .iter()
-            .filter_map(|folder| fs::read_dir(folder).ok())
-            .flatten();
+        let below = level.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
         let folders = below.filter_map(|entry| {
             let entry = entry.ok()?;
             entry.file_type().ok()?.is_dir().then(|| entry.path())

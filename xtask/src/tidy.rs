@@ -16,14 +16,7 @@ const FOLDERS: [&str; 4] = ["tcp-trace", "tcp-trace-ebpf", "tests", "xtask"];
 /// Modules without clock, input or output.
 const PURE: [&str; 5] = ["conn/", "filter.rs", "http/", "pipeline/", "reassembly.rs"];
 /// What those do not use.
-const IMPURE: [&str; 6] = [
-    "Instant::now",
-    "SystemTime",
-    "std::fs",
-    "std::net::Tcp",
-    "tokio",
-    "aya",
-];
+const IMPURE: [&str; 6] = ["Instant::now", "SystemTime", "std::fs", "std::net::Tcp", "tokio", "aya"];
 
 /// Checks every source file of the project.
 pub(crate) fn check(project: &Path) -> Result<()> {
@@ -34,35 +27,23 @@ pub(crate) fn check(project: &Path) -> Result<()> {
     files.sort();
     let mut violations = Vec::new();
     for path in &files {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let name = path
-            .strip_prefix(project)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.strip_prefix(project).unwrap_or(path).to_string_lossy().into_owned();
         violations.extend(of_file(&name, &text));
     }
-    let manifest =
-        fs::read_to_string(project.join("Cargo.toml")).context("cannot read Cargo.toml")?;
+    let manifest = fs::read_to_string(project.join("Cargo.toml")).context("cannot read Cargo.toml")?;
     let reasons = fs::read_to_string(project.join("docs/dependencies.md"))
         .context("cannot read docs/dependencies.md")?;
     violations.extend(of_dependencies(&manifest, &reasons));
     if !violations.is_empty() {
-        bail!(
-            "{} layout rules broken:\n{}",
-            violations.len(),
-            violations.join("\n")
-        );
+        bail!("{} layout rules broken:\n{}", violations.len(), violations.join("\n"));
     }
     println!("{} files follow the layout rules", files.len());
     Ok(())
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, files)?;
@@ -77,16 +58,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn of_file(name: &str, text: &str) -> Vec<String> {
     let mut violations = Vec::new();
     if !text.starts_with("//!") {
-        violations.push(format!(
-            "{name}:1: does not open with `//!` and its one job"
-        ));
+        violations.push(format!("{name}:1: does not open with `//!` and its one job"));
     }
     let lines = text.lines().count();
-    let limit = if name == "tcp-trace/src/main.rs" {
-        MAIN_LINES_MAX
-    } else {
-        LINES_MAX
-    };
+    let limit = if name == "tcp-trace/src/main.rs" { MAIN_LINES_MAX } else { LINES_MAX };
     if lines > limit {
         violations.push(format!("{name}:{lines}: longer than {limit} lines"));
     }
@@ -99,9 +74,7 @@ fn of_file(name: &str, text: &str) -> Vec<String> {
         if !module.starts_with("kernel/") && words(code).any(|word| word == "unsafe") {
             violations.push(format!("{name}:{}: `unsafe` outside kernel/", number + 1));
         }
-        let used = IMPURE
-            .iter()
-            .find(|used| is_pure && code.contains(&format!("{used}::")));
+        let used = IMPURE.iter().find(|used| is_pure && code.contains(&format!("{used}::")));
         if let Some(used) = used {
             violations.push(format!("{name}:{}: a pure module uses {used}", number + 1));
         }
@@ -129,12 +102,8 @@ fn of_dependencies(manifest: &str, reasons: &str) -> Vec<String> {
 }
 
 fn words_of_table(text: &str) -> impl Iterator<Item = &str> {
-    let first_columns = text
-        .lines()
-        .filter_map(|line| line.strip_prefix('|')?.split('|').next());
-    first_columns
-        .flat_map(|column| column.split(','))
-        .map(str::trim)
+    let first_columns = text.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
+    first_columns.flat_map(|column| column.split(',')).map(str::trim)
 }
 
 #[cfg(test)]
@@ -145,11 +114,7 @@ mod tests {
     fn each_rule_is_told_with_its_place() {
         let long = format!("//! x\n{}", "\n".repeat(LINES_MAX));
         for (name, text, expected) in [
-            (
-                "xtask/src/a.rs",
-                "fn a() {}",
-                "xtask/src/a.rs:1: does not open with `//!` and its one job",
-            ),
+            ("xtask/src/a.rs", "fn a() {}", "xtask/src/a.rs:1: does not open with `//!` and its one job"),
             ("tests/a.rs", &long, "tests/a.rs:501: longer than 500 lines"),
             (
                 "tcp-trace/src/main.rs",

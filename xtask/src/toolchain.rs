@@ -39,19 +39,13 @@ impl Toolchain {
         fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
         let linker = linker(&tools, rustup_name)?;
         let library = rust_src::provide(&tools, &sysroot)?;
-        Ok(Self {
-            rustup_name,
-            linker,
-            library,
-            sysroot,
-        })
+        Ok(Self { rustup_name, linker, library, sysroot })
     }
 
     /// A cargo that builds for the BPF target. The bytes depend on no path of this machine.
     pub(crate) fn cargo(&self) -> Result<Command> {
         let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home =
-            cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+        let cargo_home = cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
         // The last matching one counts, so the more special ones come last.
@@ -120,9 +114,8 @@ fn rust() -> Result<Option<&'static str>> {
 
 fn linker(tools: &Path, rustup_name: Option<&str>) -> Result<PathBuf> {
     let own = tools.join("bin/bpf-linker");
-    let in_path = env::var_os("PATH")
-        .map(|path| env::split_paths(&path).collect::<Vec<_>>())
-        .unwrap_or_default();
+    let in_path =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     let candidates =
         std::iter::once(own.clone()).chain(in_path.iter().map(|folder| folder.join("bpf-linker")));
     let is_right = |path: &PathBuf| {
@@ -136,24 +129,14 @@ fn linker(tools: &Path, rustup_name: Option<&str>) -> Result<PathBuf> {
     eprintln!("xtask: installing bpf-linker {LINKER_VERSION} into target/tools (a minute or two)");
     let mut cargo = with_name(Command::new("cargo"), rustup_name);
     cargo
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            LINKER_VERSION,
-            "--locked",
-            "--root",
-        ])
+        .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--root"])
         .arg(tools)
         .env("CARGO_TARGET_DIR", tools.join("build"));
     run(&mut cargo).context(
         "cannot install bpf-linker, which links the eBPF object; is the crates registry reachable?",
     )?;
     if !is_right(&own) {
-        bail!(
-            "cargo installed a bpf-linker that is not version {LINKER_VERSION}: {}",
-            own.display()
-        );
+        bail!("cargo installed a bpf-linker that is not version {LINKER_VERSION}: {}", own.display());
     }
     Ok(own)
 }

@@ -19,10 +19,7 @@ use crate::{
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_owner(&ctx) {
-        debug!(
-            &ctx,
-            "tcp_rcv_space_adjust: cannot read the owner: error {}", error
-        );
+        debug!(&ctx, "tcp_rcv_space_adjust: cannot read the owner: error {}", error);
     }
     0
 }
@@ -31,10 +28,7 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_owner(&ctx) {
-        debug!(
-            &ctx,
-            "sock_send_length: cannot read the owner: error {}", error
-        );
+        debug!(&ctx, "sock_send_length: cannot read the owner: error {}", error);
     }
     0
 }

@@ -13,10 +13,7 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_sched_process_fork(&ctx) {
-        warn!(
-            &ctx,
-            "sched_process_fork: a child is not followed: error {}", error
-        );
+        warn!(&ctx, "sched_process_fork: a child is not followed: error {}", error);
     }
     0
 }
@@ -37,10 +34,7 @@ fn try_sched_process_fork(ctx: &BtfTracePointContext) -> Result<(), i32> {
 #[btf_tracepoint(function = "sched_process_free")]
 pub(crate) fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_sched_process_free(&ctx) {
-        warn!(
-            &ctx,
-            "sched_process_free: a process id stays followed: error {}", error
-        );
+        warn!(&ctx, "sched_process_free: a process id stays followed: error {}", error);
     }
     0
 }

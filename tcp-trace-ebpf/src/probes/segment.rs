@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, PAYLOAD_MAX, RawEndpoints,
-    RawHeader, RawSegment,
+    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, PAYLOAD_MAX, RawEndpoints, RawHeader,
+    RawSegment,
 };
 
 use crate::{
@@ -52,13 +52,7 @@ pub(crate) fn segment_ingress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn segment(ctx: &SkBuffContext, direction: u8) -> i32 {
     if let Err(error) = try_segment(ctx, direction) {
-        debug!(
-            ctx,
-            "segment not understood: direction {} length {} error {}",
-            direction,
-            ctx.len(),
-            error
-        );
+        debug!(ctx, "segment not understood: direction {} length {} error {}", direction, ctx.len(), error);
     }
     PASS
 }
@@ -73,18 +67,10 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     let Some((mut endpoints, tcp_offset)) = ip_header(ctx, direction)? else {
         return Ok(());
     };
-    let header: [u8; 20] = ctx
-        .load(tcp_offset as usize)
-        .map_err(|error| error as i32)?;
-    let ports = [
-        u16::from_be_bytes([header[0], header[1]]),
-        u16::from_be_bytes([header[2], header[3]]),
-    ];
-    (endpoints.local_port, endpoints.peer_port) = if direction == DIRECTION_OUT {
-        (ports[0], ports[1])
-    } else {
-        (ports[1], ports[0])
-    };
+    let header: [u8; 20] = ctx.load(tcp_offset as usize).map_err(|error| error as i32)?;
+    let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
+    (endpoints.local_port, endpoints.peer_port) =
+        if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
     let payload_offset = tcp_offset + u32::from(header[12] >> 4) * 4;
     let length = ctx.len().saturating_sub(payload_offset);
     // SAFETY: not null.
@@ -163,11 +149,8 @@ fn ip_header(ctx: &SkBuffContext, direction: u8) -> Result<Option<(RawEndpoints,
         destination = v6(&header, 24);
         tcp_offset = offset;
     }
-    (endpoints.local_address, endpoints.peer_address) = if direction == DIRECTION_OUT {
-        (source, destination)
-    } else {
-        (destination, source)
-    };
+    (endpoints.local_address, endpoints.peer_address) =
+        if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) };
     Ok(Some((endpoints, tcp_offset)))
 }
 
@@ -223,10 +206,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
         // It will be acknowledged by a segment of the other direction.
         let memory = memory(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
         if !memory.is_null() {
-            let number = segment
-                .sequence
-                .wrapping_add(segment.length)
-                .wrapping_add(1);
+            let number = segment.sequence.wrapping_add(segment.length).wrapping_add(1);
             // SAFETY: not null, so valid for this run.
             unsafe {
                 if answered == 0 {
@@ -248,13 +228,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
         return false;
     }
     // SAFETY: not null, so valid for this run.
-    unsafe {
-        if answered == 0 {
-            take_due(memory, 0, segment)
-        } else {
-            take_due(memory, 1, segment)
-        }
-    }
+    unsafe { if answered == 0 { take_due(memory, 0, segment) } else { take_due(memory, 1, segment) } }
 }
 
 /// Whether `segment` is the awaited acknowledgment of its direction; then no further one is.
@@ -268,9 +242,7 @@ unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSeg
         if (*memory).is_due[direction] == 0 {
             return false;
         }
-        let beyond = segment
-            .acknowledgment
-            .wrapping_sub((*memory).acknowledgment_due[direction]);
+        let beyond = segment.acknowledgment.wrapping_sub((*memory).acknowledgment_due[direction]);
         if (beyond as i32) < 0 {
             return false;
         }
@@ -283,12 +255,7 @@ unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSeg
 fn memory(sk: *mut bpf_sock, flags: u64) -> *mut SocketMemory {
     // SAFETY: `sk` is the context's socket, which is what the helper takes; it answers null for mini-sockets.
     unsafe {
-        bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
-            sk.cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
+        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags)
     }
     .cast()
 }

@@ -27,10 +27,7 @@ const LISTEN: i32 = 10;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_inet_sock_set_state(&ctx) {
-        debug!(
-            &ctx,
-            "inet_sock_set_state: cannot read the socket: error {}", error
-        );
+        debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);
         emit::lost();
     }
     0

@@ -12,12 +12,7 @@ use crate::{
 
 /// The whole life of every TCP connection on this host, linked to the HTTP requests that it carries.
 #[derive(Debug, Parser)]
-#[command(
-    name = "tcp-trace",
-    version,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "tcp-trace", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(super) struct Cli {
     /// Say more on stderr; twice also shows the eBPF programs' diagnostics
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -115,12 +110,7 @@ pub(super) struct Filters {
 impl Tracing {
     /// The filter that was typed.
     pub(super) fn filter(&self) -> Filter {
-        let Filters {
-            pid,
-            comm,
-            port,
-            addr,
-        } = &self.filters;
+        let Filters { pid, comm, port, addr } = &self.filters;
         Filter {
             pid: pid.clone(),
             comm: comm.clone(),
@@ -134,15 +124,9 @@ impl Tracing {
 fn duration(text: &str) -> Result<Duration, String> {
     let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| error())?;
-    Duration::try_from(duration)
-        .map_err(|_| error())
-        .and_then(|duration| {
-            if duration.is_zero() {
-                Err("a session of no time records nothing".to_owned())
-            } else {
-                Ok(duration)
-            }
-        })
+    Duration::try_from(duration).map_err(|_| error()).and_then(|duration| {
+        if duration.is_zero() { Err("a session of no time records nothing".to_owned()) } else { Ok(duration) }
+    })
 }
 
 fn comm(text: &str) -> Result<String, String> {
@@ -151,9 +135,7 @@ fn comm(text: &str) -> Result<String, String> {
         0 => Err("a process name is not empty".to_owned()),
         length if length > COMM_MAX => {
             let kept = String::from_utf8_lossy(&text.as_bytes()[..COMM_MAX]).into_owned();
-            Err(format!(
-                "the kernel keeps only the first {COMM_MAX} bytes of a name: try {kept}"
-            ))
+            Err(format!("the kernel keeps only the first {COMM_MAX} bytes of a name: try {kept}"))
         }
         _ => Ok(text.to_owned()),
     }
@@ -173,9 +155,7 @@ fn ring_size(text: &str) -> Result<u32, String> {
         .filter(|bytes| bytes.is_power_of_two() && *bytes >= RING_BYTES_MIN)
         .ok_or_else(|| {
             let default = RING_BYTES_DEFAULT >> 20;
-            format!(
-                "expected a power of two of at least 4KiB, such as 64MiB (default {default}MiB)"
-            )
+            format!("expected a power of two of at least 4KiB, such as 64MiB (default {default}MiB)")
         })
 }
 
@@ -202,14 +182,10 @@ mod tests {
 
     #[test]
     fn filters_are_lists() {
-        let live =
-            live("tcp-trace live --port 80,443 --port 8080 --addr 10.0.0.0/8,::1 --comm nginx");
+        let live = live("tcp-trace live --port 80,443 --port 8080 --addr 10.0.0.0/8,::1 --comm nginx");
         let filter = live.tracing.filter();
         assert_eq!(filter.port, [80, 443, 8080]);
-        assert_eq!(
-            filter.addr,
-            ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]
-        );
+        assert_eq!(filter.addr, ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
         assert!(!filter.followed);
     }
 
@@ -225,18 +201,9 @@ mod tests {
     fn bad_values_say_what_is_expected() {
         for (line, expected) in [
             ("tcp-trace live --port 0", "0 is not in 1..=65535"),
-            (
-                "tcp-trace live --addr 10.0.0.0/33",
-                "expected an IP address or a network",
-            ),
-            (
-                "tcp-trace live --comm a-very-long-process-name",
-                "try a-very-long-pro",
-            ),
-            (
-                "tcp-trace live --duration soon",
-                "expected a time such as 500ms",
-            ),
+            ("tcp-trace live --addr 10.0.0.0/33", "expected an IP address or a network"),
+            ("tcp-trace live --comm a-very-long-process-name", "try a-very-long-pro"),
+            ("tcp-trace live --duration soon", "expected a time such as 500ms"),
             ("tcp-trace live --ring-size 5000", "expected a power of two"),
             ("tcp-trace live --pid x", "invalid digit"),
         ] {

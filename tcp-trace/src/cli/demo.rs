@@ -23,47 +23,29 @@ const BODY: &str = "Hello, TCP!\n";
 /// The verb.
 pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
     let settings = Settings {
-        kernel: Options {
-            ring_bytes: RING_BYTES_DEFAULT,
-            follow_children: true,
-            log,
-        },
-        filter: Filter {
-            followed: true,
-            ..Filter::default()
-        },
+        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: true, log },
+        filter: Filter { followed: true, ..Filter::default() },
         duration: None,
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
     println!("One HTTP request over loopback, as the kernel saw it at both ends:\n");
-    session::run(
-        settings,
-        Some(command),
-        &mut Ladder::new(io::stdout().lock()),
-        "standard output",
-    )
+    session::run(settings, Some(command), &mut Ladder::new(io::stdout().lock()), "standard output")
 }
 
 /// Starts the server, then the client, and waits for both.
 pub(super) fn pair() -> Result<ExitCode, CliError> {
-    try_pair()
-        .map(|()| ExitCode::SUCCESS)
-        .map_err(|error| failed(&error))
+    try_pair().map(|()| ExitCode::SUCCESS).map_err(|error| failed(&error))
 }
 
 /// Answers one request on a port of the kernel's choice, which it prints.
 pub(super) fn server() -> Result<ExitCode, CliError> {
-    try_server()
-        .map(|()| ExitCode::SUCCESS)
-        .map_err(|error| failed(&error))
+    try_server().map(|()| ExitCode::SUCCESS).map_err(|error| failed(&error))
 }
 
 /// Sends one request and reads the response.
 pub(super) fn client(server: SocketAddr) -> Result<ExitCode, CliError> {
-    try_client(server)
-        .map(|()| ExitCode::SUCCESS)
-        .map_err(|error| failed(&error))
+    try_client(server).map(|()| ExitCode::SUCCESS).map_err(|error| failed(&error))
 }
 
 fn failed(error: &io::Error) -> CliError {
@@ -77,9 +59,7 @@ fn this_program(verb: &str) -> io::Result<Command> {
 }
 
 fn try_pair() -> io::Result<()> {
-    let mut server = this_program("demo-server")?
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut server = this_program("demo-server")?.stdout(Stdio::piped()).spawn()?;
     let output = server.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut address = String::new();
     BufReader::new(output).read_line(&mut address)?;
@@ -88,9 +68,7 @@ fn try_pair() -> io::Result<()> {
     if client.success() && server.success() {
         Ok(())
     } else {
-        Err(io::Error::other(format!(
-            "client: {client}, server: {server}"
-        )))
+        Err(io::Error::other(format!("client: {client}, server: {server}")))
     }
 }
 
@@ -101,8 +79,7 @@ fn try_server() -> io::Result<()> {
     let (mut connection, _) = listener.accept()?;
     read_head(&mut connection)?;
     let length = BODY.len();
-    let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
     connection.write_all(format!("{head}{BODY}").as_bytes())?;
     // Until the client closes: then the client's end has the TIME_WAIT, as usual.
     connection.read_to_end(&mut Vec::new())?;

@@ -20,18 +20,12 @@ pub struct CliError {
 impl CliError {
     /// The user asked for something that makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            code: USAGE,
-            message: message.into(),
-        }
+        Self { code: USAGE, message: message.into() }
     }
 
     /// Reading or writing failed.
     pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        Self {
-            code: IO,
-            message: format!("{what}: {error}"),
-        }
+        Self { code: IO, message: format!("{what}: {error}") }
     }
 
     /// The process's exit code.
@@ -53,9 +47,6 @@ impl From<KernelError> for CliError {
             KernelError::Missing { .. } => KERNEL,
             KernelError::Failed { .. } => IO,
         };
-        Self {
-            code,
-            message: format!("{:#}", anyhow::Error::new(error)),
-        }
+        Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
     }
 }

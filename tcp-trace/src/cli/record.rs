@@ -15,12 +15,7 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
     let (settings, command) = target::settings(&arguments.tracing, log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
-        return session::run(
-            settings,
-            command,
-            &mut JsonLines::new(io::stdout().lock()),
-            "standard output",
-        );
+        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), "standard output");
     }
     let is_new = !path.exists();
     let name = path.display().to_string();
@@ -36,12 +31,7 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
 
 /// Opens the recording for its owner only: it holds what went over the network.
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;

@@ -16,8 +16,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error)
             if error.use_stderr()
-                && error.kind()
-                    != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+                && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
         {
             return failed(&CliError::usage(first_line(&error)));
         }
@@ -49,17 +48,8 @@ fn first_line(error: &clap::Error) -> String {
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     // "the following arguments were not provided:" is worth nothing without what follows it.
-    let rest: Vec<_> = text
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .map(str::trim)
-        .collect();
-    if line.ends_with(':') {
-        format!("{line} {}", rest.join(" "))
-    } else {
-        line.to_owned()
-    }
+    let rest: Vec<_> = text.lines().skip(1).take_while(|line| !line.is_empty()).map(str::trim).collect();
+    if line.ends_with(':') { format!("{line} {}", rest.join(" ")) } else { line.to_owned() }
 }
 
 fn start_logging(verbose: u8) {

@@ -12,17 +12,10 @@ use super::{CliError, args::Tracing};
 use crate::{kernel::Options, session::Settings};
 
 /// Checks what was typed; nothing has been attached or written yet.
-pub(super) fn settings(
-    arguments: &Tracing,
-    log: bool,
-) -> Result<(Settings, Option<Command>), CliError> {
+pub(super) fn settings(arguments: &Tracing, log: bool) -> Result<(Settings, Option<Command>), CliError> {
     let command = command(&arguments.command)?;
     let settings = Settings {
-        kernel: Options {
-            ring_bytes: arguments.ring_size,
-            follow_children: command.is_some(),
-            log,
-        },
+        kernel: Options { ring_bytes: arguments.ring_size, follow_children: command.is_some(), log },
         filter: arguments.filter(),
         duration: arguments.duration,
         show_secrets: arguments.show_secrets,
@@ -35,8 +28,8 @@ fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
     let Some((program, arguments)) = words.split_first() else {
         return Ok(None);
     };
-    let path = find(program)
-        .ok_or_else(|| CliError::usage(format!("{}: no such command", program.display())))?;
+    let path =
+        find(program).ok_or_else(|| CliError::usage(format!("{}: no such command", program.display())))?;
     let mut command = Command::new(path);
     command.arg0(program).args(arguments);
     if let Some((uid, gid)) = invoking_user() {
@@ -49,11 +42,7 @@ fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
 fn invoking_user() -> Option<(u32, u32)> {
     let number = |name| env::var(name).ok()?.parse::<u32>().ok();
     let is_root = rustix::process::geteuid().is_root();
-    if is_root {
-        number("SUDO_UID").zip(number("SUDO_GID"))
-    } else {
-        None
-    }
+    if is_root { number("SUDO_UID").zip(number("SUDO_GID")) } else { None }
 }
 
 fn find(program: &OsStr) -> Option<PathBuf> {
@@ -61,12 +50,9 @@ fn find(program: &OsStr) -> Option<PathBuf> {
         return Some(PathBuf::from(program)).filter(|path| is_executable(path));
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| is_executable(path))
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| is_executable(path))
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

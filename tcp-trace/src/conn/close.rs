@@ -27,11 +27,7 @@ impl Ending {
     /// The end of a connection that was in state `before` when its socket went away.
     pub(super) fn judge(&self, before: State) -> Close {
         let (by, how) = self.by_and_how(before);
-        Close {
-            by,
-            how,
-            reason: errno_name(self.error).map(str::to_owned),
-        }
+        Close { by, how, reason: errno_name(self.error).map(str::to_owned) }
     }
 
     fn by_and_how(&self, before: State) -> (By, How) {
@@ -83,76 +79,35 @@ mod tests {
 
     #[test]
     fn the_first_fin_tells_who_closed() {
-        let fins = |out, inward| Ending {
-            fin: [out, inward],
-            ..Ending::default()
-        };
+        let fins = |out, inward| Ending { fin: [out, inward], ..Ending::default() };
         let (early, late) = (Some(Time(1)), Some(Time(2)));
-        assert_eq!(
-            close(fins(early, late), State::FinWait2),
-            (By::Local, How::Fin, None)
-        );
-        assert_eq!(
-            close(fins(late, early), State::LastAck),
-            (By::Peer, How::Fin, None)
-        );
-        assert_eq!(
-            close(fins(early, None), State::FinWait2),
-            (By::Local, How::Fin, None)
-        );
-        assert_eq!(
-            close(fins(None, early), State::CloseWait),
-            (By::Peer, How::Fin, None)
-        );
+        assert_eq!(close(fins(early, late), State::FinWait2), (By::Local, How::Fin, None));
+        assert_eq!(close(fins(late, early), State::LastAck), (By::Peer, How::Fin, None));
+        assert_eq!(close(fins(early, None), State::FinWait2), (By::Local, How::Fin, None));
+        assert_eq!(close(fins(None, early), State::CloseWait), (By::Peer, How::Fin, None));
     }
 
     #[test]
     fn fins_that_crossed_are_from_both() {
-        let crossed = Ending {
-            fin: [Some(Time(1)), Some(Time(2))],
-            simultaneous: true,
-            ..Ending::default()
-        };
+        let crossed = Ending { fin: [Some(Time(1)), Some(Time(2))], simultaneous: true, ..Ending::default() };
         assert_eq!(close(crossed, State::Closing), (By::Both, How::Fin, None));
     }
 
     #[test]
     fn a_reset_wins_over_fins_and_in_syn_sent_it_refuses() {
-        let reset = |direction| Ending {
-            fin: [None, Some(Time(1))],
-            reset: Some(direction),
-            ..Ending::default()
-        };
-        assert_eq!(
-            close(reset(Direction::Out), State::CloseWait),
-            (By::Local, How::Rst, None)
-        );
-        let refused = Ending {
-            reset: Some(Direction::In),
-            error: ECONNREFUSED,
-            ..Ending::default()
-        };
+        let reset =
+            |direction| Ending { fin: [None, Some(Time(1))], reset: Some(direction), ..Ending::default() };
+        assert_eq!(close(reset(Direction::Out), State::CloseWait), (By::Local, How::Rst, None));
+        let refused = Ending { reset: Some(Direction::In), error: ECONNREFUSED, ..Ending::default() };
         let reason = Some("ECONNREFUSED".to_owned());
-        assert_eq!(
-            close(refused, State::SynSent),
-            (By::Peer, How::Refused, reason)
-        );
+        assert_eq!(close(refused, State::SynSent), (By::Peer, How::Refused, reason));
     }
 
     #[test]
     fn no_answer_is_a_timeout_and_nothing_seen_is_unknown() {
-        let silent = Ending {
-            error: ETIMEDOUT,
-            ..Ending::default()
-        };
+        let silent = Ending { error: ETIMEDOUT, ..Ending::default() };
         let reason = Some("ETIMEDOUT".to_owned());
-        assert_eq!(
-            close(silent, State::SynSent),
-            (By::None, How::Timeout, reason)
-        );
-        assert_eq!(
-            close(Ending::default(), State::Established),
-            (By::None, How::Unknown, None)
-        );
+        assert_eq!(close(silent, State::SynSent), (By::None, How::Timeout, reason));
+        assert_eq!(close(Ending::default(), State::Established), (By::None, How::Unknown, None));
     }
 }

@@ -47,13 +47,7 @@ pub struct Connection {
 impl Connection {
     /// A connection that is seen for the first time: at its birth, or in the middle of its life in `state`.
     pub fn new(id: ConnectionId, time: Time, state: Option<State>, role: Option<Role>) -> Self {
-        let spans = state
-            .map(|state| Span {
-                state,
-                entered: None,
-            })
-            .into_iter()
-            .collect();
+        let spans = state.map(|state| Span { state, entered: None }).into_iter().collect();
         Self {
             id,
             role,
@@ -113,8 +107,7 @@ impl Connection {
     /// Learns addresses; complete ones are kept against the zeros that a closing socket has.
     pub fn learn_endpoints(&mut self, endpoints: Endpoints, netns: Option<u32>) {
         self.netns = netns.or(self.netns);
-        let is_complete =
-            |endpoints: &Endpoints| endpoints.local.port() != 0 && endpoints.peer.port() != 0;
+        let is_complete = |endpoints: &Endpoints| endpoints.local.port() != 0 && endpoints.peer.port() != 0;
         let keeps = self.endpoints.is_some_and(|known| {
             is_complete(&known) || known.local.port() != 0 && endpoints.local.port() == 0
         });
@@ -132,18 +125,13 @@ impl Connection {
 
     /// Addresses as recorded.
     pub fn network(&self) -> Option<Network> {
-        self.endpoints
-            .map(|endpoints| Network::new(endpoints, self.netns))
+        self.endpoints.map(|endpoints| Network::new(endpoints, self.netns))
     }
 
     /// Process as recorded.
     pub fn process(&self) -> Option<Process> {
         let owner = self.owner.as_ref()?;
-        Some(Process {
-            pid: owner.pid,
-            name: Text(owner.name.clone()),
-            uid: owner.uid,
-        })
+        Some(Process { pid: owner.pid, name: Text(owner.name.clone()), uid: owner.uid })
     }
 
     /// Applies a state change and gives its record.
@@ -151,11 +139,7 @@ impl Connection {
     /// `time` is when the new state was entered: for SYN_RECV the time of the SYN, which is before the
     /// kernel reports it.
     pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
-        self.ending.error = if change.error == 0 {
-            self.ending.error
-        } else {
-            change.error
-        };
+        self.ending.error = if change.error == 0 { self.ending.error } else { change.error };
         if change.new == State::Close {
             self.closed = Some(time);
         }
@@ -163,20 +147,12 @@ impl Connection {
         self.ending.simultaneous |= new == State::Closing;
         let last = self.spans.last().copied();
         // A state that the kernel leaves and that was not entered: events before it are missing.
-        let entered = last
-            .filter(|span| span.state == change.old)
-            .and_then(|span| span.entered);
+        let entered = last.filter(|span| span.state == change.old).and_then(|span| span.entered);
         if last.is_some_and(|span| span.state != change.old) {
             self.seen_from_start = false;
-            self.spans.push(Span {
-                state: change.old,
-                entered: None,
-            });
+            self.spans.push(Span { state: change.old, entered: None });
         }
-        self.spans.push(Span {
-            state: new,
-            entered: Some(time),
-        });
+        self.spans.push(Span { state: new, entered: Some(time) });
         Some(Transition {
             time,
             connection: self.id,
@@ -185,9 +161,7 @@ impl Connection {
             in_old_us: entered.map(|entered| time.micros_since(entered)),
             estimated: false,
             role: self.role,
-            network: self
-                .network()
-                .unwrap_or_else(|| Network::new(change.endpoints, Some(change.netns))),
+            network: self.network().unwrap_or_else(|| Network::new(change.endpoints, Some(change.netns))),
             process: self.process(),
         })
     }
@@ -231,10 +205,7 @@ impl Connection {
             direction: segment.direction,
             flags: FlagNames(segment.flags),
             seq: segment.sequence,
-            ack: segment
-                .flags
-                .has(Flags::ACK)
-                .then_some(segment.acknowledgment),
+            ack: segment.flags.has(Flags::ACK).then_some(segment.acknowledgment),
             length: segment.length,
             retransmit,
         })
@@ -255,9 +226,7 @@ impl Connection {
         // The third segment goes the way of the SYN, with or without data.
         let is_third = segment.flags.has(Flags::ACK)
             && seen.acknowledged.is_none()
-            && seen
-                .syn_ack
-                .is_some_and(|(sequence, _)| sequence.wrapping_add(1) == segment.acknowledgment);
+            && seen.syn_ack.is_some_and(|(sequence, _)| sequence.wrapping_add(1) == segment.acknowledgment);
         if is_third {
             seen.acknowledged = Some(time);
         }

@@ -72,10 +72,7 @@ impl HeldSegment {
 
     /// The segment as it was.
     pub fn segment(&self) -> Segment<'_> {
-        Segment {
-            payload: &self.payload,
-            ..self.segment.clone()
-        }
+        Segment { payload: &self.payload, ..self.segment.clone() }
     }
 }
 
@@ -112,9 +109,7 @@ impl HalfOpen {
             self.order.push_back((time, key));
         }
         let entry = self.entries.entry(key).or_default();
-        if entry.segments.len() >= SEGMENTS_MAX
-            || entry.payload + segment.payload.len() > PAYLOAD_MAX
-        {
+        if entry.segments.len() >= SEGMENTS_MAX || entry.payload + segment.payload.len() > PAYLOAD_MAX {
             return given_up + 1;
         }
         entry.payload += segment.payload.len();
@@ -124,10 +119,7 @@ impl HalfOpen {
 
     /// The segments of the connection that became a socket.
     pub fn take(&mut self, key: &HalfOpenKey) -> Vec<HeldSegment> {
-        self.entries
-            .remove(key)
-            .map(|entry| entry.segments)
-            .unwrap_or_default()
+        self.entries.remove(key).map(|entry| entry.segments).unwrap_or_default()
     }
 
     /// Forgets what has not become a socket in time.
@@ -145,19 +137,13 @@ impl HalfOpen {
     }
 
     fn is_another_syn(&self, key: &HalfOpenKey, sequence: u32) -> bool {
-        let first = self
-            .entries
-            .get(key)
-            .and_then(|entry| entry.segments.first());
+        let first = self.entries.get(key).and_then(|entry| entry.segments.first());
         first.is_some_and(|first| first.segment.sequence != sequence)
     }
 
     /// Whether the entry is the one that was made at `time`, and not a later one with the same addresses.
     fn is_of_time(&self, key: &HalfOpenKey, time: Time) -> bool {
-        let first = self
-            .entries
-            .get(key)
-            .and_then(|entry| entry.segments.first());
+        let first = self.entries.get(key).and_then(|entry| entry.segments.first());
         first.is_some_and(|first| first.time == time)
     }
 
@@ -174,10 +160,7 @@ impl HalfOpen {
         // Entries that became sockets leave their place in the order; it must not grow without bound.
         if self.order.len() >= 2 * HALF_OPEN_MAX {
             let order = std::mem::take(&mut self.order);
-            self.order = order
-                .into_iter()
-                .filter(|(time, key)| self.is_of_time(key, *time))
-                .collect();
+            self.order = order.into_iter().filter(|(time, key)| self.is_of_time(key, *time)).collect();
         }
         given_up
     }
@@ -195,10 +178,7 @@ mod tests {
             local: SocketAddr::from(([127, 0, 0, 1], 80)),
             peer: SocketAddr::from(([127, 0, 0, 1], port)),
         };
-        HalfOpenKey {
-            netns: 1,
-            endpoints,
-        }
+        HalfOpenKey { netns: 1, endpoints }
     }
 
     fn syn(sequence: u32) -> Segment<'static> {
@@ -218,13 +198,7 @@ mod tests {
 
     fn ack(payload: &'static [u8]) -> Segment<'static> {
         let length = u32::try_from(payload.len()).unwrap();
-        Segment {
-            flags: Flags::ACK,
-            sequence: 101,
-            payload,
-            length,
-            ..syn(0)
-        }
+        Segment { flags: Flags::ACK, sequence: 101, payload, length, ..syn(0) }
     }
 
     #[test]
@@ -237,10 +211,7 @@ mod tests {
         assert_eq!(held.len(), 2);
         assert_eq!((held[0].time, held[0].segment().sequence), (Time(1), 100));
         assert_eq!(held[1].segment().payload, b"GET");
-        assert!(
-            half_open.take(&key(1)).is_empty(),
-            "they are handed out once"
-        );
+        assert!(half_open.take(&key(1)).is_empty(), "they are handed out once");
         assert_eq!(half_open.take(&key(2)).len(), 1);
     }
 

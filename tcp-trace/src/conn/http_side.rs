@@ -39,10 +39,7 @@ impl HttpSide {
 
     fn count(&mut self, exchanges: &[Exchange]) {
         self.exchanges += exchanges.len() as u64;
-        let request = exchanges
-            .iter()
-            .rev()
-            .find_map(|exchange| exchange.request.as_ref());
+        let request = exchanges.iter().rev().find_map(|exchange| exchange.request.as_ref());
         if let Some(request) = request {
             self.minor_version = request.version;
         }
@@ -63,34 +60,18 @@ impl Connection {
         };
         let before = exchanges.len();
         let syn = u32::from(segment.flags.has(Flags::SYN));
-        let sequence = segment
-            .sequence
-            .wrapping_add(syn)
-            .wrapping_add(segment.offset);
+        let sequence = segment.sequence.wrapping_add(syn).wrapping_add(segment.offset);
         if !segment.payload.is_empty() {
-            http.payload(
-                segment.direction,
-                sequence,
-                segment.payload,
-                time,
-                exchanges,
-            );
+            http.payload(segment.direction, sequence, segment.payload, time, exchanges);
         }
         let is_last_part = segment.offset + segment.payload.len() as u32 == segment.length;
         if segment.flags.has(Flags::FIN) && is_last_part {
-            let fin = segment
-                .sequence
-                .wrapping_add(syn)
-                .wrapping_add(segment.length);
+            let fin = segment.sequence.wrapping_add(syn).wrapping_add(segment.length);
             http.finished(segment.direction, fin, time, exchanges);
         }
         if let (None, Some(requests)) = (self.role, http.requests()) {
             // Seen from the middle, but its messages tell which end it is.
-            self.role = Some(if requests == Direction::Out {
-                Role::Client
-            } else {
-                Role::Server
-            });
+            self.role = Some(if requests == Direction::Out { Role::Client } else { Role::Server });
         }
         if http.is_http() == Some(false) {
             self.http.payload = Payload::Other;
@@ -120,10 +101,9 @@ impl Connection {
             Some(Role::Server) => Direction::In,
             _ => Direction::Out,
         };
-        for (seen, direction) in [
-            (self.handshake.syn, syn_goes),
-            (self.handshake.syn_ack, syn_goes.opposite()),
-        ] {
+        for (seen, direction) in
+            [(self.handshake.syn, syn_goes), (self.handshake.syn_ack, syn_goes.opposite())]
+        {
             if let Some((sequence, _)) = seen {
                 http.start(direction, sequence.wrapping_add(1));
             }

@@ -18,11 +18,7 @@ impl Sequence {
     pub(super) fn segment(&mut self, segment: &Segment<'_>) -> bool {
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let fin = u32::from(segment.flags.has(Flags::FIN));
-        let end = segment
-            .sequence
-            .wrapping_add(syn)
-            .wrapping_add(segment.length)
-            .wrapping_add(fin);
+        let end = segment.sequence.wrapping_add(syn).wrapping_add(segment.length).wrapping_add(fin);
         let Some(next) = self.next else {
             self.next = Some(end);
             self.bytes = segment.length.into();
@@ -33,8 +29,7 @@ impl Sequence {
         let occupies = syn + segment.length + fin;
         if beyond > 0 {
             self.next = Some(end);
-            self.bytes +=
-                u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
+            self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
             return false;
         }
         let is_retransmit = occupies > 0;
@@ -58,10 +53,7 @@ mod tests {
             length,
             offset: 0,
             payload: &[],
-            endpoints: Endpoints {
-                local: nowhere,
-                peer: nowhere,
-            },
+            endpoints: Endpoints { local: nowhere, peer: nowhere },
             netns: None,
             state: None,
         }
@@ -84,10 +76,7 @@ mod tests {
         assert!(sequence.segment(&segment(Flags::SYN, 1000, 0)));
         sequence.segment(&segment(Flags::ACK, 1001, 79));
         assert!(sequence.segment(&segment(Flags::ACK, 1001, 79)));
-        assert!(
-            !sequence.segment(&segment(Flags::ACK, 1001, 100)),
-            "it brings new bytes as well"
-        );
+        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 100)), "it brings new bytes as well");
         assert_eq!((sequence.bytes, sequence.retransmits), (100, 2));
     }
 

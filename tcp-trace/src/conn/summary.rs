@@ -25,23 +25,12 @@ impl Connection {
             states: self.state_spans(),
             handshake: self.handshake_summary(),
             close: if is_open {
-                Close {
-                    by: By::None,
-                    how: How::Open,
-                    reason: None,
-                }
+                Close { by: By::None, how: How::Open, reason: None }
             } else {
                 self.ending.judge(self.state_before_the_end())
             },
-            bytes: Bytes {
-                sent: self.sequences[0].bytes,
-                received: self.sequences[1].bytes,
-            },
-            retransmits: self
-                .sequences
-                .iter()
-                .map(|sequence| sequence.retransmits)
-                .sum(),
+            bytes: Bytes { sent: self.sequences[0].bytes, received: self.sequences[1].bytes },
+            retransmits: self.sequences.iter().map(|sequence| sequence.retransmits).sum(),
             http: self.http.totals(),
         }
     }
@@ -56,9 +45,7 @@ impl Connection {
                 StateSpan {
                     state: span.state,
                     entered: span.entered.unwrap_or(self.opened),
-                    duration_us: left
-                        .zip(span.entered)
-                        .map(|(left, entered)| left.micros_since(entered)),
+                    duration_us: left.zip(span.entered).map(|(left, entered)| left.micros_since(entered)),
                     estimated: span.entered.is_none(),
                 }
             })
@@ -80,9 +67,7 @@ impl Connection {
         Some(Handshake {
             syn_seq: seen.syn.map(|(sequence, _)| sequence),
             syn_ack_seq: seen.syn_ack.map(|(sequence, _)| sequence),
-            rtt_us: ends
-                .filter(|_| is_clear)
-                .map(|(sent, answered)| answered.micros_since(sent)),
+            rtt_us: ends.filter(|_| is_clear).map(|(sent, answered)| answered.micros_since(sent)),
             syn_retransmits: seen.syn_retransmits,
         })
     }

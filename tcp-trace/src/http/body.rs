@@ -42,11 +42,7 @@ impl Framing {
     }
 
     fn from_length(length: u64) -> Self {
-        if length == 0 {
-            Self::None
-        } else {
-            Self::Length(length)
-        }
+        if length == 0 { Self::None } else { Self::Length(length) }
     }
 }
 
@@ -59,9 +55,7 @@ fn values<'a>(fields: &'a Fields, name: &'a [u8]) -> impl Iterator<Item = &'a [u
 
 /// Whether the last transfer coding is `chunked`.
 fn is_chunked(fields: &Fields) -> bool {
-    let last = values(fields, b"transfer-encoding")
-        .last()
-        .unwrap_or_default();
+    let last = values(fields, b"transfer-encoding").last().unwrap_or_default();
     let coding = last.rsplit(|byte| *byte == b',').next().unwrap_or_default();
     coding.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
@@ -69,14 +63,10 @@ fn is_chunked(fields: &Fields) -> bool {
 /// The Content-Length: `Some(None)` without one, `None` when it is no number or several different ones.
 fn length(fields: &Fields) -> Option<Option<u64>> {
     let mut length = None;
-    for value in
-        values(fields, b"content-length").flat_map(|value| value.split(|byte| *byte == b','))
-    {
+    for value in values(fields, b"content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
         let value = value.trim_ascii();
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let number = is_number
-            .then(|| str::from_utf8(value).ok()?.parse::<u64>().ok())
-            .flatten()?;
+        let number = is_number.then(|| str::from_utf8(value).ok()?.parse::<u64>().ok()).flatten()?;
         if length.is_some_and(|length| length != number) {
             return None;
         }
@@ -132,11 +122,7 @@ pub(super) enum Then {
 impl Chunked {
     /// Takes the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Fed {
-        let mut fed = Fed {
-            consumed: 0,
-            payload: 0,
-            then: Then::More,
-        };
+        let mut fed = Fed { consumed: 0, payload: 0, then: Then::More };
         while let Some(byte) = bytes.get(fed.consumed).copied() {
             if let ChunkedState::Data { left } = self.state {
                 let here = left.min((bytes.len() - fed.consumed) as u64);
@@ -165,8 +151,7 @@ impl Chunked {
     fn framing_byte(&mut self, byte: u8) -> Option<bool> {
         self.state = match (self.state, byte) {
             (ChunkedState::Start, _) => Self::size_digit(0, 0, byte)?,
-            (ChunkedState::Size { size, .. }, b'\n')
-            | (ChunkedState::Extension { size }, b'\n') => {
+            (ChunkedState::Size { size, .. }, b'\n') | (ChunkedState::Extension { size }, b'\n') => {
                 if size == 0 {
                     ChunkedState::Trailer { length: 0 }
                 } else {
@@ -182,9 +167,9 @@ impl Chunked {
             (ChunkedState::Trailer { length: 0 }, b'\n') => return Some(true),
             (ChunkedState::Trailer { .. }, b'\n') => ChunkedState::Trailer { length: 0 },
             (ChunkedState::Trailer { length }, b'\r') => ChunkedState::Trailer { length },
-            (ChunkedState::Trailer { length }, _) => ChunkedState::Trailer {
-                length: length.saturating_add(1),
-            },
+            (ChunkedState::Trailer { length }, _) => {
+                ChunkedState::Trailer { length: length.saturating_add(1) }
+            }
         };
         Some(false)
     }
@@ -192,10 +177,7 @@ impl Chunked {
     fn size_digit(digits: u8, size: u64, byte: u8) -> Option<ChunkedState> {
         // Sixteen digits are what 64 bits hold.
         let digit = char::from(byte).to_digit(16).filter(|_| digits < 16)?;
-        Some(ChunkedState::Size {
-            digits: digits + 1,
-            size: size << 4 | u64::from(digit),
-        })
+        Some(ChunkedState::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
     }
 }
 
@@ -225,15 +207,9 @@ mod tests {
         for (bytes, expected) in [
             (&b"5\r\nhello\r\n0\r\n\r\n"[..], Some((5, Some(0)))),
             (b"5\r\nhello\r\n0\r\n\r\nGET", Some((5, Some(3)))),
-            (
-                b"5;name=\"va;lue\"\r\nhello\r\n0;x\r\n\r\n",
-                Some((5, Some(0))),
-            ),
+            (b"5;name=\"va;lue\"\r\nhello\r\n0;x\r\n\r\n", Some((5, Some(0)))),
             (b"5\nhello\n0\n\n", Some((5, Some(0)))),
-            (
-                b"A\r\n0123456789\r\n00\r\nTrailer: x\r\nOther: y\r\n\r\n",
-                Some((10, Some(0))),
-            ),
+            (b"A\r\n0123456789\r\n00\r\nTrailer: x\r\nOther: y\r\n\r\n", Some((10, Some(0)))),
             (b"0\r\n\r\n", Some((0, Some(0)))),
             (b"5\r\nhel", Some((3, None))),
             (b"5\r\nhello\r\n0\r\n", Some((5, None))),
@@ -244,12 +220,7 @@ mod tests {
             (b"11111111111111111\r\n", None),
         ] {
             for piece in [1, 2, 3, 1000] {
-                assert_eq!(
-                    feed(bytes, piece),
-                    expected,
-                    "{} by {piece}",
-                    bytes.escape_ascii()
-                );
+                assert_eq!(feed(bytes, piece), expected, "{} by {piece}", bytes.escape_ascii());
             }
         }
     }

@@ -34,22 +34,9 @@ impl Open {
     }
 
     fn into_exchange(self, integrity: Integrity, outcome: Outcome) -> Exchange {
-        let Self {
-            index,
-            request,
-            response,
-            is_gap,
-            timing,
-        } = self;
+        let Self { index, request, response, is_gap, timing } = self;
         let integrity = if is_gap { Integrity::Gap } else { integrity };
-        Exchange {
-            index,
-            request,
-            response,
-            integrity,
-            outcome,
-            timing,
-        }
+        Exchange { index, request, response, integrity, outcome, timing }
     }
 }
 
@@ -88,13 +75,7 @@ impl HttpConnection {
         let mut streams = [Stream::new(), Stream::new()];
         // Until `start` says otherwise, this is the middle of something.
         streams.iter_mut().for_each(Stream::lose);
-        Self {
-            protocol: Protocol::Unknown,
-            requests,
-            streams,
-            open: VecDeque::new(),
-            next_index: 0,
-        }
+        Self { protocol: Protocol::Unknown, requests, streams, open: VecDeque::new(), next_index: 0 }
     }
 
     /// Tells the sequence number of a direction's first byte: the SYN's plus one.
@@ -137,7 +118,7 @@ impl HttpConnection {
         }
         self.with_reassembly(direction, |reassembly, this| {
             reassembly.push(sequence, bytes, time, |chunk| {
-                this.chunk(direction, chunk, exchanges)
+                this.chunk(direction, chunk, exchanges);
             });
         });
     }
@@ -151,14 +132,8 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) {
         let stream = &self.streams[direction.index()];
-        let is_all_there = stream
-            .reassembly
-            .next_sequence()
-            .is_none_or(|next| next == sequence);
-        if is_all_there
-            && stream.position == Position::UntilClose
-            && self.requests != Some(direction)
-        {
+        let is_all_there = stream.reassembly.next_sequence().is_none_or(|next| next == sequence);
+        if is_all_there && stream.position == Position::UntilClose && self.requests != Some(direction) {
             self.end_response(time, exchanges);
         }
     }
@@ -182,22 +157,13 @@ impl HttpConnection {
                 (_, Some(_)) => Outcome::Ok,
                 (_, None) => Outcome::NoResponse,
             };
-            let is_complete =
-                open.is_request_done() && (open.response.is_none() || open.is_response_done());
-            let integrity = if is_complete {
-                Integrity::Complete
-            } else {
-                Integrity::Truncated
-            };
+            let is_complete = open.is_request_done() && (open.response.is_none() || open.is_response_done());
+            let integrity = if is_complete { Integrity::Complete } else { Integrity::Truncated };
             exchanges.push(open.into_exchange(integrity, outcome));
         }
     }
 
-    fn with_reassembly(
-        &mut self,
-        direction: Direction,
-        run: impl FnOnce(&mut Reassembly, &mut Self),
-    ) {
+    fn with_reassembly(&mut self, direction: Direction, run: impl FnOnce(&mut Reassembly, &mut Self)) {
         let mut reassembly = std::mem::take(&mut self.streams[direction.index()].reassembly);
         run(&mut reassembly, self);
         if self.protocol != Protocol::Other {
@@ -213,13 +179,7 @@ impl HttpConnection {
         }
     }
 
-    fn bytes(
-        &mut self,
-        direction: Direction,
-        mut bytes: &[u8],
-        time: Time,
-        exchanges: &mut Vec<Exchange>,
-    ) {
+    fn bytes(&mut self, direction: Direction, mut bytes: &[u8], time: Time, exchanges: &mut Vec<Exchange>) {
         while !bytes.is_empty() && self.protocol != Protocol::Other {
             let is_request = self.requests == Some(direction);
             match self.streams[direction.index()].position {
@@ -263,9 +223,7 @@ impl HttpConnection {
     /// when its request was seen after the loss: nothing is paired by guess.
     fn find_again(&mut self, direction: Direction, bytes: &[u8]) -> bool {
         let is_found = match self.requests {
-            Some(requests) if requests != direction => {
-                !self.open.is_empty() && head::is_response(bytes)
-            }
+            Some(requests) if requests != direction => !self.open.is_empty() && head::is_response(bytes),
             _ => head::is_request(bytes),
         };
         if is_found {
@@ -283,19 +241,11 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) -> &'a [u8] {
         let is_request = self.requests == Some(direction);
-        let can_be = if is_request {
-            head::can_be_request
-        } else {
-            head::can_be_response
-        };
+        let can_be = if is_request { head::can_be_request } else { head::can_be_response };
         match self.streams[direction.index()].head(bytes, time, can_be) {
             HeadStep::Partial => return &[],
             HeadStep::Illegal => {}
-            HeadStep::Whole {
-                bytes: head,
-                started,
-                rest,
-            } => {
+            HeadStep::Whole { bytes: head, started, rest } => {
                 let is_understood = if is_request {
                     self.request(direction, &head, started, time, exchanges)
                 } else {
@@ -316,10 +266,7 @@ impl HttpConnection {
         if self.protocol == Protocol::Http {
             self.lose(Integrity::Truncated, exchanges);
         } else {
-            *self = Self {
-                protocol: Protocol::Other,
-                ..Self::new(None)
-            };
+            *self = Self { protocol: Protocol::Other, ..Self::new(None) };
         }
     }
 
@@ -354,9 +301,8 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) -> bool {
         let waiting = self.open.iter().position(|open| !open.is_response_done());
-        let method = waiting
-            .and_then(|at| self.open[at].request.as_ref())
-            .map(|request| request.method.as_slice());
+        let method =
+            waiting.and_then(|at| self.open[at].request.as_ref()).map(|request| request.method.as_slice());
         let Some((response, framing)) = head::response(head, method) else {
             return false;
         };
@@ -386,13 +332,7 @@ impl HttpConnection {
     fn new_open(&mut self, started: Time) -> Open {
         let index = self.next_index;
         self.next_index += 1;
-        Open {
-            index,
-            request: None,
-            response: None,
-            is_gap: false,
-            timing: Timing::new(started),
-        }
+        Open { index, request: None, response: None, is_gap: false, timing: Timing::new(started) }
     }
 
     /// The exchange whose message a direction is in: the last request, or the first response.
@@ -410,13 +350,9 @@ impl HttpConnection {
         };
         open.timing.last_seen = time;
         if is_request {
-            open.request
-                .iter_mut()
-                .for_each(|request| request.body_size += bytes);
+            open.request.iter_mut().for_each(|request| request.body_size += bytes);
         } else {
-            open.response
-                .iter_mut()
-                .for_each(|response| response.body_size += bytes);
+            open.response.iter_mut().for_each(|response| response.body_size += bytes);
         }
     }
 
@@ -448,11 +384,7 @@ impl HttpConnection {
     }
 
     fn take_finished(&mut self, exchanges: &mut Vec<Exchange>) {
-        while self
-            .open
-            .front()
-            .is_some_and(|open| open.is_request_done() && open.is_response_done())
-        {
+        while self.open.front().is_some_and(|open| open.is_request_done() && open.is_response_done()) {
             let Some(open) = self.open.pop_front() else {
                 return;
             };
@@ -468,28 +400,16 @@ impl HttpConnection {
     fn upgrade(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         for open in std::mem::take(&mut self.open) {
             let mut open = open;
-            let outcome = if open.response.is_some() {
-                Outcome::Upgraded
-            } else {
-                Outcome::NoResponse
-            };
+            let outcome = if open.response.is_some() { Outcome::Upgraded } else { Outcome::NoResponse };
             if open.response.is_some() {
                 open.timing.response_ended.get_or_insert(time);
             }
             exchanges.push(open.into_exchange(Integrity::Complete, outcome));
         }
-        self.streams
-            .iter_mut()
-            .for_each(|stream| stream.position = Position::Tunnel);
+        self.streams.iter_mut().for_each(|stream| stream.position = Position::Tunnel);
     }
 
-    fn gap(
-        &mut self,
-        direction: Direction,
-        missing: u64,
-        time: Time,
-        exchanges: &mut Vec<Exchange>,
-    ) {
+    fn gap(&mut self, direction: Direction, missing: u64, time: Time, exchanges: &mut Vec<Exchange>) {
         let is_request = self.requests == Some(direction);
         let inside = match self.streams[direction.index()].position {
             Position::Tunnel | Position::Lost => return,
@@ -517,11 +437,7 @@ impl HttpConnection {
     /// Nobody knows any more where messages begin: what is open ends here.
     fn lose(&mut self, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
         for open in std::mem::take(&mut self.open) {
-            let outcome = if open.response.is_some() {
-                Outcome::Ok
-            } else {
-                Outcome::NoResponse
-            };
+            let outcome = if open.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
             exchanges.push(open.into_exchange(integrity, outcome));
         }
         self.streams.iter_mut().for_each(Stream::lose);

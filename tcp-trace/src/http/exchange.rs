@@ -106,22 +106,17 @@ impl Timing {
 
     /// First to last byte of the request, microseconds.
     pub fn send_us(&self) -> Option<u64> {
-        self.request_ended
-            .map(|ended| ended.micros_since(self.started))
+        self.request_ended.map(|ended| ended.micros_since(self.started))
     }
 
     /// Last byte of the request to the first of the response, microseconds; 0 when that came earlier.
     pub fn wait_us(&self) -> Option<u64> {
-        self.request_ended
-            .zip(self.response_started)
-            .map(|(ended, started)| started.micros_since(ended))
+        self.request_ended.zip(self.response_started).map(|(ended, started)| started.micros_since(ended))
     }
 
     /// First to last byte of the response, microseconds.
     pub fn receive_us(&self) -> Option<u64> {
-        self.response_started
-            .zip(self.response_ended)
-            .map(|(started, ended)| ended.micros_since(started))
+        self.response_started.zip(self.response_ended).map(|(started, ended)| ended.micros_since(started))
     }
 
     /// First byte of the request to the last byte seen, microseconds.

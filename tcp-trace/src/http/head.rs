@@ -30,18 +30,12 @@ pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Bytes of empty lines before a head (RFC 9112, section 2.2).
 pub(super) fn leading_empty_lines(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-        .count()
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
 /// Whether `bytes`, which may go on, can be the beginning of a request of HTTP/1.
 pub(super) fn can_be_request(bytes: &[u8]) -> bool {
-    let line = bytes
-        .split(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let method = line.iter().take_while(|byte| is_token(**byte)).count();
     if method > METHOD_MAX || method < line.len() && (method == 0 || line[method] != b' ') {
         return false;
@@ -118,10 +112,7 @@ pub(super) fn response(bytes: &[u8], method: Option<&[u8]>) -> Option<(Response,
 }
 
 fn owned(fields: &[httparse::Header<'_>]) -> Fields {
-    fields
-        .iter()
-        .map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec()))
-        .collect()
+    fields.iter().map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -147,11 +138,7 @@ mod tests {
         let bytes = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
         for searched in 0..bytes.len() {
             assert_eq!(end(&bytes[..searched], 0), None);
-            assert_eq!(
-                end(bytes, searched.saturating_sub(3)),
-                Some(bytes.len()),
-                "after {searched}"
-            );
+            assert_eq!(end(bytes, searched.saturating_sub(3)), Some(bytes.len()), "after {searched}");
         }
     }
 

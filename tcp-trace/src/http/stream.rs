@@ -47,11 +47,7 @@ pub(super) enum HeadStep<'a> {
     /// These bytes cannot be a head, or it is too long.
     Illegal,
     /// A whole head in `bytes`, which began at `started`; what is behind it.
-    Whole {
-        bytes: std::borrow::Cow<'a, [u8]>,
-        started: Time,
-        rest: &'a [u8],
-    },
+    Whole { bytes: std::borrow::Cow<'a, [u8]>, started: Time, rest: &'a [u8] },
 }
 
 /// One direction.
@@ -104,11 +100,7 @@ impl Stream {
             // A head that is whole in its segment, as most are, is read in place.
             if let Some(end) = head::end(bytes, 0) {
                 let (head, rest) = bytes.split_at(end);
-                return HeadStep::Whole {
-                    bytes: head.into(),
-                    started: time,
-                    rest,
-                };
+                return HeadStep::Whole { bytes: head.into(), started: time, rest };
             }
             return self.keep(bytes);
         }

@@ -57,13 +57,7 @@ fn play(turns: &[Turn], cut: Cut, end: End) -> (Vec<Exchange>, HttpConnection) {
         for (at, length) in pieces(bytes.len(), cut) {
             now += 1_000;
             let sequence = start.wrapping_add(u32::try_from(at).unwrap());
-            http.payload(
-                direction,
-                sequence,
-                &bytes[at..at + length],
-                Time(now),
-                &mut exchanges,
-            );
+            http.payload(direction, sequence, &bytes[at..at + length], Time(now), &mut exchanges);
         }
         next[direction.index()] = start.wrapping_add(u32::try_from(bytes.len()).unwrap());
     }
@@ -72,21 +66,13 @@ fn play(turns: &[Turn], cut: Cut, end: End) -> (Vec<Exchange>, HttpConnection) {
 }
 
 fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
-    let by = |size: usize| {
-        (0..length)
-            .step_by(size)
-            .map(move |at| (at, size.min(length - at)))
-    };
+    let by = |size: usize| (0..length).step_by(size).map(move |at| (at, size.min(length - at)));
     match cut {
         Cut::Whole => vec![(0, length)],
         Cut::Bytes => by(1).collect(),
         Cut::Shuffled(size) => {
             let pieces: Vec<_> = by(size).collect();
-            pieces
-                .chunks(2)
-                .flat_map(|pair| pair.iter().rev().chain(pair.iter()))
-                .copied()
-                .collect()
+            pieces.chunks(2).flat_map(|pair| pair.iter().rev().chain(pair.iter())).copied().collect()
         }
     }
 }
@@ -95,19 +81,12 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
 fn line(exchange: &Exchange) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let request = exchange.request.as_ref().map_or("-".to_owned(), |request| {
-        format!(
-            "{} {} {}",
-            text(&request.method),
-            text(&request.target),
-            request.body_size
-        )
+        format!("{} {} {}", text(&request.method), text(&request.target), request.body_size)
     });
     let response = exchange
         .response
         .as_ref()
-        .map_or("-".to_owned(), |response| {
-            format!("{} {}", response.status_code, response.body_size)
-        });
+        .map_or("-".to_owned(), |response| format!("{} {}", response.status_code, response.body_size));
     let mut line = format!("{request} -> {response}");
     if exchange.outcome != Outcome::Ok {
         line += &format!(" {:?}", exchange.outcome);
@@ -146,31 +125,16 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 #[test]
 fn a_request_is_linked_with_its_response() {
     check("content-length", &[c(GET), s(OK)], &["GET /a 0 -> 200 5"]);
-    check(
-        "empty body",
-        &[c(GET), s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")],
-        &["GET /a 0 -> 200 0"],
-    );
-    check(
-        "any method",
-        &[c("X-Y.z /a HTTP/1.1\r\n\r\n"), s(OK)],
-        &["X-Y.z /a 0 -> 200 5"],
-    );
+    check("empty body", &[c(GET), s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")], &["GET /a 0 -> 200 0"]);
+    check("any method", &[c("X-Y.z /a HTTP/1.1\r\n\r\n"), s(OK)], &["X-Y.z /a 0 -> 200 5"]);
     check(
         "HTTP/1.0",
-        &[
-            c("GET / HTTP/1.0\r\n\r\n"),
-            s("HTTP/1.0 200 OK\r\n\r\nbye"),
-            ServerFin,
-        ],
+        &[c("GET / HTTP/1.0\r\n\r\n"), s("HTTP/1.0 200 OK\r\n\r\nbye"), ServerFin],
         &["GET / 0 -> 200 3"],
     );
     check(
         "bare LF",
-        &[
-            c("GET / HTTP/1.1\nHost: h\n\n"),
-            s("HTTP/1.1 200 OK\nContent-Length: 1\n\nx"),
-        ],
+        &[c("GET / HTTP/1.1\nHost: h\n\n"), s("HTTP/1.1 200 OK\nContent-Length: 1\n\nx")],
         &["GET / 0 -> 200 1"],
     );
     check(
@@ -178,11 +142,7 @@ fn a_request_is_linked_with_its_response() {
         &[c(GET), s("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n")],
         &["GET /a 0 -> 200 0"],
     );
-    check(
-        "empty lines before the request",
-        &[c("\r\n\r\n"), c(GET), s(OK)],
-        &["GET /a 0 -> 200 5"],
-    );
+    check("empty lines before the request", &[c("\r\n\r\n"), c(GET), s(OK)], &["GET /a 0 -> 200 5"]);
 }
 
 #[test]
@@ -229,12 +189,7 @@ fn bodies_of_requests_are_counted() {
 fn responses_without_a_body_have_none_whatever_their_fields_say() {
     check(
         "HEAD",
-        &[
-            c("HEAD /h HTTP/1.1\r\n\r\n"),
-            s("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"),
-            c(GET),
-            s(OK),
-        ],
+        &[c("HEAD /h HTTP/1.1\r\n\r\n"), s("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"), c(GET), s(OK)],
         &["HEAD /h 0 -> 200 0", "GET /a 0 -> 200 5"],
     );
     for status in ["204 No Content", "304 Not Modified"] {
@@ -263,79 +218,35 @@ fn a_connection_carries_many_exchanges() {
             ),
             ServerFin,
         ],
-        &[
-            "GET /a 0 -> 200 5",
-            "GET /a 0 -> 404 4",
-            "GET /a 0 -> 200 13",
-        ],
+        &["GET /a 0 -> 200 5", "GET /a 0 -> 404 4", "GET /a 0 -> 200 13"],
     );
     let pipelined = "GET /1 HTTP/1.1\r\n\r\nHEAD /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /4 HTTP/1.1\r\n\r\n";
     let answers = format!("{OK}HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{OK}{OK}");
     check(
         "pipelining",
         &[c(pipelined), s(&answers)],
-        &[
-            "GET /1 0 -> 200 5",
-            "HEAD /2 0 -> 200 0",
-            "POST /3 2 -> 200 5",
-            "GET /4 0 -> 200 5",
-        ],
+        &["GET /1 0 -> 200 5", "HEAD /2 0 -> 200 0", "POST /3 2 -> 200 5", "GET /4 0 -> 200 5"],
     );
 }
 
 #[test]
 fn what_is_not_over_at_the_end_says_how() {
-    check_end(
-        "no response",
-        &[c(GET)],
-        End::Fin,
-        &["GET /a 0 -> - NoResponse"],
-    );
-    check_end(
-        "reset before the response",
-        &[c(GET)],
-        End::Reset,
-        &["GET /a 0 -> - Reset"],
-    );
+    check_end("no response", &[c(GET)], End::Fin, &["GET /a 0 -> - NoResponse"]);
+    check_end("reset before the response", &[c(GET)], End::Reset, &["GET /a 0 -> - Reset"]);
     let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
-    check_end(
-        "truncated",
-        &[c(GET), s(part)],
-        End::Fin,
-        &["GET /a 0 -> 200 5 Truncated"],
-    );
-    check_end(
-        "reset in the body",
-        &[c(GET), s(part)],
-        End::Reset,
-        &["GET /a 0 -> 200 5 Reset Truncated"],
-    );
+    check_end("truncated", &[c(GET), s(part)], End::Fin, &["GET /a 0 -> 200 5 Truncated"]);
+    check_end("reset in the body", &[c(GET), s(part)], End::Reset, &["GET /a 0 -> 200 5 Reset Truncated"]);
     let close = "HTTP/1.1 200 OK\r\n\r\nhello";
-    check_end(
-        "close-delimited",
-        &[c(GET), s(close)],
-        End::Fin,
-        &["GET /a 0 -> 200 5"],
-    );
+    check_end("close-delimited", &[c(GET), s(close)], End::Fin, &["GET /a 0 -> 200 5"]);
     check_end(
         "close-delimited and reset",
         &[c(GET), s(close)],
         End::Reset,
         &["GET /a 0 -> 200 5 Reset Truncated"],
     );
-    check_end(
-        "still going on",
-        &[c(GET), s(close)],
-        End::Unknown,
-        &["GET /a 0 -> 200 5 Truncated"],
-    );
+    check_end("still going on", &[c(GET), s(close)], End::Unknown, &["GET /a 0 -> 200 5 Truncated"]);
     let post = "POST /p HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
-    check_end(
-        "request body cut",
-        &[c(post)],
-        End::Fin,
-        &["POST /p 3 -> - NoResponse Truncated"],
-    );
+    check_end("request body cut", &[c(post)], End::Fin, &["POST /p 3 -> - NoResponse Truncated"]);
 }
 
 #[test]
@@ -351,11 +262,7 @@ fn after_an_upgrade_there_are_no_messages() {
     );
     check(
         "CONNECT",
-        &[
-            c("CONNECT h:443 HTTP/1.1\r\n\r\n"),
-            s("HTTP/1.1 200 OK\r\n\r\n"),
-            c("\x16\x03\x01"),
-        ],
+        &[c("CONNECT h:443 HTTP/1.1\r\n\r\n"), s("HTTP/1.1 200 OK\r\n\r\n"), c("\x16\x03\x01")],
         &["CONNECT h:443 0 -> 200 0 Upgraded"],
     );
     check(
@@ -383,24 +290,14 @@ fn a_response_that_nobody_asked_for_stands_alone() {
 fn other_protocols_are_recognised_and_keep_no_memory() {
     for (name, turns) in [
         ("TLS", vec![c("\x16\x03\x01\x02\x00"), s("\x16\x03\x03")]),
-        (
-            "SSH, the server speaks first",
-            vec![s("SSH-2.0-OpenSSH\r\n"), c("SSH-2.0-x\r\n")],
-        ),
+        ("SSH, the server speaks first", vec![s("SSH-2.0-OpenSSH\r\n"), c("SSH-2.0-x\r\n")]),
         ("SMTP", vec![s("220 mail ESMTP\r\n"), c("EHLO x\r\n")]),
         ("Redis", vec![c("*1\r\n$4\r\nPING\r\n"), s("+PONG\r\n")]),
         ("HTTP/2", vec![c("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")]),
-        (
-            "a contradiction in the first message",
-            vec![c("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n")],
-        ),
+        ("a contradiction in the first message", vec![c("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n")]),
     ] {
         check(name, &turns, &[]);
-        assert_eq!(
-            play(&turns, Cut::Whole, End::Fin).1.retained_bytes(),
-            0,
-            "{name}"
-        );
+        assert_eq!(play(&turns, Cut::Whole, End::Fin).1.retained_bytes(), 0, "{name}");
     }
 }
 
@@ -408,10 +305,7 @@ fn other_protocols_are_recognised_and_keep_no_memory() {
 fn an_illegal_message_ends_what_is_open_as_truncated() {
     check(
         "bad chunk size",
-        &[
-            c(GET),
-            s("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZ\r\n"),
-        ],
+        &[c(GET), s("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZ\r\n")],
         &["GET /a 0 -> 200 5 Truncated"],
     );
     check(
@@ -428,10 +322,7 @@ fn an_illegal_message_ends_what_is_open_as_truncated() {
 #[test]
 fn nothing_is_kept_between_messages() {
     for cut in [Cut::Whole, Cut::Bytes, Cut::Shuffled(3)] {
-        assert_eq!(
-            play(&[c(GET), s(OK)], cut, End::Unknown).1.retained_bytes(),
-            0
-        );
+        assert_eq!(play(&[c(GET), s(OK)], cut, End::Unknown).1.retained_bytes(), 0);
     }
 }
 
@@ -448,10 +339,7 @@ fn times_are_those_of_the_bytes() {
     http.payload(Direction::In, 0, first, Time(1_210_000), &mut exchanges);
     http.payload(Direction::In, 9, second, Time(1_213_000), &mut exchanges);
     let timing = exchanges[0].timing;
-    assert_eq!(
-        (timing.send_us(), timing.wait_us(), timing.receive_us()),
-        (Some(10), Some(200), Some(3))
-    );
+    assert_eq!((timing.send_us(), timing.wait_us(), timing.receive_us()), (Some(10), Some(200), Some(3)));
     assert_eq!((timing.started, timing.total_us()), (Time(1_000_000), 213));
 }
 
@@ -460,14 +348,9 @@ fn play_with_hole(turns: &[Turn], hole: std::ops::Range<usize>, role: Role) -> V
     let mut http = HttpConnection::new(Some(role));
     let mut exchanges = Vec::new();
     let mut next = [0, 0];
-    let directions = if role == Role::Client {
-        [Direction::Out, Direction::In]
-    } else {
-        [Direction::In, Direction::Out]
-    };
-    directions
-        .into_iter()
-        .for_each(|direction| http.start(direction, 0));
+    let directions =
+        if role == Role::Client { [Direction::Out, Direction::In] } else { [Direction::In, Direction::Out] };
+    directions.into_iter().for_each(|direction| http.start(direction, 0));
     for turn in turns {
         let (side, bytes) = match turn {
             C(bytes) => (0, bytes),
@@ -475,28 +358,12 @@ fn play_with_hole(turns: &[Turn], hole: std::ops::Range<usize>, role: Role) -> V
             ServerFin => continue,
         };
         let (start, end) = (next[side], next[side] + bytes.len());
-        for (from, to) in [
-            (start, hole.start.clamp(start, end)),
-            (hole.end.clamp(start, end), end),
-        ] {
-            let (from, to) = if side == 0 {
-                if from == start {
-                    (start, end)
-                } else {
-                    (end, end)
-                }
-            } else {
-                (from, to)
-            };
+        for (from, to) in [(start, hole.start.clamp(start, end)), (hole.end.clamp(start, end), end)] {
+            let (from, to) =
+                if side == 0 { if from == start { (start, end) } else { (end, end) } } else { (from, to) };
             if from < to {
                 let part = &bytes[from - start..to - start];
-                http.payload(
-                    directions[side],
-                    u32::try_from(from).unwrap(),
-                    part,
-                    Time(0),
-                    &mut exchanges,
-                );
+                http.payload(directions[side], u32::try_from(from).unwrap(), part, Time(0), &mut exchanges);
             }
         }
         next[side] = end;
@@ -507,45 +374,25 @@ fn play_with_hole(turns: &[Turn], hole: std::ops::Range<usize>, role: Role) -> V
 
 #[test]
 fn bytes_that_were_not_seen_are_a_gap_and_nothing_is_guessed() {
-    let turns = [
-        c(GET),
-        s(OK),
-        c(GET),
-        s(OK),
-        c("GET /last HTTP/1.1\r\n\r\n"),
-        s(OK),
-    ];
+    let turns = [c(GET), s(OK), c(GET), s(OK), c("GET /last HTTP/1.1\r\n\r\n"), s(OK)];
     let body = OK.len() - 3..OK.len() - 1;
     assert_eq!(
         play_with_hole(&turns, body, Role::Client),
-        [
-            "GET /a 0 -> 200 5 Gap",
-            "GET /a 0 -> 200 5",
-            "GET /last 0 -> 200 5",
-        ]
+        ["GET /a 0 -> 200 5 Gap", "GET /a 0 -> 200 5", "GET /last 0 -> 200 5",]
     );
     // The second response's head is lost: its hole is only known to be one when the connection ends, so the
     // requests are seen by then, and no response may be paired with them by guess.
     let head = OK.len()..OK.len() + 4;
     let after = play_with_hole(&turns, head, Role::Server);
     assert_eq!(after[0], "GET /a 0 -> 200 5");
-    assert!(
-        after[1..].iter().all(|line| line.ends_with("Gap")),
-        "{after:?}"
-    );
+    assert!(after[1..].iter().all(|line| line.ends_with("Gap")), "{after:?}");
 }
 
 #[test]
 fn a_connection_seen_from_the_middle_is_read_from_its_next_request() {
     let mut http = HttpConnection::new(None);
     let mut exchanges = Vec::new();
-    http.payload(
-        Direction::Out,
-        100,
-        b"rest of a body",
-        Time(0),
-        &mut exchanges,
-    );
+    http.payload(Direction::Out, 100, b"rest of a body", Time(0), &mut exchanges);
     http.payload(Direction::In, 500, GET.as_bytes(), Time(0), &mut exchanges);
     http.payload(Direction::Out, 114, OK.as_bytes(), Time(0), &mut exchanges);
     assert_eq!(lines(&exchanges), ["GET /a 0 -> 200 5"]);
@@ -563,24 +410,15 @@ struct Message {
 
 fn message() -> impl Strategy<Value = Message> {
     let methods = prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE", "PATCH", "X"]);
-    (
-        methods,
-        0..200_usize,
-        any::<bool>(),
-        0..500_usize,
-        any::<bool>(),
+    (methods, 0..200_usize, any::<bool>(), 0..500_usize, any::<bool>()).prop_map(
+        |(method, request_body, is_request_chunked, response_body, is_response_chunked)| Message {
+            method,
+            request_body,
+            is_request_chunked,
+            response_body,
+            is_response_chunked,
+        },
     )
-        .prop_map(
-            |(method, request_body, is_request_chunked, response_body, is_response_chunked)| {
-                Message {
-                    method,
-                    request_body,
-                    is_request_chunked,
-                    response_body,
-                    is_response_chunked,
-                }
-            },
-        )
 }
 
 fn framed(body: usize, is_chunked: bool) -> String {

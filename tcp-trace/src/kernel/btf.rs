@@ -51,9 +51,7 @@ impl<'a> Btf<'a> {
     /// Reads `bytes`, the content of `/sys/kernel/btf/vmlinux`.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
         let header = |at: usize| u32_at(bytes, at).ok_or(BtfError::Malformed("short header"));
-        let magic = bytes
-            .get(..2)
-            .map(|magic| u16::from_ne_bytes([magic[0], magic[1]]));
+        let magic = bytes.get(..2).map(|magic| u16::from_ne_bytes([magic[0], magic[1]]));
         if magic != Some(MAGIC) {
             return Err(BtfError::Malformed("wrong magic number"));
         }
@@ -67,17 +65,11 @@ impl<'a> Btf<'a> {
         };
         let types = section(header(8)?, header(12)?, "types are cut short")?;
         let strings = section(header(16)?, header(20)?, "strings are cut short")?;
-        let mut btf = Self {
-            types,
-            strings,
-            starts: Vec::new(),
-        };
+        let mut btf = Self { types, strings, starts: Vec::new() };
         let mut start = 0;
         while start < types.len() {
             btf.starts.push(start);
-            let length = btf
-                .record_length(start)
-                .ok_or(BtfError::Malformed("unknown or short type"))?;
+            let length = btf.record_length(start).ok_or(BtfError::Malformed("unknown or short type"))?;
             start += length;
         }
         Ok(btf)
@@ -91,24 +83,16 @@ impl<'a> Btf<'a> {
     /// Offset in bytes of a field in a struct. `path` names the field, `a.b` field `b` of the struct that
     /// field `a` is; members of anonymous structs and unions count as the outer struct's.
     pub(super) fn offset(&self, of: &str, path: &str) -> Result<u32, BtfError> {
-        let missing = || BtfError::NoField {
-            of: of.to_owned(),
-            path: path.to_owned(),
-        };
-        let mut current = self
-            .find(of, |kind| matches!(kind, KIND_STRUCT | KIND_UNION))
-            .ok_or_else(missing)?;
+        let missing = || BtfError::NoField { of: of.to_owned(), path: path.to_owned() };
+        let mut current =
+            self.find(of, |kind| matches!(kind, KIND_STRUCT | KIND_UNION)).ok_or_else(missing)?;
         let mut bits = 0;
         for name in path.split('.') {
             let (offset, member) = self.member(current, name, 0).ok_or_else(missing)?;
             bits += offset;
             current = member;
         }
-        if bits % 8 == 0 {
-            Ok(bits / 8)
-        } else {
-            Err(missing())
-        }
+        if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing()) }
     }
 
     /// Offset in bits and type of a member.
@@ -120,11 +104,7 @@ impl<'a> Btf<'a> {
             let at = of.start + 12 + index * 12;
             let member_name = self.string(u32_at(self.types, at)?)?;
             let raw = u32_at(self.types, at + 8)?;
-            let bits = if of.has_bitfields {
-                raw & 0x00ff_ffff
-            } else {
-                raw
-            };
+            let bits = if of.has_bitfields { raw & 0x00ff_ffff } else { raw };
             let is_anonymous = member_name.is_empty();
             if !is_anonymous && member_name != name.as_bytes() {
                 continue;
@@ -233,8 +213,7 @@ mod tests {
         }
 
         fn words(&mut self, words: &[u32]) {
-            self.types
-                .extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+            self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         }
 
         fn structure(&mut self, kind: u32, name: &str, members: &[(&str, u32, u32)]) {
@@ -268,11 +247,7 @@ mod tests {
         let name = builder.name("int");
         builder.words(&[name, 1 << 24, 4, 32]);
         // 2: an anonymous union inside sock_common
-        builder.structure(
-            KIND_UNION,
-            "",
-            &[("skc_hash", 1, 0), ("skc_u16hashes", 1, 0)],
-        );
+        builder.structure(KIND_UNION, "", &[("skc_hash", 1, 0), ("skc_u16hashes", 1, 0)]);
         // 3: sock_common
         builder.structure(
             KIND_STRUCT,
@@ -308,15 +283,9 @@ mod tests {
         let bytes = sample();
         let btf = Btf::parse(&bytes).unwrap();
         let error = btf.offset("sock", "sk_err").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the kernel's BTF has no field sk_err in struct sock"
-        );
+        assert_eq!(error.to_string(), "the kernel's BTF has no field sk_err in struct sock");
         assert!(btf.offset("no_such_struct", "x").is_err());
-        assert!(
-            btf.offset("sock", "__sk_common.skc_state.x").is_err(),
-            "an int has no members"
-        );
+        assert!(btf.offset("sock", "__sk_common.skc_state.x").is_err(), "an int has no members");
     }
 
     #[test]

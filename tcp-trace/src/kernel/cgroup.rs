@@ -16,11 +16,7 @@ pub(super) fn open_root() -> io::Result<OwnedFd> {
         None => {
             let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
             fsconfig_create(&context)?;
-            Ok(fsmount(
-                &context,
-                FsMountFlags::FSMOUNT_CLOEXEC,
-                MountAttrFlags::empty(),
-            )?)
+            Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
         }
     }
 }
@@ -38,16 +34,9 @@ fn mount_point(mountinfo: &str) -> Option<String> {
 
 /// Undoes the octal escapes of space, tab, newline and backslash.
 fn unescape(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .into_iter()
-    .fold(text.to_owned(), |text, (escape, character)| {
-        text.replace(escape, character)
-    })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))
 }
 
 #[cfg(test)]
@@ -58,10 +47,7 @@ mod tests {
     fn the_hierarchy_is_found_wherever_it_is_mounted() {
         let hybrid = "37 31 0:38 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n\
                       38 31 0:39 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(
-            mount_point(hybrid).as_deref(),
-            Some("/sys/fs/cgroup/unified")
-        );
+        assert_eq!(mount_point(hybrid).as_deref(), Some("/sys/fs/cgroup/unified"));
     }
 
     #[test]
@@ -78,9 +64,6 @@ mod tests {
 
     #[test]
     fn lines_that_are_cut_short_are_passed_over() {
-        assert_eq!(
-            mount_point("38 31 0:39\n - cgroup2\n38 - cgroup2 x\n"),
-            None
-        );
+        assert_eq!(mount_point("38 31 0:39\n - cgroup2\n38 - cgroup2 x\n"), None);
     }
 }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_SEGMENT,
-    KIND_TRANSITION, RawEndpoints, RawHeader, RawOwned, RawOwner, RawSegment, RawTransition,
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_SEGMENT, KIND_TRANSITION,
+    RawEndpoints, RawHeader, RawOwned, RawOwner, RawSegment, RawTransition,
 };
 use thiserror::Error;
 
@@ -49,18 +49,11 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
         KIND_SEGMENT => EventKind::Segment(segment(&mut reader)?),
         KIND_OWNER => {
             let owner = owner(&mut reader)?;
-            EventKind::Owner(owner.ok_or(DecodeError::Value {
-                field: "known",
-                value: 0,
-            })?)
+            EventKind::Owner(owner.ok_or(DecodeError::Value { field: "known", value: 0 })?)
         }
         kind => return Err(DecodeError::Kind(kind)),
     };
-    Ok(Event {
-        time: Time(header.time_ns.wrapping_add(clock_offset)),
-        cookie: header.cookie,
-        kind,
-    })
+    Ok(Event { time: Time(header.time_ns.wrapping_add(clock_offset)), cookie: header.cookie, kind })
 }
 
 fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
@@ -92,20 +85,14 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         DIRECTION_OUT => Direction::Out,
         DIRECTION_IN => Direction::In,
         other => {
-            return Err(DecodeError::Value {
-                field: "direction",
-                value: other.into(),
-            });
+            return Err(DecodeError::Value { field: "direction", value: other.into() });
         }
     };
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
     reader.array::<5>()?;
     if u64::from(offset) + u64::from(captured) > u64::from(length) {
-        return Err(DecodeError::Value {
-            field: "captured",
-            value: captured.into(),
-        });
+        return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
     let payload = reader.slice(captured as usize)?;
     Ok(Segment {
@@ -124,10 +111,7 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
 
 fn state(reader: &mut Reader<'_>, field: &'static str) -> Result<State, DecodeError> {
     let number = reader.u8()?;
-    State::from_kernel(number).ok_or(DecodeError::Value {
-        field,
-        value: number.into(),
-    })
+    State::from_kernel(number).ok_or(DecodeError::Value { field, value: number.into() })
 }
 
 fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
@@ -140,15 +124,10 @@ fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
         padding: reader.u16()?,
     };
     let address = |bytes: [u8; 16]| match raw.family {
-        AF_INET => Ok(IpAddr::V4(Ipv4Addr::new(
-            bytes[0], bytes[1], bytes[2], bytes[3],
-        ))),
+        AF_INET => Ok(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
         // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
         AF_INET6 => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
-        family => Err(DecodeError::Value {
-            field: "family",
-            value: family.into(),
-        }),
+        family => Err(DecodeError::Value { field: "family", value: family.into() }),
     };
     Ok(Endpoints {
         local: SocketAddr::new(address(raw.local_address)?, raw.local_port),
@@ -184,9 +163,7 @@ impl<'a> Reader<'a> {
         let end = self.at.checked_add(length);
         let slice = end
             .and_then(|end| self.bytes.get(self.at..end))
-            .ok_or(DecodeError::Short {
-                length: self.bytes.len(),
-            })?;
+            .ok_or(DecodeError::Short { length: self.bytes.len() })?;
         self.at += length;
         Ok(slice)
     }

@@ -7,17 +7,11 @@ use super::*;
 /// The bytes of a `#[repr(C)]` record without hidden padding.
 fn bytes_of<T: Copy>(record: &T) -> Vec<u8> {
     // SAFETY: the ABI's records are plain integers without hidden padding (asserted by their sizes).
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }
-        .to_vec()
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }.to_vec()
 }
 
 fn header(kind: u32) -> RawHeader {
-    RawHeader {
-        time_ns: 1_000,
-        cookie: 4101,
-        kind,
-        padding: 0,
-    }
+    RawHeader { time_ns: 1_000, cookie: 4101, kind, padding: 0 }
 }
 
 fn loopback() -> RawEndpoints {
@@ -36,13 +30,7 @@ fn loopback() -> RawEndpoints {
 fn curl() -> RawOwner {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"curl");
-    RawOwner {
-        pid: 13838,
-        uid: 1000,
-        followed: 1,
-        known: 1,
-        comm,
-    }
+    RawOwner { pid: 13838, uid: 1000, followed: 1, known: 1, comm }
 }
 
 fn syn_sent() -> RawTransition {
@@ -86,20 +74,13 @@ fn a_transition_has_states_addresses_and_owner() {
     let event = decode(&bytes, 5).unwrap();
     assert_eq!(event.time, Time(1_005));
     assert_eq!(event.cookie, 4101);
-    let EventKind::StateChange(change) = event.kind else {
-        panic!("{event:?}")
-    };
+    let EventKind::StateChange(change) = event.kind else { panic!("{event:?}") };
     assert_eq!((change.old, change.new), (State::Close, State::SynSent));
     assert_eq!(change.endpoints.local.to_string(), "127.0.0.1:41352");
     assert_eq!(change.endpoints.peer.to_string(), "127.0.0.1:8080");
     assert_eq!((change.netns, change.error), (4026531840, -111));
     assert_eq!((change.shutdown, change.life), (3, 1));
-    let owner = Owner {
-        pid: 13838,
-        name: b"curl".to_vec(),
-        uid: 1000,
-        followed: true,
-    };
+    let owner = Owner { pid: 13838, name: b"curl".to_vec(), uid: 1000, followed: true };
     assert_eq!(change.owner, Some(owner));
 }
 
@@ -108,9 +89,7 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     let mut bytes = request(b"GET /a HTTP/1.1\r\n\r\n");
     bytes.extend_from_slice(&[0xaa; 493]);
     let event = decode(&bytes, 0).unwrap();
-    let EventKind::Segment(segment) = event.kind else {
-        panic!("{event:?}")
-    };
+    let EventKind::Segment(segment) = event.kind else { panic!("{event:?}") };
     assert_eq!(segment.payload, b"GET /a HTTP/1.1\r\n\r\n");
     assert_eq!(segment.flags, Flags::PSH.with(Flags::ACK));
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
@@ -125,46 +104,26 @@ fn an_ipv4_mapped_address_is_the_ipv4_address() {
     transition.endpoints.local_address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
     transition.endpoints.peer_address = [0; 16];
     let bytes = bytes_of(&transition);
-    let EventKind::StateChange(change) = decode(&bytes, 0).unwrap().kind else {
-        panic!()
-    };
+    let EventKind::StateChange(change) = decode(&bytes, 0).unwrap().kind else { panic!() };
     assert_eq!(change.endpoints.local.to_string(), "192.0.2.7:41352");
     assert_eq!(change.endpoints.peer.to_string(), "[::]:8080");
 }
 
 #[test]
 fn malformed_records_are_named() {
-    let unknown_kind = RawTransition {
-        header: header(99),
-        ..syn_sent()
-    };
-    let bad_state = RawTransition {
-        new: 13,
-        ..syn_sent()
-    };
+    let unknown_kind = RawTransition { header: header(99), ..syn_sent() };
+    let bad_state = RawTransition { new: 13, ..syn_sent() };
     let mut bad_family = syn_sent();
     bad_family.endpoints.family = 1;
-    let nobody = RawOwned {
-        header: header(KIND_OWNER),
-        owner: RawOwner::default(),
-    };
+    let nobody = RawOwned { header: header(KIND_OWNER), owner: RawOwner::default() };
     let mut more_than_the_segment = request(b"abc");
     more_than_the_segment[80..84].copy_from_slice(&9_u32.to_ne_bytes());
     for (bytes, message) in [
         (bytes_of(&unknown_kind), "unknown record kind 99"),
-        (
-            bytes_of(&bad_state),
-            "field new has the impossible value 13",
-        ),
-        (
-            bytes_of(&bad_family),
-            "field family has the impossible value 1",
-        ),
+        (bytes_of(&bad_state), "field new has the impossible value 13"),
+        (bytes_of(&bad_family), "field family has the impossible value 1"),
         (bytes_of(&nobody), "field known has the impossible value 0"),
-        (
-            more_than_the_segment,
-            "field captured has the impossible value 9",
-        ),
+        (more_than_the_segment, "field captured has the impossible value 9"),
         (vec![], "record of 0 bytes is too short"),
     ] {
         assert_eq!(decode(&bytes, 0).unwrap_err().to_string(), message);

@@ -44,17 +44,11 @@ impl KernelError {
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Failed {
-            what: what.into(),
-            source: source.into(),
-        }
+        Self::Failed { what: what.into(), source: source.into() }
     }
 
     pub(super) fn missing(feature: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Missing {
-            feature: feature.into(),
-            reason: reason.into(),
-        }
+        Self::Missing { feature: feature.into(), reason: reason.into() }
     }
 }
 
@@ -74,10 +68,7 @@ impl From<ClockError> for KernelError {
 pub(super) fn root_errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut current = Some(error);
     while let Some(error) = current {
-        if let Some(code) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
             return Some(code);
         }
         current = error.source();

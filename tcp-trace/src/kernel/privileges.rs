@@ -18,21 +18,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 impl Capability {
     /// The capabilities without which nothing can be traced.
     pub const NEEDED: [Self; 3] = [
-        Self {
-            name: "CAP_BPF",
-            purpose: "load eBPF programs and maps",
-            bit: 39,
-        },
-        Self {
-            name: "CAP_PERFMON",
-            purpose: "attach to tracepoints and read kernel memory",
-            bit: 38,
-        },
-        Self {
-            name: "CAP_NET_ADMIN",
-            purpose: "see the segments of every cgroup",
-            bit: 12,
-        },
+        Self { name: "CAP_BPF", purpose: "load eBPF programs and maps", bit: 39 },
+        Self { name: "CAP_PERFMON", purpose: "attach to tracepoints and read kernel memory", bit: 38 },
+        Self { name: "CAP_NET_ADMIN", purpose: "see the segments of every cgroup", bit: 12 },
     ];
 
     /// Whether the set `effective` holds it.
@@ -43,18 +31,12 @@ impl Capability {
 
 /// The effective capabilities of this process, a bit each.
 pub fn effective_capabilities() -> io::Result<u64> {
-    parse(&fs::read_to_string("/proc/self/status")?).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "/proc/self/status has no CapEff line",
-        )
-    })
+    parse(&fs::read_to_string("/proc/self/status")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no CapEff line"))
 }
 
 fn parse(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -68,11 +50,7 @@ pub(super) fn missing_here() -> String {
         .filter(|capability| !capability.is_in(effective))
         .map(|capability| capability.name)
         .collect();
-    if missing.is_empty() {
-        String::new()
-    } else {
-        format!(" (missing here: {})", missing.join(", "))
-    }
+    if missing.is_empty() { String::new() } else { format!(" (missing here: {})", missing.join(", ")) }
 }
 
 #[cfg(test)]
@@ -82,21 +60,13 @@ mod tests {
     #[test]
     fn each_capability_is_its_own_bit() {
         let effective = parse("Name:\tx\nCapEff:\t0000008000001000\nCapBnd:\t0\n").unwrap();
-        let held: Vec<_> = Capability::NEEDED
-            .iter()
-            .filter(|c| c.is_in(effective))
-            .map(|c| c.name)
-            .collect();
+        let held: Vec<_> = Capability::NEEDED.iter().filter(|c| c.is_in(effective)).map(|c| c.name).collect();
         assert_eq!(held, ["CAP_BPF", "CAP_NET_ADMIN"]);
     }
 
     #[test]
     fn cap_sys_admin_stands_for_all() {
-        assert!(
-            Capability::NEEDED
-                .iter()
-                .all(|capability| capability.is_in(1 << CAP_SYS_ADMIN))
-        );
+        assert!(Capability::NEEDED.iter().all(|capability| capability.is_in(1 << CAP_SYS_ADMIN)));
     }
 
     #[test]

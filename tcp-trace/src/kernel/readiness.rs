@@ -18,9 +18,7 @@ impl Readiness {
         let ring = ring.try_clone_to_owned()?;
         // SAFETY: the descriptor is owned by the AsyncFd, so it stays open and the same.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        Ok(Self {
-            ring: ring.map_err(|error| error.into_parts().1)?,
-        })
+        Ok(Self { ring: ring.map_err(|error| error.into_parts().1)? })
     }
 
     /// Waits for records. Only a further record makes it ready again, so whoever waits has to empty the

@@ -75,9 +75,7 @@ impl Probe {
         Self {
             name: programs::SEND,
             tracepoint: Some(programs::SEND),
-            without: Some(
-                "the process of a server that writes before it reads is learnt when it closes",
-            ),
+            without: Some("the process of a server that writes before it reads is learnt when it closes"),
             follows: false,
         },
         Self::needed(programs::FORK, Some(programs::FORK), true),
@@ -87,12 +85,7 @@ impl Probe {
     ];
 
     const fn needed(name: &'static str, tracepoint: Option<&'static str>, follows: bool) -> Self {
-        Self {
-            name,
-            tracepoint,
-            without: None,
-            follows,
-        }
+        Self { name, tracepoint, without: None, follows }
     }
 }
 
@@ -113,16 +106,12 @@ impl Tracer {
     pub fn attach(options: &Options) -> Result<Self, KernelError> {
         let clock = Clock::new()?;
         let btf_bytes = fs::read(VMLINUX_BTF).map_err(|error| {
-            KernelError::missing(
-                "BTF",
-                format!("{VMLINUX_BTF}: {error}; it needs CONFIG_DEBUG_INFO_BTF=y"),
-            )
+            KernelError::missing("BTF", format!("{VMLINUX_BTF}: {error}; it needs CONFIG_DEBUG_INFO_BTF=y"))
         })?;
         let btf = Btf::parse(&btf_bytes)?;
         let mut ebpf = load(&btf, options)?;
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
-        let logger =
-            logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
+        let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
             follow_children(&mut ebpf)?;
         }
@@ -131,15 +120,7 @@ impl Tracer {
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let lost = lost.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
-        Ok(Self {
-            ebpf: Some(ebpf),
-            ring,
-            lost,
-            lost_before: Vec::new(),
-            logger,
-            clock,
-            missing,
-        })
+        Ok(Self { ebpf: Some(ebpf), ring, lost, lost_before: Vec::new(), logger, clock, missing })
     }
 
     /// What this kernel does not give.
@@ -170,20 +151,13 @@ impl Tracer {
 
     /// Records lost since the last call because the ring buffer was full, with the processor.
     pub fn newly_lost(&mut self) -> Result<Vec<(u32, u64)>, KernelError> {
-        let now = self
-            .lost
-            .get(&0, 0)
-            .map_err(|error| KernelError::failed("read the loss counters", error))?;
+        let now =
+            self.lost.get(&0, 0).map_err(|error| KernelError::failed("read the loss counters", error))?;
         let before = std::mem::replace(&mut self.lost_before, now.to_vec());
         Ok(now
             .iter()
             .enumerate()
-            .map(|(cpu, count)| {
-                (
-                    cpu as u32,
-                    count - before.get(cpu).copied().unwrap_or_default(),
-                )
-            })
+            .map(|(cpu, count)| (cpu as u32, count - before.get(cpu).copied().unwrap_or_default()))
             .filter(|(_, count)| *count > 0)
             .collect())
     }
@@ -215,32 +189,22 @@ fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
         })
 }
 
-fn attach_probes(
-    ebpf: &mut Ebpf,
-    btf: &Btf<'_>,
-    options: &Options,
-) -> Result<Vec<Missing>, KernelError> {
-    let aya_btf =
-        AyaBtf::from_sys_fs().map_err(|error| KernelError::missing("BTF", error.to_string()))?;
-    let cgroup = cgroup::open_root()
-        .map_err(|error| refused("open the root of the cgroup v2 hierarchy", error))?;
+fn attach_probes(ebpf: &mut Ebpf, btf: &Btf<'_>, options: &Options) -> Result<Vec<Missing>, KernelError> {
+    let aya_btf = AyaBtf::from_sys_fs().map_err(|error| KernelError::missing("BTF", error.to_string()))?;
+    let cgroup =
+        cgroup::open_root().map_err(|error| refused("open the root of the cgroup v2 hierarchy", error))?;
     let mut missing = Vec::new();
     for probe in Probe::ALL {
         if probe.follows && !options.follow_children {
             continue;
         }
-        let exists = probe
-            .tracepoint
-            .is_none_or(|name| btf.has_typedef(&format!("btf_trace_{name}")));
+        let exists = probe.tracepoint.is_none_or(|name| btf.has_typedef(&format!("btf_trace_{name}")));
         match (exists, probe.without) {
             (true, _) => {
-                attach(ebpf, &probe, &aya_btf, &cgroup)
-                    .map_err(|error| cannot_attach(&probe, error))?;
+                attach(ebpf, &probe, &aya_btf, &cgroup).map_err(|error| cannot_attach(&probe, error))?;
             }
-            (false, Some(without)) => missing.push(Missing {
-                feature: format!("tracepoint {}", probe.name),
-                reason: without.to_owned(),
-            }),
+            (false, Some(without)) => missing
+                .push(Missing { feature: format!("tracepoint {}", probe.name), reason: without.to_owned() }),
             (false, None) => {
                 return Err(KernelError::missing(
                     format!("tracepoint {}", probe.name),
@@ -252,15 +216,8 @@ fn attach_probes(
     Ok(missing)
 }
 
-fn attach(
-    ebpf: &mut Ebpf,
-    probe: &Probe,
-    btf: &AyaBtf,
-    cgroup: impl AsFd,
-) -> Result<(), ProgramError> {
-    let program = ebpf
-        .program_mut(probe.name)
-        .ok_or(ProgramError::NotLoaded)?;
+fn attach(ebpf: &mut Ebpf, probe: &Probe, btf: &AyaBtf, cgroup: impl AsFd) -> Result<(), ProgramError> {
+    let program = ebpf.program_mut(probe.name).ok_or(ProgramError::NotLoaded)?;
     if let Some(tracepoint) = probe.tracepoint {
         let program: &mut aya::programs::BtfTracePoint = program.try_into()?;
         program.load(tracepoint, btf)?;
@@ -281,23 +238,15 @@ fn attach(
 
 fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
     match &error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } if !matches!(io_error.raw_os_error(), Some(EPERM | EACCES))
-            || verifier_log.to_string().contains("func") =>
+        ProgramError::LoadError { io_error, verifier_log }
+            if !matches!(io_error.raw_os_error(), Some(EPERM | EACCES))
+                || verifier_log.to_string().contains("func") =>
         {
             let log = verifier_log.to_string();
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.starts_with("processed"))
-                .unwrap_or_default();
+            let last = log.lines().rev().find(|line| !line.starts_with("processed")).unwrap_or_default();
             KernelError::missing(
                 format!("what the eBPF program {} needs", probe.name),
-                format!(
-                    "{io_error}; the verifier says: {last}. tcp-trace runs on Linux 5.15 and later"
-                ),
+                format!("{io_error}; the verifier says: {last}. tcp-trace runs on Linux 5.15 and later"),
             )
         }
         _ => refused(&format!("attach the eBPF program {}", probe.name), error),
@@ -307,23 +256,18 @@ fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
 /// An error of the operating system: a lack of privileges is told apart.
 fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> KernelError {
     match root_errno(&error) {
-        Some(EPERM | EACCES) => KernelError::NotPermitted {
-            what: format!("cannot {what}"),
-            missing: privileges::missing_here(),
-        },
+        Some(EPERM | EACCES) => {
+            KernelError::NotPermitted { what: format!("cannot {what}"), missing: privileges::missing_here() }
+        }
         _ => KernelError::failed(what, error),
     }
 }
 
 fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let failed = |error| KernelError::failed("follow the command", error);
-    let map = ebpf
-        .map_mut(maps::FOLLOWED)
-        .ok_or_else(|| not_in_object(maps::FOLLOWED))?;
+    let map = ebpf.map_mut(maps::FOLLOWED).ok_or_else(|| not_in_object(maps::FOLLOWED))?;
     let mut followed = HashMap::<_, u32, u8>::try_from(map).map_err(failed)?;
-    followed
-        .insert(std::process::id(), FOLLOW_CHILDREN, 0)
-        .map_err(failed)
+    followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
 }
 
 fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
@@ -331,9 +275,6 @@ fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelEr
 }
 
 fn not_in_object(name: &str) -> KernelError {
-    let source = io::Error::new(
-        io::ErrorKind::NotFound,
-        "it is not in the embedded eBPF object",
-    );
+    let source = io::Error::new(io::ErrorKind::NotFound, "it is not in the embedded eBPF object");
     KernelError::failed(format!("use the map {name}"), source)
 }

@@ -3,21 +3,14 @@
 use crate::{
     conn::Connection,
     http::Exchange,
-    record::{
-        Body, Headers, Http, HttpNetwork, Messages, Protocol, Request, Response, Text, Timing, Url,
-    },
+    record::{Body, Headers, Http, HttpNetwork, Messages, Protocol, Request, Response, Text, Timing, Url},
     time::Time,
 };
 
 /// What stands in place of a credential.
 const REDACTED: &str = "«redacted»";
 /// Header fields whose values are credentials.
-const CREDENTIALS: [&str; 4] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "set-cookie",
-];
+const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 /// Makes the record of an exchange; `None` before the connection's addresses are known.
 pub(super) fn record(
@@ -42,9 +35,7 @@ pub(super) fn record(
         method: request.method.into(),
         headers: headers(request.headers),
         header_size: request.header_size,
-        body: Body {
-            size: request.body_size,
-        },
+        body: Body { size: request.body_size },
         target: request.target.into(),
     });
     let response = exchange.response.map(|response| Response {
@@ -52,9 +43,7 @@ pub(super) fn record(
         reason: response.reason.into(),
         headers: headers(response.headers),
         header_size: response.header_size,
-        body: Body {
-            size: response.body_size,
-        },
+        body: Body { size: response.body_size },
     });
     Some(Http {
         time: now,
@@ -62,10 +51,7 @@ pub(super) fn record(
         index: exchange.index,
         role: connection.role(),
         network: HttpNetwork {
-            protocol: Protocol {
-                name: "http".to_owned(),
-                version: format!("1.{}", version.unwrap_or(1)),
-            },
+            protocol: Protocol { name: "http".to_owned(), version: format!("1.{}", version.unwrap_or(1)) },
             kind: network.kind,
             local: network.local,
             peer: network.peer,
@@ -83,14 +69,8 @@ fn redacted(headers: Vec<(Vec<u8>, Vec<u8>)>, show_secrets: bool) -> Headers {
     headers
         .into_iter()
         .map(|(name, value)| {
-            let is_secret = CREDENTIALS
-                .iter()
-                .any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()));
-            let value = if is_secret && !show_secrets {
-                REDACTED.into()
-            } else {
-                Text(value)
-            };
+            let is_secret = CREDENTIALS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()));
+            let value = if is_secret && !show_secrets { REDACTED.into() } else { Text(value) };
             (Text(name), value)
         })
         .collect()
@@ -105,28 +85,15 @@ fn url(request: &Request) -> Url {
         .find(|(name, _)| name.0.eq_ignore_ascii_case(b"host"))
         .map(|(_, value)| value.clone());
     if request.method.0 == b"CONNECT" {
-        return Url {
-            scheme: None,
-            host: Some(Text(target.clone())),
-            path: Text::default(),
-            query: None,
-        };
+        return Url { scheme: None, host: Some(Text(target.clone())), path: Text::default(), query: None };
     }
     if target == b"*" {
-        return Url {
-            scheme: None,
-            host,
-            path: "*".into(),
-            query: None,
-        };
+        return Url { scheme: None, host, path: "*".into(), query: None };
     }
     if !target.starts_with(b"/")
         && let Some((scheme, rest)) = split_once(target, b"://")
     {
-        let end = rest
-            .iter()
-            .position(|byte| matches!(byte, b'/' | b'?'))
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let (path, query) = path_and_query(rest);
         return Url {
@@ -137,12 +104,7 @@ fn url(request: &Request) -> Url {
         };
     }
     let (path, query) = path_and_query(target);
-    Url {
-        scheme: Some("http".into()),
-        host,
-        path,
-        query,
-    }
+    Url { scheme: Some("http".into()), host, path, query }
 }
 
 fn path_and_query(target: &[u8]) -> (Text, Option<Text>) {
@@ -153,9 +115,7 @@ fn path_and_query(target: &[u8]) -> (Text, Option<Text>) {
 }
 
 fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = text
-        .windows(separator.len())
-        .position(|window| window == separator)?;
+    let at = text.windows(separator.len()).position(|window| window == separator)?;
     Some((&text[..at], &text[at + separator.len()..]))
 }
 
@@ -171,14 +131,8 @@ mod tests {
             header_size: 0,
             body: Body { size: 0 },
         };
-        let Url {
-            scheme,
-            host,
-            path,
-            query,
-        } = url(&request);
-        let text =
-            |text: Option<Text>| text.map_or("-".to_owned(), |text| text.printable().to_string());
+        let Url { scheme, host, path, query } = url(&request);
+        let text = |text: Option<Text>| text.map_or("-".to_owned(), |text| text.printable().to_string());
         (text(scheme), text(host), text(Some(path)), text(query))
     }
 
@@ -186,26 +140,13 @@ mod tests {
     fn each_form_of_target_is_taken_apart() {
         for (method, target, [scheme, host, path, query]) in [
             ("GET", "/a?x=1", ["http", "example.com:8080", "/a", "x=1"]),
-            (
-                "GET",
-                "/a?x=http://b/?c",
-                ["http", "example.com:8080", "/a", "x=http://b/?c"],
-            ),
+            ("GET", "/a?x=http://b/?c", ["http", "example.com:8080", "/a", "x=http://b/?c"]),
             ("GET", "http://other/a/b?q", ["http", "other", "/a/b", "q"]),
             ("GET", "http://other?q", ["http", "other", "", "q"]),
-            (
-                "CONNECT",
-                "example.net:443",
-                ["-", "example.net:443", "", "-"],
-            ),
+            ("CONNECT", "example.net:443", ["-", "example.net:443", "", "-"]),
             ("OPTIONS", "*", ["-", "example.com:8080", "*", "-"]),
         ] {
-            let expected = (
-                scheme.to_owned(),
-                host.to_owned(),
-                path.to_owned(),
-                query.to_owned(),
-            );
+            let expected = (scheme.to_owned(), host.to_owned(), path.to_owned(), query.to_owned());
             assert_eq!(url_of(method, target), expected, "{method} {target}");
         }
     }
@@ -219,14 +160,8 @@ mod tests {
                 (b"Accept".to_vec(), b"*/*".to_vec()),
             ]
         };
-        let values: Vec<_> = redacted(headers(), false)
-            .into_iter()
-            .map(|(_, value)| value)
-            .collect();
-        assert_eq!(
-            values,
-            [Text::from(REDACTED), REDACTED.into(), "*/*".into()]
-        );
+        let values: Vec<_> = redacted(headers(), false).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [Text::from(REDACTED), REDACTED.into(), "*/*".into()]);
         assert_eq!(redacted(headers(), true)[0].1, "Bearer x".into());
     }
 }

@@ -27,10 +27,7 @@ pub(super) enum Gate {
 
 impl Gate {
     pub(super) fn new(since: Time) -> Self {
-        Self::Undecided {
-            since,
-            held: Vec::new(),
-        }
+        Self::Undecided { since, held: Vec::new() }
     }
 
     pub(super) fn is_undecided(&self) -> bool {
@@ -63,16 +60,11 @@ impl Gate {
         let Self::Undecided { since, held } = self else {
             return;
         };
-        let facts = Facts {
-            endpoints: connection.endpoints(),
-            owner: connection.owner(),
-        };
+        let facts = Facts { endpoints: connection.endpoints(), owner: connection.owner() };
         match filter.judge(facts) {
             Some(true) => {
                 let is_known = connection.owner().is_some()
-                    && connection
-                        .endpoints()
-                        .is_some_and(|endpoints| endpoints.local.port() != 0);
+                    && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);
                 if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
                     let held = std::mem::take(held);
                     *self = Self::Open;
@@ -90,10 +82,7 @@ impl Gate {
 fn completed(mut record: Record, connection: &Connection) -> Record {
     match &mut record {
         Record::Transition(transition) => {
-            if let Some(network) = connection
-                .network()
-                .filter(|_| transition.network.local.port == 0)
-            {
+            if let Some(network) = connection.network().filter(|_| transition.network.local.port == 0) {
                 transition.network = network;
             }
             if transition.process.is_none() {

@@ -75,15 +75,15 @@ impl Pipeline {
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<Record>) {
         match &event.kind {
             EventKind::StateChange(change) => {
-                self.state_change(event.time, event.cookie, change, out)
+                self.state_change(event.time, event.cookie, change, out);
             }
-            EventKind::Segment(segment) => self.segment(event.time, event.cookie, segment, out),
+            EventKind::Segment(segment) => {
+                self.segment(event.time, event.cookie, segment, out);
+            }
             EventKind::Owner(owner) => {
                 if let Some(tracked) = self.table.get_mut(&event.cookie) {
                     tracked.connection.learn_owner(owner);
-                    tracked
-                        .gate
-                        .decide(&self.filter, &tracked.connection, event.time, false, out);
+                    tracked.gate.decide(&self.filter, &tracked.connection, event.time, false, out);
                 }
             }
         }
@@ -103,9 +103,7 @@ impl Pipeline {
             let Some(tracked) = self.table.get_mut(cookie) else {
                 return false;
             };
-            tracked
-                .gate
-                .decide(&self.filter, &tracked.connection, now, false, out);
+            tracked.gate.decide(&self.filter, &tracked.connection, now, false, out);
             tracked.gate.is_undecided()
         });
         self.undecided = undecided;
@@ -117,32 +115,21 @@ impl Pipeline {
         while let Some((time, id)) = self.closed.pop_front() {
             self.retire(id, time, out);
         }
-        let mut open: Vec<_> = self
-            .table
-            .values()
-            .map(|tracked| tracked.connection.id())
-            .collect();
+        let mut open: Vec<_> = self.table.values().map(|tracked| tracked.connection.id()).collect();
         open.sort_unstable();
         for id in open {
             self.retire(id, now, out);
         }
     }
 
-    fn state_change(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        change: &StateChange,
-        out: &mut Vec<Record>,
-    ) {
+    fn state_change(&mut self, time: Time, cookie: Cookie, change: &StateChange, out: &mut Vec<Record>) {
         let is_birth = change.old == State::Close;
         if is_birth && let Some(tracked) = self.table.get(&cookie) {
             // The socket connects again: its earlier connection is over.
             let id = tracked.connection.id();
             self.retire(id, time, out);
         }
-        if !self.table.contains_key(&cookie)
-            && !self.add(time, cookie, new_connection(time, cookie, change))
+        if !self.table.contains_key(&cookie) && !self.add(time, cookie, new_connection(time, cookie, change))
         {
             return;
         }
@@ -157,10 +144,7 @@ impl Pipeline {
         // A half-open connection became a socket: its life began with the SYN.
         let held = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
-                self.half_open.take(&HalfOpenKey {
-                    netns: change.netns,
-                    endpoints,
-                })
+                self.half_open.take(&HalfOpenKey { netns: change.netns, endpoints })
             }
             _ => Vec::new(),
         };
@@ -174,21 +158,13 @@ impl Pipeline {
         if change.new == State::Close {
             self.closed.push_back((time, connection.id()));
         }
-        tracked
-            .gate
-            .decide(&self.filter, &tracked.connection, time, false, out);
+        tracked.gate.decide(&self.filter, &tracked.connection, time, false, out);
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
         }
     }
 
-    fn segment(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        segment: &Segment<'_>,
-        out: &mut Vec<Record>,
-    ) {
+    fn segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>, out: &mut Vec<Record>) {
         if matches!(segment.state, Some(State::Listen | State::SynRecv))
             && !self
                 .table
@@ -196,18 +172,13 @@ impl Pipeline {
                 .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
         {
             let netns = segment.netns.unwrap_or_default();
-            let key = HalfOpenKey {
-                netns,
-                endpoints: segment.endpoints,
-            };
+            let key = HalfOpenKey { netns, endpoints: segment.endpoints };
             self.lost += self.half_open.segment(key, time, segment);
             return;
         }
         if !self.table.contains_key(&cookie) {
             // Without a connection of its own: an answer of the kernel's control socket, or a late segment.
-            let Some(state) = segment
-                .state
-                .filter(|state| !matches!(state, State::Close | State::TimeWait))
+            let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
             else {
                 return;
             };
@@ -219,31 +190,19 @@ impl Pipeline {
         self.own_segment(time, cookie, segment, out);
     }
 
-    fn own_segment(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        segment: &Segment<'_>,
-        out: &mut Vec<Record>,
-    ) {
+    fn own_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>, out: &mut Vec<Record>) {
         let Some(tracked) = self.table.get_mut(&cookie) else {
             return;
         };
-        tracked
-            .connection
-            .learn_endpoints(segment.endpoints, segment.netns);
-        tracked
-            .gate
-            .decide(&self.filter, &tracked.connection, time, false, out);
+        tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
+        tracked.gate.decide(&self.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             tracked.gate.pass(Record::Segment(record), out);
         }
         if tracked.gate.is_shut() {
             return;
         }
-        tracked
-            .connection
-            .feed_http(time, segment, &mut self.exchanges);
+        tracked.connection.feed_http(time, segment, &mut self.exchanges);
         self.pass_exchanges(cookie, time, out);
     }
 
@@ -252,9 +211,7 @@ impl Pipeline {
             return;
         };
         for exchange in self.exchanges.drain(..) {
-            if let Some(http) =
-                exchange::record(exchange, &tracked.connection, now, self.show_secrets)
-            {
+            if let Some(http) = exchange::record(exchange, &tracked.connection, now, self.show_secrets) {
                 tracked.gate.pass(Record::Http(Box::new(http)), out);
             }
         }
@@ -266,23 +223,13 @@ impl Pipeline {
             return false;
         }
         self.undecided.push(cookie);
-        self.table.insert(
-            cookie,
-            Tracked {
-                connection,
-                gate: Gate::new(time),
-            },
-        );
+        self.table.insert(cookie, Tracked { connection, gate: Gate::new(time) });
         true
     }
 
     /// Takes a connection out of the table and writes what is left to say of it.
     fn retire(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
-        if self
-            .table
-            .get(&id.cookie)
-            .is_none_or(|tracked| tracked.connection.id() != id)
-        {
+        if self.table.get(&id.cookie).is_none_or(|tracked| tracked.connection.id() != id) {
             return;
         }
         let cookie = id.cookie;
@@ -294,22 +241,15 @@ impl Pipeline {
         let Some(mut tracked) = self.table.remove(&cookie) else {
             return;
         };
-        tracked
-            .gate
-            .decide(&self.filter, &tracked.connection, now, true, out);
+        tracked.gate.decide(&self.filter, &tracked.connection, now, true, out);
         let summary = tracked.connection.summary(now);
-        tracked
-            .gate
-            .pass(Record::Connection(Box::new(summary)), out);
+        tracked.gate.pass(Record::Connection(Box::new(summary)), out);
     }
 }
 
 /// The connection of a socket that is first seen with `change`.
 fn new_connection(time: Time, cookie: Cookie, change: &StateChange) -> Connection {
-    let id = ConnectionId {
-        cookie,
-        life: change.life,
-    };
+    let id = ConnectionId { cookie, life: change.life };
     let (role, state) = match (change.old, change.new) {
         (State::Close, State::Listen) => (Some(Role::Listener), None),
         (State::Close, _) => (Some(Role::Client), None),

@@ -20,19 +20,11 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 fn endpoints(local: u16, peer: u16) -> Endpoints {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    Endpoints {
-        local: address(local),
-        peer: address(peer),
-    }
+    Endpoints { local: address(local), peer: address(peer) }
 }
 
 fn owner(pid: u32, name: &str) -> Owner {
-    Owner {
-        pid,
-        name: name.as_bytes().to_vec(),
-        uid: 0,
-        followed: false,
-    }
+    Owner { pid, name: name.as_bytes().to_vec(), uid: 0, followed: false }
 }
 
 /// Feeds events a microsecond apart.
@@ -44,23 +36,12 @@ struct Host {
 
 impl Host {
     fn new(filter: Filter) -> Self {
-        Self {
-            pipeline: Pipeline::new(filter, false),
-            now: 1_000_000_000,
-            out: Vec::new(),
-        }
+        Self { pipeline: Pipeline::new(filter, false), now: 1_000_000_000, out: Vec::new() }
     }
 
     fn event(&mut self, cookie: u64, kind: EventKind<'_>) {
         self.now += 1_000;
-        self.pipeline.event(
-            &Event {
-                time: Time(self.now),
-                cookie,
-                kind,
-            },
-            &mut self.out,
-        );
+        self.pipeline.event(&Event { time: Time(self.now), cookie, kind }, &mut self.out);
     }
 
     fn state(
@@ -72,19 +53,12 @@ impl Host {
         owner: Option<Owner>,
         error: i32,
     ) {
-        let change = StateChange {
-            old,
-            new,
-            endpoints: ends,
-            netns: NETNS,
-            owner,
-            shutdown: 0,
-            error,
-            life: 0,
-        };
+        let change =
+            StateChange { old, new, endpoints: ends, netns: NETNS, owner, shutdown: 0, error, life: 0 };
         self.event(cookie, EventKind::StateChange(change));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a column of a tcpdump line")]
     fn segment(
         &mut self,
         cookie: u64,
@@ -119,32 +93,9 @@ impl Host {
     fn handshake(&mut self) {
         let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
         let syn_ack = Flags::SYN.with(Flags::ACK);
-        self.state(
-            CLIENT,
-            endpoints(0, 8080),
-            State::Close,
-            State::SynSent,
-            Some(owner(13838, "curl")),
-            0,
-        );
-        self.segment(
-            CLIENT,
-            client,
-            Direction::Out,
-            Flags::SYN,
-            (CLIENT_ISN, 0),
-            b"",
-            State::SynSent,
-        );
-        self.segment(
-            LISTENER,
-            server,
-            Direction::In,
-            Flags::SYN,
-            (CLIENT_ISN, 0),
-            b"",
-            State::Listen,
-        );
+        self.state(CLIENT, endpoints(0, 8080), State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
+        self.segment(CLIENT, client, Direction::Out, Flags::SYN, (CLIENT_ISN, 0), b"", State::SynSent);
+        self.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
         self.segment(
             LISTENER,
             server,
@@ -165,24 +116,8 @@ impl Host {
         );
         self.state(CLIENT, client, State::SynSent, State::Established, None, 0);
         let ack = (CLIENT_ISN + 1, SERVER_ISN + 1);
-        self.segment(
-            CLIENT,
-            client,
-            Direction::Out,
-            Flags::ACK,
-            ack,
-            b"",
-            State::Established,
-        );
-        self.segment(
-            LISTENER,
-            server,
-            Direction::In,
-            Flags::ACK,
-            ack,
-            b"",
-            State::Listen,
-        );
+        self.segment(CLIENT, client, Direction::Out, Flags::ACK, ack, b"", State::Established);
+        self.segment(LISTENER, server, Direction::In, Flags::ACK, ack, b"", State::Listen);
         self.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
         self.state(SERVER, server, State::SynRecv, State::Established, None, 0);
     }
@@ -193,43 +128,11 @@ impl Host {
         let (out, inward) = (Direction::Out, Direction::In);
         let request = (CLIENT_ISN + 1, SERVER_ISN + 1);
         let response = (SERVER_ISN + 1, CLIENT_ISN + 1 + REQUEST.len() as u32);
-        self.segment(
-            CLIENT,
-            client,
-            out,
-            Flags::ACK,
-            request,
-            REQUEST,
-            State::Established,
-        );
-        self.segment(
-            SERVER,
-            server,
-            inward,
-            Flags::ACK,
-            request,
-            REQUEST,
-            State::Established,
-        );
+        self.segment(CLIENT, client, out, Flags::ACK, request, REQUEST, State::Established);
+        self.segment(SERVER, server, inward, Flags::ACK, request, REQUEST, State::Established);
         self.event(SERVER, EventKind::Owner(owner(812, "nginx")));
-        self.segment(
-            SERVER,
-            server,
-            out,
-            Flags::ACK,
-            response,
-            RESPONSE,
-            State::Established,
-        );
-        self.segment(
-            CLIENT,
-            client,
-            inward,
-            Flags::ACK,
-            response,
-            RESPONSE,
-            State::Established,
-        );
+        self.segment(SERVER, server, out, Flags::ACK, response, RESPONSE, State::Established);
+        self.segment(CLIENT, client, inward, Flags::ACK, response, RESPONSE, State::Established);
     }
 
     /// The client closes first.
@@ -237,67 +140,21 @@ impl Host {
         let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
         let (out, inward) = (Direction::Out, Direction::In);
         let fin = Flags::FIN.with(Flags::ACK);
-        let first = (
-            CLIENT_ISN + 1 + REQUEST.len() as u32,
-            SERVER_ISN + 1 + RESPONSE.len() as u32,
-        );
+        let first = (CLIENT_ISN + 1 + REQUEST.len() as u32, SERVER_ISN + 1 + RESPONSE.len() as u32);
         let second = (first.1, first.0 + 1);
         let last = (first.0 + 1, first.1 + 1);
-        self.state(
-            CLIENT,
-            client,
-            State::Established,
-            State::FinWait1,
-            Some(owner(13838, "curl")),
-            0,
-        );
+        self.state(CLIENT, client, State::Established, State::FinWait1, Some(owner(13838, "curl")), 0);
         self.segment(CLIENT, client, out, fin, first, b"", State::FinWait1);
         self.segment(SERVER, server, inward, fin, first, b"", State::Established);
-        self.state(
-            SERVER,
-            server,
-            State::Established,
-            State::CloseWait,
-            None,
-            0,
-        );
-        self.state(
-            SERVER,
-            server,
-            State::CloseWait,
-            State::LastAck,
-            Some(owner(812, "nginx")),
-            0,
-        );
+        self.state(SERVER, server, State::Established, State::CloseWait, None, 0);
+        self.state(SERVER, server, State::CloseWait, State::LastAck, Some(owner(812, "nginx")), 0);
         self.segment(SERVER, server, out, fin, second, b"", State::LastAck);
         self.segment(CLIENT, client, inward, fin, second, b"", State::FinWait1);
         self.state(CLIENT, client, State::FinWait1, State::FinWait2, None, 0);
         self.segment(CLIENT, client, out, Flags::ACK, last, b"", State::FinWait2);
-        self.state(
-            CLIENT,
-            endpoints(0, 8080),
-            State::FinWait2,
-            State::Close,
-            None,
-            0,
-        );
-        self.segment(
-            SERVER,
-            server,
-            inward,
-            Flags::ACK,
-            last,
-            b"",
-            State::LastAck,
-        );
-        self.state(
-            SERVER,
-            endpoints(0, 41352),
-            State::LastAck,
-            State::Close,
-            None,
-            0,
-        );
+        self.state(CLIENT, endpoints(0, 8080), State::FinWait2, State::Close, None, 0);
+        self.segment(SERVER, server, inward, Flags::ACK, last, b"", State::LastAck);
+        self.state(SERVER, endpoints(0, 41352), State::LastAck, State::Close, None, 0);
     }
 
     fn transitions(&self, id: &str) -> Vec<String> {
@@ -305,8 +162,7 @@ impl Host {
             Record::Transition(t) if t.connection.to_string() == id => Some(t),
             _ => None,
         });
-        all.map(|t| format!("{}>{}", t.old.name(), t.new.name()))
-            .collect()
+        all.map(|t| format!("{}>{}", t.old.name(), t.new.name())).collect()
     }
 
     fn summary(&self, id: &str) -> &crate::record::Connection {
@@ -339,22 +195,11 @@ fn the_client_that_closes_first_ends_in_time_wait() {
     );
     let client = host.summary("c4101");
     assert_eq!((client.close.by, client.close.how), (By::Local, How::Fin));
-    assert_eq!(
-        (client.bytes.sent, client.bytes.received),
-        (REQUEST.len() as u64, RESPONSE.len() as u64)
-    );
+    assert_eq!((client.bytes.sent, client.bytes.received), (REQUEST.len() as u64, RESPONSE.len() as u64));
     assert!(client.seen_from_start && !client.open);
     let network = client.network.unwrap();
-    assert_eq!(
-        (network.local.port, network.peer.port),
-        (41352, 8080),
-        "not the closed socket's zero"
-    );
-    assert_eq!(
-        client.states.last().unwrap().duration_us,
-        None,
-        "TIME_WAIT goes on"
-    );
+    assert_eq!((network.local.port, network.peer.port), (41352, 8080), "not the closed socket's zero");
+    assert_eq!(client.states.last().unwrap().duration_us, None, "TIME_WAIT goes on");
 }
 
 #[test]
@@ -381,15 +226,9 @@ fn a_servers_life_begins_with_the_syn_and_never_has_a_softirqs_process() {
     assert_eq!(server.opened, Time(1_000_003_000));
     assert_eq!(server.states[0].duration_us, Some(7));
     let handshake = server.handshake.unwrap();
-    assert_eq!(
-        (handshake.syn_seq, handshake.syn_ack_seq),
-        (Some(CLIENT_ISN), Some(SERVER_ISN))
-    );
+    assert_eq!((handshake.syn_seq, handshake.syn_ack_seq), (Some(CLIENT_ISN), Some(SERVER_ISN)));
     assert_eq!(handshake.rtt_us, Some(4), "SYN+ACK to ACK");
-    assert_eq!(
-        host.summary("c4101").handshake.unwrap().syn_seq,
-        handshake.syn_seq
-    );
+    assert_eq!(host.summary("c4101").handshake.unwrap().syn_seq, handshake.syn_seq);
 }
 
 #[test]
@@ -425,9 +264,7 @@ fn one_exchange_is_recorded_once_at_each_end_with_that_ends_process() {
 fn the_port_that_was_not_chosen_yet_is_filled_in() {
     let mut host = Host::new(Filter::default());
     host.handshake();
-    let Some(Record::Transition(first)) = host.out.first() else {
-        panic!("{:?}", host.out)
-    };
+    let Some(Record::Transition(first)) = host.out.first() else { panic!("{:?}", host.out) };
     assert_eq!(first.network.local.port, 41352);
 }
 
@@ -447,22 +284,8 @@ fn an_accepted_connection_waits_for_its_process_but_not_for_ever() {
 #[test]
 fn a_filter_keeps_one_end_and_everything_of_it() {
     for (filter, kept, dropped) in [
-        (
-            Filter {
-                pid: vec![812],
-                ..Filter::default()
-            },
-            "c4102",
-            "c4101",
-        ),
-        (
-            Filter {
-                comm: vec!["curl".to_owned()],
-                ..Filter::default()
-            },
-            "c4101",
-            "c4102",
-        ),
+        (Filter { pid: vec![812], ..Filter::default() }, "c4102", "c4101"),
+        (Filter { comm: vec!["curl".to_owned()], ..Filter::default() }, "c4101", "c4102"),
     ] {
         let mut host = Host::new(filter);
         host.handshake();
@@ -470,16 +293,9 @@ fn a_filter_keeps_one_end_and_everything_of_it() {
         host.exchange();
         host.close();
         host.tick(1);
-        assert_eq!(
-            host.transitions(kept).len(),
-            5,
-            "also what came before its process was known"
-        );
+        assert_eq!(host.transitions(kept).len(), 5, "also what came before its process was known");
         assert!(host.transitions(dropped).is_empty());
-        let connections = host
-            .out
-            .iter()
-            .filter(|record| matches!(record, Record::Connection(_)));
+        let connections = host.out.iter().filter(|record| matches!(record, Record::Connection(_)));
         assert_eq!(connections.count(), 1);
     }
 }
@@ -488,51 +304,18 @@ fn a_filter_keeps_one_end_and_everything_of_it() {
 fn a_refused_connect_says_so() {
     let mut host = Host::new(Filter::default());
     let ends = endpoints(41352, 9);
-    host.state(
-        CLIENT,
-        endpoints(0, 9),
-        State::Close,
-        State::SynSent,
-        Some(owner(1, "curl")),
-        0,
-    );
-    host.segment(
-        CLIENT,
-        ends,
-        Direction::Out,
-        Flags::SYN,
-        (CLIENT_ISN, 0),
-        b"",
-        State::SynSent,
-    );
+    host.state(CLIENT, endpoints(0, 9), State::Close, State::SynSent, Some(owner(1, "curl")), 0);
+    host.segment(CLIENT, ends, Direction::Out, Flags::SYN, (CLIENT_ISN, 0), b"", State::SynSent);
     let reset = Flags::RST.with(Flags::ACK);
-    host.segment(
-        CLIENT,
-        ends,
-        Direction::In,
-        reset,
-        (0, CLIENT_ISN + 1),
-        b"",
-        State::SynSent,
-    );
-    host.state(
-        CLIENT,
-        endpoints(0, 9),
-        State::SynSent,
-        State::Close,
-        None,
-        111,
-    );
+    host.segment(CLIENT, ends, Direction::In, reset, (0, CLIENT_ISN + 1), b"", State::SynSent);
+    host.state(CLIENT, endpoints(0, 9), State::SynSent, State::Close, None, 111);
     host.tick(1);
     let close = &host.summary("c4101").close;
     assert_eq!(
         (close.by, close.how, close.reason.as_deref()),
         (By::Peer, How::Refused, Some("ECONNREFUSED"))
     );
-    assert_eq!(
-        host.transitions("c4101"),
-        ["CLOSE>SYN_SENT", "SYN_SENT>CLOSE"]
-    );
+    assert_eq!(host.transitions("c4101"), ["CLOSE>SYN_SENT", "SYN_SENT>CLOSE"]);
 }
 
 #[test]
@@ -543,15 +326,7 @@ fn the_reset_that_follows_the_close_still_belongs_to_the_connection() {
     let ends = endpoints(41352, 8080);
     host.state(CLIENT, ends, State::Established, State::Close, None, 0);
     let reset = Flags::RST.with(Flags::ACK);
-    host.segment(
-        CLIENT,
-        ends,
-        Direction::Out,
-        reset,
-        (CLIENT_ISN + 1, 0),
-        b"",
-        State::Close,
-    );
+    host.segment(CLIENT, ends, Direction::Out, reset, (CLIENT_ISN + 1, 0), b"", State::Close);
     host.tick(1);
     let close = &host.summary("c4101").close;
     assert_eq!((close.by, close.how), (By::Local, How::Rst));
@@ -574,23 +349,9 @@ fn a_socket_that_connects_again_is_another_connection() {
         host.event(CLIENT, EventKind::StateChange(change));
     };
     connect(&mut host, 0);
-    host.state(
-        CLIENT,
-        endpoints(0, 9),
-        State::SynSent,
-        State::Close,
-        None,
-        111,
-    );
+    host.state(CLIENT, endpoints(0, 9), State::SynSent, State::Close, None, 111);
     connect(&mut host, 1);
-    host.state(
-        CLIENT,
-        endpoints(0, 9),
-        State::SynSent,
-        State::Close,
-        None,
-        111,
-    );
+    host.state(CLIENT, endpoints(0, 9), State::SynSent, State::Close, None, 111);
     host.tick(1);
     assert_eq!(host.transitions("c4101").len(), 2);
     assert_eq!(host.transitions("c4101.1").len(), 2);
@@ -600,22 +361,13 @@ fn a_socket_that_connects_again_is_another_connection() {
 fn a_connection_older_than_the_tracer_says_so() {
     let mut host = Host::new(Filter::default());
     let ends = endpoints(41352, 8080);
-    host.state(
-        CLIENT,
-        ends,
-        State::Established,
-        State::FinWait1,
-        Some(owner(1, "curl")),
-        0,
-    );
+    host.state(CLIENT, ends, State::Established, State::FinWait1, Some(owner(1, "curl")), 0);
     host.pipeline.finish(Time(host.now + 1), &mut host.out);
     let summary = host.summary("c4101");
     assert!(!summary.seen_from_start && summary.open);
     assert_eq!(summary.close.how, How::Open);
     assert!(summary.states[0].estimated && summary.states[0].duration_us.is_none());
-    let Some(Record::Transition(first)) = host.out.first() else {
-        panic!("{:?}", host.out)
-    };
+    let Some(Record::Transition(first)) = host.out.first() else { panic!("{:?}", host.out) };
     assert_eq!(first.in_old_us, None, "nobody saw ESTABLISHED begin");
 }
 
@@ -623,45 +375,19 @@ fn a_connection_older_than_the_tracer_says_so() {
 fn a_missing_transition_is_a_gap_and_not_repaired() {
     let mut host = Host::new(Filter::default());
     host.handshake();
-    host.state(
-        CLIENT,
-        endpoints(41352, 8080),
-        State::FinWait2,
-        State::Close,
-        None,
-        104,
-    );
+    host.state(CLIENT, endpoints(41352, 8080), State::FinWait2, State::Close, None, 104);
     host.tick(1);
     let summary = host.summary("c4101");
     assert!(!summary.seen_from_start);
-    let states: Vec<_> = summary
-        .states
-        .iter()
-        .map(|span| (span.state.name(), span.estimated))
-        .collect();
-    assert_eq!(
-        states,
-        [
-            ("SYN_SENT", false),
-            ("ESTABLISHED", false),
-            ("FIN_WAIT2", true)
-        ]
-    );
+    let states: Vec<_> = summary.states.iter().map(|span| (span.state.name(), span.estimated)).collect();
+    assert_eq!(states, [("SYN_SENT", false), ("ESTABLISHED", false), ("FIN_WAIT2", true)]);
 }
 
 #[test]
 fn answers_of_the_kernels_control_socket_make_no_connection() {
     let mut host = Host::new(Filter::default());
     let reset = Flags::RST.with(Flags::ACK);
-    host.segment(
-        7,
-        endpoints(9, 41352),
-        Direction::Out,
-        reset,
-        (0, 1),
-        b"",
-        State::Close,
-    );
+    host.segment(7, endpoints(9, 41352), Direction::Out, reset, (0, 1), b"", State::Close);
     host.pipeline.finish(Time(host.now + 1), &mut host.out);
     assert!(host.out.is_empty());
 }

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Connection, ConnectionId, End, FlagNames, Http, Loss, Network, Process, Ready, Session,
-};
+use super::{Connection, ConnectionId, End, FlagNames, Http, Loss, Network, Process, Ready, Session};
 use crate::{
     event::{Direction, State},
     time::Time,

@@ -9,8 +9,7 @@ mod text;
 
 pub use connection::{By, Bytes, Close, Connection, Handshake, How, HttpTotals, StateSpan};
 pub use http::{
-    Body, Headers, Http, HttpNetwork, Integrity, Messages, Outcome, Protocol, Request, Response,
-    Timing, Url,
+    Body, Headers, Http, HttpNetwork, Integrity, Messages, Outcome, Protocol, Request, Response, Timing, Url,
 };
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};

@@ -39,10 +39,7 @@ impl FromStr for ConnectionId {
         let parse = || {
             let digits = text.strip_prefix('c')?;
             let (cookie, life) = digits.split_once('.').unwrap_or((digits, "0"));
-            Some(Self {
-                cookie: cookie.parse().ok()?,
-                life: life.parse().ok()?,
-            })
+            Some(Self { cookie: cookie.parse().ok()?, life: life.parse().ok()? })
         };
         parse().ok_or_else(|| format!("{text:?} is not a connection id like \"c4101\""))
     }
@@ -56,9 +53,7 @@ impl Serialize for ConnectionId {
 
 impl<'de> Deserialize<'de> for ConnectionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -83,10 +78,7 @@ pub struct Endpoint {
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            address: address.ip(),
-            port: address.port(),
-        }
+        Self { address: address.ip(), port: address.port() }
     }
 }
 
@@ -118,12 +110,7 @@ impl Network {
             SocketAddr::V4(_) => NetworkType::Ipv4,
             SocketAddr::V6(_) => NetworkType::Ipv6,
         };
-        Self {
-            kind,
-            local: endpoints.local.into(),
-            peer: endpoints.peer.into(),
-            netns,
-        }
+        Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns }
     }
 }
 

@@ -74,9 +74,7 @@ impl std::str::FromStr for Cidr {
         let net = text
             .parse::<ipnet::IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(ipnet::IpNet::from))
-            .map_err(|_| {
-                "expected an IP address or a network such as 10.0.0.0/8 or ::1".to_owned()
-            })?;
+            .map_err(|_| "expected an IP address or a network such as 10.0.0.0/8 or ::1".to_owned())?;
         Ok(Self(net))
     }
 }

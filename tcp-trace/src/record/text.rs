@@ -77,10 +77,7 @@ impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => Base64 {
-                bytes: STANDARD.encode(&self.0),
-            }
-            .serialize(serializer),
+            Err(_) => Base64 { bytes: STANDARD.encode(&self.0) }.serialize(serializer),
         }
     }
 }
@@ -89,9 +86,7 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Either::deserialize(deserializer)? {
             Either::String(text) => Ok(Self(text.into_bytes())),
-            Either::Bytes(Base64 { bytes }) => {
-                STANDARD.decode(bytes).map(Self).map_err(D::Error::custom)
-            }
+            Either::Bytes(Base64 { bytes }) => STANDARD.decode(bytes).map(Self).map_err(D::Error::custom),
         }
     }
 }
@@ -116,10 +111,7 @@ mod tests {
     #[test]
     fn the_terminal_never_sees_control_characters() {
         let text = Text(b"/\x1b[31mred\r\n\xff\xc2\x9b".to_vec());
-        assert_eq!(
-            text.printable().to_string(),
-            r"/\u{1b}[31mred\u{d}\u{a}\xff\u{9b}"
-        );
+        assert_eq!(text.printable().to_string(), r"/\u{1b}[31mred\u{d}\u{a}\xff\u{9b}");
     }
 
     #[test]

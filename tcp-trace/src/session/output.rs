@@ -18,12 +18,7 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(sink: &'a mut dyn Sink) -> Self {
-        Self {
-            sink,
-            connections: 0,
-            http: 0,
-            lost: 0,
-        }
+        Self { sink, connections: 0, http: 0, lost: 0 }
     }
 
     pub(super) fn put(&mut self, record: Record) -> io::Result<()> {
@@ -43,16 +38,7 @@ impl<'a> Output<'a> {
         events: u64,
         cpu: Option<u32>,
     ) -> io::Result<()> {
-        if events == 0 {
-            Ok(())
-        } else {
-            self.put(Record::Loss(Loss {
-                time,
-                place,
-                events,
-                cpu,
-            }))
-        }
+        if events == 0 { Ok(()) } else { self.put(Record::Loss(Loss { time, place, events, cpu })) }
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

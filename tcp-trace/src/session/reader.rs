@@ -106,10 +106,7 @@ impl<'a> Reader<'a> {
         mut signals: Signals,
     ) -> Result<ExitCode, ReadError> {
         let other = |what: &str, error: &io::Error| ReadError::Other(CliError::io(what, error));
-        let ring = self
-            .tracer
-            .readiness()
-            .map_err(|error| other("cannot wait for events", &error))?;
+        let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
         let mut child = match command {
             None => None,
             Some(command) => {
@@ -124,16 +121,7 @@ impl<'a> Reader<'a> {
         let mut exit_status = None;
         let mut has_more = false;
         let interrupted = loop {
-            match wake(
-                &ring,
-                has_more,
-                &mut tick,
-                &mut signals,
-                deadline,
-                child.as_mut(),
-            )
-            .await
-            {
+            match wake(&ring, has_more, &mut tick, &mut signals, deadline, child.as_mut()).await {
                 Wake::Events(result) => {
                     result.map_err(|error| other("cannot wait for events", &error))?;
                     has_more = self.read(BATCH)? == BATCH;
@@ -147,8 +135,7 @@ impl<'a> Reader<'a> {
                 Wake::Signal => break true,
                 Wake::TimeOver => break false,
                 Wake::CommandEnded(status) => {
-                    exit_status =
-                        Some(status.map_err(|error| other("cannot wait for the command", &error))?);
+                    exit_status = Some(status.map_err(|error| other("cannot wait for the command", &error))?);
                     child = None;
                     deadline = Some(Instant::now() + SETTLE);
                 }
@@ -164,14 +151,7 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self {
-            tracer,
-            pipeline,
-            records,
-            events,
-            decode_errors,
-            ..
-        } = self;
+        let Self { tracer, pipeline, records, events, decode_errors, .. } = self;
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             match decode(bytes, offset) {
@@ -204,22 +184,12 @@ impl<'a> Reader<'a> {
 
     fn report_losses(&mut self) -> Result<(), ReadError> {
         let now = self.tracer.clock().now();
-        let ring = self
-            .tracer
-            .newly_lost()
-            .map_err(|error| ReadError::Other(error.into()))?;
+        let ring = self.tracer.newly_lost().map_err(|error| ReadError::Other(error.into()))?;
         for (cpu, events) in ring {
             self.output.loss(now, LossPlace::Ring, events, Some(cpu))?;
         }
-        self.output.loss(
-            now,
-            LossPlace::Reader,
-            std::mem::take(&mut self.decode_errors),
-            None,
-        )?;
-        Ok(self
-            .output
-            .loss(now, LossPlace::Table, self.pipeline.take_lost(), None)?)
+        self.output.loss(now, LossPlace::Reader, std::mem::take(&mut self.decode_errors), None)?;
+        Ok(self.output.loss(now, LossPlace::Table, self.pipeline.take_lost(), None)?)
     }
 
     /// Whether the connections of a command that has ended are closed.
@@ -237,9 +207,7 @@ impl<'a> Reader<'a> {
         self.pipeline.finish(now, &mut self.records);
         self.put_records()?;
         self.report_losses()?;
-        Ok(self
-            .output
-            .end(self.tracer.clock().now(), self.events, interrupted)?)
+        Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
     }
 }
 
@@ -270,9 +238,7 @@ async fn wake(
 
 /// Passes the end of the session on to the command that is still running.
 fn terminate(child: &Child) {
-    let pid = child
-        .id()
-        .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
     if let Some(pid) = pid {
         // It may have ended this moment.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -281,8 +247,6 @@ fn terminate(child: &Child) {
 
 /// The command's exit code, or 128 and the signal's number, as shells have it.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX).into()
 }

@@ -21,10 +21,7 @@ pub struct JsonLines<W> {
 impl<W: Write> JsonLines<W> {
     /// Writes to `output`, which needs no buffer of its own.
     pub fn new(output: W) -> Self {
-        Self {
-            output,
-            lines: Vec::with_capacity(BUFFER + 4096),
-        }
+        Self { output, lines: Vec::with_capacity(BUFFER + 4096) }
     }
 
     fn write_lines(&mut self) -> io::Result<()> {
@@ -41,11 +38,7 @@ impl<W: Write> Sink for JsonLines<W> {
         }
         serde_json::to_writer(&mut self.lines, record)?;
         self.lines.push(b'\n');
-        if self.lines.len() >= BUFFER {
-            self.write_lines()
-        } else {
-            Ok(())
-        }
+        if self.lines.len() >= BUFFER { self.write_lines() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -83,8 +76,7 @@ mod tests {
         let mut writes = Writes::default();
         let mut sink = JsonLines::new(&mut writes);
         for time in 0..5000 {
-            sink.record(&Record::Ready(Ready { time: Time(time) }))
-                .unwrap();
+            sink.record(&Record::Ready(Ready { time: Time(time) })).unwrap();
         }
         sink.record(&Record::Unknown).unwrap();
         sink.finish().unwrap();
@@ -93,9 +85,6 @@ mod tests {
         let all = writes.0.concat();
         let lines: Vec<_> = str::from_utf8(&all).unwrap().lines().collect();
         assert_eq!(lines.len(), 5000);
-        assert_eq!(
-            lines[7],
-            r#"{"type":"ready","time":"1970-01-01T00:00:00.000000007Z"}"#
-        );
+        assert_eq!(lines[7], r#"{"type":"ready","time":"1970-01-01T00:00:00.000000007Z"}"#);
     }
 }

@@ -24,11 +24,7 @@ pub struct Ladder<W> {
 impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        Self {
-            output,
-            records: Vec::new(),
-            left_out: 0,
-        }
+        Self { output, records: Vec::new(), left_out: 0 }
     }
 }
 

@@ -13,9 +13,7 @@ use super::{
 };
 use crate::{
     event::Role,
-    record::{
-        End, Endpoint, Http, Integrity, Loss, LossPlace, Outcome, Process, Record, Transition,
-    },
+    record::{End, Endpoint, Http, Integrity, Loss, LossPlace, Outcome, Process, Record, Transition},
     time::Time,
 };
 
@@ -35,11 +33,7 @@ pub struct Table<W> {
 impl<W: Write> Table<W> {
     /// Writes to `output`, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone) -> Self {
-        Self {
-            output,
-            zone,
-            text: String::new(),
-        }
+        Self { output, zone, text: String::new() }
     }
 
     fn line(
@@ -56,22 +50,12 @@ impl<W: Write> Table<W> {
             _ => " ",
         };
         let time = time.time_of_day(&self.zone);
-        let process = process.map_or("-".to_owned(), |process| {
-            format!("{}[{}]", process.name.printable(), process.pid)
-        });
-        let (local, peer) = (
-            local.to_string(),
-            if role == Some(Role::Listener) {
-                String::new()
-            } else {
-                peer.to_string()
-            },
-        );
+        let process = process
+            .map_or("-".to_owned(), |process| format!("{}[{}]", process.name.printable(), process.pid));
+        let (local, peer) =
+            (local.to_string(), if role == Some(Role::Listener) { String::new() } else { peer.to_string() });
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            self.text,
-            "{time} {process:<22} {local:<21} {arrow} {peer:<21} {event}"
-        );
+        let _ = writeln!(self.text, "{time} {process:<22} {local:<21} {arrow} {peer:<21} {event}");
     }
 
     fn transition(&mut self, transition: &Transition) {
@@ -81,24 +65,12 @@ impl<W: Write> Table<W> {
             let _ = write!(event, "  after {about}{}", Micros(us));
         }
         let ends = (transition.network.local, transition.network.peer);
-        self.line(
-            transition.time,
-            transition.process.as_ref(),
-            transition.role,
-            ends,
-            &event,
-        );
+        self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
     }
 
     fn http(&mut self, http: &Http) {
         let ends = (http.network.local, http.network.peer);
-        self.line(
-            http.time,
-            http.process.as_ref(),
-            http.role,
-            ends,
-            &exchange(http),
-        );
+        self.line(http.time, http.process.as_ref(), http.role, ends, &exchange(http));
     }
 
     fn loss(&mut self, loss: &Loss) {
@@ -107,26 +79,13 @@ impl<W: Write> Table<W> {
             LossPlace::Reader => "they could not be understood",
             LossPlace::Table => "too many connections at once",
         };
-        let cpu = loss
-            .cpu
-            .map(|cpu| format!(" on cpu {cpu}"))
-            .unwrap_or_default();
+        let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
         let time = loss.time.time_of_day(&self.zone);
-        let _ = writeln!(
-            self.text,
-            "{time} *** LOST {} events{cpu}: {why}",
-            loss.events
-        );
+        let _ = writeln!(self.text, "{time} *** LOST {} events{cpu}: {why}", loss.events);
     }
 
     fn end(&mut self, end: &End) {
-        let End {
-            connections,
-            http,
-            events,
-            lost,
-            ..
-        } = end;
+        let End { connections, http, events, lost, .. } = end;
         let _ = writeln!(
             self.text,
             "{connections} connections, {http} HTTP exchanges, {events} events, {lost} lost"
@@ -144,12 +103,7 @@ fn exchange(http: &Http) -> String {
         None => "(no request seen)".to_owned(),
     };
     if let Some(response) = &http.http.response {
-        let _ = write!(
-            text,
-            " → {} {}",
-            response.status_code,
-            response.reason.printable()
-        );
+        let _ = write!(text, " → {} {}", response.status_code, response.reason.printable());
         text.truncate(text.trim_end().len());
         let _ = write!(text, "  {}", Size(response.body.size));
     }
@@ -191,11 +145,7 @@ impl<W: Write> Sink for Table<W> {
             Record::End(end) => self.end(end),
             Record::Session(_) | Record::Segment(_) | Record::Connection(_) | Record::Unknown => {}
         }
-        if self.text.len() >= BUFFER {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.text.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -4,44 +4,29 @@ use super::*;
 use crate::{
     event::State,
     record::{
-        Body, ConnectionId, HttpNetwork, Messages, Network, NetworkType, Protocol, Ready, Request,
-        Response, Timing,
+        Body, ConnectionId, HttpNetwork, Messages, Network, NetworkType, Protocol, Ready, Request, Response,
+        Timing,
     },
 };
 
 const TIME: Time = Time(1_790_000_000_123_456_789);
 
 fn endpoint(address: &str, port: u16) -> Endpoint {
-    Endpoint {
-        address: address.parse().unwrap(),
-        port,
-    }
+    Endpoint { address: address.parse().unwrap(), port }
 }
 
 fn network(local: Endpoint, peer: Endpoint) -> Network {
-    Network {
-        kind: NetworkType::Ipv4,
-        local,
-        peer,
-        netns: None,
-    }
+    Network { kind: NetworkType::Ipv4, local, peer, netns: None }
 }
 
 fn curl() -> Option<Process> {
-    Some(Process {
-        pid: 13838,
-        name: "curl".into(),
-        uid: 0,
-    })
+    Some(Process { pid: 13838, name: "curl".into(), uid: 0 })
 }
 
 fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
     Transition {
         time: TIME,
-        connection: ConnectionId {
-            cookie: 4101,
-            life: 0,
-        },
+        connection: ConnectionId { cookie: 4101, life: 0 },
         old,
         new,
         in_old_us,
@@ -55,17 +40,11 @@ fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
 fn http(target: &str) -> Http {
     Http {
         time: TIME,
-        connection: ConnectionId {
-            cookie: 4101,
-            life: 0,
-        },
+        connection: ConnectionId { cookie: 4101, life: 0 },
         index: 0,
         role: Some(Role::Server),
         network: HttpNetwork {
-            protocol: Protocol {
-                name: "http".to_owned(),
-                version: "1.1".to_owned(),
-            },
+            protocol: Protocol { name: "http".to_owned(), version: "1.1".to_owned() },
             kind: NetworkType::Ipv4,
             local: endpoint("127.0.0.1", 8080),
             peer: endpoint("127.0.0.1", 41352),
@@ -88,13 +67,7 @@ fn http(target: &str) -> Http {
         },
         url: None,
         process: None,
-        timing: Timing {
-            started: TIME,
-            send_us: None,
-            wait_us: None,
-            receive_us: None,
-            total_us: 1_234,
-        },
+        timing: Timing { started: TIME, send_us: None, wait_us: None, receive_us: None, total_us: 1_234 },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,
     }
@@ -117,14 +90,7 @@ fn transitions_and_exchanges_have_a_line_each() {
         Record::Transition(transition(State::Close, State::SynSent, None)),
         Record::Transition(transition(State::SynSent, State::Established, Some(45))),
         Record::Http(Box::new(http("/a?x=1"))),
-        Record::End(End {
-            time: TIME,
-            connections: 1,
-            http: 1,
-            events: 20,
-            lost: 0,
-            interrupted: true,
-        }),
+        Record::End(End { time: TIME, connections: 1, http: 1, events: 20, lost: 0, interrupted: true }),
     ]);
     insta::assert_snapshot!(lines, @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
@@ -146,10 +112,7 @@ fn what_is_unusual_is_said_in_words() {
         }
         exchange(&http)
     };
-    assert_eq!(
-        unusual(Outcome::NoResponse, Integrity::Complete, false),
-        "GET /a → no response in 1.23 ms"
-    );
+    assert_eq!(unusual(Outcome::NoResponse, Integrity::Complete, false), "GET /a → no response in 1.23 ms");
     assert_eq!(
         unusual(Outcome::Reset, Integrity::Truncated, true),
         "GET /a → 200 OK  12 B  RESET in 1.23 ms  (truncated)"
@@ -162,12 +125,7 @@ fn what_is_unusual_is_said_in_words() {
 
 #[test]
 fn losses_stand_out() {
-    let loss = Loss {
-        time: TIME,
-        place: LossPlace::Ring,
-        events: 12,
-        cpu: Some(1),
-    };
+    let loss = Loss { time: TIME, place: LossPlace::Ring, events: 12, cpu: Some(1) };
     insta::assert_snapshot!(
         print(&[Record::Loss(loss)]),
         @"14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)"
@@ -177,10 +135,8 @@ fn losses_stand_out() {
 #[test]
 fn addresses_are_never_cut_and_listeners_have_no_peer() {
     let mut v6 = transition(State::Established, State::CloseWait, Some(2_000_000));
-    v6.network = network(
-        endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 41352),
-        endpoint("2001:db8::2", 8080),
-    );
+    v6.network =
+        network(endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 41352), endpoint("2001:db8::2", 8080));
     v6.process = None;
     let mut listener = transition(State::Close, State::Listen, None);
     listener.role = Some(Role::Listener);
@@ -193,10 +149,7 @@ fn addresses_are_never_cut_and_listeners_have_no_peer() {
 #[test]
 fn the_network_cannot_steer_the_terminal() {
     let line = print(&[Record::Http(Box::new(http("/\u{1b}[2J\r\n\u{202e}x")))]);
-    assert!(
-        line.contains(r"GET /\u{1b}[2J\u{d}\u{a}\u{202e}x → 200 OK"),
-        "{line}"
-    );
+    assert!(line.contains(r"GET /\u{1b}[2J\u{d}\u{a}\u{202e}x → 200 OK"), "{line}");
     assert_eq!(line.lines().count(), 1);
 }
 

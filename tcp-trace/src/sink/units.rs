@@ -61,13 +61,9 @@ mod tests {
 
     #[test]
     fn sizes_are_in_powers_of_1024() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1536, "1.50 KiB"),
-            (10 << 20, "10.0 MiB"),
-            (3 << 30, "3.00 GiB"),
-        ] {
+        for (bytes, expected) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (10 << 20, "10.0 MiB"), (3 << 30, "3.00 GiB")]
+        {
             assert_eq!(Size(bytes).to_string(), expected);
         }
     }

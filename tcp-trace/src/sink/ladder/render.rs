@@ -34,18 +34,9 @@ pub(super) fn end(records: &[Record], left_out: u64, text: &mut String) {
     for record in records {
         match record {
             Record::Loss(Loss { events, place, .. }) => {
-                let _ = writeln!(
-                    text,
-                    "*** LOST {events} events ({place:?}): what is above may have gaps"
-                );
+                let _ = writeln!(text, "*** LOST {events} events ({place:?}): what is above may have gaps");
             }
-            Record::End(End {
-                connections,
-                http,
-                events,
-                lost,
-                ..
-            }) => {
+            Record::End(End { connections, http, events, lost, .. }) => {
                 let _ = writeln!(
                     text,
                     "{connections} connections, {http} HTTP exchanges, {events} events, {lost} lost"
@@ -55,32 +46,19 @@ pub(super) fn end(records: &[Record], left_out: u64, text: &mut String) {
         }
     }
     if left_out > 0 {
-        let _ = writeln!(
-            text,
-            "*** {left_out} further records were left out of this ladder"
-        );
+        let _ = writeln!(text, "*** {left_out} further records were left out of this ladder");
     }
 }
 
 fn heading(ladder: &Ladder, text: &mut String) {
     let label = |side| {
-        let address = ladder
-            .endpoint(side)
-            .map_or("?".to_owned(), |endpoint| endpoint.to_string());
-        let state = if ladder.end(side).is_some() {
-            ""
-        } else {
-            " (not traced)"
-        };
+        let address = ladder.endpoint(side).map_or("?".to_owned(), |endpoint| endpoint.to_string());
+        let state = if ladder.end(side).is_some() { "" } else { " (not traced)" };
         format!("{address}{state}")
     };
     let (client, server) = (label(Side::Client), label(Side::Server));
     let room = (INNER + 2).saturating_sub(client.len());
-    let _ = writeln!(
-        text,
-        "{:>9}  {:<PROCESS$} client{:>INNER$}",
-        "ms", "process", "server"
-    );
+    let _ = writeln!(text, "{:>9}  {:<PROCESS$} client{:>INNER$}", "ms", "process", "server");
     let _ = writeln!(text, "{:>9}  {:<PROCESS$} {client}{server:>room$}", "", "");
 }
 
@@ -101,12 +79,9 @@ fn relative(time: Time, start: Time) -> String {
 /// The lanes of a row.
 fn draw(ladder: &Ladder, row: &Row) -> String {
     match &row.event {
-        Event::State {
-            new,
-            in_old_us,
-            estimated,
-            ..
-        } => beside(row.side, &state(*new, *in_old_us, *estimated)),
+        Event::State { new, in_old_us, estimated, .. } => {
+            beside(row.side, &state(*new, *in_old_us, *estimated))
+        }
         Event::Segment { .. } => arrow(row.side, &segment(ladder, row)),
         Event::Request(http) => arrow(row.side, &request(http)),
         Event::Response(http) => arrow(row.side, &response(http)),
@@ -135,34 +110,19 @@ fn arrow(from: Side, label: &str) -> String {
 fn state(new: State, in_old_us: Option<u64>, estimated: bool) -> String {
     let about = if estimated { "~" } else { "" };
     let after = in_old_us.map_or(String::new(), |us| format!(" after {about}{}", Micros(us)));
-    let note = if new == State::TimeWait {
-        ", for 60 s"
-    } else {
-        ""
-    };
+    let note = if new == State::TimeWait { ", for 60 s" } else { "" };
     format!("{}{after}{note}", new.name())
 }
 
 fn segment(ladder: &Ladder, row: &Row) -> String {
-    let Event::Segment {
-        flags,
-        seq,
-        ack,
-        length,
-        retransmit,
-    } = &row.event
-    else {
+    let Event::Segment { flags, seq, ack, length, retransmit } = &row.event else {
         return String::new();
     };
     let names: Vec<_> = flags.names().filter(|name| *name != "PSH").collect();
     let mut label = names.join("+");
     let own = ladder.initial_sequence(row.side);
     let other = ladder.initial_sequence(row.side.opposite());
-    let (own_name, other_name) = if row.side == Side::Client {
-        ("x", "y")
-    } else {
-        ("y", "x")
-    };
+    let (own_name, other_name) = if row.side == Side::Client { ("x", "y") } else { ("y", "x") };
     if flags.has(Flags::SYN) {
         let _ = write!(label, " {own_name}={seq}");
     } else {
@@ -196,11 +156,7 @@ fn request(http: &Http) -> String {
         return String::new();
     };
     let body = request.body.size;
-    let mut label = format!(
-        "{} {}",
-        request.method.printable(),
-        request.target.printable()
-    );
+    let mut label = format!("{} {}", request.method.printable(), request.target.printable());
     if body > 0 {
         let _ = write!(label, " +{}", Size(body));
     }
@@ -211,21 +167,13 @@ fn response(http: &Http) -> String {
     let Some(response) = &http.http.response else {
         return String::new();
     };
-    cut(&format!(
-        "{} {}, {}",
-        response.status_code,
-        response.reason.printable(),
-        Size(response.body.size)
-    ))
+    cut(&format!("{} {}, {}", response.status_code, response.reason.printable(), Size(response.body.size)))
 }
 
 fn timing(timing: &Timing) -> String {
     let part = |name, us: Option<u64>| us.map(|us| format!("{name} {}", Micros(us)));
-    let parts = [
-        part("send", timing.send_us),
-        part("wait", timing.wait_us),
-        part("receive", timing.receive_us),
-    ];
+    let parts =
+        [part("send", timing.send_us), part("wait", timing.wait_us), part("receive", timing.receive_us)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -246,11 +194,7 @@ fn ending(ladder: &Ladder) -> String {
         (None, None) => return String::new(),
     };
     let who = |side| {
-        if side == Side::Client {
-            "the client"
-        } else {
-            "the server"
-        }
+        if side == Side::Client { "the client" } else { "the server" }
     };
     let by = match end.close.by {
         By::Local => who(side),
@@ -258,12 +202,7 @@ fn ending(ladder: &Ladder) -> String {
         By::Both => "both at once",
         By::None => "neither side",
     };
-    let Connection {
-        close,
-        bytes,
-        duration_us,
-        ..
-    } = end;
+    let Connection { close, bytes, duration_us, .. } = end;
     let how = match close.how {
         How::Fin => format!("closed by {by}"),
         How::Rst => format!("reset by {by}"),
@@ -272,15 +211,9 @@ fn ending(ladder: &Ladder) -> String {
         How::Open => "still open".to_owned(),
         How::Unknown => "gone; nothing seen says why".to_owned(),
     };
-    let reason = close
-        .reason
-        .as_ref()
-        .map_or(String::new(), |reason| format!(" ({reason})"));
-    let (up, down) = if side == Side::Client {
-        (bytes.sent, bytes.received)
-    } else {
-        (bytes.received, bytes.sent)
-    };
+    let reason = close.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+    let (up, down) =
+        if side == Side::Client { (bytes.sent, bytes.received) } else { (bytes.received, bytes.sent) };
     let (up, down, duration) = (Size(up), Size(down), Micros(*duration_us));
     format!("{how}{reason} after {duration}; {up} to the server, {down} to the client\n")
 }

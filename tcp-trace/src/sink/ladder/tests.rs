@@ -5,9 +5,9 @@ use crate::{
     event::{Direction, Flags, Role, State},
     http::{Integrity, Outcome},
     record::{
-        Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, FlagNames, Handshake, How,
-        Http, HttpNetwork, Messages, Network, NetworkType, Process, Protocol, Request, Response,
-        Segment, Timing, Transition,
+        Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, FlagNames, Handshake, How, Http,
+        HttpNetwork, Messages, Network, NetworkType, Process, Protocol, Request, Response, Segment, Timing,
+        Transition,
     },
     time::Time,
 };
@@ -25,42 +25,18 @@ fn is_client(id: u64) -> bool {
 }
 
 fn network(id: u64) -> Network {
-    let endpoint = |port| Endpoint {
-        address: [127, 0, 0, 1].into(),
-        port,
-    };
-    let (local, peer) = if is_client(id) {
-        (41352, 8080)
-    } else {
-        (8080, 41352)
-    };
-    Network {
-        kind: NetworkType::Ipv4,
-        local: endpoint(local),
-        peer: endpoint(peer),
-        netns: Some(1),
-    }
+    let endpoint = |port| Endpoint { address: [127, 0, 0, 1].into(), port };
+    let (local, peer) = if is_client(id) { (41352, 8080) } else { (8080, 41352) };
+    Network { kind: NetworkType::Ipv4, local: endpoint(local), peer: endpoint(peer), netns: Some(1) }
 }
 
 fn process(id: u64) -> Option<Process> {
-    let (pid, name) = if is_client(id) {
-        (13838, "curl")
-    } else {
-        (812, "nginx")
-    };
-    Some(Process {
-        pid,
-        name: name.into(),
-        uid: 0,
-    })
+    let (pid, name) = if is_client(id) { (13838, "curl") } else { (812, "nginx") };
+    Some(Process { pid, name: name.into(), uid: 0 })
 }
 
 fn role(id: u64) -> Option<Role> {
-    Some(if is_client(id) {
-        Role::Client
-    } else {
-        Role::Server
-    })
+    Some(if is_client(id) { Role::Client } else { Role::Server })
 }
 
 fn connection(cookie: u64) -> ConnectionId {
@@ -99,19 +75,14 @@ fn segment(us: u64, from: u64, flags: Flags, seq: u32, ack: Option<u32>) -> [Rec
 }
 
 fn http(us: u64, id: u64) -> Record {
-    let Network {
-        kind, local, peer, ..
-    } = network(id);
+    let Network { kind, local, peer, .. } = network(id);
     Record::Http(Box::new(Http {
         time: at(us + 900),
         connection: connection(id),
         index: 0,
         role: role(id),
         network: HttpNetwork {
-            protocol: Protocol {
-                name: "http".to_owned(),
-                version: "1.1".to_owned(),
-            },
+            protocol: Protocol { name: "http".to_owned(), version: "1.1".to_owned() },
             kind,
             local,
             peer,
@@ -165,21 +136,11 @@ fn summary(id: u64, by: By, how: How) -> Record {
             rtt_us: None,
             syn_retransmits: 0,
         }),
-        close: Close {
-            by,
-            how,
-            reason: None,
-        },
+        close: Close { by, how, reason: None },
         bytes: if is_client(id) {
-            Bytes {
-                sent: 79,
-                received: 160,
-            }
+            Bytes { sent: 79, received: 160 }
         } else {
-            Bytes {
-                sent: 160,
-                received: 79,
-            }
+            Bytes { sent: 160, received: 79 }
         },
         retransmits: 0,
         http: None,
@@ -198,31 +159,16 @@ fn session() -> Vec<Record> {
     records.extend(segment(25, c, Flags::ACK, X + 1, Some(Y + 1)));
     records.push(state(29, s, State::SynRecv, State::Established, Some(16)));
     records.extend([http(103, s), http(100, c)]);
-    records.push(state(
-        1100,
-        c,
-        State::Established,
-        State::FinWait1,
-        Some(1078),
-    ));
+    records.push(state(1100, c, State::Established, State::FinWait1, Some(1078)));
     records.extend(segment(1101, c, fin, X + 80, Some(Y + 161)));
-    records.push(state(
-        1105,
-        s,
-        State::Established,
-        State::CloseWait,
-        Some(1076),
-    ));
+    records.push(state(1105, s, State::Established, State::CloseWait, Some(1076)));
     records.push(state(1200, s, State::CloseWait, State::LastAck, Some(95)));
     records.extend(segment(1201, s, fin, Y + 161, Some(X + 81)));
     records.push(state(1206, c, State::FinWait1, State::FinWait2, Some(106)));
     records.extend(segment(1207, c, Flags::ACK, X + 81, Some(Y + 162)));
     records.push(state(1208, c, State::FinWait2, State::TimeWait, Some(2)));
     records.push(state(1212, s, State::LastAck, State::Close, Some(12)));
-    records.extend([
-        summary(c, By::Local, How::Fin),
-        summary(s, By::Peer, How::Fin),
-    ]);
+    records.extend([summary(c, By::Local, How::Fin), summary(s, By::Peer, How::Fin)]);
     records
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn lost() {
         // target has no atomic types in Rust, but the instruction exists in every BPF version.
         // SAFETY: the pointer is to this CPU's u64 of the map and lives as long as the program.
         unsafe {
-            asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1_u64)
+            asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1_u64);
         };
     }
 }

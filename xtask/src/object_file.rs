@@ -1,6 +1,6 @@
 //! ELF: what of an eBPF object is kept, and where two of them differ.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use object::{
     Object as _, ObjectSection as _,
     build::elf::{Builder, SectionData},
@@ -9,6 +9,14 @@ use object::{
 /// Leaves out DWARF, which is most of the object and which no kernel reads. BTF stays.
 pub(crate) fn without_debug_sections(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(bytes)?;
+    let mangled =
+        builder.symbols.iter().map(|symbol| symbol.name.to_string()).find(|name| name.starts_with("_R"));
+    if let Some(name) = mangled {
+        bail!(
+            "function {name} was not inlined: its name, and so the object, depends on where the source lies; \
+             call it in one place only or mark it #[inline(always)]"
+        );
+    }
     for section in builder.sections.iter_mut() {
         let name = section.name.to_string();
         section.delete = name.starts_with(".debug") || name.starts_with(".rel.debug");

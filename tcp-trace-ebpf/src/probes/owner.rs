@@ -47,8 +47,9 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     }
     emit::record(RawOwned {
         header: RawHeader {
-            // SAFETY: neither helper has preconditions beyond a socket from a tracepoint's argument.
+            // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
+            // SAFETY: the pointer is a tracepoint's argument.
             cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
             kind: KIND_OWNER,
             padding: 0,

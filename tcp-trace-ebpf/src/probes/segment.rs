@@ -40,19 +40,17 @@ const PARTS_MAX: usize = 32;
 /// `BPF_CGROUP_RUN_PROG_INET_EGRESS` in `ip_finish_output()` and `ip6_finish_output()`.
 #[cgroup_skb]
 pub(crate) fn segment_egress(ctx: SkBuffContext) -> i32 {
-    segment(&ctx, DIRECTION_OUT)
+    if let Err(error) = try_segment(&ctx, DIRECTION_OUT) {
+        debug!(&ctx, "segment of {} bytes out not understood: error {}", ctx.len(), error);
+    }
+    PASS
 }
 
 /// `BPF_CGROUP_RUN_PROG_INET_INGRESS` in `sk_filter_trim_cap()`, before the socket handles the segment.
 #[cgroup_skb]
 pub(crate) fn segment_ingress(ctx: SkBuffContext) -> i32 {
-    segment(&ctx, DIRECTION_IN)
-}
-
-#[inline(always)]
-fn segment(ctx: &SkBuffContext, direction: u8) -> i32 {
-    if let Err(error) = try_segment(ctx, direction) {
-        debug!(ctx, "segment not understood: direction {} length {} error {}", direction, ctx.len(), error);
+    if let Err(error) = try_segment(&ctx, DIRECTION_IN) {
+        debug!(&ctx, "segment of {} bytes in not understood: error {}", ctx.len(), error);
     }
     PASS
 }
@@ -89,8 +87,9 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         return Ok(());
     }
     segment.header = RawHeader {
-        // SAFETY: neither helper has preconditions beyond this program's own context.
+        // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
+        // SAFETY: the pointer is this program's own context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) },
         kind: KIND_SEGMENT,
         padding: 0,

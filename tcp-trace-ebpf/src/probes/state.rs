@@ -58,8 +58,9 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     }
     emit::record(RawTransition {
         header: RawHeader {
-            // SAFETY: neither helper has preconditions beyond a socket from a tracepoint's argument.
+            // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
+            // SAFETY: the pointer is a tracepoint's argument.
             cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
             kind: KIND_TRANSITION,
             padding: 0,

@@ -1,0 +1,130 @@
+//! nginx with a configuration of the test's own, and its access log.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+
+use crate::{Folder, Namespace, Running, wait_for, wait_for_listener};
+
+/// One line of the access log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AccessLogLine {
+    /// Method.
+    pub method: String,
+    /// Request target as sent.
+    pub uri: String,
+    /// Status code.
+    pub status: u16,
+    /// Bytes of the response without its head.
+    pub body_bytes_sent: u64,
+    /// Bytes of the response.
+    pub bytes_sent: u64,
+    /// Bytes of the request with its body.
+    pub request_length: u64,
+    /// The client's port.
+    pub remote_port: u16,
+    /// Process id of the worker.
+    pub pid: u32,
+}
+
+/// A running nginx, one master and two workers.
+#[derive(Debug)]
+pub struct Nginx {
+    _process: Running,
+    folder: Folder,
+    port: u16,
+}
+
+impl Nginx {
+    /// Starts it on a port of all addresses of both IP versions.
+    pub fn start(port: u16) -> Self {
+        Self::start_with(Command::new("nginx"), port)
+    }
+
+    /// The same in a network namespace.
+    pub fn start_in(namespace: &Namespace, port: u16) -> Self {
+        let nginx = Self::start_with(namespace.command("nginx"), port);
+        wait_for_listener(namespace.command("ss"), port, 2);
+        nginx
+    }
+
+    fn start_with(mut command: Command, port: u16) -> Self {
+        let folder = Folder::new();
+        // The workers run as another user and have to reach the files.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(folder.path(), readable).expect("the folder is ours");
+        fs::create_dir(folder.file("www")).expect("the folder is ours");
+        fs::write(folder.file("www/big"), vec![b'x'; 1 << 20]).expect("the folder is ours");
+        fs::write(folder.file("www/text.txt"), "text ".repeat(2000)).expect("the folder is ours");
+        fs::write(folder.file("nginx.conf"), configuration(&folder, port)).expect("the folder is ours");
+        command.arg("-c").arg(folder.file("nginx.conf")).arg("-p").arg(folder.path());
+        command.arg("-e").arg(folder.file("error.log")).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = Running::start(&mut command);
+        wait_for("nginx's pid file", || {
+            if let Ok(Some(status)) = process.0.try_wait() {
+                let log = fs::read_to_string(folder.file("error.log")).unwrap_or_default();
+                panic!("{command:?}: {status}\n{log}");
+            }
+            fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty())
+        });
+        Self { _process: process, folder, port }
+    }
+
+    /// A URL on it, at an address as it stands in a URL.
+    pub fn url(&self, address: &str, path: &str) -> String {
+        format!("http://{address}:{}{path}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The access log, once it has so many lines.
+    pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
+        let text = wait_for(&format!("{lines} lines of nginx's access log"), || {
+            let text = fs::read_to_string(self.folder.file("access.log")).ok()?;
+            (text.matches('\n').count() >= lines).then_some(text)
+        });
+        text.lines().map(|line| serde_json::from_str(line).expect("the log is JSON")).collect()
+    }
+}
+
+fn configuration(folder: &Folder, port: u16) -> String {
+    let path = folder.path().display();
+    format!(
+        r#"
+daemon off;
+pid {path}/pid;
+worker_processes 2;
+events {{ worker_connections 1024; }}
+http {{
+    log_format json escape=json '{{"method":"$request_method","uri":"$request_uri","status":$status,'
+        '"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,'
+        '"remote_port":$remote_port,"pid":$pid}}';
+    access_log {path}/access.log json;
+    types {{ text/plain txt; }}
+    sendfile on;
+    if_modified_since before;
+    gzip_min_length 1;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    server {{
+        listen {port} backlog=1024;
+        listen [::]:{port} ipv6only=on backlog=1024;
+        root {path}/www;
+        location /echo/ {{ return 200 "you asked for $request_uri\n"; }}
+        location /nothing {{ return 204; }}
+        location /text.txt {{ gzip on; }}
+    }}
+}}
+"#
+    )
+}

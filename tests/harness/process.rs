@@ -1,0 +1,100 @@
+//! Processes that end with the test, and waiting for what they do.
+
+use std::{
+    net::{Ipv6Addr, TcpListener},
+    process::{Child, Command, Output},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that a test waits for. Only a failing test takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Fails unless the test runs as root.
+pub fn require_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "the end-to-end tests load eBPF programs: run them as root"
+    );
+}
+
+/// Waits until `probe` gives something, or fails with what `what` says.
+pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until `ss`, run where the server is, shows so many listeners on a port.
+pub fn wait_for_listener(mut ss: Command, port: u16, listeners: usize) {
+    ss.args(["-Hltn", &format!("sport = :{port}")]);
+    wait_for(&format!("{listeners} listeners on port {port}"), || {
+        let lines = output(&mut ss).stdout.iter().filter(|byte| **byte == b'\n').count();
+        (lines == listeners).then_some(())
+    });
+}
+
+/// Runs a program to its end and fails unless it succeeds.
+pub fn output(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A port of loopback, of both IP versions, that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port can be had");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A process that is ended with its handle: asked first, so that it can end its own children.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id is not 0");
+        kill_process(pid, signal).expect("the process is there");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        self.signal(Signal::TERM);
+        let start = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) {
+            if start.elapsed() > Duration::from_secs(5) {
+                // It does not listen; nothing more can be done if this fails too.
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A recording, read line by line, and what has to hold of every one.
+
+use std::collections::{HashMap, HashSet};
+
+use tcp_trace::{
+    event::Role,
+    record::{Connection, ConnectionId, End, Http, Loss, Record, Segment, Session, Transition},
+};
+
+/// A complete recording.
+#[derive(Debug)]
+pub struct Recording {
+    /// Its first line.
+    pub session: Session,
+    /// Its last line.
+    pub end: End,
+    /// All lines.
+    pub records: Vec<Record>,
+}
+
+impl Recording {
+    /// Reads a recording and checks what has to hold of every one.
+    pub fn parse(text: &str) -> Self {
+        let records: Vec<Record> = text.lines().map(parse_line).collect();
+        let Some(Record::Session(session)) = records.first() else { panic!("no session in the first line") };
+        assert!(matches!(records.get(1), Some(Record::Ready(_))), "no ready in the second line");
+        let Some(Record::End(end)) = records.last() else {
+            panic!("no end in the last line: {:?}", records.last())
+        };
+        let recording = Self { session: (**session).clone(), end: end.clone(), records: records.clone() };
+        recording.check();
+        recording
+    }
+
+    fn check(&self) {
+        let end = &self.end;
+        assert_eq!(end.connections, self.connections().count() as u64, "end.connections");
+        assert_eq!(end.http, self.http().count() as u64, "end.http");
+        assert_eq!(end.lost, self.losses().map(|loss| loss.events).sum::<u64>(), "end.lost");
+        let mut summed_up = HashSet::new();
+        for connection in self.connections() {
+            assert!(summed_up.insert(connection.connection), "{} has two summaries", connection.connection);
+            check_states(connection);
+        }
+        let mut next: HashMap<ConnectionId, u64> = HashMap::new();
+        for http in self.http() {
+            let expected = next.entry(http.connection).or_default();
+            assert_eq!(http.index, *expected, "index on {}", http.connection);
+            *expected += 1;
+        }
+        for transition in self.transitions() {
+            assert!(summed_up.contains(&transition.connection), "{} has no summary", transition.connection);
+        }
+    }
+
+    /// HTTP exchanges.
+    pub fn http(&self) -> impl Iterator<Item = &Http> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Http(http) => Some(&**http),
+            _ => None,
+        })
+    }
+
+    /// HTTP exchanges as one end saw them.
+    pub fn http_of(&self, role: Role) -> Vec<&Http> {
+        self.http().filter(|http| http.role == Some(role)).collect()
+    }
+
+    /// Summaries.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Connection(connection) => Some(&**connection),
+            _ => None,
+        })
+    }
+
+    /// Summaries of one kind of end.
+    pub fn connections_of(&self, role: Role) -> Vec<&Connection> {
+        self.connections().filter(|connection| connection.role == Some(role)).collect()
+    }
+
+    /// State transitions.
+    pub fn transitions(&self) -> impl Iterator<Item = &Transition> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Transition(transition) => Some(transition),
+            _ => None,
+        })
+    }
+
+    /// State transitions of one connection, `OLD>NEW`.
+    pub fn life(&self, id: ConnectionId) -> Vec<String> {
+        let of = self.transitions().filter(|transition| transition.connection == id);
+        of.map(|transition| format!("{}>{}", transition.old.name(), transition.new.name())).collect()
+    }
+
+    /// Segments of one connection.
+    pub fn segments(&self, id: ConnectionId) -> Vec<&Segment> {
+        let all = self.records.iter().filter_map(|record| match record {
+            Record::Segment(segment) => Some(segment),
+            _ => None,
+        });
+        all.filter(|segment| segment.connection == id).collect()
+    }
+
+    /// Losses.
+    pub fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Loss(loss) => Some(loss),
+            _ => None,
+        })
+    }
+}
+
+fn parse_line(line: &str) -> Record {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// Each state begins when the one before it ends.
+fn check_states(connection: &Connection) {
+    for pair in connection.states.windows(2) {
+        let Some(duration_us) = pair[0].duration_us else { continue };
+        let until_next = pair[1].entered.micros_since(pair[0].entered);
+        assert!(until_next.abs_diff(duration_us) <= 1, "{}: {pair:?}", connection.connection);
+    }
+}

@@ -1,0 +1,88 @@
+//! The program under test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::{Folder, Recording, Running, require_root, wait_for};
+
+/// The program's command line.
+pub fn tcp_trace() -> Command {
+    require_root();
+    let path = std::env::var_os("TCP_TRACE_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tcp-trace"),
+        PathBuf::from,
+    );
+    assert!(path.is_file(), "{} is missing: cargo build --release --package tcp-trace", path.display());
+    Command::new(path)
+}
+
+/// A `tcp-trace record` that is attached.
+#[derive(Debug)]
+pub struct Tracer {
+    process: Running,
+    file: PathBuf,
+    _folder: Folder,
+}
+
+impl Tracer {
+    /// Starts recording with these further arguments and waits until it is attached.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = Folder::new();
+        let file = folder.file("recording.jsonl");
+        let mut command = tcp_trace();
+        command.arg("record").arg("-o").arg(&file).args(arguments).stdin(Stdio::null());
+        let mut process = Running::start(&mut command);
+        wait_for("the line `ready`", || {
+            if let Some(status) = process.0.try_wait().expect("the tracer can be waited for") {
+                panic!("{command:?} ended before it was ready: {status}");
+            }
+            fs::read_to_string(&file).ok().filter(|text| text.contains("\n{\"type\":\"ready\""))
+        });
+        Self { process, file, _folder: folder }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has written so far.
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.file).expect("the recording can be read")
+    }
+
+    /// Waits until so many lines of a type are written.
+    pub fn wait_for_lines(&self, kind: &str, count: usize) {
+        let start = format!("{{\"type\":\"{kind}\"");
+        wait_for(&format!("{count} lines of type {kind}"), || {
+            let text = self.text();
+            (text.lines().filter(|line| line.starts_with(&start)).count() >= count).then_some(())
+        });
+    }
+
+    /// Ends it as Ctrl-C does, and reads what it recorded.
+    pub fn stop(self) -> Recording {
+        let (recording, status) = self.end_with(Signal::INT);
+        assert!(status.success(), "the tracer ended with {status}");
+        recording
+    }
+
+    /// Ends it with a signal.
+    pub fn end_with(mut self, signal: Signal) -> (Recording, ExitStatus) {
+        self.process.signal(signal);
+        let status = self.process.0.wait().expect("the tracer can be waited for");
+        (Recording::parse(&self.text()), status)
+    }
+
+    /// Ends it without giving it a chance to say anything.
+    pub fn kill(mut self) -> String {
+        self.process.0.kill().expect("the tracer runs");
+        self.process.0.wait().expect("the tracer can be waited for");
+        self.text()
+    }
+}

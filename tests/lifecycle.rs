@@ -1,0 +1,143 @@
+//! How a session ends, and that its file is complete then; following a command.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+use tcp_trace::event::Role;
+use tcp_trace_tests::{
+    Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, wait_for,
+};
+
+#[test]
+fn every_signal_that_asks_to_end_completes_the_file() {
+    let nginx = Nginx::start(free_port());
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
+        curl(&[&nginx.url("127.0.0.1", "/echo/x")]);
+        let (recording, status) = tracer.end_with(signal);
+        assert!(status.success(), "{signal:?}: {status}");
+        assert!(recording.end.interrupted, "{signal:?}");
+        assert_eq!(recording.connections().count(), 2, "also without waiting for their summaries");
+    }
+}
+
+/// Records a shell command to its end.
+fn record(script: &str) -> (Recording, std::process::ExitStatus) {
+    let folder = Folder::new();
+    let file = folder.file("recording.jsonl");
+    let status = tcp_trace().arg("record").arg("-o").arg(&file).args(["--", "sh", "-c", script]).status();
+    let text = fs::read_to_string(&file).expect("the recording can be read");
+    (Recording::parse(&text), status.expect("the tracer can be started"))
+}
+
+#[test]
+fn the_end_of_the_command_completes_the_file_and_its_exit_code_is_passed_on() {
+    for (script, code) in [("true", 0), ("exit 7", 7), ("kill -KILL $$", 128 + 9)] {
+        let (recording, status) = record(script);
+        assert!(!recording.end.interrupted, "{script}");
+        assert_eq!(status.code(), Some(code), "{script}");
+    }
+}
+
+#[test]
+fn a_command_is_followed_with_its_children_and_nothing_else_is() {
+    let nginx = Nginx::start(free_port());
+    let url = |path| nginx.url("127.0.0.1", path);
+    let (own, child, grandchild) = (url("/echo/own"), url("/echo/child"), url("/echo/grandchild"));
+    let folder = Folder::new();
+    let gate = folder.file("gate");
+    // The command waits until a stranger has made a request to the same port.
+    let script = format!(
+        "touch {0}.ready; while ! [ -e {0} ]; do sleep 0.01; done; \
+         curl -s {child} & (curl -s {grandchild} & wait); wait; exec curl -s {own}",
+        gate.display()
+    );
+    let stranger = url("/echo/stranger");
+    let recorded = std::thread::scope(|scope| {
+        let recorded = scope.spawn(|| record(&script));
+        wait_for("the command to start", || fs::metadata(folder.file("gate.ready")).ok());
+        curl(&[&stranger]);
+        fs::write(&gate, "").expect("the folder is ours");
+        recorded.join().expect("it records")
+    });
+    let (recording, status) = recorded;
+    assert!(status.success());
+    let mut targets: Vec<_> = recording
+        .http()
+        .map(|http| http.http.request.as_ref().expect("requests are seen").target.printable().to_string())
+        .collect();
+    targets.sort();
+    assert_eq!(targets, ["/echo/child", "/echo/grandchild", "/echo/own"]);
+    assert_eq!(recording.connections_of(Role::Server).len(), 0, "nginx is no child of the command");
+    assert!(recording.connections().all(|connection| !connection.open), "their ends were waited for");
+}
+
+#[test]
+fn a_session_ends_when_its_time_is_over() {
+    let folder = Folder::new();
+    let file = folder.file("recording.jsonl");
+    output(tcp_trace().arg("record").arg("-o").arg(&file).args(["--duration", "200ms", "--port", "1"]));
+    let recording = Recording::parse(&fs::read_to_string(&file).expect("the recording can be read"));
+    let lasted = recording.end.time.micros_since(recording.session.time);
+    assert!(lasted >= 200_000, "{lasted} us");
+    assert!(!recording.end.interrupted);
+}
+
+/// Ids of the BPF links that a process holds, from what the kernel says of its descriptors.
+fn links_of(pid: u32) -> Vec<u32> {
+    let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process is there");
+    let infos = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    infos
+        .filter_map(|info| {
+            let line = info.lines().find_map(|line| line.strip_prefix("link_id:"))?;
+            line.trim().parse().ok()
+        })
+        .collect()
+}
+
+#[test]
+fn kill_9_leaves_nothing_attached_and_only_valid_lines() {
+    let nginx = Nginx::start(free_port());
+    let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
+    for _ in 0..20 {
+        curl(&[&nginx.url("127.0.0.1", "/echo/x")]);
+    }
+    tracer.wait_for_lines("http", 10);
+    let links = links_of(tracer.pid());
+    assert_eq!(links.len(), 5, "one for each program that is needed without a command");
+    let text = tracer.kill();
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    for line in complete.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    assert!(complete.lines().count() > 10);
+    // The kernel frees a link some moments after its last descriptor is gone.
+    wait_for("the links to go", || {
+        let shown = output(Command::new("bpftool").args(["--json", "link", "show"]));
+        let all: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("bpftool prints JSON");
+        let ids = all.as_array().expect("a list").iter().filter_map(|link| link["id"].as_u64());
+        let left = ids.filter(|id| links.iter().any(|link| u64::from(*link) == *id)).count();
+        (left == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_session_with_success() {
+    let nginx = Nginx::start(free_port());
+    let mut command = tcp_trace();
+    command.args(["live", "--format", "jsonl", "--port", &nginx.port().to_string()]).stdout(Stdio::piped());
+    let mut process = Running::start(&mut command);
+    let mut lines = BufReader::new(process.0.stdout.take().expect("it is piped")).lines();
+    for expected in ["session", "ready"] {
+        let line = lines.next().expect("a line").expect("text");
+        assert!(line.contains(&format!("\"type\":\"{expected}\"")), "{line}");
+    }
+    drop(lines);
+    curl(&[&nginx.url("127.0.0.1", "/echo/x")]);
+    let status = process.0.wait().expect("it can be waited for");
+    assert!(status.success(), "{status}");
+}

@@ -1,0 +1,70 @@
+//! Many connections: what is lost is counted, and memory is bounded.
+
+use std::fs;
+
+use tcp_trace::{event::Role, record::LossPlace};
+use tcp_trace_tests::{Load, Tracer};
+
+fn port_filter(load: &Load) -> [String; 2] {
+    ["--port".to_owned(), load.address().port().to_string()]
+}
+
+fn start(load: &Load, arguments: &[&str]) -> Tracer {
+    let filter = port_filter(load);
+    let all: Vec<_> = filter.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+    Tracer::start(&all)
+}
+
+#[test]
+fn a_ring_buffer_of_a_page_loses_events_and_counts_each() {
+    let load = Load::new();
+    let tracer = start(&load, &["--ring-size", "4KiB"]);
+    assert_eq!(load.run(4, 50, 20), 4_000);
+    // Reading it checks that the losses sum up to the total.
+    let recording = tracer.stop();
+    assert!(recording.end.lost > 0);
+    assert!(recording.losses().all(|loss| loss.place == LossPlace::Ring && loss.cpu.is_some()));
+    // Whatever happened, each event of these connections was read or counted as lost: three segments and
+    // three transitions at the least for each of the two ends.
+    let least = 2 * 200 * 6;
+    assert!(recording.end.events + recording.end.lost > least, "{:?}", recording.end);
+}
+
+#[test]
+fn the_ring_buffer_that_is_the_default_loses_nothing_under_the_same_load() {
+    let load = Load::new();
+    let tracer = start(&load, &[]);
+    assert_eq!(load.run(4, 50, 20), 4_000);
+    tracer.wait_for_lines("connection", 400);
+    let recording = tracer.stop();
+    assert_eq!(recording.end.lost, 0);
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(recording.connections_of(role).len(), 200);
+        assert_eq!(recording.http_of(role).len(), 4_000);
+        assert!(recording.http_of(role).iter().all(|http| http.http.response.is_some()));
+    }
+}
+
+/// The most memory that a process ever had, in KiB.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn two_hundred_thousand_connections_stay_below_300_mib() {
+    const CONNECTIONS: usize = 200_000;
+    let load = Load::new();
+    let tracer = start(&load, &[]);
+    assert_eq!(load.run(4, CONNECTIONS as u64 / 4, 1), CONNECTIONS as u64);
+    tracer.wait_for_lines("connection", 2 * CONNECTIONS);
+    let peak = peak_kib(tracer.pid());
+    let recording = tracer.stop();
+    assert_eq!(recording.end.lost, 0);
+    for role in [Role::Client, Role::Server] {
+        assert_eq!(recording.connections_of(role).len(), CONNECTIONS);
+        assert_eq!(recording.http_of(role).len(), CONNECTIONS);
+    }
+    assert!(peak < 300 << 10, "{peak} KiB");
+}

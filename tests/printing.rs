@@ -72,7 +72,7 @@ fn the_table_has_a_line_per_transition_and_exchange() {
     ] {
         assert_eq!(lines_with(&text, words).len(), 1, "{words:?} in:\n{text}");
     }
-    assert_eq!(lines_with(&text, &["1 connections, 1 HTTP exchanges, ", " 0 lost"]).len(), 1, "{text}");
+    assert_eq!(lines_with(&text, &["1 connection, 1 HTTP exchange, ", " 0 lost"]).len(), 1, "{text}");
     assert_eq!(text.lines().count(), 8, "a heading, five transitions, one exchange, the totals:\n{text}");
 }
 
@@ -92,7 +92,7 @@ fn json_lines_on_standard_output_are_a_recording() {
 fn check_says_what_can_be_attached() {
     let text = printed(tcp_trace().arg("check"));
     for words in
-        [&["kernel"][..], &["CAP_BPF", "ok"], &["inet_sock_set_state", "ok"], &["segment_ingress", "ok"]]
+        [&["kernel  "][..], &["CAP_BPF", "ok"], &["inet_sock_set_state", "ok"], &["segment_ingress", "ok"]]
     {
         assert_eq!(lines_with(&text, words).len(), 1, "{words:?} in:\n{text}");
     }

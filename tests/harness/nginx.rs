@@ -122,7 +122,7 @@ http {{
         root {path}/www;
         location /echo/ {{ return 200 "you asked for $request_uri\n"; }}
         location /nothing {{ return 204; }}
-        location /text.txt {{ gzip on; }}
+        location /text.txt {{ gzip on; gzip_types text/plain; }}
     }}
 }}
 "#

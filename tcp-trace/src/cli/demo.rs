@@ -19,6 +19,11 @@ use crate::{
 };
 
 const BODY: &str = "Hello, TCP!\n";
+const TITLE: &str = "\
+One HTTP request over loopback, as the kernel saw it at both ends.
+x and y are the initial sequence numbers; `after`: time spent in the state left.
+
+";
 
 /// The verb.
 pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
@@ -29,8 +34,8 @@ pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
-    println!("One HTTP request over loopback, as the kernel saw it at both ends:\n");
-    session::run(settings, Some(command), &mut Ladder::new(io::stdout().lock()), "standard output")
+    let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE);
+    session::run(settings, Some(command), &mut ladder, "standard output")
 }
 
 /// Starts the server, then the client, and waits for both.

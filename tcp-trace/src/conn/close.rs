@@ -48,7 +48,7 @@ impl Ending {
 }
 
 /// The symbolic names of the errors that a TCP connection fails with (errno(3)).
-fn errno_name(error: i32) -> Option<&'static str> {
+pub(super) fn errno_name(error: i32) -> Option<&'static str> {
     Some(match error.abs() {
         13 => "EACCES",
         32 => "EPIPE",

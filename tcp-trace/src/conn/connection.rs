@@ -1,6 +1,10 @@
 //! One connection: what is known of it, and how events change that.
 
-use super::{close::Ending, http_side::HttpSide, sequence::Sequence};
+use super::{
+    close::{Ending, errno_name},
+    http_side::HttpSide,
+    sequence::Sequence,
+};
 use crate::{
     event::{Direction, Endpoints, Flags, Owner, Role, Segment, State, StateChange},
     record::{self, ConnectionId, FlagNames, Network, Process, Text, Transition},
@@ -160,6 +164,7 @@ impl Connection {
             new,
             in_old_us: entered.map(|entered| time.micros_since(entered)),
             estimated: false,
+            reason: errno_name(change.error).filter(|_| new == State::Close).map(str::to_owned),
             role: self.role,
             network: self.network().unwrap_or_else(|| Network::new(change.endpoints, Some(change.netns))),
             process: self.process(),

@@ -17,6 +17,7 @@ pub const LADDER_RECORDS_MAX: usize = 1_000_000;
 #[derive(Debug)]
 pub struct Ladder<W> {
     output: W,
+    title: &'static str,
     records: Vec<Record>,
     left_out: u64,
 }
@@ -24,7 +25,12 @@ pub struct Ladder<W> {
 impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        Self { output, records: Vec::new(), left_out: 0 }
+        Self { output, title: "", records: Vec::new(), left_out: 0 }
+    }
+
+    /// Says this above the diagrams.
+    pub fn titled(self, title: &'static str) -> Self {
+        Self { title, ..self }
     }
 }
 
@@ -43,7 +49,7 @@ impl<W: Write> Sink for Ladder<W> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let mut text = String::new();
+        let mut text = self.title.to_owned();
         for ladder in model::ladders(&self.records) {
             render::ladder(&ladder, &mut text);
         }

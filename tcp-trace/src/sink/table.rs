@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     Sink,
-    units::{Micros, Size},
+    units::{Micros, Size, totals},
 };
 use crate::{
     event::Role,
@@ -64,6 +64,9 @@ impl<W: Write> Table<W> {
             let about = if transition.estimated { "~" } else { "" };
             let _ = write!(event, "  after {about}{}", Micros(us));
         }
+        if let Some(reason) = &transition.reason {
+            let _ = write!(event, "  {reason}");
+        }
         let ends = (transition.network.local, transition.network.peer);
         self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
     }
@@ -85,11 +88,7 @@ impl<W: Write> Table<W> {
     }
 
     fn end(&mut self, end: &End) {
-        let End { connections, http, events, lost, .. } = end;
-        let _ = writeln!(
-            self.text,
-            "{connections} connections, {http} HTTP exchanges, {events} events, {lost} lost"
-        );
+        let _ = writeln!(self.text, "{}", totals(end));
     }
 }
 

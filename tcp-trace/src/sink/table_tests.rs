@@ -31,6 +31,7 @@ fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
         new,
         in_old_us,
         estimated: false,
+        reason: None,
         role: Some(Role::Client),
         network: network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080)),
         process: curl(),
@@ -97,7 +98,7 @@ fn transitions_and_exchanges_have_a_line_each() {
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 45 us
     14:13:20.123456 -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a?x=1 → 200 OK  12 B in 1.23 ms
-    1 connections, 1 HTTP exchanges, 20 events, 0 lost
+    1 connection, 1 HTTP exchange, 20 events, 0 lost
     ");
 }
 
@@ -121,6 +122,14 @@ fn what_is_unusual_is_said_in_words() {
         unusual(Outcome::Ok, Integrity::Gap, true),
         "GET /a → 200 OK  12 B in 1.23 ms  (gap: bytes were not seen)"
     );
+}
+
+#[test]
+fn a_failed_connection_says_why() {
+    let mut refused = transition(State::SynSent, State::Close, Some(64));
+    refused.reason = Some("ECONNREFUSED".to_owned());
+    let line = print(&[Record::Transition(refused)]);
+    assert!(line.ends_with("SYN_SENT → CLOSE  after 64 us  ECONNREFUSED\n"), "{line}");
 }
 
 #[test]

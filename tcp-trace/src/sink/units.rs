@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::record::End;
+
 /// Microseconds as `45 us`, `1.23 ms`, `12.3 s`: three digits that count.
 pub(super) struct Micros(pub(super) u64);
 
@@ -27,6 +29,18 @@ impl fmt::Display for Size {
             bytes => three_digits(f, bytes, 1 << 30, "GiB"),
         }
     }
+}
+
+/// The totals of a session in one line.
+pub(super) fn totals(end: &End) -> String {
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let parts = [
+        counted(end.connections, "connection"),
+        counted(end.http, "HTTP exchange"),
+        counted(end.events, "event"),
+        format!("{} lost", end.lost),
+    ];
+    parts.join(", ")
 }
 
 fn three_digits(f: &mut fmt::Formatter<'_>, value: u64, unit: u64, name: &str) -> fmt::Result {

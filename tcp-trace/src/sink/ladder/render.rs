@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::model::{Event, Ladder, Row, Side};
 use crate::{
     event::{Flags, State},
-    record::{By, Connection, End, How, Http, Loss, Record, Timing},
-    sink::units::{Micros, Size},
+    record::{By, Connection, How, Http, Loss, Record, Timing},
+    sink::units::{Micros, Size, totals},
     time::Time,
 };
 
@@ -36,11 +36,8 @@ pub(super) fn end(records: &[Record], left_out: u64, text: &mut String) {
             Record::Loss(Loss { events, place, .. }) => {
                 let _ = writeln!(text, "*** LOST {events} events ({place:?}): what is above may have gaps");
             }
-            Record::End(End { connections, http, events, lost, .. }) => {
-                let _ = writeln!(
-                    text,
-                    "{connections} connections, {http} HTTP exchanges, {events} events, {lost} lost"
-                );
+            Record::End(end) => {
+                let _ = writeln!(text, "{}", totals(end));
             }
             _ => {}
         }

@@ -87,6 +87,16 @@ fn without_btf_the_kernels_lack_is_named() {
 }
 
 #[test]
+fn a_recording_that_was_there_stays_when_tracing_cannot_start() {
+    let folder = Folder::new();
+    let file = folder.file("recording.jsonl");
+    fs::write(&file, "an earlier recording\n").expect("the folder is ours");
+    let record = format!("record -o {}", file.display());
+    fails(&mut in_mount_namespace("mount -t tmpfs none /sys/kernel/btf", &record), 4, &["BTF"]);
+    assert_eq!(fs::read_to_string(&file).expect("it is still there"), "an earlier recording\n");
+}
+
+#[test]
 fn cgroups_need_not_be_mounted() {
     let unmount = "umount --all --types cgroup2 && ! grep -q cgroup2 /proc/self/mounts";
     output(&mut in_mount_namespace(unmount, "live --duration 100ms --port 1"));

@@ -97,3 +97,13 @@ fn check_says_what_can_be_attached() {
         assert_eq!(lines_with(&text, words).len(), 1, "{words:?} in:\n{text}");
     }
 }
+
+#[test]
+fn twice_verbose_shows_what_the_ebpf_programs_say() {
+    let said = |verbose: &[&str]| {
+        let output = output(tcp_trace().arg("live").args(verbose).args(["--", "true"]));
+        String::from_utf8(output.stderr).expect("it says text")
+    };
+    assert!(said(&["-vv"]).contains("following process "));
+    assert_eq!(said(&[]), "");
+}

@@ -1,7 +1,7 @@
 //! The processes that descend from a followed one.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use aya_log_ebpf::warn;
+use aya_log_ebpf::{debug, warn};
 use tcp_trace_ebpf::FOLLOW_PROCESS;
 
 use crate::{
@@ -25,6 +25,7 @@ fn try_sched_process_fork(ctx: &BtfTracePointContext) -> Result<(), i32> {
     // A new thread has its process's id.
     if child != parent && FOLLOWED.get_ptr(parent).is_some() {
         FOLLOWED.insert(child, FOLLOW_PROCESS, 0)?;
+        debug!(ctx, "following process {}, a child of {}", child, parent);
     }
     Ok(())
 }

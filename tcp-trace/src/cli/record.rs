@@ -1,8 +1,8 @@
 //! `record`: writes a session as JSON Lines.
 
 use std::{
-    fs::{File, OpenOptions},
-    io,
+    fs::{File, OpenOptions, Permissions},
+    io::{self, Write},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     process::ExitCode,
@@ -19,7 +19,8 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
     }
     let is_new = !path.exists();
     let name = path.display().to_string();
-    let file = open(path).map_err(|error| CliError::io(format!("cannot write {name}"), &error))?;
+    let file =
+        RecordingFile::open(path).map_err(|error| CliError::io(format!("cannot write {name}"), &error))?;
     let result = session::run(settings, command, &mut JsonLines::new(file), &name);
     let was_nothing_written = is_new && path.metadata().is_ok_and(|metadata| metadata.len() == 0);
     if result.is_err() && was_nothing_written {
@@ -29,12 +30,33 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
     result
 }
 
-/// Opens the recording for its owner only: it holds what went over the network.
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+/// The file that is recorded to. What was in it stays until there is something to record.
+struct RecordingFile {
+    file: File,
+    has_old_content: bool,
+}
+
+impl RecordingFile {
+    /// Opens it for its owner only: it holds what went over the network.
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(Self { file, has_old_content: metadata.is_file() && metadata.len() > 0 })
     }
-    Ok(file)
+}
+
+impl Write for RecordingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.has_old_content) {
+            self.file.set_len(0)?;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

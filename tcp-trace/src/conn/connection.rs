@@ -147,7 +147,8 @@ impl Connection {
         if change.new == State::Close {
             self.closed = Some(time);
         }
-        let new = self.true_state(change)?;
+        // close() after shutdown() sets the state that it finds (`tcp_close_state()`): nothing changes.
+        let new = self.true_state(change).filter(|new| *new != change.old)?;
         self.ending.simultaneous |= new == State::Closing;
         let last = self.spans.last().copied();
         // A state that the kernel leaves and that was not entered: events before it are missing.

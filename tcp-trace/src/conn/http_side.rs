@@ -79,6 +79,14 @@ impl Connection {
         self.http.count(&exchanges[before..]);
     }
 
+    /// Gives up payload that was not seen, after a loss of events. Exchanges that end by that are appended.
+    pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
+        let Payload::Http(http) = &mut self.http.payload else { return };
+        let before = exchanges.len();
+        http.give_up_holes(time, exchanges);
+        self.http.count(&exchanges[before..]);
+    }
+
     /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         let end = match (self.closed, self.ending.reset) {

@@ -138,13 +138,18 @@ impl HttpConnection {
         }
     }
 
-    /// Ends the connection: exchanges that are not over are appended with what is known of them.
-    pub fn finish(&mut self, time: Time, end: End, exchanges: &mut Vec<Exchange>) {
+    /// Gives up what is missing: events were lost, and nothing will fill the holes.
+    pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         for direction in [Direction::Out, Direction::In] {
             self.with_reassembly(direction, |reassembly, this| {
                 reassembly.finish(time, |chunk| this.chunk(direction, chunk, exchanges));
             });
         }
+    }
+
+    /// Ends the connection: exchanges that are not over are appended with what is known of them.
+    pub fn finish(&mut self, time: Time, end: End, exchanges: &mut Vec<Exchange>) {
+        self.give_up_holes(time, exchanges);
         let responses = self.requests.map(|requests| requests.opposite().index());
         let is_until_close =
             responses.is_some_and(|index| self.streams[index].position == Position::UntilClose);

@@ -110,6 +110,18 @@ impl Pipeline {
         self.half_open.tick(now);
     }
 
+    /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
+    /// waits for it. Without this, held payload would pile up behind every lost segment.
+    pub fn events_lost(&mut self, now: Time, out: &mut Vec<Record>) {
+        let cookies: Vec<_> = self.table.keys().copied().collect();
+        for cookie in cookies {
+            if let Some(tracked) = self.table.get_mut(&cookie) {
+                tracked.connection.give_up_holes(now, &mut self.exchanges);
+            }
+            self.pass_exchanges(cookie, now, out);
+        }
+    }
+
     /// Ends the session: the summaries of all connections, open ones included.
     pub fn finish(&mut self, now: Time, out: &mut Vec<Record>) {
         while let Some((time, id)) = self.closed.pop_front() {

@@ -358,6 +358,19 @@ fn a_socket_that_connects_again_is_another_connection() {
 }
 
 #[test]
+fn close_after_shutdown_is_no_transition() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let ends = endpoints(41352, 8080);
+    host.state(CLIENT, ends, State::Established, State::FinWait1, None, 0);
+    host.state(CLIENT, ends, State::FinWait1, State::FinWait1, Some(owner(13838, "curl")), 0);
+    host.state(CLIENT, ends, State::FinWait1, State::FinWait2, None, 0);
+    assert_eq!(host.transitions("c4101")[2..], ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2"]);
+    let Some(Record::Transition(last)) = host.out.last() else { panic!("{:?}", host.out) };
+    assert_eq!(last.in_old_us, Some(2), "since FIN_WAIT1 was entered");
+}
+
+#[test]
 fn a_connection_older_than_the_tracer_says_so() {
     let mut host = Host::new(Filter::default());
     let ends = endpoints(41352, 8080);
@@ -390,6 +403,35 @@ fn answers_of_the_kernels_control_socket_make_no_connection() {
     host.segment(7, endpoints(9, 41352), Direction::Out, reset, (0, 1), b"", State::Close);
     host.pipeline.finish(Time(host.now + 1), &mut host.out);
     assert!(host.out.is_empty());
+}
+
+#[test]
+fn after_a_loss_nothing_waits_for_the_bytes_that_were_lost() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let client = endpoints(41352, 8080);
+    let (out, inward) = (Direction::Out, Direction::In);
+    host.segment(
+        CLIENT,
+        client,
+        out,
+        Flags::ACK,
+        (CLIENT_ISN + 1, SERVER_ISN + 1),
+        REQUEST,
+        State::Established,
+    );
+    // The segment with the response's head and the first byte of its body never came through the ring buffer.
+    let response = (SERVER_ISN + RESPONSE.len() as u32, CLIENT_ISN + 1 + REQUEST.len() as u32);
+    host.segment(CLIENT, client, inward, Flags::ACK, response, b"i", State::Established);
+    let integrity = |host: &Host| {
+        host.out.iter().find_map(|record| match record {
+            Record::Http(http) => Some(http.integrity),
+            _ => None,
+        })
+    };
+    assert_eq!(integrity(&host), None, "it might still come");
+    host.pipeline.events_lost(Time(host.now), &mut host.out);
+    assert_eq!(integrity(&host), Some(crate::http::Integrity::Gap));
 }
 
 #[test]

@@ -185,6 +185,10 @@ impl<'a> Reader<'a> {
     fn report_losses(&mut self) -> Result<(), ReadError> {
         let now = self.tracer.clock().now();
         let ring = self.tracer.newly_lost().map_err(|error| ReadError::Other(error.into()))?;
+        if !ring.is_empty() {
+            self.pipeline.events_lost(now, &mut self.records);
+            self.put_records()?;
+        }
         for (cpu, events) in ring {
             self.output.loss(now, LossPlace::Ring, events, Some(cpu))?;
         }

@@ -26,22 +26,25 @@ pub(crate) fn record<T: 'static>(record: T) {
     }
 }
 
-/// Writes `segment` and the [`PAYLOAD_MAX`] bytes of the packet from `packet_offset` on.
+/// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record
+/// that holds it.
 #[inline(always)]
-pub(crate) fn whole_part(ctx: &SkBuffContext, segment: RawSegment, packet_offset: u32) {
-    payload::<PAYLOAD_MAX>(ctx, segment, packet_offset);
-}
-
-/// Writes `segment` and `captured` bytes of the packet from `packet_offset` on, in the smallest record that
-/// holds them. `captured` is 1 to [`PAYLOAD_MAX`] bytes.
-#[inline(always)]
-pub(crate) fn last_part(ctx: &SkBuffContext, segment: RawSegment, packet_offset: u32) {
-    let captured = segment.captured as usize;
-    if captured <= PAYLOAD_SIZES[0] {
+pub(crate) fn segment_with_payload(ctx: &SkBuffContext, mut segment: RawSegment, packet_offset: u32) {
+    segment.captured = segment.length;
+    let length = segment.length as usize;
+    if length <= PAYLOAD_SIZES[0] {
         payload::<{ PAYLOAD_SIZES[0] }>(ctx, segment, packet_offset);
-    } else if captured <= PAYLOAD_SIZES[1] {
+    } else if length <= PAYLOAD_SIZES[1] {
         payload::<{ PAYLOAD_SIZES[1] }>(ctx, segment, packet_offset);
+    } else if length <= PAYLOAD_SIZES[2] {
+        payload::<{ PAYLOAD_SIZES[2] }>(ctx, segment, packet_offset);
+    } else if length <= PAYLOAD_SIZES[3] {
+        payload::<{ PAYLOAD_SIZES[3] }>(ctx, segment, packet_offset);
     } else {
+        if length > PAYLOAD_MAX {
+            segment.captured = PAYLOAD_MAX as u32;
+            lost();
+        }
         payload::<PAYLOAD_MAX>(ctx, segment, packet_offset);
     }
 }

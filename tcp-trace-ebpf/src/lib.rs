@@ -65,10 +65,12 @@ pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 
 /// The payload areas that a segment record can have, in bytes: powers of two, so that the verifier can
-/// bound the copy. A longer payload becomes several records.
-pub const PAYLOAD_SIZES: [usize; 3] = [512, 4096, 16384];
-/// The largest of [`PAYLOAD_SIZES`].
-pub const PAYLOAD_MAX: usize = 16384;
+/// bound the copy. The record with the smallest area that holds a segment's payload is used. There is no
+/// loop over parts: older verifiers walk every path through every round of it.
+pub const PAYLOAD_SIZES: [usize; 5] = [512, 4096, 16384, 32768, PAYLOAD_MAX];
+/// The largest payload that is captured whole: more than segmentation offload gives (64 KiB with the headers)
+/// unless BIG TCP was switched on. The rest of a longer one is counted as lost.
+pub const PAYLOAD_MAX: usize = 65536;
 
 /// Offsets in bytes of the kernel's struct fields that the programs read, looked up in the running kernel's BTF.
 #[repr(C)]
@@ -185,7 +187,7 @@ pub struct RawTransition {
     pub padding: [u8; 4],
 }
 
-/// One TCP segment, or a further part of its payload. `captured` bytes of payload follow.
+/// One TCP segment. `captured` bytes of its payload follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawSegment {
@@ -199,9 +201,7 @@ pub struct RawSegment {
     pub acknowledgment: u32,
     /// Payload length of the whole segment, bytes.
     pub length: u32,
-    /// Where the captured bytes start in the payload.
-    pub offset: u32,
-    /// How many bytes follow this struct.
+    /// How many bytes of the payload follow this struct.
     pub captured: u32,
     /// Inode number of the network namespace; 0 when it was not read.
     pub netns: u32,
@@ -212,7 +212,7 @@ pub struct RawSegment {
     /// Number of the socket's state.
     pub state: u8,
     /// Always 0.
-    pub padding: [u8; 5],
+    pub padding: u8,
 }
 
 /// A process used a socket for the first time.
@@ -230,6 +230,5 @@ const _: () = assert!(size_of::<RawHeader>() == 24);
 const _: () = assert!(size_of::<RawEndpoints>() == 40);
 const _: () = assert!(size_of::<RawOwner>() == 32);
 const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 32 + 16);
-const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
+const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 24);
 const _: () = assert!(size_of::<RawOwned>() == 24 + 32);
-const _: () = assert!(PAYLOAD_SIZES[2] == PAYLOAD_MAX);

@@ -208,7 +208,7 @@ pub struct StateChange {
     pub life: u8,
 }
 
-/// One TCP segment, or a further part of its payload.
+/// One TCP segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
     /// Seen from the socket of the event's cookie.
@@ -221,9 +221,7 @@ pub struct Segment<'a> {
     pub acknowledgment: u32,
     /// Payload length of the whole segment in bytes.
     pub length: u32,
-    /// Where `payload` starts inside the segment's payload. Not 0 for the further parts of a large segment.
-    pub offset: u32,
-    /// The captured payload.
+    /// The captured payload: all of it, or the beginning.
     pub payload: &'a [u8],
     /// Addresses and ports of the packet, seen from the local socket.
     pub endpoints: Endpoints,

@@ -8,8 +8,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, PAYLOAD_MAX, RawEndpoints, RawHeader,
-    RawSegment,
+    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment,
 };
 
 use crate::{
@@ -34,8 +33,6 @@ const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 /// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
 const EXTENSION_HEADERS_MAX: usize = 4;
-/// Records that one segment is cut into at most: 512 KiB, more than any segmentation offload gives.
-const PARTS_MAX: usize = 32;
 
 /// `BPF_CGROUP_RUN_PROG_INET_EGRESS` in `ip_finish_output()` and `ip6_finish_output()`.
 #[cgroup_skb]
@@ -100,26 +97,9 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if length == 0 {
         emit::record(segment);
     } else {
-        emit_payload(ctx, segment, payload_offset);
+        emit::segment_with_payload(ctx, segment, payload_offset);
     }
     Ok(())
-}
-
-/// Emits a segment with payload, in as many records as it takes.
-#[inline(always)]
-fn emit_payload(ctx: &SkBuffContext, mut segment: RawSegment, payload_offset: u32) {
-    for _ in 0..PARTS_MAX {
-        if segment.length - segment.offset <= PAYLOAD_MAX as u32 {
-            break;
-        }
-        segment.captured = PAYLOAD_MAX as u32;
-        emit::whole_part(ctx, segment, payload_offset + segment.offset);
-        segment.offset += PAYLOAD_MAX as u32;
-    }
-    // Only the last part has to choose its size: a choice in the loop would multiply the paths that the
-    // verifier walks.
-    segment.captured = segment.length - segment.offset;
-    emit::last_part(ctx, segment, payload_offset + segment.offset);
 }
 
 /// Addresses, and where the TCP header starts; `None` for packets that are not TCP.

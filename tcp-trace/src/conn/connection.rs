@@ -189,10 +189,6 @@ impl Connection {
 
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
-        // The further parts of a large segment only bring payload.
-        if segment.offset > 0 {
-            return None;
-        }
         let retransmit = self.sequences[segment.direction.index()].segment(segment);
         let is_handshake = self.note_handshake(time, segment, retransmit);
         let is_reset = segment.flags.has(Flags::RST);

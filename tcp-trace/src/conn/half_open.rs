@@ -40,18 +40,8 @@ pub struct HeldSegment {
 
 impl HeldSegment {
     fn new(time: Time, segment: &Segment<'_>) -> Self {
-        let Segment {
-            direction,
-            flags,
-            sequence,
-            acknowledgment,
-            length,
-            offset,
-            endpoints,
-            netns,
-            state,
-            payload,
-        } = *segment;
+        let Segment { direction, flags, sequence, acknowledgment, length, endpoints, netns, state, payload } =
+            *segment;
         Self {
             time,
             payload: payload.to_vec(),
@@ -61,7 +51,6 @@ impl HeldSegment {
                 sequence,
                 acknowledgment,
                 length,
-                offset,
                 payload: &[],
                 endpoints,
                 netns,
@@ -188,7 +177,6 @@ mod tests {
             sequence,
             acknowledgment: 0,
             length: 0,
-            offset: 0,
             payload: &[],
             endpoints: key(1).endpoints,
             netns: Some(1),

@@ -60,13 +60,12 @@ impl Connection {
         };
         let before = exchanges.len();
         let syn = u32::from(segment.flags.has(Flags::SYN));
-        let sequence = segment.sequence.wrapping_add(syn).wrapping_add(segment.offset);
+        let sequence = segment.sequence.wrapping_add(syn);
         if !segment.payload.is_empty() {
             http.payload(segment.direction, sequence, segment.payload, time, exchanges);
         }
-        let is_last_part = segment.offset + segment.payload.len() as u32 == segment.length;
-        if segment.flags.has(Flags::FIN) && is_last_part {
-            let fin = segment.sequence.wrapping_add(syn).wrapping_add(segment.length);
+        if segment.flags.has(Flags::FIN) {
+            let fin = sequence.wrapping_add(segment.length);
             http.finished(segment.direction, fin, time, exchanges);
         }
         if let (None, Some(requests)) = (self.role, http.requests()) {

@@ -51,7 +51,6 @@ mod tests {
             sequence,
             acknowledgment: 0,
             length,
-            offset: 0,
             payload: &[],
             endpoints: Endpoints { local: nowhere, peer: nowhere },
             netns: None,

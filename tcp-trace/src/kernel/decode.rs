@@ -78,7 +78,6 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     let sequence = reader.u32()?;
     let acknowledgment = reader.u32()?;
     let length = reader.u32()?;
-    let offset = reader.u32()?;
     let captured = reader.u32()?;
     let netns = reader.u32()?;
     let direction = match reader.u8()? {
@@ -90,8 +89,8 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     };
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
-    reader.array::<5>()?;
-    if u64::from(offset) + u64::from(captured) > u64::from(length) {
+    reader.u8()?;
+    if captured > length {
         return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
     let payload = reader.slice(captured as usize)?;
@@ -101,7 +100,6 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         sequence,
         acknowledgment,
         length,
-        offset,
         payload,
         endpoints,
         netns: (netns != 0).then_some(netns),
@@ -194,7 +192,7 @@ impl<'a> Reader<'a> {
 // The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
 const _: () = {
     assert!(size_of::<RawTransition>() == 112);
-    assert!(size_of::<RawSegment>() == 96);
+    assert!(size_of::<RawSegment>() == 88);
     assert!(size_of::<RawOwned>() == 56);
 };
 

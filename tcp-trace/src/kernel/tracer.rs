@@ -237,20 +237,30 @@ fn attach(ebpf: &mut Ebpf, probe: &Probe, btf: &AyaBtf, cgroup: impl AsFd) -> Re
 }
 
 fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
-    match &error {
-        ProgramError::LoadError { io_error, verifier_log }
-            if !matches!(io_error.raw_os_error(), Some(EPERM | EACCES))
-                || verifier_log.to_string().contains("func") =>
-        {
-            let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| !line.starts_with("processed")).unwrap_or_default();
-            KernelError::missing(
-                format!("what the eBPF program {} needs", probe.name),
-                format!("{io_error}; the verifier says: {last}. tcp-trace runs on Linux 5.15 and later"),
-            )
-        }
-        _ => refused(&format!("attach the eBPF program {}", probe.name), error),
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
+        return refused(&format!("attach the eBPF program {}", probe.name), error);
+    };
+    let log = verifier_log.to_string();
+    match (verifier_reason(&log), io_error.raw_os_error()) {
+        // Without a word of the verifier it is the privileges that lack.
+        (None, Some(EPERM | EACCES)) => refused(&format!("load the eBPF program {}", probe.name), error),
+        (reason, _) => KernelError::missing(
+            format!("what the eBPF program {} needs", probe.name),
+            format!(
+                "{} ({io_error}). tcp-trace runs on Linux 5.15 and later",
+                reason.unwrap_or("the verifier says nothing")
+            ),
+        ),
     }
+}
+
+/// The line of a verifier's log that says why a program was refused: the last one that is not statistics.
+fn verifier_reason(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "verification time ", "max_states"];
+    log.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
+        .next_back()
 }
 
 /// An error of the operating system: a lack of privileges is told apart.
@@ -277,4 +287,17 @@ fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelEr
 fn not_in_object(name: &str) -> KernelError {
     let source = io::Error::new(io::ErrorKind::NotFound, "it is not in the embedded eBPF object");
     KernelError::failed(format!("use the map {name}"), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_reason_stands_before_its_statistics() {
+        let log = "0: (79) r6 = *(u64 *)(r1 +0)\nunknown func bpf_sk_storage_get#107\n\
+                   verification time 31 usec\nstack depth 0\nprocessed 5 insns\n";
+        assert_eq!(verifier_reason(log), Some("unknown func bpf_sk_storage_get#107"));
+        assert_eq!(verifier_reason("processed 5 insns\n\n"), None);
+    }
 }

@@ -113,7 +113,9 @@ impl Pipeline {
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
     /// waits for it. Without this, held payload would pile up behind every lost segment.
     pub fn events_lost(&mut self, now: Time, out: &mut Vec<Record>) {
-        let cookies: Vec<_> = self.table.keys().copied().collect();
+        let mut cookies: Vec<_> = self.table.keys().copied().collect();
+        // The table's own order differs from run to run.
+        cookies.sort_unstable();
         for cookie in cookies {
             if let Some(tracked) = self.table.get_mut(&cookie) {
                 tracked.connection.give_up_holes(now, &mut self.exchanges);
@@ -135,11 +137,20 @@ impl Pipeline {
     }
 
     fn state_change(&mut self, time: Time, cookie: Cookie, change: &StateChange, out: &mut Vec<Record>) {
+        // Before Linux 6.18 this is reported before the child socket has its port and its final cookie.
+        if change.old == State::Listen && change.new == State::SynRecv && change.endpoints.peer.port() == 0 {
+            return;
+        }
         let is_birth = change.old == State::Close;
         if is_birth && let Some(tracked) = self.table.get(&cookie) {
             // The socket connects again: its earlier connection is over.
             let id = tracked.connection.id();
             self.retire(id, time, out);
+        }
+        if change.old == State::SynRecv && !self.table.contains_key(&cookie) {
+            // So the child socket is first seen here, after what should have been its first transition.
+            let first = StateChange { old: State::Listen, new: State::SynRecv, ..change.clone() };
+            self.state_change(time, cookie, &first, out);
         }
         if !self.table.contains_key(&cookie) && !self.add(time, cookie, new_connection(time, cookie, change))
         {

@@ -75,7 +75,6 @@ impl Host {
             sequence,
             acknowledgment,
             length: u32::try_from(payload.len()).unwrap(),
-            offset: 0,
             payload,
             endpoints: ends,
             netns: Some(NETNS),
@@ -91,6 +90,15 @@ impl Host {
 
     /// The handshake of one connection, at both ends.
     fn handshake(&mut self) {
+        self.handshake_with(false);
+    }
+
+    /// Number of summaries so far.
+    fn connections(&self) -> usize {
+        self.out.iter().filter(|record| matches!(record, Record::Connection(_))).count()
+    }
+
+    fn handshake_with(&mut self, before_6_18: bool) {
         let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
         let syn_ack = Flags::SYN.with(Flags::ACK);
         self.state(CLIENT, endpoints(0, 8080), State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
@@ -118,7 +126,12 @@ impl Host {
         let ack = (CLIENT_ISN + 1, SERVER_ISN + 1);
         self.segment(CLIENT, client, Direction::Out, Flags::ACK, ack, b"", State::Established);
         self.segment(LISTENER, server, Direction::In, Flags::ACK, ack, b"", State::Listen);
-        self.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
+        if before_6_18 {
+            // The port comes later, and the cookie is given anew with it.
+            self.state(777, endpoints(8080, 0), State::Listen, State::SynRecv, None, 0);
+        } else {
+            self.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
+        }
         self.state(SERVER, server, State::SynRecv, State::Established, None, 0);
     }
 
@@ -229,6 +242,27 @@ fn a_servers_life_begins_with_the_syn_and_never_has_a_softirqs_process() {
     assert_eq!((handshake.syn_seq, handshake.syn_ack_seq), (Some(CLIENT_ISN), Some(SERVER_ISN)));
     assert_eq!(handshake.rtt_us, Some(4), "SYN+ACK to ACK");
     assert_eq!(host.summary("c4101").handshake.unwrap().syn_seq, handshake.syn_seq);
+}
+
+#[test]
+fn a_server_is_the_same_where_the_kernel_reports_its_socket_before_it_has_a_port() {
+    let life = |before_6_18: bool| {
+        let mut host = Host::new(Filter::default());
+        host.handshake_with(before_6_18);
+        host.exchange();
+        host.close();
+        host.tick(1);
+        let server = host.summary("c4102");
+        (
+            host.transitions("c4102"),
+            server.opened,
+            server.seen_from_start,
+            server.states.len(),
+            host.connections(),
+        )
+    };
+    assert_eq!(life(true), life(false));
+    assert_eq!(life(true).4, 2, "no third connection is made of the first cookie");
 }
 
 #[test]

@@ -259,8 +259,7 @@ fn verifier_reason(log: &str) -> Option<&str> {
     const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "verification time ", "max_states"];
     log.lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
-        .next_back()
+        .rfind(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
 }
 
 /// An error of the operating system: a lack of privileges is told apart.

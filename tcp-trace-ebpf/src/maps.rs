@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     btf_maps::{HashMap, PerCpuArray, RingBuf, SkStorage},
+    helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
 use tcp_trace_ebpf::Offsets;
@@ -36,6 +37,22 @@ pub(crate) struct SocketMemory {
 
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketMemory> = SkStorage::new();
+
+/// What is remembered of the socket at `sk`, a pointer that the verifier knows as one; null when there is
+/// nothing and `flags` do not ask to make it, for mini-sockets, and when the kernel has no memory.
+#[inline(always)]
+pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
+    // SAFETY: the verifier checks both pointers; a null value means that new memory is zeroed.
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            flags.into(),
+        )
+    }
+    .cast()
+}
 
 /// Where the running kernel keeps what `sock` reads. User space sets it before loading.
 #[unsafe(no_mangle)]

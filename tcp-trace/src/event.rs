@@ -11,6 +11,7 @@ pub type Cookie = u64;
 
 /// A state of the TCP state machine, in the kernel's names without `TCP_` (RFC 9293, section 3.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
     /// Connection fully set up; RFC 9293 "ESTABLISHED".
@@ -77,6 +78,7 @@ impl State {
 
 /// Which way a segment went, seen from the socket that reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Sent by the local socket.
@@ -105,6 +107,7 @@ impl Direction {
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It connected.

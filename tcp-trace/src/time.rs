@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// It is the kernel's monotonic clock plus one offset taken when tracing starts, so that differences of
 /// two times are exact even when the wall clock is stepped meanwhile. Written as RFC 3339 with nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct Time(pub u64);
 
 impl Time {

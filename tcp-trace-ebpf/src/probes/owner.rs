@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -11,7 +11,7 @@ use tcp_trace_ebpf::{KIND_OWNER, RawHeader, RawOwned};
 
 use crate::{
     emit,
-    maps::{SOCKETS, SocketMemory},
+    maps::{self, SocketMemory},
     sock::{self, Address},
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sk: *const u8 = ctx.arg(0);
-    let known = memory(sk, 0);
+    let known = maps::memory(sk, 0);
     // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
     if !known.is_null() && unsafe { (*known).owner_known } != 0 {
         return Ok(());
@@ -63,25 +63,11 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
 /// owner is then reported with a later use.
 #[inline(always)]
 pub(crate) fn remember(sk: *const u8) -> Option<*mut SocketMemory> {
-    let memory = memory(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
+    let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
     if memory.is_null() {
         return None;
     }
     // SAFETY: not null, so valid for this run.
     unsafe { (*memory).owner_known = 1 };
     Some(memory)
-}
-
-#[inline(always)]
-fn memory(sk: *const u8, flags: u64) -> *mut SocketMemory {
-    // SAFETY: `sk` is a tracepoint's argument, which is what the helper takes.
-    unsafe {
-        bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
-            sk.cast_mut().cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
-    }
-    .cast()
 }

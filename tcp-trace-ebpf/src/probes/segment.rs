@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
@@ -13,7 +13,7 @@ use tcp_trace_ebpf::{
 
 use crate::{
     emit,
-    maps::{SOCKETS, SocketMemory},
+    maps::{self, SocketMemory},
     sock,
 };
 
@@ -183,7 +183,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
     let answers = segment.flags & (SYN | FIN);
     if answers == FIN | SYN || answers == FIN || segment.flags & (SYN | ACK) == SYN | ACK {
         // It will be acknowledged by a segment of the other direction.
-        let memory = memory(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
+        let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
         if !memory.is_null() {
             let number = segment.sequence.wrapping_add(segment.length).wrapping_add(1);
             // SAFETY: not null, so valid for this run.
@@ -202,7 +202,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
     if segment.flags & (SYN | FIN | RST) != 0 || segment.length > 0 {
         return true;
     }
-    let memory = memory(sk, 0);
+    let memory = maps::memory(sk, 0);
     if memory.is_null() {
         return false;
     }
@@ -228,13 +228,4 @@ unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSeg
         (*memory).is_due[direction] = 0;
     }
     true
-}
-
-#[inline(always)]
-fn memory(sk: *mut bpf_sock, flags: u64) -> *mut SocketMemory {
-    // SAFETY: `sk` is the context's socket, which is what the helper takes; it answers null for mini-sockets.
-    unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags)
-    }
-    .cast()
 }

@@ -10,6 +10,7 @@ use crate::{
 
 /// A connection's summary: when it ends, or at the end of the session with `"open": true`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connection {
     /// When this summary was made.
     pub time: Time,
@@ -53,6 +54,7 @@ pub struct Connection {
 
 /// One state of a connection's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateSpan {
     /// Which state.
     pub state: State,
@@ -67,6 +69,7 @@ pub struct StateSpan {
 
 /// The three-way handshake (RFC 9293, section 3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Handshake {
     /// Sequence number of the SYN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +87,7 @@ pub struct Handshake {
 
 /// Who ended a connection and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Close {
     /// The end whose FIN or RST came first.
     pub by: By,
@@ -96,6 +100,7 @@ pub struct Close {
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// This one.
@@ -110,6 +115,7 @@ pub enum By {
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// FINs each way.
@@ -128,6 +134,7 @@ pub enum How {
 
 /// Payload bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bytes {
     /// By the local end.
     pub sent: u64,
@@ -137,6 +144,7 @@ pub struct Bytes {
 
 /// What HTTP a connection carried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HttpTotals {
     /// Number of `http` lines of this connection.
     pub requests: u64,

@@ -9,6 +9,7 @@ pub use crate::http::{Integrity, Outcome};
 
 /// One HTTP exchange, written when its response ends or its connection does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Http {
     /// When the exchange was complete.
     pub time: Time,
@@ -39,6 +40,7 @@ pub struct Http {
 
 /// The protocol of an exchange and the ends of its connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HttpNetwork {
     /// Name and version.
     pub protocol: Protocol,
@@ -53,6 +55,7 @@ pub struct HttpNetwork {
 
 /// An application protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Protocol {
     /// `http`.
     pub name: String,
@@ -62,6 +65,7 @@ pub struct Protocol {
 
 /// The two messages of an exchange; either can be missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Messages {
     /// The request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +80,7 @@ pub type Headers = Vec<(Text, Text)>;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Request {
     /// The method token.
     pub method: Text,
@@ -91,6 +96,7 @@ pub struct Request {
 
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Response {
     /// Status code.
     pub status_code: u16,
@@ -106,6 +112,7 @@ pub struct Response {
 
 /// The body of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Body {
     /// Bytes, without the framing of the chunked coding.
     pub size: u64,
@@ -113,6 +120,7 @@ pub struct Body {
 
 /// The request's target (RFC 9112, section 3.2) with the authority of its Host field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Url {
     /// `http`; absent for `CONNECT` and `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +137,7 @@ pub struct Url {
 
 /// Where the time went. All in microseconds; a part that has not ended is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Timing {
     /// First byte of the request (of the response, when no request was seen).
     pub started: Time,

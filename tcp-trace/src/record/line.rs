@@ -10,6 +10,7 @@ use crate::{
 
 /// One line. A reader ignores types and fields that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {
     /// The first line.
@@ -29,12 +30,14 @@ pub enum Record {
     /// The last line.
     End(End),
     /// A type of a later version.
+    #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
 /// A connection went from one state to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transition {
     /// When the new state was entered.
     pub time: Time,
@@ -64,6 +67,7 @@ pub struct Transition {
 
 /// A segment of the handshake or of the close.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Segment {
     /// When it passed the socket.
     pub time: Time,

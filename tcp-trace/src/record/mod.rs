@@ -4,6 +4,8 @@ mod connection;
 mod http;
 mod line;
 mod network;
+#[cfg(test)]
+mod schema_tests;
 mod session;
 mod text;
 

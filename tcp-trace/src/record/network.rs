@@ -15,6 +15,7 @@ use crate::event::{Endpoints, Flags};
 /// one socket from birth to the end of TIME_WAIT. A socket that connects again after a failure keeps its
 /// cookie: its second connection is `c4101.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct ConnectionId {
     /// The socket's cookie.
     pub cookie: u64,
@@ -59,6 +60,7 @@ impl<'de> Deserialize<'de> for ConnectionId {
 
 /// IP version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkType {
     /// IPv4, also on a socket that is IPv6 by family (IPv4-mapped).
@@ -69,6 +71,7 @@ pub enum NetworkType {
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// IP address.
     pub address: IpAddr,
@@ -90,6 +93,7 @@ impl fmt::Display for Endpoint {
 
 /// Both ends of a connection, seen from the socket that reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Network {
     /// IP version.
     #[serde(rename = "type")]
@@ -116,6 +120,7 @@ impl Network {
 
 /// The process that owns a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
@@ -127,6 +132,7 @@ pub struct Process {
 
 /// TCP control bits as a list of names, `["SYN","ACK"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "Vec<String>"))]
 pub struct FlagNames(pub Flags);
 
 impl Serialize for FlagNames {

@@ -14,6 +14,7 @@ pub const VERSION: u32 = 1;
 
 /// First line: what recorded this, where, and what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Session {
     /// When the session was started.
     pub time: Time,
@@ -37,6 +38,7 @@ pub struct Session {
 
 /// The filters of a session, as given. Values of one kind are alternatives; kinds restrict each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Filter {
     /// Process ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,6 +59,7 @@ pub struct Filter {
 
 /// A network in CIDR notation; a lone address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(transparent)]
 pub struct Cidr(pub ipnet::IpNet);
 
@@ -81,6 +84,7 @@ impl std::str::FromStr for Cidr {
 
 /// A feature that could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Missing {
     /// What is missing.
     pub feature: String,
@@ -90,6 +94,7 @@ pub struct Missing {
 
 /// Tracing is attached; nothing that happens after this line is missed without being counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ready {
     /// When.
     pub time: Time,
@@ -97,6 +102,7 @@ pub struct Ready {
 
 /// Where events were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LossPlace {
     /// The ring buffer between kernel and user space was full.
@@ -109,6 +115,7 @@ pub enum LossPlace {
 
 /// Events that were lost since the last such line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Loss {
     /// When it was noticed: at most one tick after it happened.
     pub time: Time,
@@ -124,6 +131,7 @@ pub struct Loss {
 
 /// Last line: the totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
     /// When.
     pub time: Time,

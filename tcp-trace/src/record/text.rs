@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Text as it came from the network or the kernel: usually UTF-8, never trusted to be.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "Either"))]
 pub struct Text(pub Vec<u8>);
 
 impl Text {
@@ -62,11 +63,13 @@ fn is_unsafe(character: char) -> bool {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Base64 {
     bytes: String,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum Either {
     String(String),

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
+    sync::mpsc,
     thread,
 };
 
@@ -12,7 +13,7 @@ use tcp_trace::{
     event::Role,
     record::{LossPlace, Record},
 };
-use tcp_trace_tests::{Load, Running, Tracer, tcp_trace};
+use tcp_trace_tests::{Load, PATIENCE, Running, Tracer, tcp_trace};
 
 fn port_filter(load: &Load) -> [String; 2] {
     ["--port".to_owned(), load.address().port().to_string()]
@@ -64,6 +65,8 @@ fn peak_kib(pid: u32) -> u64 {
 #[test]
 fn two_hundred_thousand_connections_stay_below_300_mib() {
     const CONNECTIONS: u64 = 200_000;
+    // What is not yet read of one batch fits into the ring buffer, however slow the reader is.
+    const BATCH: u64 = 2_000;
     let load = Load::new();
     let filter = port_filter(&load);
     let mut command = tcp_trace();
@@ -74,16 +77,25 @@ fn two_hundred_thousand_connections_stay_below_300_mib() {
     let mut next = move || lines.next().map(|line| line.expect("it prints text"));
     assert!(next().expect("a line").contains("session"));
     assert!(next().expect("a line").contains("ready"));
+    let (batch_done, batches_done) = mpsc::channel();
     let counting = thread::spawn(move || {
         let (mut connections, mut http, mut last) = (0, 0, String::new());
         while let Some(line) = next() {
-            connections += u64::from(line.starts_with("{\"type\":\"connection\""));
+            if line.starts_with("{\"type\":\"connection\"") {
+                connections += 1;
+                if connections % (2 * BATCH) == 0 {
+                    batch_done.send(()).expect("the test waits for it");
+                }
+            }
             http += u64::from(line.starts_with("{\"type\":\"http\""));
             last = line;
         }
         (connections, http, last)
     });
-    assert_eq!(load.run(2, CONNECTIONS / 2, 1), CONNECTIONS);
+    for _ in 0..CONNECTIONS / BATCH {
+        assert_eq!(load.run(2, BATCH / 2, 1), BATCH);
+        batches_done.recv_timeout(PATIENCE).expect("each connection of the batch is reported at both ends");
+    }
     let peak = peak_kib(tracer.pid());
     tracer.signal(Signal::INT);
     let (connections, http, last) = counting.join().expect("it only counts");

@@ -16,6 +16,6 @@ pub use folder::Folder;
 pub use load::Load;
 pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
-pub use process::{Running, free_port, output, require_root, wait_for, wait_for_listener};
+pub use process::{PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener};
 pub use recording::Recording;
 pub use tracer::{Tracer, tcp_trace};

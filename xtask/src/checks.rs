@@ -80,6 +80,7 @@ fn end_to_end(rest: &[&str]) -> Result<()> {
         let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
         bail!("programs that the end-to-end tests run are missing: apt-get install {}", packages.join(" "));
     }
-    run(cargo().args(["build", "--release", "--locked", "--package=tcp-trace"]))?;
+    // The README's first command, which also builds what the tests run.
+    run(cargo().args(["run", "--release", "--locked", "--", "demo"]))?;
     run(cargo().args(["test", "--release", "--locked", "--package=tcp-trace-tests"]).args(rest))
 }

@@ -36,7 +36,12 @@ impl<W: Write> Sink for JsonLines<W> {
         if matches!(record, Record::Unknown) {
             return Ok(());
         }
-        serde_json::to_writer(&mut self.lines, record)?;
+        let whole = self.lines.len();
+        if let Err(error) = serde_json::to_writer(&mut self.lines, record) {
+            // The beginning of a record is not a line.
+            self.lines.truncate(whole);
+            return Err(error.into());
+        }
         self.lines.push(b'\n');
         if self.lines.len() >= BUFFER { self.write_lines() } else { Ok(()) }
     }

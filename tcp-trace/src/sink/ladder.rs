@@ -1,36 +1,72 @@
 //! A sequence diagram of each connection: the client on the left, the server on the right.
 
 mod model;
+mod parts;
 mod render;
+mod segments;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    mem,
+};
 
 use super::Sink;
-use crate::record::Record;
+use crate::record::{End, Loss, Record};
 
 /// Records that are kept for the diagrams of a session; of what comes later only the number is told.
 pub const LADDER_RECORDS_MAX: usize = 1_000_000;
+/// Losses that are told one by one; later ones are summed up.
+const LOSSES_MAX: usize = 20;
 
 /// Keeps the records of a session and draws its connections when it ends.
 #[derive(Debug)]
 pub struct Ladder<W> {
     output: W,
     title: &'static str,
+    records_max: usize,
     records: Vec<Record>,
+    rest: Rest,
+}
+
+/// What is told below the diagrams. It is kept apart, so that no number of records can displace it.
+#[derive(Debug, Default)]
+struct Rest {
     left_out: u64,
+    losses: Vec<Loss>,
+    further_losses: u64,
+    end: Option<End>,
 }
 
 impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        Self { output, title: "", records: Vec::new(), left_out: 0 }
+        let (records, rest) = (Vec::new(), Rest::default());
+        Self { output, title: "", records_max: LADDER_RECORDS_MAX, records, rest }
     }
 
     /// Says this above the diagrams.
     pub fn titled(self, title: &'static str) -> Self {
         Self { title, ..self }
+    }
+
+    fn keep(&mut self, record: &Record) {
+        if self.records.len() >= self.records_max {
+            self.rest.left_out += 1;
+            return;
+        }
+        let mut record = record.clone();
+        if let Record::Http(http) = &mut record {
+            // They are most of a record's bytes and not drawn.
+            for headers in [
+                http.http.request.as_mut().map(|request| &mut request.headers),
+                http.http.response.as_mut().map(|response| &mut response.headers),
+            ] {
+                headers.map(mem::take);
+            }
+        }
+        self.records.push(record);
     }
 }
 
@@ -38,8 +74,12 @@ impl<W: Write> Sink for Ladder<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Session(_) | Record::Ready(_) | Record::Unknown => {}
-            _ if self.records.len() < LADDER_RECORDS_MAX => self.records.push(record.clone()),
-            _ => self.left_out += 1,
+            Record::End(end) => self.rest.end = Some(end.clone()),
+            Record::Loss(loss) if self.rest.losses.len() < LOSSES_MAX => self.rest.losses.push(loss.clone()),
+            Record::Loss(loss) => self.rest.further_losses += loss.events,
+            Record::Transition(_) | Record::Segment(_) | Record::Http(_) | Record::Connection(_) => {
+                self.keep(record);
+            }
         }
         Ok(())
     }
@@ -49,12 +89,13 @@ impl<W: Write> Sink for Ladder<W> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let mut text = self.title.to_owned();
-        for ladder in model::ladders(&self.records) {
-            render::ladder(&ladder, &mut text);
+        self.output.write_all(self.title.as_bytes())?;
+        let all = parts::by_connection(&self.records);
+        for pair in parts::pairs(&all) {
+            let text = render::ladder(&model::Ladder::new(&all, pair));
+            self.output.write_all(text.as_bytes())?;
         }
-        render::end(&self.records, self.left_out, &mut text);
-        self.output.write_all(text.as_bytes())?;
+        self.output.write_all(render::rest(&self.rest).as_bytes())?;
         self.output.flush()
     }
 }

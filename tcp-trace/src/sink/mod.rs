@@ -5,6 +5,7 @@ mod ladder;
 mod output;
 mod table;
 mod units;
+mod words;
 
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};

@@ -9,16 +9,15 @@ use jiff::tz::TimeZone;
 
 use super::{
     Sink,
-    units::{Micros, Size, totals},
+    units::Micros,
+    words::{exchange, loss, named, recorded, totals},
 };
 use crate::{
     event::Role,
-    record::{End, Endpoint, Http, Integrity, Loss, LossPlace, Outcome, Process, Record, Transition},
+    record::{Endpoint, Http, Loss, Process, Record, Transition},
     time::Time,
 };
 
-/// Longest request target that is shown whole.
-const TARGET_MAX: usize = 120;
 /// Written at once when so many bytes are waiting.
 const BUFFER: usize = 64 << 10;
 
@@ -28,12 +27,26 @@ pub struct Table<W> {
     output: W,
     zone: TimeZone,
     text: String,
+    has_header: bool,
 }
 
 impl<W: Write> Table<W> {
     /// Writes to `output`, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone) -> Self {
-        Self { output, zone, text: String::new() }
+        Self { output, zone, text: String::new(), has_header: false }
+    }
+
+    /// The names of the columns, once: above whatever comes first.
+    fn header(&mut self) {
+        if !self.has_header {
+            self.has_header = true;
+            let names = ("TIME", "PROCESS", "LOCAL", "PEER");
+            let _ = writeln!(
+                self.text,
+                "{:<15} {:<22} {:<21}   {:<21} EVENT",
+                names.0, names.1, names.2, names.3
+            );
+        }
     }
 
     fn line(
@@ -50,10 +63,10 @@ impl<W: Write> Table<W> {
             _ => " ",
         };
         let time = time.time_of_day(&self.zone);
-        let process = process
-            .map_or("-".to_owned(), |process| format!("{}[{}]", process.name.printable(), process.pid));
+        let process = process.map_or("-".to_owned(), named);
         let (local, peer) =
             (local.to_string(), if role == Some(Role::Listener) { String::new() } else { peer.to_string() });
+        self.header();
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{time} {process:<22} {local:<21} {arrow} {peer:<21} {event}");
     }
@@ -65,7 +78,7 @@ impl<W: Write> Table<W> {
             let _ = write!(event, "  after {about}{}", Micros(us));
         }
         if let Some(reason) = &transition.reason {
-            let _ = write!(event, "  {reason}");
+            let _ = write!(event, "  {}", recorded(reason));
         }
         let ends = (transition.network.local, transition.network.peer);
         self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
@@ -76,72 +89,23 @@ impl<W: Write> Table<W> {
         self.line(http.time, http.process.as_ref(), http.role, ends, &exchange(http));
     }
 
-    fn loss(&mut self, loss: &Loss) {
-        let why = match loss.place {
-            LossPlace::Ring => "the ring buffer was full (a larger --ring-size or a filter helps)",
-            LossPlace::Reader => "they could not be understood",
-            LossPlace::Table => "too many connections at once",
-        };
-        let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
-        let time = loss.time.time_of_day(&self.zone);
-        let _ = writeln!(self.text, "{time} *** LOST {} events{cpu}: {why}", loss.events);
-    }
-
-    fn end(&mut self, end: &End) {
-        let _ = writeln!(self.text, "{}", totals(end));
-    }
-}
-
-/// An exchange in words: `GET /a → 200 OK  12 B in 1.23 ms`.
-fn exchange(http: &Http) -> String {
-    let mut text = match &http.http.request {
-        Some(request) => {
-            let target = request.target.printable().to_string();
-            format!("{} {}", request.method.printable(), shortened(&target))
-        }
-        None => "(no request seen)".to_owned(),
-    };
-    if let Some(response) = &http.http.response {
-        let _ = write!(text, " → {} {}", response.status_code, response.reason.printable());
-        text.truncate(text.trim_end().len());
-        let _ = write!(text, "  {}", Size(response.body.size));
-    }
-    match http.outcome {
-        Outcome::Ok => {}
-        Outcome::NoResponse => text.push_str(" → no response"),
-        Outcome::Reset => text.push_str("  RESET"),
-        Outcome::Upgraded => text.push_str("  upgraded"),
-    }
-    let _ = write!(text, " in {}", Micros(http.timing.total_us));
-    match http.integrity {
-        Integrity::Complete => {}
-        Integrity::Truncated => text.push_str("  (truncated)"),
-        Integrity::Gap => text.push_str("  (gap: bytes were not seen)"),
-    }
-    text
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(TARGET_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    fn loss(&mut self, lost: &Loss) {
+        self.header();
+        let time = lost.time.time_of_day(&self.zone);
+        let _ = writeln!(self.text, "{time} *** {}", loss(lost));
     }
 }
 
 impl<W: Write> Sink for Table<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Ready(_) => {
-                let _ = writeln!(
-                    self.text,
-                    "{:<15} {:<22} {:<21}   {:<21} EVENT",
-                    "TIME", "PROCESS", "LOCAL", "PEER"
-                );
-            }
+            Record::Ready(_) => self.header(),
             Record::Transition(transition) => self.transition(transition),
             Record::Http(http) => self.http(http),
             Record::Loss(loss) => self.loss(loss),
-            Record::End(end) => self.end(end),
+            Record::End(end) => {
+                let _ = writeln!(self.text, "{}", totals(end));
+            }
             Record::Session(_) | Record::Segment(_) | Record::Connection(_) | Record::Unknown => {}
         }
         if self.text.len() >= BUFFER { self.flush() } else { Ok(()) }

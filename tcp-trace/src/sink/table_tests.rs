@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     event::State,
     record::{
-        Body, ConnectionId, HttpNetwork, Messages, Network, NetworkType, Protocol, Ready, Request, Response,
-        Timing,
+        Body, ConnectionId, End, HttpNetwork, Integrity, LossPlace, Messages, Network, NetworkType, Outcome,
+        Protocol, Ready, Request, Response, Timing, Url,
     },
 };
 
@@ -114,9 +114,10 @@ fn what_is_unusual_is_said_in_words() {
         exchange(&http)
     };
     assert_eq!(unusual(Outcome::NoResponse, Integrity::Complete, false), "GET /a → no response in 1.23 ms");
+    assert_eq!(unusual(Outcome::Reset, Integrity::Complete, false), "GET /a → RESET in 1.23 ms");
     assert_eq!(
         unusual(Outcome::Reset, Integrity::Truncated, true),
-        "GET /a → 200 OK  12 B  RESET in 1.23 ms  (truncated)"
+        "GET /a → 200 OK  12 B, RESET in 1.23 ms  (truncated)"
     );
     assert_eq!(
         unusual(Outcome::Ok, Integrity::Gap, true),
@@ -135,10 +136,12 @@ fn a_failed_connection_says_why() {
 #[test]
 fn losses_stand_out() {
     let loss = Loss { time: TIME, place: LossPlace::Ring, events: 12, cpu: Some(1) };
-    insta::assert_snapshot!(
-        print(&[Record::Loss(loss)]),
-        @"14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)"
-    );
+    let end = End { time: TIME, connections: 1, http: 1, events: 20, lost: 12, interrupted: false };
+    insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
+    1 connection, 1 HTTP exchange, 20 events, 12 LOST
+    ");
 }
 
 #[test]
@@ -150,6 +153,7 @@ fn addresses_are_never_cut_and_listeners_have_no_peer() {
     let mut listener = transition(State::Close, State::Listen, None);
     listener.role = Some(Role::Listener);
     insta::assert_snapshot!(print(&[Record::Transition(v6), Record::Transition(listener)]), @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 -                      [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352 → [2001:db8::2]:8080    ESTABLISHED → CLOSE_WAIT  after 2.00 s
     14:13:20.123456 curl[13838]            127.0.0.1:41352                               CLOSE → LISTEN
     ");
@@ -159,11 +163,62 @@ fn addresses_are_never_cut_and_listeners_have_no_peer() {
 fn the_network_cannot_steer_the_terminal() {
     let line = print(&[Record::Http(Box::new(http("/\u{1b}[2J\r\n\u{202e}x")))]);
     assert!(line.contains(r"GET /\u{1b}[2J\u{d}\u{a}\u{202e}x → 200 OK"), "{line}");
-    assert_eq!(line.lines().count(), 1);
+    assert_eq!(line.lines().count(), 2, "a heading and one line: {line}");
+}
+
+#[test]
+fn nor_can_a_recording_that_somebody_else_made() {
+    let mut transition = transition(State::SynSent, State::Close, None);
+    transition.reason = Some("\u{1b}[2Jgone".to_owned());
+    transition.process = Some(Process { pid: 1, name: "\u{1b}]0;x\u{7}".into(), uid: 0 });
+    let mut http = http("/");
+    if let (Some(request), Some(response)) = (&mut http.http.request, &mut http.http.response) {
+        request.method = "\u{1b}c".into();
+        response.reason = "\u{9b}2J".into();
+    }
+    http.url = Some(Url { scheme: None, host: Some("\r\u{1b}[1A".into()), path: "/".into(), query: None });
+    let text = print(&[Record::Transition(transition), Record::Http(Box::new(http))]);
+    assert_eq!(text.chars().filter(|c| c.is_control() && *c != '\n').count(), 0, "{text:?}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn the_heading_comes_once_and_above_everything() {
+    let ready = || Record::Ready(Ready { time: TIME });
+    let line = || Record::Transition(transition(State::Close, State::SynSent, None));
+    for records in [vec![ready(), line(), ready()], vec![line(), ready(), line()]] {
+        let text = print(&records);
+        assert_eq!(text.matches("PROCESS").count(), 1, "{text}");
+        assert!(text.starts_with("TIME "), "{text}");
+    }
+}
+
+#[test]
+fn an_ipv4_transition_fits_into_120_columns() {
+    let mut longest = transition(State::SynSent, State::Established, Some(123));
+    longest.network = network(endpoint("192.168.100.200", 41352), endpoint("192.168.100.201", 18080));
+    let text = print(&[Record::Transition(longest)]);
+    assert!(text.lines().all(|line| line.chars().count() <= 121), "{text}");
+}
+
+#[test]
+fn a_host_is_shown_when_it_is_more_than_the_address() {
+    let with_host = |target: &str, host: &str| {
+        let mut http = http(target);
+        http.url = Some(Url { scheme: None, host: Some(host.into()), path: "/".into(), query: None });
+        exchange(&http)
+    };
+    assert_eq!(with_host("/a", "example.com"), "GET /a → 200 OK  12 B in 1.23 ms  host example.com");
+    assert_eq!(with_host("/a", "127.0.0.1:8080"), "GET /a → 200 OK  12 B in 1.23 ms");
+    assert_eq!(
+        with_host("http://example.com/a", "example.com"),
+        "GET http://example.com/a → 200 OK  12 B in 1.23 ms"
+    );
 }
 
 #[test]
 fn long_targets_are_shortened() {
     let text = exchange(&http(&"/é".repeat(100)));
-    assert!(text.contains("/é… →"), "{text}");
+    assert!(text.contains("/… →"), "{text}");
+    assert!(text.chars().count() < 160, "{text}");
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::record::End;
-
 /// Microseconds as `45 us`, `1.23 ms`, `12.3 s`: three digits that count.
 pub(super) struct Micros(pub(super) u64);
 
@@ -11,7 +9,8 @@ impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             us @ ..1_000 => write!(f, "{us} us"),
-            us @ ..1_000_000 => three_digits(f, us, 1_000, "ms"),
+            // From here on it would be rounded to `1000 ms`.
+            us @ ..999_500 => three_digits(f, us, 1_000, "ms"),
             us => three_digits(f, us, 1_000_000, "s"),
         }
     }
@@ -31,26 +30,19 @@ impl fmt::Display for Size {
     }
 }
 
-/// The totals of a session in one line.
-pub(super) fn totals(end: &End) -> String {
-    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let parts = [
-        counted(end.connections, "connection"),
-        counted(end.http, "HTTP exchange"),
-        counted(end.events, "event"),
-        format!("{} lost", end.lost),
-    ];
-    parts.join(", ")
-}
-
+/// `value / unit` with the decimals that make three digits, rounded to the nearest, halves up. In integers: what
+/// is printed never depends on how a float was rounded before.
 fn three_digits(f: &mut fmt::Formatter<'_>, value: u64, unit: u64, name: &str) -> fmt::Result {
-    let digits = match value / unit {
-        0..10 => 2,
-        10..100 => 1,
-        _ => 0,
-    };
-    // The loss of precision is far behind the digits shown.
-    write!(f, "{:.digits$} {name}", value as f64 / unit as f64)
+    let rounded =
+        |scale: u64| (u128::from(value) * u128::from(scale) * 2 + u128::from(unit)) / (u128::from(unit) * 2);
+    let (hundredths, tenths) = (rounded(100), rounded(10));
+    if hundredths < 1_000 {
+        write!(f, "{}.{:02} {name}", hundredths / 100, hundredths % 100)
+    } else if tenths < 1_000 {
+        write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+    } else {
+        write!(f, "{} {name}", rounded(1))
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +57,13 @@ mod tests {
             (1_000, "1.00 ms"),
             (1_234, "1.23 ms"),
             (56_789, "56.8 ms"),
+            (9_994, "9.99 ms"),
+            (9_999, "10.0 ms"),
+            (99_999, "100 ms"),
             (999_400, "999 ms"),
+            (999_499, "999 ms"),
+            (999_500, "1.00 s"),
+            (999_999, "1.00 s"),
             (2_500_000, "2.50 s"),
             (3_600_000_000, "3600 s"),
         ] {

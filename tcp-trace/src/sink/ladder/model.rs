@@ -1,10 +1,14 @@
 //! What a ladder shows: the rows of a connection, from the records of its one or two recorded ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 
+use super::{
+    parts::{AllParts, Pair, Parts},
+    segments::segment_rows,
+};
 use crate::{
-    event::{Direction, Flags, Role, State},
-    record::{Connection, ConnectionId, Endpoint, Http, Process, Record, Segment, Timing, Transition},
+    event::Direction,
+    record::{Connection, Endpoint, Http, Integrity, Network, Outcome, Process, Segment, Transition},
     time::Time,
 };
 
@@ -31,41 +35,95 @@ impl Side {
 }
 
 /// What a row shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event<'a> {
     /// A side entered a state.
-    State { old: State, new: State, in_old_us: Option<u64>, estimated: bool },
+    State(&'a Transition),
     /// A side sent a segment.
-    Segment { flags: Flags, seq: u32, ack: Option<u32>, length: u32, retransmit: bool },
+    Segment(&'a Segment),
     /// The client sent a request.
-    Request(Box<Http>),
+    Request(&'a Http),
     /// The server sent the response.
-    Response(Box<Http>),
+    Response(&'a Http),
     /// Where the time of an exchange went, as the side saw it.
-    Timing(Timing),
+    Timing(&'a Http),
+    /// An exchange that did not go as it should, as the side saw it.
+    Unusual(&'a Http),
+    /// A whole exchange: which side asked is not known.
+    Exchange(&'a Http),
 }
 
 /// One row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row<'a> {
     pub(super) time: Time,
     /// Who did it.
     pub(super) side: Side,
     /// For segments: whether the other side was seen to receive it. `None` when that side is not traced.
     pub(super) arrived: Option<bool>,
-    pub(super) event: Event,
+    pub(super) event: Event<'a>,
+}
+
+/// A recorded end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End<'a> {
+    pub(super) network: Option<Network>,
+    pub(super) process: Option<&'a Process>,
+    /// Absent when the recording stops before the connection does.
+    pub(super) summary: Option<&'a Connection>,
 }
 
 /// One connection.
-#[derive(Clone, Debug)]
-pub(super) struct Ladder {
-    /// By [`Side`]: the summary of each end that was recorded.
-    pub(super) ends: [Option<Connection>; 2],
-    pub(super) rows: Vec<Row>,
+#[derive(Debug)]
+pub(super) struct Ladder<'a> {
+    /// By [`Side`]: each end that was recorded.
+    ends: [Option<End<'a>>; 2],
+    /// Whether it is known which side is the client. If not, they are placed as they come.
+    pub(super) has_roles: bool,
+    initial_sequences: [Option<u32>; 2],
+    pub(super) opened: Time,
+    pub(super) rows: Vec<Row<'a>>,
 }
 
-impl Ladder {
-    pub(super) fn end(&self, side: Side) -> Option<&Connection> {
+impl<'a> Ladder<'a> {
+    pub(super) fn new(all: &AllParts<'a>, (client, server): Pair) -> Self {
+        let [client, server] = [client, server].map(|id| id.and_then(|id| all.get(&id)));
+        let ends = [client, server];
+        let has_roles = ends.into_iter().flatten().any(|parts| parts.role().is_some());
+        let mut rows = Vec::new();
+        for (side, parts) in [(Side::Client, client), (Side::Server, server)] {
+            let transitions = parts.map(|parts| parts.transitions.as_slice()).unwrap_or_default();
+            rows.extend(transitions.iter().map(|transition| Row {
+                time: transition.time,
+                side,
+                arrived: None,
+                event: Event::State(transition),
+            }));
+        }
+        rows.extend(segment_rows(client, server));
+        rows.extend(
+            exchanges(client, server).into_iter().flat_map(|(side, http)| http_rows(side, http, has_roles)),
+        );
+        // Ends report late (a server's SYN_RECV is known when its socket is). What happened in the same nanosecond
+        // is put as cause before effect.
+        rows.sort_by_key(|row| (row.time, order(row)));
+        let initial = |pick: fn(&Parts<'_>) -> Option<u32>| ends.into_iter().flatten().find_map(pick);
+        Self {
+            ends: ends.map(|parts| {
+                let parts = parts?;
+                Some(End { network: parts.network(), process: parts.process(), summary: parts.summary })
+            }),
+            has_roles,
+            initial_sequences: [
+                initial(|parts| parts.initial_sequences().0),
+                initial(|parts| parts.initial_sequences().1),
+            ],
+            opened: ends.into_iter().flatten().map(|parts| parts.span().0).min().unwrap_or_default(),
+            rows,
+        }
+    }
+
+    pub(super) fn end(&self, side: Side) -> Option<&End<'a>> {
         self.ends[side.index()].as_ref()
     }
 
@@ -75,167 +133,85 @@ impl Ladder {
         own.or_else(|| self.end(side.opposite()).and_then(|end| end.network).map(|network| network.peer))
     }
 
-    pub(super) fn process(&self, side: Side) -> Option<&Process> {
-        self.end(side)?.process.as_ref()
-    }
-
     /// The initial sequence number of a side's direction.
     pub(super) fn initial_sequence(&self, side: Side) -> Option<u32> {
-        self.ends.iter().flatten().filter_map(|end| end.handshake).find_map(|handshake| match side {
-            Side::Client => handshake.syn_seq,
-            Side::Server => handshake.syn_ack_seq,
-        })
+        self.initial_sequences[side.index()]
     }
 
-    /// When it began, on any side.
-    pub(super) fn opened(&self) -> Time {
-        let opened = self.ends.iter().flatten().map(|end| end.opened).min();
-        let first = self.rows.first().map(|row| row.time);
-        opened.into_iter().chain(first).min().unwrap_or_default()
+    /// The side whose summary tells how it ended, with that summary.
+    pub(super) fn summary(&self) -> Option<(Side, &'a Connection)> {
+        [Side::Client, Side::Server].into_iter().find_map(|side| Some((side, self.end(side)?.summary?)))
+    }
+
+    /// Whether an end says that it is older than the recording. Without a summary, nobody says so.
+    pub(super) fn is_older(&self) -> bool {
+        self.ends.iter().flatten().filter_map(|end| end.summary).any(|summary| !summary.seen_from_start)
+    }
+
+    /// Whether a segment was sent whose arrival was not seen although the other end is traced.
+    pub(super) fn has_unseen_arrival(&self) -> bool {
+        self.rows.iter().any(|row| row.arrived == Some(false))
     }
 }
 
-/// Everything of one end.
-#[derive(Default)]
-struct Parts<'a> {
-    transitions: Vec<&'a Transition>,
-    segments: Vec<&'a Segment>,
-    http: Vec<&'a Http>,
-    summary: Option<&'a Connection>,
+/// Of rows with the same time: an arrival, the state that it causes, what is sent in that state.
+fn order(row: &Row<'_>) -> u8 {
+    match row.event {
+        Event::Segment(segment) if segment.direction == Direction::In => 0,
+        Event::State(_) => 1,
+        Event::Segment(_) | Event::Request(_) | Event::Response(_) | Event::Exchange(_) => 2,
+        Event::Timing(_) => 3,
+        Event::Unusual(_) => 4,
+    }
 }
 
-/// The ladders of all connections of a recording, in order of their beginning.
-pub(super) fn ladders(records: &[Record]) -> Vec<Ladder> {
-    let mut parts: BTreeMap<ConnectionId, Parts<'_>> = BTreeMap::new();
-    for record in records {
-        match record {
-            Record::Transition(transition) => {
-                parts.entry(transition.connection).or_default().transitions.push(transition);
-            }
-            Record::Segment(segment) => parts.entry(segment.connection).or_default().segments.push(segment),
-            Record::Http(http) => parts.entry(http.connection).or_default().http.push(http),
-            Record::Connection(summary) => {
-                parts.entry(summary.connection).or_default().summary = Some(summary);
-            }
-            _ => {}
+/// Each exchange once, with the side that saw it: the client where it did, because its times are what the user
+/// waits for, else the server.
+fn exchanges<'a>(client: Option<&Parts<'a>>, server: Option<&Parts<'a>>) -> Vec<(Side, &'a Http)> {
+    let of = |parts: Option<&Parts<'a>>| parts.map(|parts| parts.http.clone()).unwrap_or_default();
+    let (mut clients, servers) = (of(client), of(server));
+    clients.sort_by_key(|http| http.timing.started);
+    let both_from_start = [client, server].into_iter().flatten().all(Parts::is_from_start);
+    let indices: HashSet<_> = clients.iter().map(|http| http.index).collect();
+    let is_at_client = |http: &Http| {
+        if both_from_start {
+            return indices.contains(&http.index);
         }
-    }
-    let mut ladders = Vec::new();
-    let mut servers = servers_by_handshake(&parts);
-    let mut used = Vec::new();
-    for part in parts.values().filter(|part| role(part) == Some(Role::Client)) {
-        let server = part.summary.and_then(key).and_then(|key| servers.remove(&key));
-        used.extend(server);
-        ladders.push(ladder(Some(part), server.and_then(|id| parts.get(&id))));
-    }
-    for (id, part) in &parts {
-        match role(part) {
-            Some(Role::Server) if !used.contains(id) => ladders.push(ladder(None, Some(part))),
-            // Seen from the middle, without a message that would tell: shown on the left.
-            None if part.summary.is_some() => ladders.push(ladder(Some(part), None)),
-            _ => {}
-        }
-    }
-    ladders.sort_by_key(Ladder::opened);
-    ladders
-}
-
-fn role(part: &Parts<'_>) -> Option<Role> {
-    part.summary.and_then(|summary| summary.role)
-}
-
-/// What both ends of a connection have in common: ports, and the sequence numbers of the handshake. Addresses
-/// can differ between them by translation.
-type Key = (u16, u16, u32, u32);
-
-fn key(summary: &Connection) -> Option<Key> {
-    let network = summary.network?;
-    let handshake = summary.handshake?;
-    let (client, server) = match summary.role? {
-        Role::Server => (network.peer, network.local),
-        _ => (network.local, network.peer),
+        // The two ends count from different beginnings: compare by time.
+        let before = clients.partition_point(|client| client.timing.started <= http.timing.started);
+        before
+            .checked_sub(1)
+            .and_then(|last| clients.get(last))
+            .is_some_and(|c| http.timing.started <= c.time)
     };
-    Some((client.port, server.port, handshake.syn_seq?, handshake.syn_ack_seq?))
-}
-
-fn servers_by_handshake(parts: &BTreeMap<ConnectionId, Parts<'_>>) -> HashMap<Key, ConnectionId> {
-    parts
-        .iter()
-        .filter(|(_, part)| role(part) == Some(Role::Server))
-        .filter_map(|(id, part)| Some((key(part.summary?)?, *id)))
-        .collect()
-}
-
-fn ladder(client: Option<&Parts<'_>>, server: Option<&Parts<'_>>) -> Ladder {
-    let sides = [(Side::Client, client), (Side::Server, server)];
-    let mut rows = Vec::new();
-    for (side, part) in sides {
-        let Some(part) = part else { continue };
-        rows.extend(part.transitions.iter().map(|transition| state_row(side, transition)));
-    }
-    rows.extend(segment_rows(client, server));
-    // The client's times of an exchange, where there are any: they are what the user waits for.
-    let observer = sides.into_iter().find_map(|(side, part)| Some((side, part?)));
-    if let Some((side, part)) = observer {
-        rows.extend(part.http.iter().flat_map(|http| http_rows(side, http)));
-    }
-    rows.sort_by_key(|row| row.time);
-    let summary = |part: Option<&Parts<'_>>| part.and_then(|part| part.summary).cloned();
-    Ladder { ends: [summary(client), summary(server)], rows }
-}
-
-fn state_row(side: Side, transition: &Transition) -> Row {
-    let Transition { time, old, new, in_old_us, estimated, .. } = *transition;
-    Row { time, side, arrived: None, event: Event::State { old, new, in_old_us, estimated } }
-}
-
-/// One row per segment: where it was sent, with its arrival merged in; where it arrived, if only that was seen.
-fn segment_rows(client: Option<&Parts<'_>>, server: Option<&Parts<'_>>) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (sender, sent, received) in [(Side::Client, client, server), (Side::Server, server, client)] {
-        let of = |part: Option<&Parts<'_>>, direction| -> Vec<Segment> {
-            let segments = part.map(|part| part.segments.as_slice()).unwrap_or_default();
-            segments
-                .iter()
-                .filter(|segment| segment.direction == direction)
-                .map(|segment| (*segment).clone())
-                .collect()
-        };
-        let mut arrivals = of(received, Direction::In);
-        for segment in of(sent, Direction::Out) {
-            let arrival = arrivals.iter().position(|arrival| is_same(arrival, &segment));
-            if let Some(arrival) = arrival {
-                arrivals.remove(arrival);
-            }
-            rows.push(segment_row(sender, &segment, received.map(|_| arrival.is_some())));
-        }
-        rows.extend(arrivals.iter().map(|arrival| segment_row(sender, arrival, Some(true))));
-    }
-    rows
-}
-
-fn is_same(a: &Segment, b: &Segment) -> bool {
-    (a.flags, a.seq, a.ack, a.length) == (b.flags, b.seq, b.ack, b.length)
-}
-
-fn segment_row(side: Side, segment: &Segment, arrived: Option<bool>) -> Row {
-    let Segment { time, flags, seq, ack, length, retransmit, .. } = segment.clone();
-    Row { time, side, arrived, event: Event::Segment { flags: flags.0, seq, ack, length, retransmit } }
+    let only_at_server: Vec<_> = servers.into_iter().filter(|http| !is_at_client(http)).collect();
+    let clients = clients.into_iter().map(|http| (Side::Client, http));
+    clients.chain(only_at_server.into_iter().map(|http| (Side::Server, http))).collect()
 }
 
 /// Request, response and timing of an exchange that `observer` saw.
-fn http_rows(observer: Side, http: &Http) -> Vec<Row> {
-    let Timing { started, send_us, wait_us, .. } = http.timing;
-    let until_response = send_us.zip(wait_us).map_or(0, |(send, wait)| send + wait);
-    let after = |us: u64| Time(started.0 + us * 1_000);
+fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
+    let after = |us: u64| Time(http.timing.started.0.saturating_add(us.saturating_mul(1_000)));
     let row = |time, side, event| Row { time, side, arrived: None, event };
+    let end = after(http.timing.total_us);
+    if !has_roles {
+        return vec![row(end, observer, Event::Exchange(http))];
+    }
+    let until_response = match (http.timing.send_us, http.timing.wait_us) {
+        (Some(send), Some(wait)) => send.saturating_add(wait),
+        // Without a request, the exchange begins with the response.
+        _ => 0,
+    };
     let mut rows = Vec::new();
     if http.http.request.is_some() {
-        rows.push(row(started, Side::Client, Event::Request(Box::new(http.clone()))));
+        rows.push(row(http.timing.started, Side::Client, Event::Request(http)));
     }
     if http.http.response.is_some() {
-        rows.push(row(after(until_response), Side::Server, Event::Response(Box::new(http.clone()))));
-        rows.push(row(after(http.timing.total_us), observer, Event::Timing(http.timing.clone())));
+        rows.push(row(after(until_response), Side::Server, Event::Response(http)));
+        rows.push(row(end, observer, Event::Timing(http)));
+    }
+    if http.outcome != Outcome::Ok || http.integrity != Integrity::Complete {
+        rows.push(row(end, observer, Event::Unusual(http)));
     }
     rows
 }

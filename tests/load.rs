@@ -30,9 +30,12 @@ fn a_ring_buffer_of_a_page_loses_events_and_counts_each() {
     let load = Load::new();
     let tracer = start(&load, &["--ring-size", "4KiB"]);
     assert_eq!(load.run(4, 50, 20), 4_000);
+    let lost = tracer.lost_in_kernel();
+    assert!(lost > 0);
     // Reading it checks that the losses sum up to the total.
     let recording = tracer.stop();
-    assert!(recording.end.lost > 0);
+    // What other traffic on this host loses meanwhile comes on top.
+    assert!(recording.end.lost >= lost, "{} of {lost}", recording.end.lost);
     assert!(recording.losses().all(|loss| loss.place == LossPlace::Ring && loss.cpu.is_some()));
     // Whatever happened, each event of these connections was read or counted as lost: three segments and
     // three transitions at the least for each of the two ends.

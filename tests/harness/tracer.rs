@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{Folder, Recording, Running, require_root, wait_for};
+use crate::{Folder, Recording, Running, output, require_root, wait_for};
 
 /// The program's command line.
 pub fn tcp_trace() -> Command {
@@ -63,6 +63,23 @@ impl Tracer {
             let text = self.text();
             (text.lines().filter(|line| line.starts_with(&start)).count() >= count).then_some(())
         });
+    }
+
+    /// How many events its programs say they could not hand over, as bpftool reads it from the kernel.
+    pub fn lost_in_kernel(&self) -> u64 {
+        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
+        let ids = fds.filter_map(|fd| {
+            let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
+            Some(text.lines().find_map(|line| line.strip_prefix("map_id:"))?.trim().to_owned())
+        });
+        let bpftool = |what: &str, id: &str| -> serde_json::Value {
+            let printed = output(Command::new("bpftool").args(["--json", "map", what, "id", id]));
+            serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON")
+        };
+        let id = ids.into_iter().find(|id| bpftool("show", id)["name"] == "LOST").expect("it has this map");
+        let dump = bpftool("dump", &id);
+        let values = dump[0]["formatted"]["values"].as_array().expect("a value per CPU").clone();
+        values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }
 
     /// Ends it as Ctrl-C does, and reads what it recorded.

@@ -26,6 +26,21 @@ pub(crate) fn record<T: 'static>(record: T) {
     }
 }
 
+/// Writes one record that is too large for the stack: `fill` puts all its fields in place.
+#[inline(always)]
+pub(crate) fn record_in_place<T: 'static>(fill: impl FnOnce(*mut T) -> Result<(), i32>) -> Result<(), i32> {
+    let Some(mut entry) = EVENTS.reserve_untyped::<T>(0) else {
+        lost();
+        return Ok(());
+    };
+    let result = fill(MaybeUninit::as_mut_ptr(&mut entry));
+    match result {
+        Ok(()) => entry.submit(0),
+        Err(_) => entry.discard(0),
+    }
+    result
+}
+
 /// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record
 /// that holds it.
 #[inline(always)]

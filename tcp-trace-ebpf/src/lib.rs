@@ -33,6 +33,8 @@ pub mod programs {
     pub const RECEIVE: &str = "tcp_rcv_space_adjust";
     /// tp_btf on `sock_send_length`: the first write names the owner.
     pub const SEND: &str = "sock_send_length";
+    /// tp_btf on `tcp_send_reset`: why the kernel sends an RST.
+    pub const RESET: &str = "tcp_send_reset";
     /// tp_btf on `sched_process_fork`: children of followed processes are followed.
     pub const FORK: &str = "sched_process_fork";
     /// tp_btf on `sched_process_free`: a followed process is gone and its id may be used again.
@@ -53,11 +55,16 @@ pub const KIND_TRANSITION: u32 = 1;
 pub const KIND_SEGMENT: u32 = 2;
 /// [`RawHeader::kind`] of a [`RawOwned`].
 pub const KIND_OWNER: u32 = 3;
+/// [`RawHeader::kind`] of a [`RawReset`].
+pub const KIND_RESET: u32 = 4;
 
 /// [`RawSegment::direction`]: leaves the socket.
 pub const DIRECTION_OUT: u8 = 0;
 /// [`RawSegment::direction`]: reaches the socket.
 pub const DIRECTION_IN: u8 = 1;
+
+/// [`RawSegment::zero_window`]: its sender can take no more data.
+pub const ZERO_WINDOW: u8 = 1;
 
 /// `AF_INET`, in the `family` fields.
 pub const AF_INET: u16 = 2;
@@ -100,6 +107,20 @@ pub struct Offsets {
     pub sk_shutdown: u32,
     /// `sock.sk_err`, int.
     pub sk_err: u32,
+    /// `sock.sk_ack_backlog`, u32: connections that wait to be accepted.
+    pub sk_ack_backlog: u32,
+    /// `sock.sk_max_ack_backlog`, u32.
+    pub sk_max_ack_backlog: u32,
+    /// `tcp_sock.rcv_nxt`, u32.
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.copied_seq`, u32: what the application has read.
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.srtt_us`, u32: eight times the smoothed round trip time.
+    pub tcp_srtt_us: u32,
+    /// `tcp_sock.snd_cwnd`, u32.
+    pub tcp_snd_cwnd: u32,
+    /// `tcp_sock.total_retrans`, u32.
+    pub tcp_total_retrans: u32,
     /// `sk_buff.sk`, `struct sock *`.
     pub skb_sk: u32,
     /// `task_struct.group_leader`, `struct task_struct *`.
@@ -110,6 +131,10 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.pid`, int: the thread's id.
     pub task_pid: u32,
+    /// `task_struct.start_boottime`, u64.
+    pub task_start_boottime: u32,
+    /// `task_struct.self_exec_id`, u64: one more with every execve().
+    pub task_self_exec_id: u32,
 }
 
 /// Start of every record.
@@ -156,8 +181,33 @@ pub struct RawOwner {
     pub followed: u32,
     /// 1 when the other fields are set, else 0.
     pub known: u32,
+    /// When the process started, nanoseconds since boot: with `pid` it names the process for ever.
+    pub started: u64,
+    /// How often it called execve(): with the above it names its executable.
+    pub executions: u64,
+    /// Id of its cgroup in the v2 hierarchy: the inode number of the cgroup's folder.
+    pub cgroup: u64,
     /// `comm` of the process's main thread.
     pub comm: [u8; COMM_LEN],
+}
+
+/// What the kernel's socket knew when it left the stage; all 0 for other transitions than to `CLOSE` and
+/// to and from `LISTEN`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawFigures {
+    /// `rcv_nxt - copied_seq`: bytes that were received and not read; a FIN counts 1.
+    pub receive_queue: u32,
+    /// `srtt_us >> 3`: smoothed round trip time, microseconds; 0 when there is none.
+    pub srtt_us: u32,
+    /// `snd_cwnd`, segments.
+    pub cwnd: u32,
+    /// `total_retrans`: segments that were sent again, SYN and SYN+ACK included.
+    pub retransmits: u32,
+    /// `sk_ack_backlog`: connections that waited to be accepted. Of listeners.
+    pub accept_queue: u32,
+    /// `sk_max_ack_backlog`: how many may wait. Of listeners.
+    pub accept_queue_limit: u32,
 }
 
 /// `sock:inet_sock_set_state`.
@@ -185,6 +235,8 @@ pub struct RawTransition {
     pub life: u8,
     /// Always 0.
     pub padding: [u8; 4],
+    /// What the socket knew.
+    pub figures: RawFigures,
 }
 
 /// One TCP segment. `captured` bytes of its payload follow.
@@ -211,8 +263,8 @@ pub struct RawSegment {
     pub flags: u8,
     /// Number of the socket's state.
     pub state: u8,
-    /// Always 0.
-    pub padding: u8,
+    /// [`ZERO_WINDOW`] or 0.
+    pub zero_window: u8,
 }
 
 /// A process used a socket for the first time.
@@ -225,10 +277,24 @@ pub struct RawOwned {
     pub owner: RawOwner,
 }
 
+/// `tcp:tcp_send_reset` with a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawReset {
+    /// Kind [`KIND_RESET`].
+    pub header: RawHeader,
+    /// `enum sk_rst_reason`.
+    pub reason: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
 // Records are read byte by byte on the other side: no hidden padding, and 8-byte alignment throughout.
 const _: () = assert!(size_of::<RawHeader>() == 24);
 const _: () = assert!(size_of::<RawEndpoints>() == 40);
-const _: () = assert!(size_of::<RawOwner>() == 32);
-const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 32 + 16);
+const _: () = assert!(size_of::<RawOwner>() == 56);
+const _: () = assert!(size_of::<RawFigures>() == 24);
+const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 24);
 const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 24);
-const _: () = assert!(size_of::<RawOwned>() == 24 + 32);
+const _: () = assert!(size_of::<RawOwned>() == 24 + 56);
+const _: () = assert!(size_of::<RawReset>() == 24 + 8);

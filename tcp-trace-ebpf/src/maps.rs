@@ -33,6 +33,10 @@ pub(crate) struct SocketMemory {
     pub(crate) owner_known: u8,
     /// How often the socket left `CLOSE`.
     pub(crate) lives: u8,
+    /// Per direction: 1 after a segment whose sender could take no more data.
+    pub(crate) zero_window: [u8; 2],
+    /// Always 0.
+    pub(crate) padding: [u8; 2],
 }
 
 #[btf_map]
@@ -69,9 +73,18 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     sk_protocol: 0,
     sk_shutdown: 0,
     sk_err: 0,
+    sk_ack_backlog: 0,
+    sk_max_ack_backlog: 0,
+    tcp_rcv_nxt: 0,
+    tcp_copied_seq: 0,
+    tcp_srtt_us: 0,
+    tcp_snd_cwnd: 0,
+    tcp_total_retrans: 0,
     skb_sk: 0,
     task_group_leader: 0,
     task_comm: 0,
     task_tgid: 0,
     task_pid: 0,
+    task_start_boottime: 0,
+    task_self_exec_id: 0,
 };

@@ -5,11 +5,12 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel,
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        bpf_probe_read_kernel,
     },
     programs::SkBuffContext,
 };
-use tcp_trace_ebpf::{AF_INET, AF_INET6, FOLLOW_PROCESS, RawEndpoints, RawOwner};
+use tcp_trace_ebpf::{AF_INET, AF_INET6, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner};
 
 use crate::maps::{FOLLOWED, OFFSETS};
 
@@ -90,6 +91,30 @@ pub(crate) fn error(sock: Address) -> Result<i32, i32> {
     sock.read(offset!(sk_err))
 }
 
+/// What a connection's socket knows of its path and of what the application did not read.
+#[inline(always)]
+pub(crate) fn figures(sock: Address) -> Result<RawFigures, i32> {
+    let received: u32 = sock.read(offset!(tcp_rcv_nxt))?;
+    let read: u32 = sock.read(offset!(tcp_copied_seq))?;
+    Ok(RawFigures {
+        receive_queue: received.wrapping_sub(read),
+        srtt_us: sock.read::<u32>(offset!(tcp_srtt_us))? >> 3,
+        cwnd: sock.read(offset!(tcp_snd_cwnd))?,
+        retransmits: sock.read(offset!(tcp_total_retrans))?,
+        ..RawFigures::default()
+    })
+}
+
+/// What a listener knows of the connections that wait to be accepted.
+#[inline(always)]
+pub(crate) fn accept_queue(sock: Address) -> Result<RawFigures, i32> {
+    Ok(RawFigures {
+        accept_queue: sock.read(offset!(sk_ack_backlog))?,
+        accept_queue_limit: sock.read(offset!(sk_max_ack_backlog))?,
+        ..RawFigures::default()
+    })
+}
+
 /// `skb->sk`: also a request socket, which the context's own `sk` field gives no full access to.
 #[inline(always)]
 pub(crate) fn of_packet(ctx: &SkBuffContext) -> Result<Address, i32> {
@@ -118,6 +143,10 @@ pub(crate) fn current_owner() -> Result<RawOwner, i32> {
         uid: bpf_get_current_uid_gid() as u32,
         followed: u32::from(followed),
         known: 1,
+        started: leader.read(offset!(task_start_boottime))?,
+        executions: leader.read(offset!(task_self_exec_id))?,
+        // SAFETY: the helper has no preconditions.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: leader.read(offset!(task_comm))?,
     })
 }

@@ -1,6 +1,6 @@
 //! What the kernel reported, in the project's own terms. Knows nothing of eBPF, I/O or clocks.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,11 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// Whether the segment begins or ends a connection.
+    pub fn names_an_end(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
+    }
+
     /// The names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)
@@ -175,19 +180,81 @@ pub struct Owner {
     pub pid: u32,
     /// The name of the process's main thread (`comm`, at most 15 bytes).
     pub name: Vec<u8>,
-    /// Effective user id.
+    /// Real user id.
     pub uid: u32,
     /// Whether it is the command given after `--` or one of its descendants.
     pub followed: bool,
+    /// Which process and executable it is, whatever its id is used for later.
+    pub identity: Identity,
+    /// Where it runs, as far as user space could look it up.
+    pub place: Place,
+}
+
+impl Owner {
+    /// A process of which only this is known.
+    pub fn new(pid: u32, name: &str) -> Self {
+        Self {
+            pid,
+            name: name.as_bytes().to_vec(),
+            uid: 0,
+            followed: false,
+            identity: Identity::default(),
+            place: Place::default(),
+        }
+    }
+}
+
+/// What tells a process and what it executes from all others since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// When it started, nanoseconds since boot (`task_struct.start_boottime`).
+    pub started: u64,
+    /// How often it called execve() (`task_struct.self_exec_id`).
+    pub executions: u64,
+    /// Id of its cgroup in the v2 hierarchy (`bpf_get_current_cgroup_id()`).
+    pub cgroup: u64,
+}
+
+/// What user space looks up of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Path of its executable (`/proc/PID/exe`); `None` when the process was gone.
+    pub executable: Option<Arc<[u8]>>,
+    /// Path of its cgroup in the v2 hierarchy.
+    pub cgroup: Option<Arc<str>>,
 }
 
 /// Both ends of a connection, seen from one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoints {
     /// The end on this host. Its port is 0 while the kernel has not chosen one.
     pub local: SocketAddr,
     /// The other end. Its port is 0 for listeners.
     pub peer: SocketAddr,
+}
+
+/// What the kernel's socket knew when its connection ended, or what a listener knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Received and not read by the application, in bytes; an unread FIN counts 1.
+    pub receive_queue: u32,
+    /// Smoothed round trip time in microseconds (`srtt_us >> 3`); 0 for none.
+    pub srtt_us: u32,
+    /// Congestion window in segments (`snd_cwnd`).
+    pub cwnd: u32,
+    /// Segments sent again, SYN and SYN+ACK included (`total_retrans`).
+    pub retransmits: u32,
+    /// Connections that wait to be accepted (`sk_ack_backlog`). Of listeners.
+    pub accept_queue: u32,
+    /// How many may wait (`sk_max_ack_backlog`). Of listeners.
+    pub accept_queue_limit: u32,
+}
+
+impl Endpoints {
+    /// The same, seen from the other end.
+    pub fn reversed(self) -> Self {
+        Self { local: self.peer, peer: self.local }
+    }
 }
 
 /// `sock:inet_sock_set_state`.
@@ -209,6 +276,26 @@ pub struct StateChange {
     pub error: i32,
     /// Which connection of this socket it is, from 0, when it leaves `CLOSE`: a socket can connect again.
     pub life: u8,
+    /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
+    pub figures: Figures,
+}
+
+impl StateChange {
+    /// A change of which nothing else is known.
+    pub fn new(old: State, new: State) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            old,
+            new,
+            endpoints: Endpoints { local: nowhere, peer: nowhere },
+            netns: 0,
+            owner: None,
+            shutdown: 0,
+            error: 0,
+            life: 0,
+            figures: Figures::default(),
+        }
+    }
 }
 
 /// One TCP segment.
@@ -233,6 +320,8 @@ pub struct Segment<'a> {
     /// State of the socket when the segment passed. `LISTEN` and `SYN_RECV` mean that the cookie is the
     /// listener's and the segment belongs to a connection that is yet to be accepted.
     pub state: Option<State>,
+    /// Whether its sender can take no more data.
+    pub zero_window: bool,
 }
 
 /// What happened.
@@ -244,6 +333,8 @@ pub enum EventKind<'a> {
     Segment(Segment<'a>),
     /// A process used the socket for the first time.
     Owner(Owner),
+    /// The kernel sends an RST, for this reason (`enum sk_rst_reason`).
+    Reset(u32),
 }
 
 /// One thing that the kernel reported of one socket.

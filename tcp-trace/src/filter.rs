@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn owner(followed: bool) -> Owner {
-        Owner { pid: 7, name: b"curl".to_vec(), uid: 0, followed }
+        Owner { followed, ..Owner::new(7, "curl") }
     }
 
     fn judge(filter: &Filter, endpoints: Option<Endpoints>, owner: Option<&Owner>) -> Option<bool> {

@@ -24,6 +24,16 @@ impl Time {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The time in the middle between this one and a later one; this one when `later` is not later.
+    pub fn middle(self, later: Self) -> Self {
+        Self(self.0 + later.0.saturating_sub(self.0) / 2)
+    }
+
+    /// So many microseconds later.
+    pub fn after_micros(self, us: u64) -> Self {
+        Self(self.0.saturating_add(us.saturating_mul(1_000)))
+    }
+
     fn timestamp(self) -> Timestamp {
         // u64 nanoseconds end in the year 2554, far inside jiff's range; the fallback is never taken.
         Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(Timestamp::UNIX_EPOCH)

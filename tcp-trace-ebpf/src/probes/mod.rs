@@ -2,5 +2,6 @@
 
 mod owner;
 mod process;
+mod reset;
 mod segment;
 mod state;

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment,
+    ZERO_WINDOW,
 };
 
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 
 /// The verdict of a cgroup_skb program that lets the packet pass. There is no other here.
 const PASS: i32 = 1;
+/// `TCP_CLOSE`: the socket through which the kernel answers for mini-sockets and closed ports.
+const CLOSE: u32 = 7;
 /// `TCP_LISTEN` and `TCP_NEW_SYN_RECV`: the segment belongs to a connection that is not accepted yet.
 const LISTEN: u32 = 10;
 const NEW_SYN_RECV: u32 = 12;
@@ -78,6 +81,12 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         direction,
         flags: header[13],
         state: state as u8,
+        // The window of an RST means nothing.
+        zero_window: if header[14] == 0 && header[15] == 0 && header[13] & RST == 0 {
+            ZERO_WINDOW
+        } else {
+            0
+        },
         ..RawSegment::default()
     };
     if !is_wanted(sk, &segment) {
@@ -91,7 +100,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         kind: KIND_SEGMENT,
         padding: 0,
     };
-    if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) {
+    if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) || state == CLOSE {
         segment.netns = sock::netns(sock::of_packet(ctx)?)?;
     }
     if length == 0 {
@@ -173,12 +182,14 @@ fn is_half_open(state: u32) -> bool {
     state == LISTEN || state == NEW_SYN_RECV
 }
 
-/// Whether user space hears of a segment: of all but the pure ACKs that acknowledge no SYN and no FIN.
+/// Whether user space hears of a segment: of all but the pure ACKs that acknowledge no SYN and no FIN and
+/// neither close nor open a window.
 #[inline(always)]
 fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
-    if is_half_open(u32::from(segment.state)) {
+    if is_half_open(u32::from(segment.state)) || u32::from(segment.state) == CLOSE {
         return true;
     }
+    let closes_window = segment.zero_window != 0 && is_first_zero_window(sk, segment.direction);
     let answered = usize::from(segment.direction);
     let answers = segment.flags & (SYN | FIN);
     if answers == FIN | SYN || answers == FIN || segment.flags & (SYN | ACK) == SYN | ACK {
@@ -199,7 +210,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
         }
         return true;
     }
-    if segment.flags & (SYN | FIN | RST) != 0 || segment.length > 0 {
+    if segment.flags & (SYN | FIN | RST) != 0 || segment.length > 0 || closes_window {
         return true;
     }
     let memory = maps::memory(sk, 0);
@@ -210,7 +221,23 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
     unsafe { if answered == 0 { take_due(memory, 0, segment) } else { take_due(memory, 1, segment) } }
 }
 
-/// Whether `segment` is the awaited acknowledgment of its direction; then no further one is.
+/// Notes that the sender of `direction` can take no more; true when it could before.
+#[inline(always)]
+fn is_first_zero_window(sk: *mut bpf_sock, direction: u8) -> bool {
+    let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
+    if memory.is_null() {
+        return true;
+    }
+    // SAFETY: not null, so valid for this run.
+    unsafe {
+        let noted =
+            if direction == 0 { &mut (*memory).zero_window[0] } else { &mut (*memory).zero_window[1] };
+        core::mem::replace(noted, 1) == 0
+    }
+}
+
+/// Whether `segment` is the awaited acknowledgment of its direction, or opens a window that was closed; then
+/// no further one is.
 ///
 /// # Safety
 /// `memory` points to a socket's memory.
@@ -218,12 +245,16 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
 unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSegment) -> bool {
     // SAFETY: by contract.
     unsafe {
+        let opens_window = segment.zero_window == 0 && (*memory).zero_window[direction] != 0;
+        if opens_window {
+            (*memory).zero_window[direction] = 0;
+        }
         if (*memory).is_due[direction] == 0 {
-            return false;
+            return opens_window;
         }
         let beyond = segment.acknowledgment.wrapping_sub((*memory).acknowledgment_due[direction]);
         if (beyond as i32) < 0 {
-            return false;
+            return opens_window;
         }
         (*memory).is_due[direction] = 0;
     }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use tcp_trace_ebpf::{KIND_TRANSITION, RawHeader, RawOwner, RawTransition};
+use tcp_trace_ebpf::{KIND_TRANSITION, RawFigures, RawHeader, RawOwner, RawTransition};
 
 use crate::{
     emit,
@@ -43,39 +43,44 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     if !sock::is_tcp(sock) {
         return Ok(());
     }
-    let mut owner = RawOwner::default();
+    let is_owners = is_in_process_context(old, new);
     let mut life = 0;
-    if is_in_process_context(old, new) {
-        owner = sock::current_owner()?;
-        let memory = owner::remember(sk);
-        if let (CLOSE, Some(memory)) = (old, memory) {
-            // SAFETY: `remember` gives no null pointer.
-            unsafe {
-                life = (*memory).lives;
-                (*memory).lives = life.wrapping_add(1);
-            }
+    if is_owners && let (CLOSE, Some(memory)) = (old, owner::remember(sk)) {
+        // SAFETY: `remember` gives no null pointer.
+        unsafe {
+            life = (*memory).lives;
+            (*memory).lives = life.wrapping_add(1);
         }
     }
-    emit::record(RawTransition {
-        header: RawHeader {
+    emit::record_in_place(|record: *mut RawTransition| {
+        // SAFETY: `record` points to room for one in the ring buffer.
+        let record = unsafe { &mut *record };
+        record.header = RawHeader {
             // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
             // SAFETY: the pointer is a tracepoint's argument.
             cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
             kind: KIND_TRANSITION,
             padding: 0,
-        },
-        endpoints: sock::endpoints(sock)?,
-        owner,
-        netns: sock::netns(sock)?,
-        error: sock::error(sock)?,
-        old: old as u8,
-        new: new as u8,
-        shutdown: sock::shutdown(sock)?,
-        life,
-        padding: [0; 4],
-    });
-    Ok(())
+        };
+        record.endpoints = sock::endpoints(sock)?;
+        record.owner = if is_owners { sock::current_owner()? } else { RawOwner::default() };
+        record.netns = sock::netns(sock)?;
+        record.error = sock::error(sock)?;
+        record.old = old as u8;
+        record.new = new as u8;
+        record.shutdown = sock::shutdown(sock)?;
+        record.life = life;
+        record.padding = [0; 4];
+        record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
+            sock::accept_queue(sock)?
+        } else if new == CLOSE {
+            sock::figures(sock)?
+        } else {
+            RawFigures::default()
+        };
+        Ok(())
+    })
 }
 
 /// Whether this transition is made by a system call of the owner and never by an arriving segment:

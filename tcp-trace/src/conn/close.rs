@@ -1,5 +1,7 @@
 //! Who ended a connection, and how: from the FINs and RSTs seen and the socket's error.
 
+use std::sync::Arc;
+
 use crate::{
     event::{Direction, State},
     record::{By, Close, How},
@@ -7,7 +9,7 @@ use crate::{
 };
 
 /// What was seen of a connection's end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ending {
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
@@ -17,6 +19,14 @@ pub(super) struct Ending {
     pub(super) error: i32,
     /// Whether both sent a FIN before either had the other's (state CLOSING).
     pub(super) simultaneous: bool,
+    /// Why the kernel sent the RST, in its own words.
+    pub(super) reset_reason: Option<Arc<str>>,
+    /// Bytes that the application had not read when it closed.
+    pub(super) unread: u32,
+    /// A half-open connection that never became a socket.
+    pub(super) never_accepted: bool,
+    /// The peer's FIN never came to an orphan.
+    pub(super) no_fin_came: bool,
 }
 
 const ECONNRESET: i32 = 104;
@@ -27,16 +37,26 @@ impl Ending {
     /// The end of a connection that was in state `before` when its socket went away.
     pub(super) fn judge(&self, before: State) -> Close {
         let (by, how) = self.by_and_how(before);
-        Close { by, how, reason: errno_name(self.error).map(str::to_owned) }
+        Close { by, how, reason: self.reason(how).map(str::to_owned) }
+    }
+
+    fn reason(&self, how: How) -> Option<&str> {
+        let is_own_reset = how == How::Rst && self.reset == Some(Direction::Out);
+        let own_reset = if is_own_reset { self.reset_reason.as_deref() } else { None };
+        let unread = (is_own_reset && self.unread > 0).then_some("received data was not read");
+        let never_ended = self.no_fin_came.then_some("no FIN from the peer");
+        own_reset.or(errno_name(self.error)).or(unread).or(never_ended)
     }
 
     fn by_and_how(&self, before: State) -> (By, How) {
         let [out, inward] = self.fin;
         match (self.reset, out, inward) {
+            // What is sent after that is only a courtesy.
+            _ if self.error == ETIMEDOUT => (By::None, How::Timeout),
+            (None, ..) if self.never_accepted => (By::None, How::Timeout),
             (Some(Direction::In), ..) if before == State::SynSent => (By::Peer, How::Refused),
             (Some(Direction::In), ..) => (By::Peer, How::Rst),
             (Some(Direction::Out), ..) => (By::Local, How::Rst),
-            _ if self.error == ETIMEDOUT => (By::None, How::Timeout),
             _ if self.simultaneous => (By::Both, How::Fin),
             (None, Some(out), Some(inward)) if out <= inward => (By::Local, How::Fin),
             (None, _, Some(_)) => (By::Peer, How::Fin),

@@ -1,12 +1,15 @@
 //! One connection: what is known of it, and how events change that.
 
+use std::sync::Arc;
+
 use super::{
     close::{Ending, errno_name},
     http_side::HttpSide,
+    mini_socket::MiniSocket,
     sequence::Sequence,
 };
 use crate::{
-    event::{Direction, Endpoints, Flags, Owner, Role, Segment, State, StateChange},
+    event::{Direction, Endpoints, Figures, Flags, Owner, Role, Segment, State, StateChange},
     record::{self, ConnectionId, FlagNames, Network, Process, Text, Transition},
     time::Time,
 };
@@ -16,14 +19,20 @@ use crate::{
 pub(super) struct Span {
     pub(super) state: State,
     pub(super) entered: Option<Time>,
+    /// Whether `entered` was inferred.
+    pub(super) estimated: bool,
 }
 
 /// What the handshake's segments said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HandshakeSeen {
     pub(super) syn: Option<(u32, Time)>,
+    /// Data in the SYN, bytes (TCP Fast Open).
+    pub(super) syn_data: u32,
     pub(super) syn_ack: Option<(u32, Time)>,
     pub(super) acknowledged: Option<Time>,
+    /// Whether all acknowledgments so far were of the right numbers.
+    pub(super) is_wrong: bool,
     pub(super) syn_retransmits: u32,
     pub(super) syn_ack_retransmits: u32,
 }
@@ -46,12 +55,18 @@ pub struct Connection {
     pub(super) sequences: [Sequence; 2],
     pub(super) ending: Ending,
     pub(super) http: HttpSide,
+    pub(super) figures: Figures,
+    pub(super) mini_socket: Option<MiniSocket>,
+    /// The other end, when it is on this host.
+    peer: Option<ConnectionId>,
+    /// Half-open connections of this listener that were given up.
+    pub(super) half_open_unrecorded: u32,
 }
 
 impl Connection {
     /// A connection that is seen for the first time: at its birth, or in the middle of its life in `state`.
     pub fn new(id: ConnectionId, time: Time, state: Option<State>, role: Option<Role>) -> Self {
-        let spans = state.map(|state| Span { state, entered: None }).into_iter().collect();
+        let spans = state.map(|state| Span { state, entered: None, estimated: false }).into_iter().collect();
         Self {
             id,
             role,
@@ -66,6 +81,10 @@ impl Connection {
             sequences: [Sequence::default(); 2],
             ending: Ending::default(),
             http: HttpSide::default(),
+            figures: Figures::default(),
+            mini_socket: None,
+            peer: None,
+            half_open_unrecorded: 0,
         }
     }
 
@@ -77,6 +96,49 @@ impl Connection {
     /// What it is for, when known.
     pub fn role(&self) -> Option<Role> {
         self.role
+    }
+
+    /// The state that it is in, when known.
+    pub fn state(&self) -> Option<State> {
+        self.spans.last().map(|span| span.state)
+    }
+
+    /// The connection of the other end, when that is on this host and known.
+    pub fn peer(&self) -> Option<ConnectionId> {
+        self.peer
+    }
+
+    /// Notes that the other end's connection is not told of.
+    pub fn forget_peer(&mut self) {
+        self.peer = None;
+    }
+
+    /// Notes which connection is the other end's.
+    pub fn learn_peer(&mut self, peer: ConnectionId) {
+        self.peer = Some(peer);
+    }
+
+    /// Initial sequence numbers of client and server, when the handshake was seen: with the addresses they
+    /// tell the two ends of one connection from all others.
+    pub fn initial_sequences(&self) -> Option<(u32, u32)> {
+        let (syn, _) = self.handshake.syn?;
+        let (syn_ack, _) = self.handshake.syn_ack?;
+        Some((syn, syn_ack))
+    }
+
+    /// Notes why the kernel sends an RST, in its own words.
+    pub fn learn_reset_reason(&mut self, reason: &Arc<str>) {
+        self.ending.reset_reason.get_or_insert_with(|| reason.clone());
+    }
+
+    /// Notes what the kernel's socket knows.
+    pub fn learn_figures(&mut self, figures: Figures) {
+        self.figures = figures;
+    }
+
+    /// Counts half-open connections of this listener that are given up.
+    pub fn give_up_half_open(&mut self, count: u32) {
+        self.half_open_unrecorded = self.half_open_unrecorded.saturating_add(count);
     }
 
     /// Notes that a listener's half-open connection became this socket. Its life began with the SYN, if
@@ -135,7 +197,12 @@ impl Connection {
     /// Process as recorded.
     pub fn process(&self) -> Option<Process> {
         let owner = self.owner.as_ref()?;
-        Some(Process { pid: owner.pid, name: Text(owner.name.clone()), uid: owner.uid })
+        Some(Process {
+            pid: owner.pid,
+            name: Text(owner.name.clone()),
+            executable: owner.place.executable.as_ref().map(|path| Text(path.to_vec())),
+            uid: owner.uid,
+        })
     }
 
     /// Applies a state change and gives its record.
@@ -146,6 +213,11 @@ impl Connection {
         self.ending.error = if change.error == 0 { self.ending.error } else { change.error };
         if change.new == State::Close {
             self.closed = Some(time);
+            self.ending.unread = self.unread(change.figures.receive_queue);
+            self.mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
+        }
+        if change.new == State::Close || change.new == State::Listen {
+            self.figures = change.figures;
         }
         // close() after shutdown() sets the state that it finds (`tcp_close_state()`): nothing changes.
         let new = self.true_state(change).filter(|new| *new != change.old)?;
@@ -155,9 +227,9 @@ impl Connection {
         let entered = last.filter(|span| span.state == change.old).and_then(|span| span.entered);
         if last.is_some_and(|span| span.state != change.old) {
             self.seen_from_start = false;
-            self.spans.push(Span { state: change.old, entered: None });
+            self.spans.push(Span { state: change.old, entered: None, estimated: false });
         }
-        self.spans.push(Span { state: new, entered: Some(time) });
+        self.spans.push(Span { state: new, entered: Some(time), estimated: false });
         Some(Transition {
             time,
             connection: self.id,
@@ -175,16 +247,30 @@ impl Connection {
     /// The state that TCP is in, where the kernel's socket says `CLOSE` because a mini-socket goes on in
     /// its place (`tcp_time_wait()`). `None` when TCP's state does not change.
     fn true_state(&self, change: &StateChange) -> Option<State> {
-        let is_reset = self.ending.reset.is_some();
-        let peer_ended = self.ending.fin[Direction::In.index()].is_some();
-        match (change.old, change.new) {
-            (State::FinWait2 | State::Closing, State::Close) if peer_ended && !is_reset => {
-                Some(State::TimeWait)
+        match change.new {
+            State::Close if self.goes_on(change) => {
+                // Without the peer's FIN it is an orphan that goes on waiting for it.
+                self.ending.fin[Direction::In.index()].is_some().then_some(State::TimeWait)
             }
-            // An orphan goes on waiting for the peer's FIN.
-            (State::FinWait2, State::Close) if !is_reset && change.error == 0 => None,
-            (_, new) => Some(new),
+            new => Some(new),
         }
+    }
+
+    /// Whether a mini-socket goes on where the kernel's socket goes to `CLOSE`.
+    fn goes_on(&self, change: &StateChange) -> bool {
+        let is_reset = self.ending.reset.is_some() || change.error != 0;
+        let peer_ended = self.ending.fin[Direction::In.index()].is_some();
+        match change.old {
+            State::FinWait2 => !is_reset,
+            State::Closing => !is_reset && peer_ended,
+            _ => false,
+        }
+    }
+
+    /// Of a receive queue, the bytes: an unread FIN counts 1 in the kernel's number.
+    pub(super) fn unread(&self, receive_queue: u32) -> u32 {
+        let has_fin = self.ending.fin[Direction::In.index()].is_some();
+        receive_queue.saturating_sub(u32::from(has_fin))
     }
 
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
@@ -200,7 +286,8 @@ impl Connection {
             self.ending.fin[segment.direction.index()].get_or_insert(time);
         }
         // The only segments without payload that the kernel side reports are those of handshake and close.
-        let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0;
+        let is_window_change = self.sequences[segment.direction.index()].note_window(time, segment);
+        let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0 && !is_window_change;
         is_recorded.then(|| record::Segment {
             time,
             connection: self.id,
@@ -217,12 +304,17 @@ impl Connection {
         let seen = &mut self.handshake;
         if segment.flags.has(Flags::SYN.with(Flags::ACK)) {
             seen.syn_ack_retransmits += u32::from(retransmit);
+            let (syn, data) = (seen.syn, seen.syn_data);
+            // What a Fast Open's SYN carries may be acknowledged or not (RFC 7413, section 4.2).
+            let beyond = syn.map(|(syn, _)| segment.acknowledgment.wrapping_sub(syn.wrapping_add(1)));
+            seen.is_wrong |= beyond.is_some_and(|beyond| beyond > data);
             seen.syn_ack.get_or_insert((segment.sequence, time));
             return true;
         }
         if segment.flags.has(Flags::SYN) {
             seen.syn_retransmits += u32::from(retransmit);
             seen.syn.get_or_insert((segment.sequence, time));
+            seen.syn_data = seen.syn_data.max(segment.length);
             return true;
         }
         // The third segment goes the way of the SYN, with or without data.

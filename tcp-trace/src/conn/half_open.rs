@@ -1,12 +1,13 @@
 //! Connections that a listener has answered and nobody has accepted yet.
 //!
 //! Their SYN, SYN+ACK and ACK pass under the listener's cookie. They wait here, by addresses, until the
-//! third segment makes a socket of them.
+//! third segment makes a socket of them, or until they are over.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::FourTuple;
 use crate::{
-    event::{Direction, Endpoints, Flags, Segment},
+    event::{Cookie, Direction, Endpoints, Flags, Segment},
     time::Time,
 };
 
@@ -16,18 +17,13 @@ pub const HALF_OPEN_MAX: usize = 16_384;
 const SEGMENTS_MAX: usize = 32;
 /// Payload bytes that are held of each.
 const PAYLOAD_MAX: usize = 65_536;
-/// After this time without a socket a half-open connection is forgotten: longer than the kernel keeps it
-/// (5 retransmits of the SYN+ACK, 63 s).
+/// After this time without a socket a half-open connection that the kernel does not list is over: longer than
+/// the kernel keeps it (5 retransmits of the SYN+ACK, 63 s).
 const LIFETIME_US: u64 = 120_000_000;
-
-/// What tells half-open connections apart: namespace and addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HalfOpenKey {
-    /// Inode number of the network namespace.
-    pub netns: u32,
-    /// Seen from the listener.
-    pub endpoints: Endpoints,
-}
+/// Those that are younger need not be looked for in the kernel's list: most of them become sockets in time.
+const LISTED_AFTER_US: u64 = 1_000_000;
+/// Sequence numbers beyond the expected one at which an RST still counts: the smallest of usual windows.
+const WINDOW: u32 = 65_535;
 
 /// A segment with its payload, kept for the socket that will come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,23 +36,7 @@ pub struct HeldSegment {
 
 impl HeldSegment {
     fn new(time: Time, segment: &Segment<'_>) -> Self {
-        let Segment { direction, flags, sequence, acknowledgment, length, endpoints, netns, state, payload } =
-            *segment;
-        Self {
-            time,
-            payload: payload.to_vec(),
-            segment: Segment {
-                direction,
-                flags,
-                sequence,
-                acknowledgment,
-                length,
-                payload: &[],
-                endpoints,
-                netns,
-                state,
-            },
-        }
+        Self { time, payload: segment.payload.to_vec(), segment: Segment { payload: &[], ..*segment } }
     }
 
     /// The segment as it was.
@@ -65,53 +45,92 @@ impl HeldSegment {
     }
 }
 
-#[derive(Debug, Default)]
+/// A half-open connection that never became a socket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Its addresses, seen from the listener.
+    pub four_tuple: FourTuple,
+    /// Its listener.
+    pub listener: Cookie,
+    /// What passed, the SYN first.
+    pub segments: Vec<HeldSegment>,
+    /// When it ended.
+    pub ended: Time,
+    /// Whether `ended` was inferred.
+    pub estimated: bool,
+}
+
+#[derive(Debug)]
 struct Entry {
+    listener: Cookie,
     segments: Vec<HeldSegment>,
     payload: usize,
+    /// When the kernel listed it last.
+    listed: Option<Time>,
 }
 
 /// All half-open connections of the host.
 #[derive(Debug, Default)]
 pub struct HalfOpen {
-    entries: HashMap<HalfOpenKey, Entry>,
-    /// By age; entries that have become sockets are still in it.
-    order: VecDeque<(Time, HalfOpenKey)>,
+    entries: HashMap<FourTuple, Entry>,
+    /// Keys by the time of their first segment.
+    order: VecDeque<(Time, FourTuple)>,
+    /// Those that ended since they were asked for.
+    over: Vec<Over>,
+    /// Listeners of those that were given up since they were asked for.
+    given_up: Vec<Cookie>,
 }
 
 impl HalfOpen {
-    /// Holds a segment that passed a listener. Returns how many segments had to be given up for it.
-    pub fn segment(&mut self, key: HalfOpenKey, time: Time, segment: &Segment<'_>) -> u64 {
-        let mut given_up = 0;
+    /// Takes a segment that passed under a listener's cookie. Returns how many events are given up.
+    pub fn segment(&mut self, key: FourTuple, listener: Cookie, time: Time, segment: &Segment<'_>) -> u64 {
         let is_first = segment.direction == Direction::In
             && segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK);
         if is_first && self.is_another_syn(&key, segment.sequence) {
             // The same addresses again with another sequence number: a new attempt.
-            self.entries.remove(&key);
+            self.end(&key, time, false);
         }
         if !self.entries.contains_key(&key) {
             if !is_first {
                 return 0;
             }
-            given_up += self.make_room();
+            self.make_room();
             self.order.push_back((time, key));
         }
-        let entry = self.entries.entry(key).or_default();
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            listener,
+            segments: Vec::new(),
+            payload: 0,
+            listed: None,
+        });
         if entry.segments.len() >= SEGMENTS_MAX || entry.payload + segment.payload.len() > PAYLOAD_MAX {
-            return given_up + 1;
+            return 1;
         }
         entry.payload += segment.payload.len();
         entry.segments.push(HeldSegment::new(time, segment));
-        given_up
+        if entry.is_reset_by(segment) {
+            self.end(&key, time, false);
+        }
+        0
     }
 
     /// The segments of the connection that became a socket.
-    pub fn take(&mut self, key: &HalfOpenKey) -> Vec<HeldSegment> {
+    pub fn take(&mut self, key: &FourTuple) -> Vec<HeldSegment> {
         self.entries.remove(key).map(|entry| entry.segments).unwrap_or_default()
     }
 
-    /// Forgets what has not become a socket in time.
+    /// Those that ended since the last call.
+    pub fn take_over(&mut self) -> Vec<Over> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// The listener of each that was given up since the last call, because there were too many.
+    pub fn take_given_up(&mut self) -> Vec<Cookie> {
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// Ends what has not become a socket in time.
     pub fn tick(&mut self, now: Time) {
         while let Some((time, key)) = self.order.front().copied() {
             let is_gone = !self.is_of_time(&key, time);
@@ -120,30 +139,68 @@ impl HalfOpen {
             }
             self.order.pop_front();
             if !is_gone {
-                self.entries.remove(&key);
+                self.end(&key, now, true);
             }
         }
     }
 
-    fn is_another_syn(&self, key: &HalfOpenKey, sequence: u32) -> bool {
+    /// The namespaces with half-open connections that should be looked for in the kernel's list.
+    pub fn namespaces(&self, now: Time, into: &mut Vec<u32>) {
+        for (time, key) in &self.order {
+            if now.micros_since(*time) < LISTED_AFTER_US {
+                break;
+            }
+            if !into.contains(&key.netns) && self.is_of_time(key, *time) {
+                into.push(key.netns);
+            }
+        }
+    }
+
+    /// Compares with what the kernel listed of a namespace from `from` on. One that was listed before and is no
+    /// more is over. One that never was may be a SYN cookie, of which the kernel keeps nothing.
+    pub fn listed(&mut self, netns: u32, from: Time, listed: &HashSet<Endpoints>) {
+        let mut over = Vec::new();
+        for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.netns == netns) {
+            if listed.contains(&key.endpoints) {
+                entry.listed = Some(from);
+            } else if let Some(last) = entry.listed {
+                over.push((last, *key));
+            }
+        }
+        // The table's own order differs from run to run.
+        over.sort_unstable_by_key(|(last, key)| (*last, key.endpoints));
+        for (last, key) in over {
+            self.end(&key, last.middle(from), true);
+        }
+    }
+
+    fn end(&mut self, key: &FourTuple, ended: Time, estimated: bool) {
+        if let Some(entry) = self.entries.remove(key) {
+            let Entry { listener, segments, .. } = entry;
+            self.over.push(Over { four_tuple: *key, listener, segments, ended, estimated });
+        }
+    }
+
+    fn is_another_syn(&self, key: &FourTuple, sequence: u32) -> bool {
         let first = self.entries.get(key).and_then(|entry| entry.segments.first());
         first.is_some_and(|first| first.segment.sequence != sequence)
     }
 
     /// Whether the entry is the one that was made at `time`, and not a later one with the same addresses.
-    fn is_of_time(&self, key: &HalfOpenKey, time: Time) -> bool {
+    fn is_of_time(&self, key: &FourTuple, time: Time) -> bool {
         let first = self.entries.get(key).and_then(|entry| entry.segments.first());
         first.is_some_and(|first| first.time == time)
     }
 
-    fn make_room(&mut self) -> u64 {
-        let mut given_up = 0;
+    fn make_room(&mut self) {
         while self.entries.len() >= HALF_OPEN_MAX {
             let Some((time, key)) = self.order.pop_front() else {
                 break;
             };
-            if self.is_of_time(&key, time) {
-                given_up += self.take(&key).len() as u64;
+            if self.is_of_time(&key, time)
+                && let Some(entry) = self.entries.remove(&key)
+            {
+                self.given_up.push(entry.listener);
             }
         }
         // Entries that became sockets leave their place in the order; it must not grow without bound.
@@ -151,7 +208,15 @@ impl HalfOpen {
             let order = std::mem::take(&mut self.order);
             self.order = order.into_iter().filter(|(time, key)| self.is_of_time(key, *time)).collect();
         }
-        given_up
+    }
+}
+
+impl Entry {
+    /// Whether the client's RST ends it (`tcp_check_req()`): its number has to be one that is expected.
+    fn is_reset_by(&self, segment: &Segment<'_>) -> bool {
+        let is_reset = segment.direction == Direction::In && segment.flags.has(Flags::RST);
+        let syn = self.segments.first().map(|first| first.segment.sequence);
+        is_reset && syn.is_some_and(|syn| segment.sequence.wrapping_sub(syn.wrapping_add(1)) <= WINDOW)
     }
 }
 
@@ -162,12 +227,14 @@ mod tests {
     use super::*;
     use crate::event::State;
 
-    fn key(port: u16) -> HalfOpenKey {
+    const LISTENER: Cookie = 2;
+
+    fn key(port: u16) -> FourTuple {
         let endpoints = Endpoints {
             local: SocketAddr::from(([127, 0, 0, 1], 80)),
             peer: SocketAddr::from(([127, 0, 0, 1], port)),
         };
-        HalfOpenKey { netns: 1, endpoints }
+        FourTuple { netns: 1, endpoints }
     }
 
     fn syn(sequence: u32) -> Segment<'static> {
@@ -181,6 +248,7 @@ mod tests {
             endpoints: key(1).endpoints,
             netns: Some(1),
             state: Some(State::Listen),
+            zero_window: false,
         }
     }
 
@@ -192,9 +260,9 @@ mod tests {
     #[test]
     fn the_socket_gets_what_passed_before_it_existed() {
         let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), Time(1), &syn(100));
-        half_open.segment(key(2), Time(2), &syn(200));
-        half_open.segment(key(1), Time(3), &ack(b"GET"));
+        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+        half_open.segment(key(2), LISTENER, Time(2), &syn(200));
+        half_open.segment(key(1), LISTENER, Time(3), &ack(b"GET"));
         let held = half_open.take(&key(1));
         assert_eq!(held.len(), 2);
         assert_eq!((held[0].time, held[0].segment().sequence), (Time(1), 100));
@@ -206,9 +274,9 @@ mod tests {
     #[test]
     fn a_new_attempt_with_the_same_addresses_replaces_the_old_one() {
         let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), Time(1), &syn(100));
-        half_open.segment(key(1), Time(2), &syn(100));
-        half_open.segment(key(1), Time(3), &syn(900));
+        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+        half_open.segment(key(1), LISTENER, Time(2), &syn(100));
+        half_open.segment(key(1), LISTENER, Time(3), &syn(900));
         let held = half_open.take(&key(1));
         assert_eq!(held.len(), 1);
         assert_eq!(held[0].segment().sequence, 900);
@@ -217,22 +285,21 @@ mod tests {
     #[test]
     fn an_ack_without_a_syn_is_not_held() {
         let mut half_open = HalfOpen::default();
-        assert_eq!(half_open.segment(key(1), Time(1), &ack(b"")), 0);
+        assert_eq!(half_open.segment(key(1), LISTENER, Time(1), &ack(b"")), 0);
         assert!(half_open.take(&key(1)).is_empty());
     }
 
     #[test]
     fn a_syn_flood_is_bounded_and_what_it_pushes_out_is_counted() {
         let mut half_open = HalfOpen::default();
-        let mut given_up = 0;
         for attempt in 0..3 * HALF_OPEN_MAX {
             let sequence = u32::try_from(attempt).unwrap();
             let mut key = key(u16::try_from(attempt % 65_536).unwrap());
             key.netns = u32::try_from(attempt / 65_536).unwrap();
-            given_up += half_open.segment(key, Time(attempt as u64), &syn(sequence));
+            assert_eq!(half_open.segment(key, LISTENER, Time(attempt as u64), &syn(sequence)), 0);
         }
         assert_eq!(half_open.entries.len(), HALF_OPEN_MAX);
-        assert_eq!(given_up, 2 * HALF_OPEN_MAX as u64);
+        assert_eq!(half_open.take_given_up(), vec![LISTENER; 2 * HALF_OPEN_MAX]);
     }
 
     #[test]
@@ -241,7 +308,7 @@ mod tests {
         for attempt in 0..4 * HALF_OPEN_MAX {
             let mut key = key(u16::try_from(attempt % 65_536).unwrap());
             key.netns = u32::try_from(attempt / 65_536).unwrap();
-            half_open.segment(key, Time(attempt as u64), &syn(1));
+            half_open.segment(key, LISTENER, Time(attempt as u64), &syn(1));
             half_open.take(&key);
         }
         half_open.tick(Time(u64::MAX));
@@ -249,12 +316,45 @@ mod tests {
     }
 
     #[test]
-    fn what_never_completes_is_forgotten() {
+    fn the_clients_reset_ends_it_if_its_number_is_expected() {
         let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), Time(0), &syn(100));
+        let reset = |sequence| Segment { flags: Flags::RST, ..syn(sequence) };
+        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+        half_open.segment(key(1), LISTENER, Time(2), &reset(99));
+        assert!(half_open.take_over().is_empty());
+        half_open.segment(key(1), LISTENER, Time(3), &reset(101));
+        let over = half_open.take_over();
+        assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Time(3), false));
+        assert!(half_open.take(&key(1)).is_empty());
+    }
+
+    #[test]
+    fn one_that_the_kernel_listed_and_lists_no_more_is_over() {
+        let mut half_open = HalfOpen::default();
+        let second = Time(1_000_000_000);
+        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
+        half_open.segment(key(2), LISTENER, Time(0), &syn(200));
+        let mut namespaces = vec![];
+        half_open.namespaces(Time(second.0 - 1), &mut namespaces);
+        assert!(namespaces.is_empty(), "it may yet become a socket");
+        half_open.namespaces(second, &mut namespaces);
+        assert_eq!(namespaces, [1]);
+        half_open.listed(1, second, &HashSet::from([key(1).endpoints]));
+        assert!(half_open.take_over().is_empty(), "what was never listed may be a SYN cookie");
+        half_open.listed(1, Time(3 * second.0), &HashSet::new());
+        let over = half_open.take_over();
+        assert_eq!((over.len(), over[0].four_tuple, over[0].ended), (1, key(1), Time(2 * second.0)));
+        assert!(over[0].estimated);
+    }
+
+    #[test]
+    fn what_never_completes_is_over_at_last() {
+        let mut half_open = HalfOpen::default();
+        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
         half_open.tick(Time(119_000_000_000));
-        half_open.segment(key(2), Time(119_000_000_000), &syn(100));
+        half_open.segment(key(2), LISTENER, Time(119_000_000_000), &syn(100));
         half_open.tick(Time(121_000_000_000));
+        assert_eq!(half_open.take_over().len(), 1);
         assert!(half_open.take(&key(1)).is_empty());
         assert_eq!(half_open.take(&key(2)).len(), 1);
     }

@@ -93,7 +93,7 @@ impl Connection {
             (Some(_), Some(_)) => End::Reset,
             (Some(_), None) => End::Fin,
         };
-        let Payload::Http(http) = &mut self.http.payload else {
+        let Payload::Http(mut http) = std::mem::replace(&mut self.http.payload, Payload::Other) else {
             return;
         };
         let before = exchanges.len();

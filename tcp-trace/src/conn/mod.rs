@@ -4,8 +4,21 @@ mod close;
 mod connection;
 mod half_open;
 mod http_side;
+mod mini_socket;
 mod sequence;
 mod summary;
 
 pub use connection::Connection;
-pub use half_open::{HALF_OPEN_MAX, HalfOpen, HalfOpenKey, HeldSegment};
+pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
+pub use mini_socket::Listed;
+
+use crate::event::Endpoints;
+
+/// What tells connections apart while there is no cookie: namespace, addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FourTuple {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Seen from the local end.
+    pub endpoints: Endpoints,
+}

@@ -1,6 +1,9 @@
 //! One direction's sequence numbers: how many bytes, and what was sent again (RFC 9293, section 3.4).
 
-use crate::event::{Flags, Segment};
+use crate::{
+    event::{Flags, Segment},
+    time::Time,
+};
 
 /// Sequence numbers of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,9 +14,36 @@ pub(super) struct Sequence {
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
     pub(super) retransmits: u64,
+    /// Since when the sender of this direction can take no more data.
+    zero_window: Option<Time>,
+    /// For how long it could not, before that, in microseconds.
+    zero_window_us: u64,
 }
 
 impl Sequence {
+    /// The number after the last one seen.
+    pub(super) fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// Notes whether the segment's sender can take data; true when the window closes or opens by it.
+    pub(super) fn note_window(&mut self, time: Time, segment: &Segment<'_>) -> bool {
+        match (self.zero_window, segment.zero_window) {
+            (None, true) => self.zero_window = Some(time),
+            (Some(since), false) => {
+                self.zero_window_us += time.micros_since(since);
+                self.zero_window = None;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// For how long the sender of this direction could take no more data, in microseconds.
+    pub(super) fn zero_window_us(&self, now: Time) -> u64 {
+        self.zero_window_us + self.zero_window.map_or(0, |since| now.micros_since(since))
+    }
+
     /// Takes a segment into account; true when its numbers were used before.
     pub(super) fn segment(&mut self, segment: &Segment<'_>) -> bool {
         let syn = u32::from(segment.flags.has(Flags::SYN));
@@ -55,7 +85,20 @@ mod tests {
             endpoints: Endpoints { local: nowhere, peer: nowhere },
             netns: None,
             state: None,
+            zero_window: false,
         }
+    }
+
+    #[test]
+    fn the_time_of_a_zero_window_is_summed_up() {
+        let mut sequence = Sequence::default();
+        let with = |zero_window| Segment { zero_window, ..segment(Flags::ACK, 1000, 0) };
+        assert!(!sequence.note_window(Time(0), &with(false)));
+        assert!(sequence.note_window(Time(1_000_000), &with(true)));
+        assert!(!sequence.note_window(Time(2_000_000), &with(true)), "it is closed already");
+        assert!(sequence.note_window(Time(4_000_000), &with(false)));
+        assert!(sequence.note_window(Time(9_000_000), &with(true)));
+        assert_eq!(sequence.zero_window_us(Time(10_000_000)), 3_000 + 1_000);
     }
 
     #[test]

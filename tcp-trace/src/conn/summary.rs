@@ -1,9 +1,9 @@
 //! A connection's summary line.
 
-use super::Connection;
+use super::{Connection, mini_socket::MiniSocket};
 use crate::{
     event::{Role, State},
-    record::{self, By, Bytes, Close, Handshake, How, StateSpan},
+    record::{self, AcceptQueue, By, Bytes, Close, Handshake, How, StateSpan, ZeroWindow},
     time::Time,
 };
 
@@ -11,15 +11,25 @@ impl Connection {
     /// The summary as of `now`.
     pub fn summary(&self, now: Time) -> record::Connection {
         let is_open = self.closed.is_none();
+        let cgroup = self.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref());
+        let is_listener = self.role == Some(Role::Listener);
+        let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
+        // The window in a segment that is sent is the local end's.
+        let [local_us, peer_us] = self.sequences.each_ref().map(|sequence| sequence.zero_window_us(now));
         record::Connection {
             time: now,
             connection: self.id,
             role: self.role,
             network: self.network(),
+            peer_connection: self.peer(),
             process: self.process(),
+            cgroup: cgroup.map(str::to_owned),
+            container: None,
+            unit: None,
             opened: self.opened,
             closed: self.closed,
             duration_us: self.closed.unwrap_or(now).micros_since(self.opened),
+            ends: self.mini_socket.as_ref().and_then(MiniSocket::ends),
             seen_from_start: self.seen_from_start,
             open: is_open,
             states: self.state_spans(),
@@ -31,6 +41,15 @@ impl Connection {
             },
             bytes: Bytes { sent: self.sequences[0].bytes, received: self.sequences[1].bytes },
             retransmits: self.sequences.iter().map(|sequence| sequence.retransmits).sum(),
+            receive_queue: self.unread(self.figures.receive_queue),
+            srtt_us: known(self.figures.srtt_us),
+            cwnd: known(self.figures.cwnd),
+            zero_window: (local_us + peer_us > 0).then_some(ZeroWindow { local_us, peer_us }),
+            accept_queue: is_listener.then_some(AcceptQueue {
+                length: self.figures.accept_queue,
+                limit: self.figures.accept_queue_limit,
+            }),
+            half_open_unrecorded: self.half_open_unrecorded,
             http: self.http.totals(),
         }
     }
@@ -41,12 +60,15 @@ impl Connection {
             .enumerate()
             .filter(|(_, span)| span.state != State::Close)
             .map(|(index, span)| {
-                let left = self.spans.get(index + 1).and_then(|next| next.entered);
+                let next = self.spans.get(index + 1);
+                let left = next.and_then(|next| next.entered);
                 StateSpan {
                     state: span.state,
                     entered: span.entered.unwrap_or(self.opened),
                     duration_us: left.zip(span.entered).map(|(left, entered)| left.micros_since(entered)),
-                    estimated: span.entered.is_none(),
+                    estimated: span.entered.is_none()
+                        || span.estimated
+                        || next.is_some_and(|next| next.estimated),
                 }
             })
             .collect()
@@ -69,9 +91,13 @@ impl Connection {
             syn_ack_seq: seen.syn_ack.map(|(sequence, _)| sequence),
             rtt_us: ends.filter(|_| is_clear).map(|(sent, answered)| answered.micros_since(sent)),
             syn_retransmits: seen.syn_retransmits,
+            syn_ack_retransmits: seen.syn_ack_retransmits,
+            acknowledged: (seen.is_wrong || seen.syn.is_some() && seen.acknowledged.is_some())
+                .then_some(!seen.is_wrong),
         })
     }
 
+    /// The state that it ended in.
     fn state_before_the_end(&self) -> State {
         self.spans
             .iter()

@@ -5,9 +5,12 @@
 use thiserror::Error;
 
 const MAGIC: u16 = 0xeb9f;
+const KIND_POINTER: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 /// `const`, `volatile`, `restrict`, and attributes: they stand between a member and its struct.
 const KIND_MODIFIERS: [u32; 4] = [9, 10, 11, 18];
 /// Deepest nesting of anonymous structs and unions, and of modifiers, that is followed.
@@ -75,9 +78,24 @@ impl<'a> Btf<'a> {
         Ok(btf)
     }
 
-    /// Whether a type definition of this name exists. Every tracepoint `x` has one, `btf_trace_x`.
-    pub(super) fn has_typedef(&self, name: &str) -> bool {
-        self.find(name, |kind| kind == KIND_TYPEDEF).is_some()
+    /// How many arguments a tracepoint has; `None` when there is no such tracepoint. Each has a type definition
+    /// `btf_trace_x` of a pointer to a function with one argument more, which is the kernel's own.
+    pub(super) fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        let typedef = self.find(&format!("btf_trace_{name}"), |kind| kind == KIND_TYPEDEF)?;
+        let pointer = self.without_modifiers(typedef.refers_to).filter(|to| to.kind == KIND_POINTER)?;
+        let function = self.by_id(pointer.refers_to).filter(|to| to.kind == KIND_FUNCTION_PROTOTYPE)?;
+        function.members.checked_sub(1)
+    }
+
+    /// The values of an enumeration with their names; empty when there is no such enumeration.
+    pub(super) fn enumeration(&self, name: &str) -> Vec<(u32, &'a [u8])> {
+        let Some(found) = self.find(name, |kind| kind == KIND_ENUM) else { return Vec::new() };
+        (0..found.members)
+            .filter_map(|index| {
+                let at = found.start + 12 + index * 8;
+                Some((u32_at(self.types, at + 4)?, self.string(u32_at(self.types, at)?)?))
+            })
+            .collect()
     }
 
     /// Offset in bytes of a field in a struct. `path` names the field, `a.b` field `b` of the struct that
@@ -258,9 +276,14 @@ mod tests {
         builder.words(&[0, 10 << 24, 3]);
         // 5: sock
         builder.structure(KIND_STRUCT, "sock", &[("__sk_common", 4, 32)]);
-        // 6: a tracepoint's typedef
+        // 6: a tracepoint's typedef, 7: a pointer to 8: a function of three arguments
         let name = builder.name("btf_trace_sock_send_length");
-        builder.words(&[name, KIND_TYPEDEF << 24, 1]);
+        builder.words(&[name, KIND_TYPEDEF << 24, 7]);
+        builder.words(&[0, KIND_POINTER << 24, 8]);
+        builder.words(&[0, KIND_FUNCTION_PROTOTYPE << 24 | 3, 0, 0, 1, 0, 1, 0, 1]);
+        // 9: an enumeration
+        let names = ["sk_rst_reason", "NOT_SPECIFIED", "NO_SOCKET"].map(|name| builder.name(name));
+        builder.words(&[names[0], KIND_ENUM << 24 | 2, 4, names[1], 0, names[2], 1]);
         builder.build()
     }
 
@@ -292,9 +315,17 @@ mod tests {
     fn tracepoints_are_found_by_their_typedef() {
         let bytes = sample();
         let btf = Btf::parse(&bytes).unwrap();
-        assert!(btf.has_typedef("btf_trace_sock_send_length"));
-        assert!(!btf.has_typedef("btf_trace_no_such_tracepoint"));
-        assert!(!btf.has_typedef("sock"), "a struct is no typedef");
+        assert_eq!(btf.tracepoint_arguments("sock_send_length"), Some(2));
+        assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
+    }
+
+    #[test]
+    fn the_names_of_an_enumeration_are_told() {
+        let bytes = sample();
+        let btf = Btf::parse(&bytes).unwrap();
+        let names = btf.enumeration("sk_rst_reason");
+        assert_eq!(names, [(0, b"NOT_SPECIFIED".as_slice()), (1, b"NO_SOCKET".as_slice())]);
+        assert!(btf.enumeration("sock").is_empty(), "a struct is no enumeration");
     }
 
     #[test]
@@ -313,6 +344,8 @@ mod tests {
             if let Ok(btf) = Btf::parse(&bytes) {
                 let _ = btf.offset("sock", "__sk_common.skc_state");
                 let _ = btf.offset("sock_common", "skc_u16hashes");
+                let _ = btf.tracepoint_arguments("sock_send_length");
+                let _ = btf.enumeration("sk_rst_reason");
             }
         }
     }

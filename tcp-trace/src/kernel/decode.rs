@@ -3,13 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_SEGMENT, KIND_TRANSITION,
-    RawEndpoints, RawHeader, RawOwned, RawOwner, RawSegment, RawTransition,
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_RESET, KIND_SEGMENT,
+    KIND_TRANSITION, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment, RawTransition,
+    ZERO_WINDOW,
 };
 use thiserror::Error;
 
 use crate::{
-    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Segment, State, StateChange},
+    event::{
+        Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, Owner, Place, Segment, State,
+        StateChange,
+    },
     time::Time,
 };
 
@@ -51,6 +55,7 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
             let owner = owner(&mut reader)?;
             EventKind::Owner(owner.ok_or(DecodeError::Value { field: "known", value: 0 })?)
         }
+        KIND_RESET => EventKind::Reset(reader.u32()?),
         kind => return Err(DecodeError::Kind(kind)),
     };
     Ok(Event { time: Time(header.time_ns.wrapping_add(clock_offset)), cookie: header.cookie, kind })
@@ -70,6 +75,21 @@ fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
         new: state(reader, "new")?,
         shutdown: reader.u8()?,
         life: reader.u8()?,
+        figures: {
+            reader.array::<4>()?;
+            figures(reader)?
+        },
+    })
+}
+
+fn figures(reader: &mut Reader<'_>) -> Result<Figures, DecodeError> {
+    Ok(Figures {
+        receive_queue: reader.u32()?,
+        srtt_us: reader.u32()?,
+        cwnd: reader.u32()?,
+        retransmits: reader.u32()?,
+        accept_queue: reader.u32()?,
+        accept_queue_limit: reader.u32()?,
     })
 }
 
@@ -89,7 +109,7 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     };
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
-    reader.u8()?;
+    let zero_window = reader.u8()? == ZERO_WINDOW;
     if captured > length {
         return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
@@ -104,6 +124,7 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         endpoints,
         netns: (netns != 0).then_some(netns),
         state,
+        zero_window,
     })
 }
 
@@ -139,6 +160,9 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         uid: reader.u32()?,
         followed: reader.u32()?,
         known: reader.u32()?,
+        started: reader.u64()?,
+        executions: reader.u64()?,
+        cgroup: reader.u64()?,
         comm: reader.array::<COMM_LEN>()?,
     };
     let name = raw.comm.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -147,6 +171,8 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         uid: raw.uid,
         followed: raw.followed == 1,
         name: name.to_vec(),
+        identity: Identity { started: raw.started, executions: raw.executions, cgroup: raw.cgroup },
+        place: Place::default(),
     }))
 }
 
@@ -191,9 +217,10 @@ impl<'a> Reader<'a> {
 
 // The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
 const _: () = {
-    assert!(size_of::<RawTransition>() == 112);
+    assert!(size_of::<RawTransition>() == 160);
     assert!(size_of::<RawSegment>() == 88);
-    assert!(size_of::<RawOwned>() == 56);
+    assert!(size_of::<RawOwned>() == 80);
+    assert!(size_of::<RawReset>() == 32);
 };
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use tcp_trace_ebpf::RawFigures;
+
 use super::*;
 
 /// The bytes of a `#[repr(C)]` record without hidden padding.
@@ -30,7 +32,7 @@ fn loopback() -> RawEndpoints {
 fn curl() -> RawOwner {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"curl");
-    RawOwner { pid: 13838, uid: 1000, followed: 1, known: 1, comm }
+    RawOwner { pid: 13838, uid: 1000, followed: 1, known: 1, started: 5, executions: 2, cgroup: 77, comm }
 }
 
 fn syn_sent() -> RawTransition {
@@ -45,6 +47,14 @@ fn syn_sent() -> RawTransition {
         shutdown: 3,
         life: 1,
         padding: [0; 4],
+        figures: RawFigures {
+            receive_queue: 1,
+            srtt_us: 2,
+            cwnd: 3,
+            retransmits: 4,
+            accept_queue: 5,
+            accept_queue_limit: 6,
+        },
     }
 }
 
@@ -61,7 +71,7 @@ fn request(payload: &[u8]) -> Vec<u8> {
         direction: DIRECTION_OUT,
         flags: 0x18,
         state: 1,
-        padding: 0,
+        zero_window: 0,
     });
     bytes.extend_from_slice(payload);
     bytes
@@ -79,8 +89,12 @@ fn a_transition_has_states_addresses_and_owner() {
     assert_eq!(change.endpoints.peer.to_string(), "127.0.0.1:8080");
     assert_eq!((change.netns, change.error), (4026531840, -111));
     assert_eq!((change.shutdown, change.life), (3, 1));
-    let owner = Owner { pid: 13838, name: b"curl".to_vec(), uid: 1000, followed: true };
+    let identity = Identity { started: 5, executions: 2, cgroup: 77 };
+    let owner = Owner { uid: 1000, followed: true, identity, ..Owner::new(13838, "curl") };
     assert_eq!(change.owner, Some(owner));
+    assert_eq!(change.figures.receive_queue, 1);
+    assert_eq!((change.figures.srtt_us, change.figures.cwnd, change.figures.retransmits), (2, 3, 4));
+    assert_eq!((change.figures.accept_queue, change.figures.accept_queue_limit), (5, 6));
 }
 
 #[test]
@@ -94,6 +108,12 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
     assert_eq!(segment.netns, None);
     assert_eq!(segment.state, Some(State::Established));
+}
+
+#[test]
+fn a_reset_has_a_reason() {
+    let bytes = bytes_of(&RawReset { header: header(KIND_RESET), reason: 11, padding: 0 });
+    assert_eq!(decode(&bytes, 0).unwrap().kind, EventKind::Reset(11));
 }
 
 #[test]

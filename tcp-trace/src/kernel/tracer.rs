@@ -1,6 +1,6 @@
 //! Loads and attaches the eBPF programs, and hands out the ring buffer and the loss counters.
 
-use std::{fs, io, os::fd::AsFd};
+use std::{collections::HashMap as StdHashMap, fs, io, os::fd::AsFd, sync::Arc};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
@@ -60,6 +60,8 @@ pub struct Probe {
     pub name: &'static str,
     /// The tracepoint; `None` for the segment programs, which are attached to the root cgroup.
     tracepoint: Option<&'static str>,
+    /// How many arguments the tracepoint needs to have.
+    arguments: usize,
     /// What is not known without it; `None` where nothing can be traced without it.
     pub without: Option<&'static str>,
     /// Whether it is attached only to follow a command.
@@ -68,14 +70,22 @@ pub struct Probe {
 
 impl Probe {
     /// All of them, in the order in which they are attached.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::needed(programs::EGRESS, None, false),
         Self::needed(programs::INGRESS, None, false),
         Self::needed(programs::RECEIVE, Some(programs::RECEIVE), false),
         Self {
             name: programs::SEND,
             tracepoint: Some(programs::SEND),
+            arguments: 0,
             without: Some("the process of a server that writes before it reads is learnt when it closes"),
+            follows: false,
+        },
+        Self {
+            name: programs::RESET,
+            tracepoint: Some(programs::RESET),
+            arguments: 3,
+            without: Some("the kernel's own reason for an RST that it sends is not known"),
             follows: false,
         },
         Self::needed(programs::FORK, Some(programs::FORK), true),
@@ -85,7 +95,7 @@ impl Probe {
     ];
 
     const fn needed(name: &'static str, tracepoint: Option<&'static str>, follows: bool) -> Self {
-        Self { name, tracepoint, without: None, follows }
+        Self { name, tracepoint, arguments: 0, without: None, follows }
     }
 }
 
@@ -99,6 +109,7 @@ pub struct Tracer {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
+    reset_reasons: StdHashMap<u32, Arc<str>>,
 }
 
 impl Tracer {
@@ -120,12 +131,27 @@ impl Tracer {
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let lost = lost.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
-        Ok(Self { ebpf: Some(ebpf), ring, lost, lost_before: Vec::new(), logger, clock, missing })
+        let reset_reasons = reset_reasons(&btf);
+        Ok(Self {
+            ebpf: Some(ebpf),
+            ring,
+            lost,
+            lost_before: Vec::new(),
+            logger,
+            clock,
+            missing,
+            reset_reasons,
+        })
     }
 
     /// What this kernel does not give.
     pub fn missing(&self) -> &[Missing] {
         &self.missing
+    }
+
+    /// The kernel's names of the reasons for which it sends an RST.
+    pub fn reset_reasons(&self) -> &StdHashMap<u32, Arc<str>> {
+        &self.reset_reasons
     }
 
     /// The clock of the events.
@@ -198,7 +224,9 @@ fn attach_probes(ebpf: &mut Ebpf, btf: &Btf<'_>, options: &Options) -> Result<Ve
         if probe.follows && !options.follow_children {
             continue;
         }
-        let exists = probe.tracepoint.is_none_or(|name| btf.has_typedef(&format!("btf_trace_{name}")));
+        let exists = probe.tracepoint.is_none_or(|name| {
+            btf.tracepoint_arguments(name).is_some_and(|arguments| arguments >= probe.arguments)
+        });
         match (exists, probe.without) {
             (true, _) => {
                 attach(ebpf, &probe, &aya_btf, &cgroup).map_err(|error| cannot_attach(&probe, error))?;
@@ -270,6 +298,19 @@ fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) ->
         }
         _ => KernelError::failed(what, error),
     }
+}
+
+/// The names of `enum sk_rst_reason` without their common start. Unspecified is no reason.
+fn reset_reasons(btf: &Btf<'_>) -> StdHashMap<u32, Arc<str>> {
+    const START: &str = "SK_RST_REASON_";
+    const NONE: &str = "NOT_SPECIFIED";
+    btf.enumeration("sk_rst_reason")
+        .into_iter()
+        .filter_map(|(number, name)| {
+            let name = std::str::from_utf8(name).ok()?.strip_prefix(START)?;
+            (name != NONE).then(|| (number, Arc::from(name)))
+        })
+        .collect()
 }
 
 fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {

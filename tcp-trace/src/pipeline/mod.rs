@@ -1,11 +1,17 @@
 //! Events in, records out. Pure: time comes with the events and ticks, and the same events give the same records.
 
 mod exchange;
+mod existing;
 mod gate;
+mod half_open;
+mod mini_sockets;
+mod peers;
 mod stream;
 
+pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
-pub use stream::{CONNECTIONS_MAX, Pipeline, TICK_US};
+pub use mini_sockets::{ListedSocket, MINI_SOCKETS_MAX};
+pub use stream::{CONNECTIONS_MAX, Pipeline, Settings, TICK_US};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,13 @@
 //! The pipeline itself: connections by cookie, their HTTP, and the records that come of each event.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
-use super::{exchange, gate::Gate};
+use super::{exchange, gate::Gate, peers::Peers};
 use crate::{
-    conn::{Connection, HalfOpen, HalfOpenKey},
+    conn::{Connection, FourTuple, HalfOpen},
     event::{Cookie, Event, EventKind, Role, Segment, State, StateChange},
     http::Exchange,
     record::{ConnectionId, Filter, Record},
@@ -19,38 +22,54 @@ pub const TICK_US: u64 = 100_000;
 /// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
 const LINGER_US: u64 = 50_000;
 
+/// What a pipeline is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Which connections come out.
+    pub filter: Filter,
+    /// Whether credentials in header fields are kept.
+    pub show_secrets: bool,
+    /// The running kernel's names of the reasons for which it sends an RST.
+    pub reset_reasons: HashMap<u32, Arc<str>>,
+}
+
 /// A connection with its gate.
 #[derive(Debug)]
-struct Tracked {
-    connection: Connection,
-    gate: Gate,
+pub(super) struct Tracked {
+    pub(super) connection: Connection,
+    pub(super) gate: Gate,
 }
 
 /// Turns events into records.
 #[derive(Debug)]
 pub struct Pipeline {
-    filter: Filter,
-    show_secrets: bool,
-    table: HashMap<Cookie, Tracked>,
-    half_open: HalfOpen,
+    pub(super) settings: Settings,
+    pub(super) table: HashMap<Cookie, Tracked>,
+    pub(super) half_open: HalfOpen,
+    /// Half-open connections that were recorded.
+    pub(super) half_open_count: u32,
+    /// Connections whose socket is gone and whose mini-socket is not.
+    pub(super) mini_sockets: HashMap<FourTuple, ConnectionId>,
+    pub(super) peers: Peers,
     /// Closed connections by the time of their closing; their summary is due.
     closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
     undecided: Vec<Cookie>,
-    lost: u64,
+    pub(super) lost: u64,
     /// Reused from event to event.
     exchanges: Vec<Exchange>,
 }
 
 impl Pipeline {
-    /// A pipeline for the connections that `filter` lets through. Credentials in header fields are
-    /// replaced unless `show_secrets`.
-    pub fn new(filter: Filter, show_secrets: bool) -> Self {
+    /// A pipeline that has seen nothing yet.
+    pub fn new(settings: Settings) -> Self {
         Self {
-            filter,
-            show_secrets,
+            settings,
             table: HashMap::new(),
             half_open: HalfOpen::default(),
+            half_open_count: 0,
+            mini_sockets: HashMap::new(),
+            peers: Peers::default(),
             closed: VecDeque::new(),
             undecided: Vec::new(),
             lost: 0,
@@ -83,7 +102,13 @@ impl Pipeline {
             EventKind::Owner(owner) => {
                 if let Some(tracked) = self.table.get_mut(&event.cookie) {
                     tracked.connection.learn_owner(owner);
-                    tracked.gate.decide(&self.filter, &tracked.connection, event.time, false, out);
+                    tracked.gate.decide(&self.settings.filter, &tracked.connection, event.time, false, out);
+                }
+            }
+            EventKind::Reset(reason) => {
+                let reason = self.settings.reset_reasons.get(reason);
+                if let (Some(tracked), Some(reason)) = (self.table.get_mut(&event.cookie), reason) {
+                    tracked.connection.learn_reset_reason(reason);
                 }
             }
         }
@@ -96,18 +121,19 @@ impl Pipeline {
                 break;
             }
             self.closed.pop_front();
-            self.retire(id, time, out);
+            self.socket_gone(id, time, out);
         }
         let mut undecided = std::mem::take(&mut self.undecided);
         undecided.retain(|cookie| {
             let Some(tracked) = self.table.get_mut(cookie) else {
                 return false;
             };
-            tracked.gate.decide(&self.filter, &tracked.connection, now, false, out);
+            tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
             tracked.gate.is_undecided()
         });
         self.undecided = undecided;
         self.half_open.tick(now);
+        self.half_open_over(out);
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
@@ -127,8 +153,9 @@ impl Pipeline {
     /// Ends the session: the summaries of all connections, open ones included.
     pub fn finish(&mut self, now: Time, out: &mut Vec<Record>) {
         while let Some((time, id)) = self.closed.pop_front() {
-            self.retire(id, time, out);
+            self.socket_gone(id, time, out);
         }
+        self.half_open_over(out);
         let mut open: Vec<_> = self.table.values().map(|tracked| tracked.connection.id()).collect();
         open.sort_unstable();
         for id in open {
@@ -167,7 +194,7 @@ impl Pipeline {
         // A half-open connection became a socket: its life began with the SYN.
         let held = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
-                self.half_open.take(&HalfOpenKey { netns: change.netns, endpoints })
+                self.half_open.take(&FourTuple { netns: change.netns, endpoints })
             }
             _ => Vec::new(),
         };
@@ -181,7 +208,10 @@ impl Pipeline {
         if change.new == State::Close {
             self.closed.push_back((time, connection.id()));
         }
-        tracked.gate.decide(&self.filter, &tracked.connection, time, false, out);
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
+        if change.new == State::Close {
+            self.socket_closes(time, cookie, change, out);
+        }
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
         }
@@ -194,18 +224,16 @@ impl Pipeline {
                 .get(&cookie)
                 .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
         {
-            let netns = segment.netns.unwrap_or_default();
-            let key = HalfOpenKey { netns, endpoints: segment.endpoints };
-            self.lost += self.half_open.segment(key, time, segment);
+            self.half_open_segment(time, cookie, segment, out);
             return;
         }
         if !self.table.contains_key(&cookie) {
-            // Without a connection of its own: an answer of the kernel's control socket, or a late segment.
             let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
             else {
+                self.mini_socket_segment(time, segment, out);
                 return;
             };
-            let id = ConnectionId { cookie, life: 0 };
+            let id = ConnectionId::of_socket(cookie, 0);
             if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
                 return;
             }
@@ -218,13 +246,16 @@ impl Pipeline {
             return;
         };
         tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
-        tracked.gate.decide(&self.filter, &tracked.connection, time, false, out);
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             tracked.gate.pass(Record::Segment(record), out);
         }
-        if tracked.gate.is_shut() {
-            return;
+        if segment.flags.names_an_end() {
+            self.note_other_end(time, cookie, segment, out);
         }
+        let Some(tracked) = self.table.get_mut(&cookie).filter(|tracked| !tracked.gate.is_shut()) else {
+            return;
+        };
         tracked.connection.feed_http(time, segment, &mut self.exchanges);
         self.pass_exchanges(cookie, time, out);
     }
@@ -234,13 +265,15 @@ impl Pipeline {
             return;
         };
         for exchange in self.exchanges.drain(..) {
-            if let Some(http) = exchange::record(exchange, &tracked.connection, now, self.show_secrets) {
+            if let Some(http) =
+                exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
+            {
                 tracked.gate.pass(Record::Http(Box::new(http)), out);
             }
         }
     }
 
-    fn add(&mut self, time: Time, cookie: Cookie, connection: Connection) -> bool {
+    pub(super) fn add(&mut self, time: Time, cookie: Cookie, connection: Connection) -> bool {
         if self.table.len() >= CONNECTIONS_MAX {
             self.lost += 1;
             return false;
@@ -250,29 +283,56 @@ impl Pipeline {
         true
     }
 
-    /// Takes a connection out of the table and writes what is left to say of it.
-    fn retire(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
-        if self.table.get(&id.cookie).is_none_or(|tracked| tracked.connection.id() != id) {
+    /// The connection with this name, if it is still there: its socket may have another by now.
+    pub(super) fn tracked(&mut self, id: ConnectionId) -> Option<&mut Tracked> {
+        self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
+    }
+
+    /// Ends the HTTP of a connection whose socket is gone, and writes its summary unless a mini-socket goes on.
+    fn socket_gone(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+        self.finish_http(id, now, out);
+        let filter = &self.settings.filter;
+        let Some(tracked) = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
+        else {
             return;
+        };
+        tracked.gate.decide(filter, &tracked.connection, now, true, out);
+        if tracked.gate.is_shut() || !tracked.connection.has_mini_socket() {
+            self.retire(id, now, out);
         }
-        let cookie = id.cookie;
-        let Some(tracked) = self.table.get_mut(&cookie) else {
+    }
+
+    fn finish_http(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+        let Some(tracked) = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
+        else {
             return;
         };
         tracked.connection.finish_http(now, &mut self.exchanges);
-        self.pass_exchanges(cookie, now, out);
-        let Some(mut tracked) = self.table.remove(&cookie) else {
+        self.pass_exchanges(id.cookie, now, out);
+    }
+
+    /// Takes a connection out of the table and writes what is left to say of it.
+    pub(super) fn retire(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+        self.finish_http(id, now, out);
+        if self.tracked(id).is_none() {
+            return;
+        }
+        let Some(mut tracked) = self.table.remove(&id.cookie) else {
             return;
         };
-        tracked.gate.decide(&self.filter, &tracked.connection, now, true, out);
-        let summary = tracked.connection.summary(now);
-        tracked.gate.pass(Record::Connection(Box::new(summary)), out);
+        self.forget_mini_socket(&tracked.connection);
+        self.forget_peer(&mut tracked);
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, now, true, out);
+        if !tracked.gate.is_shut() {
+            let summary = tracked.connection.summary(now);
+            tracked.gate.pass(Record::Connection(Box::new(summary)), out);
+        }
     }
 }
 
 /// The connection of a socket that is first seen with `change`.
 fn new_connection(time: Time, cookie: Cookie, change: &StateChange) -> Connection {
-    let id = ConnectionId { cookie, life: change.life };
+    let id = ConnectionId::of_socket(cookie, change.life);
     let (role, state) = match (change.old, change.new) {
         (State::Close, State::Listen) => (Some(Role::Listener), None),
         (State::Close, _) => (Some(Role::Client), None),

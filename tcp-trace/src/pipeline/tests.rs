@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+mod ends;
+
 use super::*;
 use crate::{
-    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Segment, State, StateChange},
+    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, State, StateChange},
     record::{By, Filter, How, Record},
     time::Time,
 };
@@ -24,7 +26,7 @@ fn endpoints(local: u16, peer: u16) -> Endpoints {
 }
 
 fn owner(pid: u32, name: &str) -> Owner {
-    Owner { pid, name: name.as_bytes().to_vec(), uid: 0, followed: false }
+    Owner::new(pid, name)
 }
 
 /// Feeds events a microsecond apart.
@@ -36,7 +38,11 @@ struct Host {
 
 impl Host {
     fn new(filter: Filter) -> Self {
-        Self { pipeline: Pipeline::new(filter, false), now: 1_000_000_000, out: Vec::new() }
+        Self {
+            pipeline: Pipeline::new(Settings { filter, ..Settings::default() }),
+            now: 1_000_000_000,
+            out: Vec::new(),
+        }
     }
 
     fn event(&mut self, cookie: u64, kind: EventKind<'_>) {
@@ -54,7 +60,7 @@ impl Host {
         error: i32,
     ) {
         let change =
-            StateChange { old, new, endpoints: ends, netns: NETNS, owner, shutdown: 0, error, life: 0 };
+            StateChange { endpoints: ends, netns: NETNS, owner, error, ..StateChange::new(old, new) };
         self.event(cookie, EventKind::StateChange(change));
     }
 
@@ -79,6 +85,7 @@ impl Host {
             endpoints: ends,
             netns: Some(NETNS),
             state: Some(state),
+            zero_window: false,
         };
         self.event(cookie, EventKind::Segment(segment));
     }
@@ -86,6 +93,11 @@ impl Host {
     fn tick(&mut self, seconds: u64) {
         self.now += seconds * 1_000_000_000;
         self.pipeline.tick(Time(self.now), &mut self.out);
+    }
+
+    /// Ends the session.
+    fn finish(&mut self) {
+        self.pipeline.finish(Time(self.now), &mut self.out);
     }
 
     /// The handshake of one connection, at both ends.
@@ -196,6 +208,7 @@ fn the_client_that_closes_first_ends_in_time_wait() {
     host.exchange();
     host.close();
     host.tick(1);
+    host.finish();
     assert_eq!(
         host.transitions("c4101"),
         [
@@ -213,6 +226,8 @@ fn the_client_that_closes_first_ends_in_time_wait() {
     let network = client.network.unwrap();
     assert_eq!((network.local.port, network.peer.port), (41352, 8080), "not the closed socket's zero");
     assert_eq!(client.states.last().unwrap().duration_us, None, "TIME_WAIT goes on");
+    let entered = client.states.last().unwrap().entered;
+    assert_eq!(client.ends.map(|ends| ends.micros_since(entered)), Some(60_000_000));
 }
 
 #[test]
@@ -222,6 +237,7 @@ fn a_servers_life_begins_with_the_syn_and_never_has_a_softirqs_process() {
     host.exchange();
     host.close();
     host.tick(1);
+    host.finish();
     assert_eq!(
         host.transitions("c4102"),
         [
@@ -252,6 +268,7 @@ fn a_server_is_the_same_where_the_kernel_reports_its_socket_before_it_has_a_port
         host.exchange();
         host.close();
         host.tick(1);
+        host.finish();
         let server = host.summary("c4102");
         (
             host.transitions("c4102"),
@@ -327,6 +344,7 @@ fn a_filter_keeps_one_end_and_everything_of_it() {
         host.exchange();
         host.close();
         host.tick(1);
+        host.finish();
         assert_eq!(host.transitions(kept).len(), 5, "also what came before its process was known");
         assert!(host.transitions(dropped).is_empty());
         let connections = host.out.iter().filter(|record| matches!(record, Record::Connection(_)));
@@ -371,14 +389,11 @@ fn a_socket_that_connects_again_is_another_connection() {
     let mut host = Host::new(Filter::default());
     let connect = |host: &mut Host, life| {
         let change = StateChange {
-            old: State::Close,
-            new: State::SynSent,
             endpoints: endpoints(0, 9),
             netns: NETNS,
             owner: Some(owner(1, "curl")),
-            shutdown: 0,
-            error: 0,
             life,
+            ..StateChange::new(State::Close, State::SynSent)
         };
         host.event(CLIENT, EventKind::StateChange(change));
     };

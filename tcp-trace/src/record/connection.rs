@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A connection's summary: when it ends, or at the end of the session with `"open": true`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connection {
     /// When this summary was made.
@@ -22,16 +22,31 @@ pub struct Connection {
     /// Both ends, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// The connection of the other end, when that is on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_connection: Option<ConnectionId>,
     /// The process, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// Path of the process's cgroup in the v2 hierarchy, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The container that the cgroup belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    /// The systemd unit that the cgroup belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// When the first thing of it was seen: its birth when `seen_from_start`.
     pub opened: Time,
-    /// When the application's socket was gone; a client's TIME_WAIT begins then.
+    /// When the application's socket was gone; TIME_WAIT begins then, or an orphan's FIN_WAIT2 goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Time>,
     /// From `opened` to `closed`, or to now when it is open.
     pub duration_us: u64,
+    /// When TIME_WAIT or an orphan's FIN_WAIT2 will end, when it has not ended yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Time>,
     /// Whether its whole life was traced.
     pub seen_from_start: bool,
     /// Whether it is still open at the end of the session.
@@ -47,9 +62,62 @@ pub struct Connection {
     pub bytes: Bytes,
     /// Segments that were sent again, of those that were seen.
     pub retransmits: u64,
+    /// Received and not read by the application when it closed, in bytes, when there was any.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub receive_queue: u32,
+    /// Smoothed round trip time at the end, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srtt_us: Option<u32>,
+    /// Congestion window at the end, in segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwnd: Option<u32>,
+    /// For how long an end could take no more data, when that happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_window: Option<ZeroWindow>,
+    /// A listener's queue of connections that wait to be accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_queue: Option<AcceptQueue>,
+    /// Half-open connections of a listener that were given up unrecorded, because there were too many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub half_open_unrecorded: u32,
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The container that a process runs in, by the name of its cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Container {
+    /// The container's id, as its runtime prints it.
+    pub id: String,
+    /// `docker`, `containerd`, `cri-o` or `podman`, when the cgroup's name tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+}
+
+/// How long windows were zero (RFC 9293, section 3.8.6.1), in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ZeroWindow {
+    /// The local end could take no more: its application did not read.
+    pub local_us: u64,
+    /// The peer could take no more.
+    pub peer_us: u64,
+}
+
+/// Connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AcceptQueue {
+    /// How many waited when this was read last.
+    pub length: u32,
+    /// How many may wait.
+    pub limit: u32,
 }
 
 /// One state of a connection's life.
@@ -63,12 +131,12 @@ pub struct StateSpan {
     /// How long it lasted, in microseconds; absent for the state it is still in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
-    /// Whether `entered` was inferred instead of observed.
+    /// Whether `entered` or `duration_us` was inferred instead of observed.
     pub estimated: bool,
 }
 
 /// The three-way handshake (RFC 9293, section 3.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Handshake {
     /// Sequence number of the SYN.
@@ -83,10 +151,17 @@ pub struct Handshake {
     pub rtt_us: Option<u64>,
     /// How often the SYN came again.
     pub syn_retransmits: u32,
+    /// How often the SYN+ACK came again.
+    #[serde(default)]
+    pub syn_ack_retransmits: u32,
+    /// Whether the SYN+ACK acknowledges the SYN and the third segment the SYN+ACK (ack = seq + 1, and the data of a
+    /// Fast Open); absent when not all three were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<bool>,
 }
 
 /// Who ended a connection and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Close {
     /// The end whose FIN or RST came first.
@@ -99,7 +174,7 @@ pub struct Close {
 }
 
 /// An end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -110,11 +185,12 @@ pub enum By {
     /// Both at once.
     Both,
     /// Neither, or not known.
+    #[default]
     None,
 }
 
 /// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum How {
@@ -127,6 +203,7 @@ pub enum How {
     /// RST in answer to the SYN.
     Refused,
     /// Not yet.
+    #[default]
     Open,
     /// The socket went away and nothing seen says why.
     Unknown,

@@ -52,7 +52,8 @@ pub struct Transition {
     pub in_old_us: Option<u64>,
     /// Whether the time was inferred instead of observed.
     pub estimated: bool,
-    /// Name of the error that the socket failed with, such as ECONNREFUSED, when it goes to CLOSE by one.
+    /// Name of the error that the socket failed with, such as ECONNREFUSED, when it goes to CLOSE by one; or why
+    /// TIME_WAIT ended before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the socket is for, when known.

@@ -9,7 +9,9 @@ mod schema_tests;
 mod session;
 mod text;
 
-pub use connection::{By, Bytes, Close, Connection, Handshake, How, HttpTotals, StateSpan};
+pub use connection::{
+    AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, StateSpan, ZeroWindow,
+};
 pub use http::{
     Body, Headers, Http, HttpNetwork, Integrity, Messages, Outcome, Protocol, Request, Response, Timing, Url,
 };

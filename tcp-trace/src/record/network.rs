@@ -13,14 +13,29 @@ use crate::event::{Endpoints, Flags};
 
 /// A connection's name in a recording: `c` and the socket's cookie. Unique in the file, and the same for
 /// one socket from birth to the end of TIME_WAIT. A socket that connects again after a failure keeps its
-/// cookie: its second connection is `c4101.1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// cookie: its second connection is `c4101.1`. A half-open connection that never became a socket has its
+/// listener's cookie: `c2h1` is the first of listener `c2`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct ConnectionId {
     /// The socket's cookie.
     pub cookie: u64,
     /// Which connection of the socket, from 0.
     pub life: u8,
+    /// Which of the half-open connections of a listener, from 1; 0 for sockets.
+    pub half_open: u32,
+}
+
+impl ConnectionId {
+    /// Connection number `life` of the socket with this cookie.
+    pub fn of_socket(cookie: u64, life: u8) -> Self {
+        Self { cookie, life, half_open: 0 }
+    }
+
+    /// Half-open connection number `half_open`, from 1, of the listener with this cookie.
+    pub fn half_open(cookie: u64, half_open: u32) -> Self {
+        Self { cookie, life: 0, half_open }
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -28,6 +43,9 @@ impl fmt::Display for ConnectionId {
         write!(f, "c{}", self.cookie)?;
         if self.life > 0 {
             write!(f, ".{}", self.life)?;
+        }
+        if self.half_open > 0 {
+            write!(f, "h{}", self.half_open)?;
         }
         Ok(())
     }
@@ -39,8 +57,10 @@ impl FromStr for ConnectionId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = || {
             let digits = text.strip_prefix('c')?;
+            let (digits, half_open) = digits.split_once('h').unwrap_or((digits, "0"));
             let (cookie, life) = digits.split_once('.').unwrap_or((digits, "0"));
-            Some(Self { cookie: cookie.parse().ok()?, life: life.parse().ok()? })
+            let half_open = half_open.parse().ok()?;
+            Some(Self { cookie: cookie.parse().ok()?, life: life.parse().ok()?, half_open })
         };
         parse().ok_or_else(|| format!("{text:?} is not a connection id like \"c4101\""))
     }
@@ -119,14 +139,17 @@ impl Network {
 }
 
 /// The process that owns a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Name of its main thread (`comm`).
     pub name: Text,
-    /// Effective user id.
+    /// Path of its executable, when it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Text>,
+    /// Real user id.
     pub uid: u32,
 }
 
@@ -160,7 +183,7 @@ mod tests {
     #[test]
     fn a_connection_id_is_c_and_the_cookie() {
         for (life, expected) in [(0, "\"c4101\""), (2, "\"c4101.2\"")] {
-            let id = ConnectionId { cookie: 4101, life };
+            let id = ConnectionId::of_socket(4101, life);
             let json = serde_json::to_string(&id).unwrap();
             assert_eq!(json, expected);
             assert_eq!(serde_json::from_str::<ConnectionId>(&json).unwrap(), id);

@@ -17,7 +17,7 @@ use super::{Settings, output::Output};
 use crate::{
     cli::CliError,
     kernel::{Readiness, Tracer, decode},
-    pipeline::{Pipeline, TICK_US},
+    pipeline::{self, Pipeline, TICK_US},
     record::{LossPlace, Record},
 };
 
@@ -88,10 +88,15 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Self {
+        let pipeline = pipeline::Settings {
+            filter: settings.filter,
+            show_secrets: settings.show_secrets,
+            reset_reasons: tracer.reset_reasons().clone(),
+        };
         Self {
             tracer,
             output,
-            pipeline: Pipeline::new(settings.filter, settings.show_secrets),
+            pipeline: Pipeline::new(pipeline),
             duration: settings.duration,
             events: 0,
             decode_errors: 0,

@@ -20,13 +20,13 @@ fn network(local: Endpoint, peer: Endpoint) -> Network {
 }
 
 fn curl() -> Option<Process> {
-    Some(Process { pid: 13838, name: "curl".into(), uid: 0 })
+    Some(Process { pid: 13838, name: "curl".into(), ..Process::default() })
 }
 
 fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
     Transition {
         time: TIME,
-        connection: ConnectionId { cookie: 4101, life: 0 },
+        connection: ConnectionId::of_socket(4101, 0),
         old,
         new,
         in_old_us,
@@ -41,7 +41,7 @@ fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
 fn http(target: &str) -> Http {
     Http {
         time: TIME,
-        connection: ConnectionId { cookie: 4101, life: 0 },
+        connection: ConnectionId::of_socket(4101, 0),
         index: 0,
         role: Some(Role::Server),
         network: HttpNetwork {
@@ -170,7 +170,7 @@ fn the_network_cannot_steer_the_terminal() {
 fn nor_can_a_recording_that_somebody_else_made() {
     let mut transition = transition(State::SynSent, State::Close, None);
     transition.reason = Some("\u{1b}[2Jgone".to_owned());
-    transition.process = Some(Process { pid: 1, name: "\u{1b}]0;x\u{7}".into(), uid: 0 });
+    transition.process = Some(Process { pid: 1, name: "\u{1b}]0;x\u{7}".into(), ..Process::default() });
     let mut http = http("/");
     if let (Some(request), Some(response)) = (&mut http.http.request, &mut http.http.response) {
         request.method = "\u{1b}c".into();

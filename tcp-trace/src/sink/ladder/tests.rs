@@ -34,7 +34,7 @@ fn network(id: u64) -> Network {
 
 fn process(id: u64) -> Option<Process> {
     let (pid, name) = if is_client(id) { (13838, "curl") } else { (812, "nginx") };
-    Some(Process { pid, name: name.into(), uid: 0 })
+    Some(Process { pid, name: name.into(), ..Process::default() })
 }
 
 fn role(id: u64) -> Option<Role> {
@@ -42,7 +42,7 @@ fn role(id: u64) -> Option<Role> {
 }
 
 fn connection(cookie: u64) -> ConnectionId {
-    ConnectionId { cookie, life: 0 }
+    ConnectionId::of_socket(cookie, 0)
 }
 
 fn state(us: u64, id: u64, old: State, new: State, in_old_us: Option<u64>) -> Record {
@@ -133,20 +133,14 @@ fn summary(id: u64, by: By, how: How) -> Record {
         seen_from_start: true,
         open: false,
         states: vec![],
-        handshake: Some(Handshake {
-            syn_seq: Some(X),
-            syn_ack_seq: Some(Y),
-            rtt_us: None,
-            syn_retransmits: 0,
-        }),
+        handshake: Some(Handshake { syn_seq: Some(X), syn_ack_seq: Some(Y), ..Handshake::default() }),
         close: Close { by, how, reason: None },
         bytes: if is_client(id) {
             Bytes { sent: 79, received: 160 }
         } else {
             Bytes { sent: 160, received: 79 }
         },
-        retransmits: 0,
-        http: None,
+        ..Connection::default()
     }))
 }
 

@@ -1,0 +1,66 @@
+//! Half-open connections: what passes under a listener's cookie, and records of those that came to nothing.
+
+use super::{Pipeline, gate::Gate};
+use crate::{
+    conn::{Connection, FourTuple, Over},
+    event::{Cookie, Direction, Flags, Role, Segment, State, StateChange},
+    record::{ConnectionId, Record},
+    time::Time,
+};
+
+impl Pipeline {
+    /// Takes a segment that passed under a listener's cookie.
+    pub(super) fn half_open_segment(
+        &mut self,
+        time: Time,
+        listener: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        let key = FourTuple { netns: segment.netns.unwrap_or_default(), endpoints: segment.endpoints };
+        if segment.direction == Direction::In && segment.flags.has(Flags::SYN) {
+            // The kernel hands a SYN to the listener only when no mini-socket of these addresses refuses it.
+            self.reused(key, time, out);
+        }
+        self.lost += self.half_open.segment(key, listener, time, segment);
+        self.half_open_over(out);
+    }
+
+    /// Writes the records of half-open connections that ended without becoming a socket.
+    pub(super) fn half_open_over(&mut self, out: &mut Vec<Record>) {
+        for listener in self.half_open.take_given_up() {
+            match self.table.get_mut(&listener) {
+                Some(tracked) => tracked.connection.give_up_half_open(1),
+                // Nobody is there to count it.
+                None => self.lost += 1,
+            }
+        }
+        for over in self.half_open.take_over() {
+            self.record_half_open(over, out);
+        }
+    }
+
+    fn record_half_open(&mut self, over: Over, out: &mut Vec<Record>) {
+        let Over { four_tuple: FourTuple { netns, endpoints }, listener, segments, ended, estimated } = over;
+        let Some(began) = segments.first().map(|first| first.time) else { return };
+        self.half_open_count = self.half_open_count.wrapping_add(1);
+        let id = ConnectionId::half_open(listener, self.half_open_count);
+        let mut connection = Connection::new(id, began, None, Some(Role::Server));
+        connection.learn_endpoints(endpoints, Some(netns));
+        if let Some(owner) = self.table.get(&listener).and_then(|tracked| tracked.connection.owner()) {
+            connection.learn_owner(owner);
+        }
+        let mut gate = Gate::new(began);
+        gate.decide(&self.settings.filter, &connection, began, true, out);
+        if gate.is_shut() {
+            return;
+        }
+        let answered = StateChange { endpoints, netns, ..StateChange::new(State::Listen, State::SynRecv) };
+        out.extend(connection.change_state(began, &answered).map(Record::Transition));
+        for held in segments {
+            out.extend(connection.segment(held.time, &held.segment()).map(Record::Segment));
+        }
+        out.extend(connection.never_accepted(ended, estimated).map(Record::Transition));
+        out.push(Record::Connection(Box::new(connection.summary(ended))));
+    }
+}

@@ -8,6 +8,7 @@ mod error;
 mod offsets;
 mod privileges;
 mod readiness;
+pub mod sock_diag;
 mod tracer;
 
 pub use clock::{Clock, ClockError};

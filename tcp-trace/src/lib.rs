@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod conn;
+pub mod container;
 pub mod event;
 pub mod filter;
 pub mod http;

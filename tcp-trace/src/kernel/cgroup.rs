@@ -33,7 +33,7 @@ fn mount_point(mountinfo: &str) -> Option<String> {
 }
 
 /// Undoes the octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .into_iter()
         .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))

@@ -2,12 +2,16 @@
 
 mod btf;
 mod cgroup;
+pub mod cgroup_paths;
 mod clock;
 mod decode;
 mod error;
+pub mod netns;
 mod offsets;
 mod privileges;
+pub mod process;
 mod readiness;
+pub mod sock_diag;
 mod tracer;
 
 pub use clock::{Clock, ClockError};

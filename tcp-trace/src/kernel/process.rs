@@ -1,0 +1,200 @@
+//! What `/proc` says of processes: which sockets they have, their programs, their cgroups (proc(5)).
+//!
+//! Processes end at any time: one that has vanished is left out, and never an error.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::PathBuf,
+};
+
+use rustix::{
+    fs::{Mode, OFlags, RawDir, open, readlinkat_raw},
+    io::Errno,
+};
+
+/// A process that has a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id (the kernel's tgid), in the pid namespace of `/proc`.
+    pub pid: u32,
+    /// The name of its main thread (`comm`, at most 15 bytes).
+    pub name: Vec<u8>,
+    /// Effective user id.
+    pub uid: u32,
+}
+
+/// Which process has which socket.
+#[derive(Debug, Default)]
+pub struct SocketOwners {
+    processes: Vec<Process>,
+    /// Socket inode to index in `processes`.
+    by_inode: HashMap<u32, usize>,
+    unreadable: u64,
+}
+
+impl SocketOwners {
+    /// Walks the open files of all processes once. Fails when `/proc` cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let mut owners = Self::default();
+        let mut inodes = Vec::new();
+        for pid in pids()? {
+            inodes.clear();
+            match socket_inodes(pid, &mut inodes) {
+                Ok(()) => owners.add(&inodes, || describe(pid)),
+                Err(error) => owners.unreadable += u64::from(error == Errno::ACCESS || error == Errno::PERM),
+            }
+        }
+        Ok(owners)
+    }
+
+    /// The process that has the socket of this inode number; of several the one with the lowest id.
+    ///
+    /// `None` for inode 0, which is no file, when the process could not be looked into, and when it shares its open
+    /// files with no living main thread.
+    pub fn of(&self, inode: u32) -> Option<&Process> {
+        self.by_inode.get(&inode).map(|index| &self.processes[*index])
+    }
+
+    /// How many processes could not be looked into (ptrace(2), "read" access; root may).
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Adds a process that has these sockets, unless others have them all, or it has vanished.
+    fn add(&mut self, inodes: &[u32], describe: impl FnOnce() -> Option<Process>) {
+        if inodes.iter().all(|inode| self.by_inode.contains_key(inode)) {
+            return;
+        }
+        let Some(process) = describe() else { return };
+        let index = self.processes.len();
+        self.processes.push(process);
+        for inode in inodes {
+            self.by_inode.entry(*inode).or_insert(index);
+        }
+    }
+}
+
+/// The executable file of a process, or `None` for a kernel thread, a process that has vanished, and one that may
+/// not be looked into. Ends in ` (deleted)` when the file was replaced, as the kernel says.
+pub fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// The path of a process's cgroup v2, as seen from this process's cgroup namespace, or `None` when the process has
+/// vanished or there is no cgroup v2.
+pub fn cgroup(pid: u32) -> Option<String> {
+    let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    cgroup_v2(&String::from_utf8_lossy(&text)).map(str::to_owned)
+}
+
+fn cgroup_v2(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
+/// The ids of all processes, ascending.
+pub(super) fn pids() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Adds the inode numbers of a process's sockets.
+fn socket_inodes(pid: u32, inodes: &mut Vec<u32>) -> rustix::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder: OwnedFd = open(format!("/proc/{pid}/fd"), flags, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
+    while let Some(entry) = entries.next() {
+        let mut link = [0; 32];
+        // Longer links are cut: no socket's is. A file that is closed meanwhile is no error.
+        if let Ok(length) = readlinkat_raw(&folder, entry?.file_name(), &mut link[..]) {
+            inodes.extend(socket_inode(&link[..length]));
+        }
+    }
+    Ok(())
+}
+
+/// The inode number in `socket:[4711]`.
+fn socket_inode(link: &[u8]) -> Option<u32> {
+    let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Name and user of a process, or `None` when it has vanished.
+fn describe(pid: u32) -> Option<Process> {
+    let mut name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    if name.last() == Some(&b'\n') {
+        name.pop();
+    }
+    // The folder belongs to the effective user, unlike the files in it (task_dump_owner()).
+    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    Some(Process { pid, name, uid })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::fd::AsRawFd as _};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_of_ours_is_ours() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
+        let inode = socket_inode(link.to_str().unwrap().as_bytes()).unwrap();
+        let owners = SocketOwners::read().unwrap();
+        let owner = owners.of(inode).unwrap();
+        let comm = fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!((owner.pid, owner.name.as_slice()), (std::process::id(), comm.trim_end().as_bytes()));
+        assert_eq!(owner.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(owners.of(0), None);
+    }
+
+    #[test]
+    fn of_several_processes_the_first_has_the_socket() {
+        let mut owners = SocketOwners::default();
+        let process = |pid| Some(Process { pid, name: b"x".to_vec(), uid: 0 });
+        owners.add(&[7, 8], || process(10));
+        owners.add(&[8, 9], || process(11));
+        owners.add(&[7], || panic!("it has no socket of its own"));
+        owners.add(&[12], || None);
+        let pids = [7, 8, 9, 12].map(|inode| owners.of(inode).map(|process| process.pid));
+        assert_eq!(pids, [Some(10), Some(10), Some(11), None]);
+    }
+
+    #[test]
+    fn vanished_processes_are_no_error() {
+        assert_eq!((executable(u32::MAX), cgroup(u32::MAX), describe(u32::MAX)), (None, None, None));
+        assert_eq!(socket_inodes(u32::MAX, &mut Vec::new()), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn this_process_has_an_executable() {
+        assert_eq!(executable(std::process::id()), std::env::current_exe().ok());
+    }
+
+    #[test]
+    fn only_sockets_are_sockets() {
+        assert_eq!(socket_inode(b"socket:[4711]"), Some(4711));
+        for link in
+            [&b"pipe:[4711]"[..], b"socket:[]", b"socket:[47", b"socket:[99999999999]", b"/socket:[1]"]
+        {
+            assert_eq!(socket_inode(link), None);
+        }
+    }
+
+    #[test]
+    fn the_cgroup_is_that_of_version_2() {
+        assert_eq!(cgroup_v2("4:memory:/a\n1:name=systemd:/b\n0::/c:d\n"), Some("/c:d"));
+        assert_eq!(cgroup_v2("4:memory:/a\n10::/b\n"), None);
+    }
+}

@@ -1,7 +1,9 @@
 //! A tracing session: attach, read, end. Shared by every verb that traces.
 
 mod output;
+mod places;
 mod reader;
+mod sockets;
 
 use std::{
     process::{Command, ExitCode},
@@ -24,6 +26,8 @@ pub struct Settings {
     pub filter: Filter,
     /// When to end by itself.
     pub duration: Option<Duration>,
+    /// How long to wait at the end until all TIME_WAIT is over.
+    pub settle: Duration,
     /// Whether credentials in header fields are kept.
     pub show_secrets: bool,
 }
@@ -54,7 +58,8 @@ pub fn run(
     }
     log::info!("attached");
     let result = match started {
-        Ok(()) => runtime.block_on(reader::Reader::new(settings, tracer, output).run(command, signals)),
+        Ok(()) => reader::Reader::new(settings, tracer, output)
+            .and_then(|reader| runtime.block_on(reader.run(command, signals))),
         Err(error) => Err(reader::ReadError::Output(error)),
     };
     match result {

@@ -56,6 +56,9 @@ pub(super) struct Record {
     /// Where to write (mode 0600); '-' is stdout
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: PathBuf,
+    /// At the end, wait up to this time until no connection is in TIME_WAIT any more, such as 65s
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(super) settle: Option<Duration>,
     #[command(flatten)]
     pub(super) tracing: Tracing,
 }

@@ -8,6 +8,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Command, ExitCode, Stdio},
+    time::Duration,
 };
 
 use super::CliError;
@@ -31,6 +32,7 @@ pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
         kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: true, log },
         filter: Filter { followed: true, ..Filter::default() },
         duration: None,
+        settle: Duration::ZERO,
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn run(arguments: Live, log: bool) -> Result<ExitCode, CliError> {
-    let (settings, command) = target::settings(&arguments.tracing, log)?;
+    let (settings, command) = target::settings(&arguments.tracing, std::time::Duration::ZERO, log)?;
     let output = io::stdout().lock();
     let mut sink: Box<dyn Sink> = match arguments.format {
         Format::Table => Box::new(Table::new(output, TimeZone::system())),

@@ -12,7 +12,8 @@ use super::{CliError, args::Record, target};
 use crate::{session, sink::JsonLines};
 
 pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
-    let (settings, command) = target::settings(&arguments.tracing, log)?;
+    let (settings, command) =
+        target::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
         return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), "standard output");

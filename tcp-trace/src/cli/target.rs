@@ -6,18 +6,24 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use super::{CliError, args::Tracing};
 use crate::{kernel::Options, session::Settings};
 
 /// Checks what was typed; nothing has been attached or written yet.
-pub(super) fn settings(arguments: &Tracing, log: bool) -> Result<(Settings, Option<Command>), CliError> {
+pub(super) fn settings(
+    arguments: &Tracing,
+    settle: Duration,
+    log: bool,
+) -> Result<(Settings, Option<Command>), CliError> {
     let command = command(&arguments.command)?;
     let settings = Settings {
         kernel: Options { ring_bytes: arguments.ring_size, follow_children: command.is_some(), log },
         filter: arguments.filter(),
         duration: arguments.duration,
+        settle,
         show_secrets: arguments.show_secrets,
     };
     Ok((settings, command))

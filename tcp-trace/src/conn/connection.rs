@@ -165,6 +165,11 @@ impl Connection {
         self.owner.as_ref()
     }
 
+    /// Whether its socket is there.
+    pub fn has_socket(&self) -> bool {
+        self.closed.is_none() && self.mini_socket.is_none()
+    }
+
     /// When its socket went away.
     pub fn closed(&self) -> Option<Time> {
         self.closed

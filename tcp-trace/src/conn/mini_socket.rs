@@ -59,6 +59,12 @@ impl Connection {
         self.mini_socket.is_some_and(|mini| !mini.is_gone && !mini.is_left)
     }
 
+    /// Notes that it is a mini-socket from its first sight on.
+    pub fn is_mini_socket(&mut self, time: Time, expires_us: u64) {
+        let until = time.after_micros(expires_us);
+        self.mini_socket = Some(MiniSocket { until, ..MiniSocket::new(time) });
+    }
+
     /// Follows its mini-socket no further: its end will not be known.
     pub fn leave_mini_socket(&mut self) {
         if let Some(mini) = &mut self.mini_socket {

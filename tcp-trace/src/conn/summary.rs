@@ -2,6 +2,7 @@
 
 use super::{Connection, mini_socket::MiniSocket};
 use crate::{
+    container,
     event::{Role, State},
     record::{self, AcceptQueue, By, Bytes, Close, Handshake, How, StateSpan, ZeroWindow},
     time::Time,
@@ -10,8 +11,9 @@ use crate::{
 impl Connection {
     /// The summary as of `now`.
     pub fn summary(&self, now: Time) -> record::Connection {
-        let is_open = self.closed.is_none();
+        let is_open = self.has_socket();
         let cgroup = self.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref());
+        let identity = cgroup.map(container::identify).unwrap_or_default();
         let is_listener = self.role == Some(Role::Listener);
         let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
         // The window in a segment that is sent is the local end's.
@@ -24,8 +26,11 @@ impl Connection {
             peer_connection: self.peer(),
             process: self.process(),
             cgroup: cgroup.map(str::to_owned),
-            container: None,
-            unit: None,
+            container: identity.container.map(|container| record::Container {
+                id: container.id,
+                runtime: container.runtime.map(str::to_owned),
+            }),
+            unit: identity.unit,
             opened: self.opened,
             closed: self.closed,
             duration_us: self.closed.unwrap_or(now).micros_since(self.opened),

@@ -1,8 +1,10 @@
 //! Sockets that are older than the session.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Pipeline;
 use crate::{
-    conn::Connection,
+    conn::{Connection, FourTuple},
     event::{Cookie, Endpoints, Figures, Owner, Role, State},
     record::{ConnectionId, Record},
     time::Time,
@@ -25,32 +27,88 @@ pub struct ExistingSocket {
     pub owner: Option<Owner>,
     /// What it knows.
     pub figures: Figures,
+    /// Of a mini-socket, what is left of its timer, in microseconds.
+    pub mini_socket_us: Option<u64>,
 }
 
 impl Pipeline {
-    /// Takes a socket that was there before the first event. All events from before the list was read need to
-    /// have been taken: of a socket that has had one, only the process is news.
-    pub fn existing(&mut self, now: Time, socket: ExistingSocket, out: &mut Vec<Record>) {
-        let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures } = socket;
-        if !self.table.contains_key(&cookie) {
-            let id = ConnectionId::of_socket(cookie, 0);
-            if !self.add(now, cookie, Connection::new(id, now, Some(state), role)) {
-                return;
+    /// Takes the sockets that were there before the first event. All events up to now need to have been taken:
+    /// of a socket that has had one, only the process is news, and what has ended meanwhile is none.
+    pub fn existing(&mut self, now: Time, sockets: Vec<ExistingSocket>, out: &mut Vec<Record>) {
+        let ended = self.ended_before_existing.take().unwrap_or_default();
+        let ends = sockets.iter().map(|socket| (four_tuple(socket), socket.cookie));
+        let by_addresses: HashMap<FourTuple, Cookie> = ends.collect();
+        for socket in sockets {
+            if ended.contains(&socket.cookie) {
+                continue;
             }
+            let FourTuple { netns, endpoints } = four_tuple(&socket);
+            let other = by_addresses.get(&FourTuple { netns, endpoints: endpoints.reversed() });
+            let other = other.filter(|other| !ended.contains(other)).copied();
+            self.existing_socket(now, socket, other, out);
+        }
+    }
+
+    /// Whether [`Pipeline::existing`] has still to be called.
+    pub fn expects_existing(&self) -> bool {
+        self.ended_before_existing.is_some()
+    }
+
+    /// Says that [`Pipeline::existing`] will be called.
+    pub fn expect_existing(&mut self) {
+        self.ended_before_existing = Some(HashSet::new());
+    }
+
+    fn existing_socket(
+        &mut self,
+        now: Time,
+        socket: ExistingSocket,
+        other_end: Option<Cookie>,
+        out: &mut Vec<Record>,
+    ) {
+        let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, mini_socket_us } = socket;
+        let is_new = !self.table.contains_key(&cookie);
+        let id = ConnectionId::of_socket(cookie, 0);
+        if is_new && !self.add(now, cookie, Connection::new(id, now, Some(state), role)) {
+            return;
         }
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
         tracked.connection.learn_endpoints(endpoints, Some(netns));
-        tracked.connection.learn_figures(figures);
         if let Some(owner) = &owner {
             tracked.connection.learn_owner(owner);
         }
-        tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
-    }
-
-    /// Notes what the kernel's socket of an open connection knows.
-    pub fn figures(&mut self, cookie: Cookie, figures: Figures) {
-        if let Some(tracked) = self.table.get_mut(&cookie) {
+        if is_new {
             tracked.connection.learn_figures(figures);
+            if let Some(other) = other_end {
+                tracked.connection.learn_peer(ConnectionId::of_socket(other, 0));
+            }
+        }
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
+        if let (true, Some(left)) = (is_new, mini_socket_us) {
+            tracked.connection.is_mini_socket(now, left);
+            self.socket_gone(id, now, out);
+            self.follow_mini_socket(id, now, out);
         }
     }
+
+    /// Whether a connection that comes out has a socket.
+    pub fn has_open(&self) -> bool {
+        self.table.values().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
+    }
+
+    /// Notes what the sockets know that are still open at the end, and whose they are.
+    pub fn still_open(&mut self, sockets: Vec<ExistingSocket>) {
+        for socket in sockets {
+            let tracked = self.table.get_mut(&socket.cookie);
+            let Some(tracked) = tracked.filter(|tracked| tracked.connection.has_socket()) else { continue };
+            tracked.connection.learn_figures(socket.figures);
+            if let Some(owner) = &socket.owner {
+                tracked.connection.learn_owner(owner);
+            }
+        }
+    }
+}
+
+fn four_tuple(socket: &ExistingSocket) -> FourTuple {
+    FourTuple { netns: socket.netns, endpoints: socket.endpoints }
 }

@@ -110,19 +110,24 @@ impl Pipeline {
         out: &mut Vec<Record>,
     ) {
         let Some(tracked) = self.table.get(&cookie) else { return };
-        let connection = &tracked.connection;
-        let (id, peer) = (connection.id(), connection.peer());
-        let key = four_tuple(connection).filter(|_| connection.has_mini_socket() && !tracked.gate.is_shut());
-        if let Some(key) = key {
-            self.reused(key, time, out);
-            if self.mini_sockets.len() < MINI_SOCKETS_MAX {
-                self.mini_sockets.insert(key, id);
-            } else if let Some(tracked) = self.tracked(id) {
-                tracked.connection.leave_mini_socket();
-            }
-        }
+        let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
+        self.follow_mini_socket(id, time, out);
         if let (State::LastAck, 0, Some(peer)) = (change.old, change.error, peer) {
             self.change_mini_socket(peer, out, Connection::peer_is_done);
+        }
+    }
+
+    /// Follows the mini-socket of a connection, if it has one and comes out.
+    pub(super) fn follow_mini_socket(&mut self, id: ConnectionId, time: Time, out: &mut Vec<Record>) {
+        let Some(tracked) = self.tracked(id) else { return };
+        let connection = &tracked.connection;
+        let is_followed = connection.has_mini_socket() && !tracked.gate.is_shut();
+        let Some(key) = four_tuple(connection).filter(|_| is_followed) else { return };
+        self.reused(key, time, out);
+        if self.mini_sockets.len() < MINI_SOCKETS_MAX {
+            self.mini_sockets.insert(key, id);
+        } else if let Some(tracked) = self.tracked(id) {
+            tracked.connection.leave_mini_socket();
         }
     }
 

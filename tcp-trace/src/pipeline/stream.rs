@@ -1,7 +1,7 @@
 //! The pipeline itself: connections by cookie, their HTTP, and the records that come of each event.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -51,6 +51,8 @@ pub struct Pipeline {
     /// Connections whose socket is gone and whose mini-socket is not.
     pub(super) mini_sockets: HashMap<FourTuple, ConnectionId>,
     pub(super) peers: Peers,
+    /// Sockets that ended while the list of those that were there before is read.
+    pub(super) ended_before_existing: Option<HashSet<Cookie>>,
     /// Closed connections by the time of their closing; their summary is due.
     closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
@@ -70,6 +72,7 @@ impl Pipeline {
             half_open_count: 0,
             mini_sockets: HashMap::new(),
             peers: Peers::default(),
+            ended_before_existing: None,
             closed: VecDeque::new(),
             undecided: Vec::new(),
             lost: 0,
@@ -289,7 +292,7 @@ impl Pipeline {
     }
 
     /// Ends the HTTP of a connection whose socket is gone, and writes its summary unless a mini-socket goes on.
-    fn socket_gone(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+    pub(super) fn socket_gone(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
         self.finish_http(id, now, out);
         let filter = &self.settings.filter;
         let Some(tracked) = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
@@ -320,6 +323,9 @@ impl Pipeline {
         let Some(mut tracked) = self.table.remove(&id.cookie) else {
             return;
         };
+        if let Some(ended) = &mut self.ended_before_existing {
+            ended.insert(id.cookie);
+        }
         self.forget_mini_socket(&tracked.connection);
         self.forget_peer(&mut tracked);
         tracked.gate.decide(&self.settings.filter, &tracked.connection, now, true, out);

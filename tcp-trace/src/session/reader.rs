@@ -13,7 +13,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{Settings, output::Output};
+use super::{
+    Settings,
+    output::Output,
+    places::Places,
+    sockets::{Answer, Pace, Sockets},
+};
 use crate::{
     cli::CliError,
     kernel::{Readiness, Tracer, decode},
@@ -23,8 +28,13 @@ use crate::{
 
 /// Records that are taken from the ring buffer before signals and ticks have their turn.
 const BATCH: usize = 4096;
+/// More records than a ring buffer of the usual size holds: taken at once where all that happened so far is needed.
+/// Not without bound, because a flood has no end.
+const ALL: usize = 1 << 20;
 /// How long connections of a command that has ended may take to close.
-const SETTLE: Duration = Duration::from_secs(3);
+const CLOSING: Duration = Duration::from_secs(3);
+/// How long the kernel's last list of sockets is waited for.
+const LAST_LIST: Duration = Duration::from_secs(5);
 
 /// Why a session broke off.
 #[derive(Debug)]
@@ -73,6 +83,7 @@ enum Wake {
     Signal,
     TimeOver,
     CommandEnded(io::Result<ExitStatus>),
+    Sockets(Answer),
 }
 
 /// A session that is attached.
@@ -80,28 +91,44 @@ pub(super) struct Reader<'a> {
     tracer: Tracer,
     output: Output<'a>,
     pipeline: Pipeline,
+    places: Places,
+    sockets: Sockets,
+    pace: Pace,
     duration: Option<Duration>,
+    settle: Duration,
     events: u64,
     decode_errors: u64,
     records: Vec<Record>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Self {
-        let pipeline = pipeline::Settings {
+    pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
+        let sockets = Sockets::new(tracer.clock())
+            .map_err(|error| ReadError::Other(CliError::io("cannot start a thread", &error)))?;
+        // What a command will do begins with sockets of its own.
+        let wants_existing = !settings.filter.followed;
+        let mut pipeline = Pipeline::new(pipeline::Settings {
             filter: settings.filter,
             show_secrets: settings.show_secrets,
             reset_reasons: tracer.reset_reasons().clone(),
-        };
-        Self {
+        });
+        if wants_existing {
+            pipeline.expect_existing();
+            sockets.ask_existing();
+        }
+        Ok(Self {
             tracer,
             output,
-            pipeline: Pipeline::new(pipeline),
+            pipeline,
+            places: Places::new(),
+            sockets,
+            pace: Pace::new(),
             duration: settings.duration,
+            settle: settings.settle,
             events: 0,
             decode_errors: 0,
             records: Vec::new(),
-        }
+        })
     }
 
     /// Reads until the session ends. The exit code is the command's.
@@ -125,42 +152,69 @@ impl<'a> Reader<'a> {
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut exit_status = None;
         let mut has_more = false;
+        // Why it ends, once only TIME_WAIT is waited for.
+        let mut settling = None;
         let interrupted = loop {
-            match wake(&ring, has_more, &mut tick, &mut signals, deadline, child.as_mut()).await {
-                Wake::Events(result) => {
-                    result.map_err(|error| other("cannot wait for events", &error))?;
-                    has_more = self.read(BATCH)? == BATCH;
-                }
-                Wake::Tick => {
-                    self.tick()?;
-                    if exit_status.is_some() && self.is_settled()? {
-                        break false;
+            let sockets = &mut self.sockets;
+            let ended =
+                match wake(&ring, has_more, &mut tick, &mut signals, deadline, child.as_mut(), sockets).await
+                {
+                    Wake::Events(result) => {
+                        result.map_err(|error| other("cannot wait for events", &error))?;
+                        has_more = self.read(BATCH)? == BATCH;
+                        None
                     }
-                }
-                Wake::Signal => break true,
-                Wake::TimeOver => break false,
-                Wake::CommandEnded(status) => {
-                    exit_status = Some(status.map_err(|error| other("cannot wait for the command", &error))?);
-                    child = None;
-                    deadline = Some(Instant::now() + SETTLE);
+                    Wake::Tick => {
+                        self.tick()?;
+                        let is_over = settling.is_none() && exit_status.is_some() && self.is_settled()?;
+                        is_over.then_some(false)
+                    }
+                    Wake::Signal => Some(true),
+                    Wake::TimeOver => Some(false),
+                    Wake::CommandEnded(status) => {
+                        exit_status =
+                            Some(status.map_err(|error| other("cannot wait for the command", &error))?);
+                        child = None;
+                        deadline = Some(Instant::now() + CLOSING);
+                        None
+                    }
+                    Wake::Sockets(answer) => {
+                        self.take(answer)?;
+                        None
+                    }
+                };
+            match (ended, settling) {
+                (None, Some(interrupted)) if !self.pipeline.has_mini_sockets() => break interrupted,
+                (None, _) => {}
+                // The time to settle is over, or whoever asked twice does not want to wait.
+                (Some(_), Some(interrupted)) => break interrupted,
+                (Some(interrupted), None) => {
+                    if let Some(child) = child.take() {
+                        terminate(&child);
+                    }
+                    if !self.has_to_settle()? {
+                        break interrupted;
+                    }
+                    settling = Some(interrupted);
+                    deadline = Some(Instant::now() + self.settle);
                 }
             }
         };
-        if let Some(child) = &child {
-            terminate(child);
-        }
-        self.end(interrupted)?;
+        self.end(interrupted).await?;
         Ok(exit_status.map_or(ExitCode::SUCCESS, exit_code))
     }
 
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, records, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, places, records, events, decode_errors, .. } = self;
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             match decode(bytes, offset) {
-                Ok(event) => pipeline.event(&event, records),
+                Ok(mut event) => {
+                    places.complete(&mut event);
+                    pipeline.event(&event, records);
+                }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
                     *decode_errors += 1;
@@ -177,7 +231,49 @@ impl<'a> Reader<'a> {
         self.pipeline.tick(now, &mut self.records);
         self.put_records()?;
         self.report_losses()?;
+        if self.pace.is_due() {
+            let namespaces = self.pipeline.namespaces_to_list(now);
+            if !namespaces.is_empty() {
+                self.pace.asked();
+                self.sockets.ask_listed(namespaces);
+            }
+        }
         Ok(self.output.flush()?)
+    }
+
+    /// Takes what the kernel listed.
+    fn take(&mut self, answer: Answer) -> Result<(), ReadError> {
+        // What happened before the list was read comes first.
+        self.read(ALL)?;
+        let now = self.tracer.clock().now();
+        match answer {
+            Answer::Existing(sockets) => self.pipeline.existing(now, sockets, &mut self.records),
+            Answer::Listed(lists) => {
+                self.pace.answered();
+                for list in lists {
+                    match list.sockets {
+                        Some((read, sockets)) => {
+                            self.pipeline.listed(list.netns, read, &sockets, &mut self.records);
+                        }
+                        None => self.pipeline.not_listed(list.netns, now, &mut self.records),
+                    }
+                }
+            }
+        }
+        self.put_records()
+    }
+
+    /// Whether the end has to wait for TIME_WAIT to be over.
+    fn has_to_settle(&mut self) -> Result<bool, ReadError> {
+        if self.settle.is_zero() {
+            return Ok(false);
+        }
+        self.read(ALL)?;
+        let waits = self.pipeline.has_mini_sockets();
+        if waits {
+            log::info!("waiting up to {:?} for the end of TIME_WAIT; Ctrl-C ends now", self.settle);
+        }
+        Ok(waits)
     }
 
     fn put_records(&mut self) -> Result<(), ReadError> {
@@ -204,19 +300,41 @@ impl<'a> Reader<'a> {
     /// Whether the connections of a command that has ended are closed.
     fn is_settled(&mut self) -> Result<bool, ReadError> {
         // What the command did last may still be in the ring buffer.
-        self.read(usize::MAX)?;
+        self.read(ALL)?;
         Ok(!self.pipeline.has_open_followed())
     }
 
-    fn end(mut self, interrupted: bool) -> Result<(), ReadError> {
+    async fn end(mut self, interrupted: bool) -> Result<(), ReadError> {
         self.tracer.detach();
-        self.read(usize::MAX)?;
+        self.read(ALL)?;
+        if self.pipeline.has_open() {
+            self.last_list().await?;
+        }
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
         self.pipeline.finish(now, &mut self.records);
         self.put_records()?;
         self.report_losses()?;
         Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
+    }
+}
+
+impl Reader<'_> {
+    /// Learns what is still open, and whose it is.
+    async fn last_list(&mut self) -> Result<(), ReadError> {
+        self.sockets.ask_existing();
+        // The first list may be on its way still.
+        while let Some(answer) = self.sockets.answer_within(LAST_LIST).await {
+            match answer {
+                Answer::Existing(sockets) if !self.pipeline.expects_existing() => {
+                    self.pipeline.still_open(sockets);
+                    return Ok(());
+                }
+                answer => self.take(answer)?,
+            }
+        }
+        log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");
+        Ok(())
     }
 }
 
@@ -227,6 +345,7 @@ async fn wake(
     signals: &mut Signals,
     deadline: Option<Instant>,
     child: Option<&mut Child>,
+    sockets: &mut Sockets,
 ) -> Wake {
     tokio::select! {
         // Signals and ticks first: a flood of events must not starve them.
@@ -241,6 +360,7 @@ async fn wake(
             Some(child) => child.wait().await,
             None => std::future::pending().await,
         } } => Wake::CommandEnded(status),
+        answer = sockets.answer() => Wake::Sockets(answer),
         result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
     }
 }

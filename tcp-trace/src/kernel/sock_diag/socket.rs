@@ -162,7 +162,7 @@ impl Socket {
 }
 
 /// What is used of `struct tcp_info` (`tcp_get_info()`). Later kernels append to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// Segments sent and not acknowledged. For a listener the connections that wait to be accepted.
     pub unacked: u32,

@@ -248,14 +248,18 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         role,
         owner: Some(owner(812, "nginx")),
         figures: crate::event::Figures::default(),
+        mini_socket_us: None,
     };
-    let now = Time(host.now);
-    for existing in [
+    let existing = vec![
         socket(LISTENER, endpoints(8080, 0), State::Listen, Some(Role::Listener)),
         socket(SERVER, endpoints(8080, 41352), State::CloseWait, Some(Role::Server)),
-    ] {
-        host.pipeline.existing(now, existing, &mut host.out);
-    }
+        ExistingSocket {
+            mini_socket_us: Some(7_000_000),
+            ..socket(CLIENT, endpoints(41352, 8080), State::TimeWait, None)
+        },
+    ];
+    let now = Time(host.now);
+    host.pipeline.existing(now, existing, &mut host.out);
     assert!(host.out.is_empty(), "nothing has happened to it");
     let nginx = Some(owner(812, "nginx"));
     host.state(SERVER, endpoints(8080, 41352), State::CloseWait, State::LastAck, nginx, 0);
@@ -266,6 +270,33 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
     let server = host.summary("c4102");
     assert!(!server.seen_from_start);
     assert_eq!(server.states[0].duration_us, None, "nobody knows since when");
+    assert!(!host.summary("c4101").open);
+    assert_eq!(host.summary("c4101").ends, Some(now.after_micros(7_000_000)));
+    let peer = |id: &str| host.summary(id).peer_connection.map(|peer| peer.to_string());
+    assert_eq!((peer("c4101"), peer("c4102")), (Some("c4102".to_owned()), Some("c4101".to_owned())));
     let listener = host.summary("c2");
     assert!(listener.open && !listener.seen_from_start);
+}
+
+#[test]
+fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
+    let mut host = Host::new(Filter::default());
+    host.pipeline.expect_existing();
+    let ends = endpoints(8080, 41352);
+    host.state(SERVER, ends, State::LastAck, State::Close, None, 0);
+    host.tick(1);
+    assert_eq!(host.connections(), 1);
+    let existing = ExistingSocket {
+        cookie: SERVER,
+        netns: NETNS,
+        endpoints: ends,
+        state: State::LastAck,
+        role: None,
+        owner: None,
+        figures: crate::event::Figures::default(),
+        mini_socket_us: None,
+    };
+    host.pipeline.existing(Time(host.now), vec![existing], &mut host.out);
+    host.finish();
+    assert_eq!(host.connections(), 1);
 }

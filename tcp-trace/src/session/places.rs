@@ -1,0 +1,59 @@
+//! Where processes run: executable and cgroup, looked up once per process and execve().
+
+use std::{collections::HashMap, os::unix::ffi::OsStringExt as _, sync::Arc};
+
+use crate::{
+    event::{Event, EventKind, Identity, Owner, Place},
+    kernel::{cgroup_paths::CgroupPaths, process},
+};
+
+/// Processes that are remembered; when there are more, all are looked up anew.
+const PLACES_MAX: usize = 16_384;
+
+/// Executables and cgroups by process.
+pub(super) struct Places {
+    known: HashMap<(u32, Identity), Place>,
+    /// `None` when the cgroup hierarchy cannot be read.
+    cgroups: Option<CgroupPaths>,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        let cgroups = CgroupPaths::open()
+            .inspect_err(|error| log::warn!("cgroups of processes are not told: {error}"))
+            .ok();
+        Self { known: HashMap::new(), cgroups }
+    }
+
+    /// Fills in where the process of an event runs, if it names one.
+    pub(super) fn complete(&mut self, event: &mut Event<'_>) {
+        let owner = match &mut event.kind {
+            EventKind::StateChange(change) => change.owner.as_mut(),
+            EventKind::Owner(owner) => Some(owner),
+            _ => None,
+        };
+        if let Some(owner) = owner {
+            self.look_up(owner);
+        }
+    }
+
+    fn look_up(&mut self, owner: &mut Owner) {
+        let key = (owner.pid, owner.identity);
+        if let Some(place) = self.known.get(&key) {
+            owner.place = place.clone();
+            return;
+        }
+        if self.known.len() >= PLACES_MAX {
+            self.known.clear();
+        }
+        let cgroups = self.cgroups.as_mut();
+        let cgroup = cgroups.and_then(|cgroups| cgroups.path(owner.identity.cgroup).map(Arc::from));
+        owner.place = Place { executable: executable(owner.pid), cgroup };
+        self.known.insert(key, owner.place.clone());
+    }
+}
+
+/// Path of a process's executable, when the process is still there.
+pub(super) fn executable(pid: u32) -> Option<Arc<[u8]>> {
+    process::executable(pid).map(|path| Arc::from(path.into_os_string().into_vec()))
+}

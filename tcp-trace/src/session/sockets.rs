@@ -1,0 +1,294 @@
+//! What the kernel lists when it is asked (sock_diag), read beside the loop, so that the ring buffer is never kept
+//! waiting.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::places;
+use crate::{
+    event::{Figures, Identity, Owner, Place, Role, State},
+    kernel::{
+        Clock,
+        netns::{self, NetworkNamespace},
+        process::{self, SocketOwners},
+        sock_diag::{SockDiag, Socket, States},
+    },
+    pipeline::{ExistingSocket, ListedSocket},
+    time::Time,
+};
+
+/// States of sockets that have a cookie of their own.
+const WITH_COOKIE: [State; 9] = [
+    State::Established,
+    State::SynSent,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::LastAck,
+    State::Listen,
+    State::Closing,
+    State::TimeWait,
+];
+/// States in which no tracepoint tells what happens.
+const WITHOUT_EVENTS: [State; 3] = [State::TimeWait, State::FinWait2, State::SynRecv];
+
+/// What can be asked for.
+enum Question {
+    /// All sockets with their processes.
+    Existing,
+    /// The mini-sockets and half-open connections of these network namespaces.
+    Listed(Vec<u32>),
+}
+
+/// An answer.
+pub(super) enum Answer {
+    Existing(Vec<ExistingSocket>),
+    Listed(Vec<List>),
+}
+
+/// The mini-sockets and half-open connections of a network namespace.
+pub(super) struct List {
+    pub(super) netns: u32,
+    /// When it was read, from and to; `None` when it could not be.
+    pub(super) sockets: Option<((Time, Time), Vec<ListedSocket>)>,
+}
+
+/// The thread that asks the kernel.
+pub(super) struct Sockets {
+    questions: mpsc::Sender<Question>,
+    answers: UnboundedReceiver<Answer>,
+}
+
+impl Sockets {
+    /// Starts the thread. It ends when this is dropped.
+    pub(super) fn new(clock: Clock) -> std::io::Result<Self> {
+        let (questions, asked) = mpsc::channel();
+        let (answering, answers) = unbounded_channel();
+        thread::Builder::new()
+            .name("sockets".to_owned())
+            .spawn(move || Reader::new(clock).run(&asked, &answering))?;
+        Ok(Self { questions, answers })
+    }
+
+    pub(super) fn ask_existing(&self) {
+        self.ask(Question::Existing);
+    }
+
+    pub(super) fn ask_listed(&self, namespaces: Vec<u32>) {
+        self.ask(Question::Listed(namespaces));
+    }
+
+    fn ask(&self, question: Question) {
+        // The thread ends only when this is dropped.
+        let _ = self.questions.send(question);
+    }
+
+    /// The next answer; never if nothing was asked.
+    pub(super) async fn answer(&mut self) -> Answer {
+        match self.answers.recv().await {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next answer, if it comes within this time.
+    pub(super) async fn answer_within(&mut self, limit: Duration) -> Option<Answer> {
+        tokio::time::timeout(limit, self.answer()).await.ok()
+    }
+}
+
+/// The thread's own.
+struct Reader {
+    clock: Clock,
+    /// Sockets to ask with, by network namespace; `None` where none can be had.
+    namespaces: BTreeMap<u32, Option<SockDiag>>,
+    owners_told: bool,
+}
+
+impl Reader {
+    fn new(clock: Clock) -> Self {
+        Self { clock, namespaces: BTreeMap::new(), owners_told: false }
+    }
+
+    fn run(mut self, questions: &mpsc::Receiver<Question>, answers: &UnboundedSender<Answer>) {
+        while let Ok(question) = questions.recv() {
+            let answer = match question {
+                Question::Existing => Answer::Existing(self.existing()),
+                Question::Listed(namespaces) => {
+                    Answer::Listed(namespaces.into_iter().map(|netns| self.list(netns)).collect())
+                }
+            };
+            if answers.send(answer).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// All sockets of all network namespaces, with the processes that have them open.
+    fn existing(&mut self) -> Vec<ExistingSocket> {
+        self.find_namespaces();
+        let all = self.each_socket();
+        // After the sockets, so that whoever got one meanwhile is found.
+        let owners = SocketOwners::read()
+            .inspect_err(|error| log::warn!("processes of older sockets are not told: {error}"))
+            .unwrap_or_default();
+        if owners.unreadable() > 0 && !std::mem::replace(&mut self.owners_told, true) {
+            log::warn!(
+                "{} processes cannot be looked into, so older sockets of theirs have no process: it needs \
+                 CAP_SYS_PTRACE",
+                owners.unreadable()
+            );
+        }
+        let listening: HashSet<(u32, u16)> = all
+            .iter()
+            .filter(|(_, socket)| socket.state == State::Listen)
+            .map(|(netns, socket)| (*netns, socket.endpoints.local.port()))
+            .collect();
+        let mut known = BTreeMap::new();
+        all.into_iter()
+            .map(|(netns, socket)| ExistingSocket {
+                cookie: socket.cookie,
+                netns,
+                endpoints: socket.endpoints,
+                state: socket.state,
+                role: role(&socket, listening.contains(&(netns, socket.endpoints.local.port()))),
+                owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
+                figures: figures(&socket),
+                mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
+            })
+            .collect()
+    }
+
+    fn each_socket(&mut self) -> Vec<(u32, Socket)> {
+        let mut all = Vec::new();
+        for (netns, diag) in &mut self.namespaces {
+            let Some(diag) = diag else { continue };
+            let result = diag.dump(WITH_COOKIE.into_iter().collect(), true, &mut |socket| {
+                all.push((*netns, socket));
+            });
+            match result {
+                Ok(dump) if dump.incomplete || dump.malformed > 0 => {
+                    log::warn!("not all sockets of network namespace {netns} could be read");
+                }
+                Ok(_) => {}
+                Err(error) => log::warn!("sockets of network namespace {netns} cannot be read: {error}"),
+            }
+        }
+        all
+    }
+
+    fn list(&mut self, netns: u32) -> List {
+        if !self.namespaces.contains_key(&netns) {
+            self.find_namespaces();
+            // Not to be looked for again, if it was not found.
+            self.namespaces.entry(netns).or_insert(None);
+        }
+        let Some(Some(diag)) = self.namespaces.get_mut(&netns) else { return List { netns, sockets: None } };
+        let states: States = WITHOUT_EVENTS.into_iter().collect();
+        let from = self.clock.now();
+        let mut sockets = Vec::new();
+        let result = diag.dump(states, false, &mut |socket| {
+            if socket.is_mini() || socket.state == State::SynRecv {
+                let expires_us = u64::from(socket.expires_ms) * 1_000;
+                sockets.push(ListedSocket { endpoints: socket.endpoints, state: socket.state, expires_us });
+            }
+        });
+        let is_complete = result.is_ok_and(|dump| !dump.incomplete && dump.malformed == 0);
+        List { netns, sockets: is_complete.then(|| ((from, self.clock.now()), sockets)) }
+    }
+
+    fn find_namespaces(&mut self) {
+        let found = match netns::find() {
+            Ok(found) => found.found,
+            Err(error) => {
+                log::warn!("network namespaces cannot be found: {error}");
+                return;
+            }
+        };
+        for namespace in found {
+            if self.namespaces.get(&namespace.inode).is_none_or(Option::is_none) {
+                let NetworkNamespace { inode, .. } = namespace;
+                let diag = namespace.sock_diag().inspect_err(|error| {
+                    log::warn!(
+                        "sockets of network namespace {inode} cannot be read, so the end of their TIME_WAIT is \
+                         not seen: {error} (it needs CAP_SYS_ADMIN)"
+                    );
+                });
+                self.namespaces.insert(inode, diag.ok());
+            }
+        }
+    }
+}
+
+fn role(socket: &Socket, is_of_listener: bool) -> Option<Role> {
+    match socket.state {
+        State::Listen => Some(Role::Listener),
+        State::SynSent => Some(Role::Client),
+        _ => is_of_listener.then_some(Role::Server),
+    }
+}
+
+fn figures(socket: &Socket) -> Figures {
+    let is_listener = socket.state == State::Listen;
+    let info = socket.info.unwrap_or_default();
+    Figures {
+        receive_queue: if is_listener { 0 } else { socket.rqueue },
+        srtt_us: info.srtt_us,
+        cwnd: info.cwnd,
+        retransmits: info.total_retrans,
+        // `inet_diag_dump_icsk()`: a listener's queues are those of its connections.
+        accept_queue: if is_listener { socket.rqueue } else { 0 },
+        accept_queue_limit: if is_listener { socket.wqueue } else { 0 },
+    }
+}
+
+/// The process with where it runs, which many sockets of it share.
+fn owner(process: &process::Process, known: &mut BTreeMap<u32, Place>) -> Owner {
+    let place = known.entry(process.pid).or_insert_with(|| Place {
+        executable: places::executable(process.pid),
+        cgroup: process::cgroup(process.pid).map(Arc::from),
+    });
+    Owner {
+        pid: process.pid,
+        name: process.name.clone(),
+        uid: process.uid,
+        followed: false,
+        identity: Identity::default(),
+        place: place.clone(),
+    }
+}
+
+/// When to list the next time: once a second, and seldom enough to cost at most a twentieth of a processor.
+pub(super) struct Pace {
+    next: Instant,
+    asked: Option<Instant>,
+}
+
+impl Pace {
+    const SECOND: Duration = Duration::from_secs(1);
+    const SHARE: u32 = 20;
+
+    pub(super) fn new() -> Self {
+        Self { next: Instant::now(), asked: None }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.asked.is_none() && Instant::now() >= self.next
+    }
+
+    pub(super) fn asked(&mut self) {
+        self.asked = Some(Instant::now());
+    }
+
+    pub(super) fn answered(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.next = asked + Self::SECOND.max(asked.elapsed() * Self::SHARE);
+        }
+    }
+}

@@ -23,13 +23,13 @@ fn traced(make: impl FnOnce(&Nginx) -> Vec<Curl>) -> (Recording, Vec<Curl>, Ngin
     (tracer.stop(), curls, nginx)
 }
 
-/// Waits until every connection that was opened has its summary.
+/// Waits until every connection that was opened has lost its socket.
 fn wait_for_closed(tracer: &Tracer) {
-    wait_for("summaries of all connections", || {
+    wait_for("all connections to close", || {
         let text = tracer.text();
         let count = |start: &str| text.lines().filter(|line| line.contains(start)).count();
         let opened = count("\"new\":\"SYN_SENT\"") + count("\"old\":\"LISTEN\",\"new\":\"SYN_RECV\"");
-        (count("{\"type\":\"connection\"") >= opened).then_some(())
+        (count("\"new\":\"TIME_WAIT\"") + count("\"new\":\"CLOSE\"") >= opened).then_some(())
     });
 }
 

@@ -110,7 +110,7 @@ fn kill_9_leaves_nothing_attached_and_only_valid_lines() {
     }
     tracer.wait_for_lines("http", 10);
     let links = links_of(tracer.pid());
-    assert_eq!(links.len(), 6, "one for each program that is used without a command");
+    assert_eq!(links.len(), 7, "one for each program that is used without a command");
     let text = tracer.kill();
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     for line in complete.lines() {

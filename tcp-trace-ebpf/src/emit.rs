@@ -2,10 +2,10 @@
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::SkBuffContext};
-use tcp_trace_ebpf::{PAYLOAD_MAX, PAYLOAD_SIZES, RawSegment};
+use aya_ebpf::{helpers::bpf_skb_load_bytes, maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use tcp_trace_ebpf::{LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawSegment};
 
-use crate::maps::{EVENTS, LOST};
+use crate::maps::{COUNTERS, EVENTS};
 
 /// A segment's record with room for `N` bytes of payload.
 #[repr(C)]
@@ -26,19 +26,24 @@ pub(crate) fn record<T: 'static>(record: T) {
     }
 }
 
-/// Writes one record that is too large for the stack: `fill` puts all its fields in place.
+/// Room for one record that is too large for the stack; it has to go to [`submit`].
 #[inline(always)]
-pub(crate) fn record_in_place<T: 'static>(fill: impl FnOnce(*mut T) -> Result<(), i32>) -> Result<(), i32> {
-    let Some(mut entry) = EVENTS.reserve_untyped::<T>(0) else {
+pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    let entry = EVENTS.reserve_untyped::<T>(0);
+    if entry.is_none() {
         lost();
-        return Ok(());
-    };
-    let result = fill(MaybeUninit::as_mut_ptr(&mut entry));
-    match result {
+    }
+    entry
+}
+
+/// Hands a record over, unless it could not be filled.
+#[inline(always)]
+pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, filled: Result<(), i32>) -> Result<(), i32> {
+    match filled {
         Ok(()) => entry.submit(0),
         Err(_) => entry.discard(0),
     }
-    result
+    filled
 }
 
 /// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record
@@ -96,7 +101,13 @@ fn payload<const N: usize>(ctx: &SkBuffContext, segment: RawSegment, packet_offs
 /// Counts one record that user space will not see.
 #[inline(always)]
 pub(crate) fn lost() {
-    if let Some(counter) = LOST.get_ptr_mut(0) {
+    count(LOST_RECORDS);
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter) {
         // A softirq may interrupt a program on the same CPU, so the addition has to be one instruction. The
         // target has no atomic types in Rust, but the instruction exists in every BPF version.
         // SAFETY: the pointer is to this CPU's u64 of the map and lives as long as the program.

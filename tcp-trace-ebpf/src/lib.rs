@@ -8,8 +8,8 @@
 pub mod maps {
     /// Ring buffer of records, each starting with a [`RawHeader`](crate::RawHeader).
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU array with one `u64`: records that did not fit into [`EVENTS`].
-    pub const LOST: &str = "LOST";
+    /// Per-CPU array of `u64`: [`LOST_RECORDS`](crate::LOST_RECORDS) and [`NESTED`](crate::NESTED).
+    pub const COUNTERS: &str = "COUNTERS";
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
@@ -25,6 +25,8 @@ pub mod globals {
 pub mod programs {
     /// tp_btf on `inet_sock_set_state`.
     pub const STATE: &str = "inet_sock_set_state";
+    /// tp_btf on `inet_sock_set_state`, for what happens while [`STATE`] runs on the same CPU.
+    pub const STATE_NESTED: &str = "inet_sock_set_state_nested";
     /// cgroup_skb, packets leaving.
     pub const EGRESS: &str = "segment_egress";
     /// cgroup_skb, packets arriving.
@@ -40,6 +42,13 @@ pub mod programs {
     /// tp_btf on `sched_process_free`: a followed process is gone and its id may be used again.
     pub const FREE: &str = "sched_process_free";
 }
+
+/// Index in [`maps::COUNTERS`]: records that did not fit into the ring buffer.
+pub const LOST_RECORDS: u32 = 0;
+/// Index in [`maps::COUNTERS`]: transitions that [`programs::STATE_NESTED`] reported.
+pub const NESTED: u32 = 1;
+/// How many counters there are.
+pub const COUNTERS_LEN: usize = 2;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

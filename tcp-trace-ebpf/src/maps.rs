@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
-use tcp_trace_ebpf::Offsets;
+use tcp_trace_ebpf::{COUNTERS_LEN, Offsets};
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;
@@ -16,7 +16,11 @@ const FOLLOWED_MAX: usize = 65536;
 pub(crate) static EVENTS: RingBuf<u8, RING_BYTES> = RingBuf::new();
 
 #[btf_map]
-pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static COUNTERS: PerCpuArray<u64, { COUNTERS_LEN }> = PerCpuArray::new();
+
+/// 1 while the program on `inet_sock_set_state` runs on this CPU.
+#[btf_map]
+pub(crate) static STATE_RUNNING: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static FOLLOWED: HashMap<u32, u8, FOLLOWED_MAX> = HashMap::new();

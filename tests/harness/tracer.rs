@@ -76,8 +76,10 @@ impl Tracer {
             let printed = output(Command::new("bpftool").args(["--json", "map", what, "id", id]));
             serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON")
         };
-        let id = ids.into_iter().find(|id| bpftool("show", id)["name"] == "LOST").expect("it has this map");
+        let id =
+            ids.into_iter().find(|id| bpftool("show", id)["name"] == "COUNTERS").expect("it has this map");
         let dump = bpftool("dump", &id);
+        // The first counter is that of lost records.
         let values = dump[0]["formatted"]["values"].as_array().expect("a value per CPU").clone();
         values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }

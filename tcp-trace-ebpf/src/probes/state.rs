@@ -6,10 +6,11 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use tcp_trace_ebpf::{KIND_TRANSITION, RawFigures, RawHeader, RawOwner, RawTransition};
+use tcp_trace_ebpf::{KIND_TRANSITION, NESTED, RawFigures, RawHeader, RawOwner, RawTransition};
 
 use crate::{
     emit,
+    maps::STATE_RUNNING,
     probes::owner,
     sock::{self, Address},
 };
@@ -26,11 +27,38 @@ const LISTEN: i32 = 10;
 /// `TRACE_EVENT(inet_sock_set_state, TP_PROTO(const struct sock *sk, const int oldstate, const int newstate))`
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let running = STATE_RUNNING.get_ptr_mut(0);
+    set(running, 1);
     if let Err(error) = try_inet_sock_set_state(&ctx) {
         debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);
         emit::lost();
     }
+    set(running, 0);
     0
+}
+
+/// The same tracepoint, for what happens while the program above runs on this CPU: `connect()` changes the state
+/// with softirqs enabled, one of them may change another socket's, and the kernel runs no tracing program twice
+/// at once (`__bpf_trace_run()`). Softirqs do not interrupt each other, so two programs are enough.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
+    if STATE_RUNNING.get(0) == Some(&1) {
+        if let Err(error) = try_inet_sock_set_state(&ctx) {
+            debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);
+            emit::lost();
+        }
+        emit::count(NESTED);
+    }
+    0
+}
+
+#[inline(always)]
+fn set(running: Option<*mut u32>, value: u32) {
+    if let Some(running) = running {
+        // SAFETY: the pointer is to this CPU's u32 of the map and lives as long as the program. Written volatile:
+        // the compiler does not know who interrupts.
+        unsafe { running.write_volatile(value) };
+    }
 }
 
 #[inline(always)]
@@ -52,35 +80,50 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
             (*memory).lives = life.wrapping_add(1);
         }
     }
-    emit::record_in_place(|record: *mut RawTransition| {
-        // SAFETY: `record` points to room for one in the ring buffer.
-        let record = unsafe { &mut *record };
-        record.header = RawHeader {
-            // SAFETY: the helper has no preconditions.
-            time_ns: unsafe { bpf_ktime_get_ns() },
-            // SAFETY: the pointer is a tracepoint's argument.
-            cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
-            kind: KIND_TRANSITION,
-            padding: 0,
-        };
-        record.endpoints = sock::endpoints(sock)?;
-        record.owner = if is_owners { sock::current_owner()? } else { RawOwner::default() };
-        record.netns = sock::netns(sock)?;
-        record.error = sock::error(sock)?;
-        record.old = old as u8;
-        record.new = new as u8;
-        record.shutdown = sock::shutdown(sock)?;
-        record.life = life;
-        record.padding = [0; 4];
-        record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
-            sock::accept_queue(sock)?
-        } else if new == CLOSE {
-            sock::figures(sock)?
-        } else {
-            RawFigures::default()
-        };
-        Ok(())
-    })
+    let Some(mut record) = emit::reserve::<RawTransition>() else {
+        return Ok(());
+    };
+    // SAFETY: it points to room for one in the ring buffer.
+    let result = fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
+    emit::submit(record, result)
+}
+
+/// Fills in a record in its place: it is too large for the stack.
+#[inline(always)]
+fn fill(
+    record: &mut RawTransition,
+    sk: *const u8,
+    (old, new): (u8, u8),
+    is_owners: bool,
+    life: u8,
+) -> Result<(), i32> {
+    let sock = Address::from(sk);
+    record.header = RawHeader {
+        // SAFETY: the helper has no preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        // SAFETY: the pointer is a tracepoint's argument.
+        cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
+        kind: KIND_TRANSITION,
+        padding: 0,
+    };
+    record.endpoints = sock::endpoints(sock)?;
+    record.owner = if is_owners { sock::current_owner()? } else { RawOwner::default() };
+    record.netns = sock::netns(sock)?;
+    record.error = sock::error(sock)?;
+    record.old = old;
+    record.new = new;
+    record.shutdown = sock::shutdown(sock)?;
+    record.life = life;
+    record.padding = [0; 4];
+    let (old, new) = (i32::from(old), i32::from(new));
+    record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
+        sock::accept_queue(sock)?
+    } else if new == CLOSE {
+        sock::figures(sock)?
+    } else {
+        RawFigures::default()
+    };
+    Ok(())
 }
 
 /// Whether this transition is made by a system call of the owner and never by an arriving segment:

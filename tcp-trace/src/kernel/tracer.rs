@@ -1,6 +1,11 @@
 //! Loads and attaches the eBPF programs, and hands out the ring buffer and the loss counters.
 
-use std::{collections::HashMap as StdHashMap, fs, io, os::fd::AsFd, sync::Arc};
+use std::{
+    collections::HashMap as StdHashMap,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
@@ -15,6 +20,7 @@ use super::{
     cgroup,
     clock::Clock,
     error::{KernelError, root_errno},
+    losses::{Losses, NewlyLost},
     offsets, privileges,
     readiness::Readiness,
 };
@@ -70,7 +76,7 @@ pub struct Probe {
 
 impl Probe {
     /// All of them, in the order in which they are attached.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::needed(programs::EGRESS, None, false),
         Self::needed(programs::INGRESS, None, false),
         Self::needed(programs::RECEIVE, Some(programs::RECEIVE), false),
@@ -90,6 +96,7 @@ impl Probe {
         },
         Self::needed(programs::FORK, Some(programs::FORK), true),
         Self::needed(programs::FREE, Some(programs::FREE), true),
+        Self::needed(programs::STATE_NESTED, Some(programs::STATE), false),
         // Last: what changes its state from here on is seen by all the others too.
         Self::needed(programs::STATE, Some(programs::STATE), false),
     ];
@@ -104,8 +111,7 @@ pub struct Tracer {
     /// `None` once detached; the maps live on.
     ebpf: Option<Ebpf>,
     ring: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
-    lost_before: Vec<u64>,
+    losses: Losses,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
@@ -127,21 +133,13 @@ impl Tracer {
             follow_children(&mut ebpf)?;
         }
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
-        let lost = PerCpuArray::try_from(taken(&mut ebpf, maps::LOST)?);
+        let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
-        let lost = lost.map_err(|error| KernelError::failed("use the loss counters", error))?;
+        let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
         let reset_reasons = reset_reasons(&btf);
-        Ok(Self {
-            ebpf: Some(ebpf),
-            ring,
-            lost,
-            lost_before: Vec::new(),
-            logger,
-            clock,
-            missing,
-            reset_reasons,
-        })
+        let losses = Losses::new(counters, state_program(&ebpf)?);
+        Ok(Self { ebpf: Some(ebpf), ring, losses, logger, clock, missing, reset_reasons })
     }
 
     /// What this kernel does not give.
@@ -175,17 +173,9 @@ impl Tracer {
         limit
     }
 
-    /// Records lost since the last call because the ring buffer was full, with the processor.
-    pub fn newly_lost(&mut self) -> Result<Vec<(u32, u64)>, KernelError> {
-        let now =
-            self.lost.get(&0, 0).map_err(|error| KernelError::failed("read the loss counters", error))?;
-        let before = std::mem::replace(&mut self.lost_before, now.to_vec());
-        Ok(now
-            .iter()
-            .enumerate()
-            .map(|(cpu, count)| (cpu as u32, count - before.get(cpu).copied().unwrap_or_default()))
-            .filter(|(_, count)| *count > 0)
-            .collect())
+    /// Events lost since the last call.
+    pub fn newly_lost(&mut self) -> Result<Vec<NewlyLost>, KernelError> {
+        self.losses.newly()
     }
 
     /// Passes the programs' log records on to the `log` crate.
@@ -298,6 +288,15 @@ fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) ->
         }
         _ => KernelError::failed(what, error),
     }
+}
+
+/// A handle on the program that reports transitions, for what the kernel counts of it.
+fn state_program(ebpf: &Ebpf) -> Result<OwnedFd, KernelError> {
+    let failed = |error| KernelError::failed("use the program of the transitions", error);
+    let program = ebpf.program(programs::STATE).ok_or(ProgramError::NotLoaded).map_err(failed)?;
+    let program: &aya::programs::BtfTracePoint = program.try_into().map_err(failed)?;
+    let fd = program.fd().map_err(failed)?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| failed(error.into()))
 }
 
 /// The names of `enum sk_rst_reason` without their common start. Unspecified is no reason.

@@ -107,6 +107,8 @@ pub struct Ready {
 pub enum LossPlace {
     /// The ring buffer between kernel and user space was full.
     Ring,
+    /// The kernel skipped a program, because it was running on that processor already.
+    Program,
     /// User space could not make sense of what the kernel sent.
     Reader,
     /// A bounded table was full.

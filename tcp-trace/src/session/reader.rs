@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     cli::CliError,
-    kernel::{Readiness, Tracer, decode},
+    kernel::{NewlyLost, Readiness, Tracer, decode},
     pipeline::{self, Pipeline, TICK_US},
     record::{LossPlace, Record},
 };
@@ -285,13 +285,13 @@ impl<'a> Reader<'a> {
 
     fn report_losses(&mut self) -> Result<(), ReadError> {
         let now = self.tracer.clock().now();
-        let ring = self.tracer.newly_lost().map_err(|error| ReadError::Other(error.into()))?;
-        if !ring.is_empty() {
+        let newly_lost = self.tracer.newly_lost().map_err(|error| ReadError::Other(error.into()))?;
+        if !newly_lost.is_empty() {
             self.pipeline.events_lost(now, &mut self.records);
             self.put_records()?;
         }
-        for (cpu, events) in ring {
-            self.output.loss(now, LossPlace::Ring, events, Some(cpu))?;
+        for NewlyLost { place, cpu, events } in newly_lost {
+            self.output.loss(now, place, events, cpu)?;
         }
         self.output.loss(now, LossPlace::Reader, std::mem::take(&mut self.decode_errors), None)?;
         Ok(self.output.loss(now, LossPlace::Table, self.pipeline.take_lost(), None)?)

@@ -95,6 +95,7 @@ fn named_host(http: &Http) -> Option<String> {
 pub(super) fn loss(loss: &Loss) -> String {
     let why = match loss.place {
         LossPlace::Ring => "the ring buffer was full (a larger --ring-size or a filter helps)",
+        LossPlace::Program => "they happened while another was being reported",
         LossPlace::Reader => "they could not be understood",
         LossPlace::Table => "too many connections at once",
     };

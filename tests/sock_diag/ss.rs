@@ -13,7 +13,7 @@ use tcp_trace_tests::output;
 pub(crate) struct Line {
     pub(crate) cookie: u64,
     state: State,
-    endpoints: Endpoints,
+    pub(crate) endpoints: Endpoints,
     queues: (u32, u32),
     timer: Timer,
     retransmits: u8,
@@ -93,14 +93,12 @@ impl Line {
     }
 }
 
-/// The lines of all TCP sockets with one of the ports, by cookie.
-pub(crate) fn lines(mut ss: Command, ports: &[u16]) -> Vec<(Line, Ages)> {
+/// The lines of all TCP sockets, by cookie.
+pub(crate) fn lines(mut ss: Command) -> Vec<(Line, Ages)> {
     let text = output(ss.args(["-H", "-tanoOei"])).stdout;
     let text = String::from_utf8(text).expect("ss prints text");
     let parse = |line| Line::parse(line).unwrap_or_else(|| panic!("not a line of ss: {line}"));
     let mut lines: Vec<_> = text.lines().map(parse).collect();
-    let is_ours = |end: SocketAddr| ports.contains(&end.port());
-    lines.retain(|(line, _)| is_ours(line.endpoints.local) || is_ours(line.endpoints.peer));
     lines.sort_by_key(|(line, _)| line.cookie);
     lines
 }

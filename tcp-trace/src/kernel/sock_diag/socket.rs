@@ -116,6 +116,10 @@ pub struct Socket {
 impl Socket {
     /// Whether it is a TIME_WAIT mini-socket: the connection waits out late segments, in state `TIME_WAIT` or, when
     /// it was closed before the peer's FIN came, `FIN_WAIT2`.
+    ///
+    /// Not every orphan in `FIN_WAIT2` is one: when the ACK of its FIN comes while `close()` still has the socket,
+    /// or with `TCP_LINGER2` beyond 60 s, `tcp_rcv_state_process()` keeps the whole socket, with a
+    /// [`Timer::KeepAlive`] and inode 0.
     pub fn is_mini(&self) -> bool {
         self.timer == Timer::TimeWait
     }

@@ -139,7 +139,10 @@ fn a_reader_that_has_seen_enough_ends_the_session_with_success() {
         assert!(line.contains(&format!("\"type\":\"{expected}\"")), "{line}");
     }
     drop(lines);
-    curl(&[&nginx.url("127.0.0.1", "/echo/x")]);
-    let status = process.0.wait().expect("it can be waited for");
+    // A process that another test starts this moment may still have the pipe's end for a moment.
+    let status = wait_for("the end of the session", || {
+        curl(&[&nginx.url("127.0.0.1", "/echo/x")]);
+        process.0.try_wait().expect("it can be waited for")
+    });
     assert!(status.success(), "{status}");
 }

@@ -230,7 +230,8 @@ impl Connection {
         let last = self.spans.last().copied();
         // A state that the kernel leaves and that was not entered: events before it are missing.
         let entered = last.filter(|span| span.state == change.old).and_then(|span| span.entered);
-        if last.is_some_and(|span| span.state != change.old) {
+        let gap = last.is_some_and(|span| span.state != change.old);
+        if gap {
             self.seen_from_start = false;
             self.spans.push(Span { state: change.old, entered: None, estimated: false });
         }
@@ -242,6 +243,7 @@ impl Connection {
             new,
             in_old_us: entered.map(|entered| time.micros_since(entered)),
             estimated: false,
+            gap,
             reason: errno_name(change.error).filter(|_| new == State::Close).map(str::to_owned),
             role: self.role,
             network: self.network().unwrap_or_else(|| Network::new(change.endpoints, Some(change.netns))),

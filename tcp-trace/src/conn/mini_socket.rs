@@ -181,6 +181,7 @@ impl Connection {
             new,
             in_old_us: last.entered.map(|entered| time.micros_since(entered)),
             estimated,
+            gap: false,
             reason: reason.map(str::to_owned),
             role: self.role,
             network: Network::new(self.endpoints?, self.netns),

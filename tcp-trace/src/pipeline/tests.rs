@@ -443,6 +443,8 @@ fn a_missing_transition_is_a_gap_and_not_repaired() {
     assert!(!summary.seen_from_start);
     let states: Vec<_> = summary.states.iter().map(|span| (span.state.name(), span.estimated)).collect();
     assert_eq!(states, [("SYN_SENT", false), ("ESTABLISHED", false), ("FIN_WAIT2", true)]);
+    let gaps = host.out.iter().filter(|record| matches!(record, Record::Transition(last) if last.gap));
+    assert_eq!(gaps.count(), 1);
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub struct Transition {
     pub in_old_us: Option<u64>,
     /// Whether the time was inferred instead of observed.
     pub estimated: bool,
+    /// Whether transitions before this one were not seen: `old` is not the state that the last one entered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gap: bool,
     /// Name of the error that the socket failed with, such as ECONNREFUSED, when it goes to CLOSE by one; or why
     /// TIME_WAIT ended before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

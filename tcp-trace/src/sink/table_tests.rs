@@ -31,6 +31,7 @@ fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
         new,
         in_old_us,
         estimated: false,
+        gap: false,
         reason: None,
         role: Some(Role::Client),
         network: network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080)),

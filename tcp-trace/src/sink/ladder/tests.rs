@@ -53,6 +53,7 @@ fn state(us: u64, id: u64, old: State, new: State, in_old_us: Option<u64>) -> Re
         new,
         in_old_us,
         estimated: false,
+        gap: false,
         reason: None,
         role: role(id),
         network: network(id),

@@ -1,91 +1,15 @@
 //! Recorded lives against independent witnesses: the kernel's own text of the tracepoint, and tshark.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
-use rustix::time::{ClockId, clock_gettime};
 use tcp_trace::{
     event::{Direction, Role, State},
     record::{By, How},
 };
 use tcp_trace_tests::{
-    Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for, wait_for_listener,
+    Captured, Folder, KernelText, Nginx, Recording, Running, Tracer, Tshark, curl, free_port, output,
+    wait_for_listener,
 };
-
-/// A tracefs instance that prints `sock:inet_sock_set_state`, removed with its handle.
-struct KernelText(PathBuf);
-
-/// One line of it: time in microseconds of the monotonic clock, ports, states.
-#[derive(Debug, PartialEq, Eq)]
-struct KernelLine {
-    time_us: u64,
-    local_port: u16,
-    peer_port: u16,
-    old: String,
-    new: String,
-}
-
-impl KernelText {
-    fn start() -> Self {
-        let tracefs = PathBuf::from("/sys/kernel/tracing");
-        if !tracefs.join("instances").is_dir() {
-            output(Command::new("mount").args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]));
-        }
-        let instance = tracefs.join(format!("instances/tcp-trace-{}", std::process::id()));
-        fs::create_dir(&instance).expect("tracefs makes instances");
-        fs::write(instance.join("trace_clock"), "mono").expect("tracefs has this clock");
-        fs::write(instance.join("events/sock/inet_sock_set_state/enable"), "1")
-            .expect("tracefs has this event");
-        Self(instance)
-    }
-
-    /// The lines that concern a port.
-    fn lines(&self, port: u16) -> Vec<KernelLine> {
-        let text = fs::read_to_string(self.0.join("trace")).expect("tracefs can be read");
-        let lines =
-            text.lines().filter(|line| !line.starts_with('#') && line.contains("protocol=IPPROTO_TCP"));
-        lines.map(parse).filter(|line| line.local_port == port || line.peer_port == port).collect()
-    }
-}
-
-impl Drop for KernelText {
-    fn drop(&mut self) {
-        // A left instance costs memory until reboot, and nothing else.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-fn parse(line: &str) -> KernelLine {
-    let field = |name: &str| {
-        let value = line.split_once(&format!(" {name}=")).unwrap_or_else(|| panic!("no {name}: {line}")).1;
-        value.split(' ').next().unwrap_or_default().to_owned()
-    };
-    let (head, _) = line.split_once(": inet_sock_set_state").expect("the event's name");
-    let seconds = head.rsplit(' ').next().expect("a time");
-    let (seconds, fraction) = seconds.split_once('.').expect("a fraction");
-    KernelLine {
-        time_us: seconds.parse::<u64>().expect("seconds") * 1_000_000
-            + fraction.parse::<u64>().expect("microseconds"),
-        local_port: field("sport").parse().expect("a port"),
-        peer_port: field("dport").parse().expect("a port"),
-        old: field("oldstate").trim_start_matches("TCP_").to_owned(),
-        new: field("newstate").trim_start_matches("TCP_").to_owned(),
-    }
-}
-
-/// What to add to the monotonic clock for wall time, in microseconds.
-fn wall_offset_us() -> u64 {
-    let us = |clock| {
-        let time = clock_gettime(clock);
-        u64::try_from(time.tv_sec).expect("after 1970") * 1_000_000
-            + u64::try_from(time.tv_nsec).expect("a fraction") / 1_000
-    };
-    us(ClockId::Realtime) - us(ClockId::Monotonic)
-}
 
 /// One curl to nginx, recorded.
 fn one_request(port: u16) -> Recording {
@@ -99,11 +23,10 @@ fn one_request(port: u16) -> Recording {
 
 #[test]
 fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
-    let kernel = KernelText::start();
     let port = free_port();
+    let kernel = KernelText::start(port);
     let recording = one_request(port);
-    let offset = wall_offset_us();
-    let of_connection: Vec<_> = kernel.lines(port).into_iter().filter(|line| line.peer_port != 0).collect();
+    let of_connection: Vec<_> = kernel.lines().into_iter().filter(|line| line.peer_port != 0).collect();
     let recorded: Vec<_> =
         recording.transitions().filter(|transition| transition.network.peer.port != 0).collect();
     assert_eq!(recorded.len(), of_connection.len(), "{of_connection:#?}");
@@ -120,7 +43,7 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
                 && (transition.old.name(), transition.new.name()) == (line.old.as_str(), new)
         });
         let same = same.unwrap_or_else(|| panic!("not recorded: {line:?}"));
-        let late = (line.time_us + offset).abs_diff(same.time.0 / 1_000);
+        let late = line.time.0.abs_diff(same.time.0) / 1_000;
         if same.new != State::SynRecv {
             assert!(late < 1_000, "{late} us between {line:?} and {same:?}");
         }
@@ -134,78 +57,6 @@ fn a_server_enters_syn_recv_when_the_syn_comes() {
     let syn = recording.segments(server.connection)[0];
     assert_eq!(server.states[0].state, State::SynRecv);
     assert_eq!(server.states[0].entered, syn.time);
-}
-
-/// A captured segment: source port, flags, sequence and acknowledgment number, length.
-type Captured = (u16, u8, u32, u32, u32);
-
-/// tshark on loopback.
-struct Tshark {
-    process: Running,
-    lines: BufReader<std::process::ChildStdout>,
-}
-
-impl Tshark {
-    fn start(port: u16) -> Self {
-        let folder = Folder::new();
-        let mut command = Command::new("tshark");
-        command
-            .args(["-i", "lo", "-l", "-Q", "-f", &format!("tcp port {port}"), "-T", "fields"])
-            .args([
-                "-e",
-                "tcp.srcport",
-                "-e",
-                "tcp.flags",
-                "-e",
-                "tcp.seq_raw",
-                "-e",
-                "tcp.ack_raw",
-                "-e",
-                "tcp.len",
-            ])
-            .env("HOME", folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut process = Running::start(&mut command);
-        let lines = BufReader::new(process.0.stdout.take().expect("it is piped"));
-        let mut tshark = Self { process, lines };
-        // It says nothing when it is ready: refused connections are made until it shows one.
-        let probe = free_port_pair(port);
-        wait_for("tshark to capture", || {
-            // The port is closed, so the answer is an RST; both pass the filter.
-            let _ = std::net::TcpStream::connect(probe);
-            tshark.has_output().then_some(())
-        });
-        tshark
-    }
-
-    fn has_output(&mut self) -> bool {
-        use std::os::fd::AsFd as _;
-        let fd = self.lines.get_ref().as_fd();
-        let mut poll = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut poll, Some(&none)).expect("a pipe can be polled") > 0
-    }
-
-    /// The next segment.
-    fn next(&mut self) -> Option<Captured> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("tshark prints text");
-        let fields: Vec<_> = line.trim_end().split('\t').collect();
-        let [port, flags, seq, ack, length] = fields.as_slice() else { return None };
-        let flags = u16::from_str_radix(flags.trim_start_matches("0x"), 16).expect("flags");
-        Some((
-            port.parse().expect("a port"),
-            u8::try_from(flags & 0xff).expect("masked"),
-            seq.parse().expect("a number"),
-            ack.parse().expect("a number"),
-            length.parse().expect("a number"),
-        ))
-    }
-}
-
-fn free_port_pair(port: u16) -> (std::net::Ipv4Addr, u16) {
-    (std::net::Ipv4Addr::LOCALHOST, port)
 }
 
 #[test]
@@ -222,7 +73,7 @@ fn handshake_and_close_are_what_tshark_captured() {
     let mut captured: Vec<Captured> = Vec::new();
     let mut fins = 0;
     while fins < 2 || captured.last().is_none_or(|(_, flags, ..)| flags & FIN != 0) {
-        let segment = tshark.next().expect("tshark goes on");
+        let segment = tshark.next_segment().expect("tshark goes on");
         let is_syn_of_it = segment.0 == client_port && segment.1 & SYN != 0;
         if captured.is_empty() && !is_syn_of_it {
             continue;
@@ -230,7 +81,7 @@ fn handshake_and_close_are_what_tshark_captured() {
         fins += usize::from(segment.1 & FIN != 0);
         captured.push(segment);
     }
-    drop(tshark.process);
+    drop(tshark);
     let is_recorded_kind = |index: usize, (_, flags, ..): &Captured| {
         index < 3 || flags & (SYN | FIN | RST) != 0 || index + 1 == captured.len()
     };

@@ -1,21 +1,46 @@
-//! What the end-to-end tests are made of: the tracer under test, real servers and clients, namespaces.
+//! What the end-to-end tests are made of: the tracer under test, real servers and clients, namespaces, a remote
+//! host that the test plays itself, and independent witnesses.
 
+mod check;
 mod compare;
 mod curl;
 mod folder;
+mod interface;
+mod kernel_life;
+mod kernel_text;
+mod life;
 mod load;
 mod namespace;
 mod nginx;
+mod peer;
 mod process;
 mod recording;
+mod scene;
+mod segment;
+mod sockets;
 mod tracer;
+mod tshark;
+mod wire;
 
+pub use check::hold;
 pub use compare::assert_same;
 pub use curl::{Curl, curl, curl_in};
 pub use folder::Folder;
+pub(crate) use interface::InterfaceRequest;
+pub use kernel_life::{KernelLife, kernel_lives};
+pub use kernel_text::{KernelLine, KernelText, now};
+pub use life::{Life, Moment};
 pub use load::Load;
 pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
-pub use process::{PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener};
+pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};
+pub use process::{
+    PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener, wait_until,
+};
 pub use recording::Recording;
+pub use scene::{Scene, accept};
+pub use segment::Segment;
+pub use sockets::{Socket, Timer};
 pub use tracer::{Tracer, tcp_trace};
+pub use tshark::{Captured, Tshark};
+pub use wire::{Wire, WireAddresses};

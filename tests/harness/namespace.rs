@@ -1,42 +1,82 @@
 //! Network namespaces of a test's own.
 
 use std::{
+    fs::{self, File},
+    io,
+    net::UdpSocket,
+    os::{fd::AsFd as _, fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    panic::resume_unwind,
+    path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
-use crate::output;
+use rustix::{
+    ioctl,
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+};
 
-/// A network namespace that is removed with its handle.
+use crate::{InterfaceRequest, output, require_root};
+
+/// `SIOCSIFFLAGS` (`include/uapi/linux/sockios.h`).
+const SET_INTERFACE_FLAGS: ioctl::Opcode = 0x8914;
+/// `IFF_UP` (`include/uapi/linux/if.h`).
+const INTERFACE_UP: u16 = 1;
+
+/// A network namespace that goes with its handle and the sockets in it. Making one takes no other program.
 #[derive(Debug)]
 pub struct Namespace {
-    name: String,
+    file: File,
 }
 
 impl Namespace {
     /// Makes one, with loopback up.
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tcp-trace-{}-{number}", std::process::id());
-        output(Command::new("ip").args(["netns", "add", &name]));
-        let namespace = Self { name };
-        output(namespace.command("ip").args(["link", "set", "lo", "up"]));
-        namespace
+        require_root();
+        let make = || {
+            // SAFETY: only the network namespace of this thread changes, no table of descriptors.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root can make network namespaces");
+            let file = File::open("/proc/thread-self/ns/net").expect("a thread has a network namespace");
+            set_loopback_up().expect("root can change interfaces");
+            Self { file }
+        };
+        thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Runs `work` on a thread in this namespace. Sockets and processes that it makes stay in the namespace,
+    /// whoever uses them later.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let enter_and_work = || {
+            move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root can enter network namespaces");
+            work()
+        };
+        let result = thread::scope(|scope| scope.spawn(enter_and_work).join());
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Sets a setting of the namespace below `/proc/sys/net`, such as `ipv4/tcp_fin_timeout`.
+    pub fn set(&self, setting: &str, value: &str) {
+        let path = format!("/proc/sys/net/{setting}");
+        self.run(|| fs::write(&path, value)).unwrap_or_else(|error| panic!("cannot set {path}: {error}"));
     }
 
     /// A command that will run in it, in a process with the id of the one that is started.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command
     }
 
-    /// Inode number of the namespace, as `stat` tells it.
+    /// Inode number of the namespace.
     pub fn inode(&self) -> u32 {
-        let path = format!("/run/netns/{}", self.name);
-        let stat = output(Command::new("stat").args(["--dereference", "--format=%i", &path]));
-        String::from_utf8_lossy(&stat.stdout).trim().parse().expect("an inode number")
+        let inode = self.file.metadata().expect("an open file has metadata").ino();
+        u32::try_from(inode).expect("inode numbers of namespaces are small")
+    }
+
+    /// A path of it, for other processes, while this handle lives.
+    fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 }
 
@@ -46,17 +86,21 @@ impl Default for Namespace {
     }
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // Whatever goes wrong here was told by the test already.
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
+/// Sets the loopback interface of this thread's network namespace up.
+fn set_loopback_up() -> io::Result<()> {
+    // Any socket will do.
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let request = InterfaceRequest::new("lo", INTERFACE_UP);
+    // SAFETY: SIOCSIFFLAGS reads a `struct ifreq`, which the request is.
+    unsafe { ioctl::ioctl(&socket, ioctl::Setter::<SET_INTERFACE_FLAGS, _>::new(request)) }?;
+    Ok(())
 }
 
 /// Two namespaces joined by a veth pair: 10.99.0.1 and fd99::1 in the first, 10.99.0.2 and fd99::2 in the second.
 pub fn joined_namespaces() -> (Namespace, Namespace) {
     let (first, second) = (Namespace::new(), Namespace::new());
-    let pair = ["link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", &second.name];
+    let peer = second.path().display().to_string();
+    let pair = ["link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", &peer];
     output(first.command("ip").args(pair));
     for (namespace, host) in [(&first, 1), (&second, 2)] {
         let ip = |arguments: &[&str]| output(namespace.command("ip").args(arguments));

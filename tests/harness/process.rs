@@ -31,6 +31,18 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until `probe` holds; gives up, and says so, after this time.
+pub fn wait_until(patience: Duration, mut probe: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !probe() {
+        if start.elapsed() >= patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
 /// Waits until `ss`, run where the server is, shows so many listeners on a port.
 pub fn wait_for_listener(mut ss: Command, port: u16, listeners: usize) {
     ss.args(["-Hltn", &format!("sport = :{port}")]);

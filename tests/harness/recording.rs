@@ -111,7 +111,8 @@ impl Recording {
     }
 }
 
-fn parse_line(line: &str) -> Record {
+/// Reads one line.
+pub(crate) fn parse_line(line: &str) -> Record {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 

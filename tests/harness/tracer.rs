@@ -7,8 +7,9 @@ use std::{
 };
 
 use rustix::process::Signal;
+use tcp_trace::record::Record;
 
-use crate::{Folder, Recording, Running, output, require_root, wait_for};
+use crate::{Folder, Recording, Running, output, recording::parse_line, require_root, wait_for};
 
 /// The program's command line.
 pub fn tcp_trace() -> Command {
@@ -54,6 +55,13 @@ impl Tracer {
     /// What it has written so far.
     pub fn text(&self) -> String {
         fs::read_to_string(&self.file).expect("the recording can be read")
+    }
+
+    /// The lines that it has written completely so far.
+    pub fn records(&self) -> Vec<Record> {
+        let text = self.text();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.lines().map(parse_line).collect()
     }
 
     /// Waits until so many lines of a type are written.

@@ -25,11 +25,12 @@ const CHECKS: [Check; 6] = [
 ];
 
 /// Programs that the end-to-end tests run, with the Debian package of each.
-const PROGRAMS_OF_TESTS: [(&str, &str); 8] = [
+const PROGRAMS_OF_TESTS: [(&str, &str); 9] = [
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("nsenter", "util-linux"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("tshark", "tshark"),

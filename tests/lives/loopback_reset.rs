@@ -1,0 +1,78 @@
+//! Resets by what applications do, between two sockets on this host.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use rustix::net::sockopt::set_socket_linger;
+use tcp_trace::record::{By, How};
+use tcp_trace_tests::{Life, Scene, hold};
+
+fn read_reset(stream: &mut TcpStream) {
+    let error = stream.read(&mut [0]).expect_err("the RST comes");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn loopback_linger_0_resets_at_close() {
+    for scene in [Scene::loopback(), Scene::loopback_ipv6()] {
+        let listener = scene.listen();
+        let (client, mut server) = scene.pair(&listener);
+        hold();
+        set_socket_linger(&client, Some(Duration::ZERO)).expect("a socket can linger");
+        drop(client);
+        read_reset(&mut server);
+        let lives = [
+            Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Local, How::Rst),
+            // Its process has done nothing with it yet that the kernel tells of.
+            Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Peer, How::Rst).of_no_process(),
+        ];
+        scene.check(Some(listener), &lives);
+    }
+}
+
+#[test]
+fn loopback_unread_data_resets_at_close() {
+    const UNREAD: &[u8] = b"nobody reads this";
+    let scene = Scene::loopback();
+    let listener = scene.listen();
+    let (mut client, server) = scene.pair(&listener);
+    client.write_all(UNREAD).expect("it is connected");
+    // It has come, and stays unread.
+    assert_eq!(server.peek(&mut [0]).expect("it comes"), 1);
+    hold();
+    drop(server);
+    read_reset(&mut client);
+    let bytes = UNREAD.len() as u64;
+    let lives = [
+        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst).carried(bytes, 0),
+        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst).carried(0, bytes),
+    ];
+    scene.check(Some(listener), &lives);
+}
+
+#[test]
+fn loopback_linger_0_resets_a_half_closed_connection() {
+    let scene = Scene::loopback();
+    let listener = scene.listen();
+    let (mut client, mut server) = scene.pair(&listener);
+    client.write_all(b"x").expect("it is connected");
+    server.read_exact(&mut [0]).expect("the client writes");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    scene.wait_for_states(&["CLOSE_WAIT", "FIN_WAIT2"]);
+    hold();
+    set_socket_linger(&server, Some(Duration::ZERO)).expect("a socket can linger");
+    drop(server);
+    read_reset(&mut client);
+    let lives = [
+        Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
+            .closed(By::Peer, How::Rst)
+            .carried(1, 0),
+        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT CLOSE")
+            .closed(By::Local, How::Rst)
+            .carried(0, 1),
+    ];
+    scene.check(Some(listener), &lives);
+}

@@ -9,20 +9,20 @@ use std::{
 
 use tcp_trace::{
     event::{Role, State},
-    record::{Connection, ConnectionId, How, Record, StateSpan, Transition},
+    record::{Connection, ConnectionId, How, Record, Transition},
 };
 
 use crate::{KernelLife, Life, Moment, Recording, Scene, kernel_lives, life::transitions_of, wait_until};
 
 /// Between two programs at one tracepoint, or between a segment and what it does, there may be an interrupt
 /// or a pause of a virtual CPU. Scenes hold the states that matter much longer than this ([`HOLD`]).
-const TOLERANCE_US: u64 = 10_000;
+pub(crate) const TOLERANCE_US: u64 = 10_000;
 /// How far a time may be off that the recording calls estimated.
-const ESTIMATED_TOLERANCE_US: u64 = 1_100_000;
+pub(crate) const ESTIMATED_TOLERANCE_US: u64 = 1_100_000;
 /// How long a scene stays in a state, so that a time that was taken from another event shows.
 const HOLD: Duration = Duration::from_millis(60);
 /// How long the last step of a scene, and then its records, may take to come.
-const SCENE_PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const SCENE_PATIENCE: Duration = Duration::from_secs(15);
 /// What ends of connections are for.
 const ROLES: [Role; 3] = [Role::Client, Role::Server, Role::Listener];
 
@@ -160,17 +160,22 @@ impl Checked<'_> {
             let between = pair[1].time.micros_since(pair[0].time);
             assert_eq!(pair[1].in_old_us, Some(between), "{pair:?}");
         }
-        let after = transitions.iter().skip(1).map(|next| Some(next.time)).chain([None]);
-        let spans = transitions.iter().zip(after).filter(|(entry, _)| entry.new != State::Close);
-        let spans: Vec<_> = spans
-            .map(|(entry, left)| StateSpan {
-                state: entry.new,
-                entered: entry.time,
-                duration_us: left.map(|left| left.micros_since(entry.time)),
-                estimated: entry.estimated,
-            })
-            .collect();
-        assert_eq!(self.connection.states, spans, "states of the {role:?}");
+        self.states(&transitions);
+    }
+
+    /// The summary's states are the transitions'.
+    fn states(&self, transitions: &[&Transition]) {
+        let after = transitions.iter().skip(1).map(|next| Some(*next)).chain([None]);
+        let entries: Vec<_> =
+            transitions.iter().zip(after).filter(|(entry, _)| entry.new != State::Close).collect();
+        let spans = &self.connection.states;
+        assert_eq!(spans.len(), entries.len(), "{spans:?}");
+        for (span, (entry, left)) in spans.iter().zip(entries) {
+            let duration_us = left.map(|left| left.time.micros_since(entry.time));
+            assert_eq!((span.state, span.entered, span.duration_us), (entry.new, entry.time, duration_us));
+            let is_estimated = entry.estimated || left.is_some_and(|left| left.estimated);
+            assert_eq!(span.estimated, is_estimated, "{span:?}");
+        }
     }
 
     /// When a transition happened, by the best witness.

@@ -108,11 +108,13 @@ impl<'w> Peer<'w> {
         self.received.push(segment.clone());
     }
 
-    /// Payload segments that came again: those whose sequence numbers had come before.
-    pub fn data_retransmits(&self) -> u64 {
+    /// Takes what has come already into account, and gives how many segments with payload, SYN or FIN came
+    /// again: those whose sequence numbers had come before.
+    pub fn retransmits(&mut self) -> u64 {
+        self.receive_for(Duration::ZERO);
         let mut end: Option<u32> = None;
         let mut retransmits = 0;
-        for segment in self.received.iter().filter(|segment| !segment.payload.is_empty()) {
+        for segment in self.received.iter().filter(|segment| segment.length_in_sequence() > 0) {
             let is_new = end.is_none_or(|end| segment.seq.wrapping_sub(end).cast_signed() >= 0);
             retransmits += u64::from(!is_new);
             if is_new {
@@ -120,19 +122,5 @@ impl<'w> Peer<'w> {
             }
         }
         retransmits
-    }
-
-    /// As the kernel's client: answers the SYN, which was received, and waits for the third segment.
-    pub fn establish(&mut self) {
-        self.send(SYN_ACK);
-        self.expect(Flags::ACK);
-    }
-
-    /// As the kernel's server: the whole three-way handshake. Gives when the SYN was sent.
-    pub fn connect(&mut self) -> Moment {
-        let syn = self.send(Flags::SYN);
-        self.expect(SYN_ACK);
-        self.send(Flags::ACK);
-        syn
     }
 }

@@ -34,6 +34,7 @@ const PACKET_MAX: usize = 2048;
 #[derive(Debug)]
 pub struct Wire {
     tun: File,
+    addresses: WireAddresses,
     /// Segments that were read and that nobody has asked for yet.
     pending: RefCell<VecDeque<Segment>>,
 }
@@ -74,18 +75,18 @@ impl Wire {
         add.extend(addresses.local.is_ipv6().then_some("nodad"));
         output(namespace.command("ip").args(add));
         output(namespace.command("ip").args(["link", "set", NAME, "up"]));
-        Self { tun, pending: RefCell::default() }
+        Self { tun, addresses, pending: RefCell::default() }
     }
 
-    /// A remote socket at `remote` that talks to the kernel's at `local`.
-    pub fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Peer<'_> {
-        Peer::new(self, local, remote)
+    /// A remote socket with this port, for the kernel's at `local`. Nothing is sent yet.
+    pub fn peer(&self, local: SocketAddr, port: u16) -> Peer<'_> {
+        Peer::new(self, local, (self.addresses.remote, port).into())
     }
 
     /// Waits until the kernel connects to `remote`, and gives the remote socket that has the SYN.
     pub fn accept(&self, remote: SocketAddr) -> (Peer<'_>, Segment) {
         let syn = self.expect("a SYN", |segment| segment.destination == remote && segment.is(Flags::SYN));
-        let mut peer = self.peer(syn.source, remote);
+        let mut peer = self.peer(syn.source, remote.port());
         peer.note(&syn);
         (peer, syn)
     }

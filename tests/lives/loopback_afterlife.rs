@@ -54,7 +54,8 @@ fn loopback_orphan_whose_peer_never_closes_ends_by_itself() {
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
             .at("FIN_WAIT2>CLOSE", end)
-            .closed(By::Local, How::Fin),
+            .closed(By::Local, How::Fin)
+            .because("no FIN from the peer"),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE").closed(By::Peer, How::Rst),
     ];
     scene.check(Some(listener), &lives);

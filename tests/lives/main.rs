@@ -9,3 +9,8 @@ mod loopback_afterlife;
 mod loopback_close;
 mod loopback_open;
 mod loopback_reset;
+mod wire;
+mod wire_close;
+mod wire_data;
+mod wire_open;
+mod wire_reset;

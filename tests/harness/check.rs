@@ -42,6 +42,7 @@ impl Scene {
         }));
         let kernel = self.wait_for_witness(&lives);
         self.wait_for_records(&lives);
+        let skipped = self.tracer.skipped_by_kernel();
         let recording = self.tracer.stop();
         assert_eq!(recording.end.lost, 0);
         for role in ROLES {
@@ -51,7 +52,8 @@ impl Scene {
             recorded.sort_by_key(|connection| connection.opened);
             assert_eq!(recorded.len(), expected.len(), "recorded ends of role {role:?}: {recorded:#?}");
             for ((life, witness), connection) in expected.into_iter().zip(witnesses).zip(recorded) {
-                let checked = Checked { life, witness, connection, kernel: &kernel, recording: &recording };
+                let checked =
+                    Checked { life, witness, connection, kernel: &kernel, recording: &recording, skipped };
                 checked.life();
                 checked.ends(self.server, self.namespace.inode());
                 checked.summary();
@@ -140,6 +142,8 @@ struct Checked<'a> {
     connection: &'a Connection,
     kernel: &'a [KernelLife],
     recording: &'a Recording,
+    /// [`Tracer::skipped_by_kernel`](crate::Tracer::skipped_by_kernel).
+    skipped: u64,
 }
 
 impl Checked<'_> {
@@ -147,7 +151,12 @@ impl Checked<'_> {
     fn life(&self) {
         let id = self.connection.connection;
         let role = self.life.role;
-        assert_eq!(self.recording.life(id), transitions_of(self.life.path), "recorded life of the {role:?}");
+        let (recorded, skipped) = (self.recording.life(id), self.skipped);
+        let expected = transitions_of(self.life.path);
+        assert_eq!(
+            recorded, expected,
+            "{role:?}; {skipped} runs of the tracer's programs skipped by the kernel"
+        );
         let transitions: Vec<_> = self.recording.transitions().filter(|t| t.connection == id).collect();
         for transition in &transitions {
             assert_eq!(transition.role, Some(role), "{transition:?}");

@@ -92,6 +92,19 @@ impl Tracer {
         values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }
 
+    /// How often the kernel did not run its programs, because one was interrupted while it ran on the same CPU
+    /// and does not run twice at once. What happened then is in no counter of the tracer's.
+    pub fn skipped_by_kernel(&self) -> u64 {
+        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
+        let texts = fds.filter_map(|fd| fs::read_to_string(fd.expect("it can be listed").path()).ok());
+        let skipped = |text: String| {
+            let value =
+                text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().to_owned();
+            Some(value.parse::<u64>().expect("a number"))
+        };
+        texts.filter_map(skipped).sum()
+    }
+
     /// Ends it as Ctrl-C does, and reads what it recorded.
     pub fn stop(self) -> Recording {
         let (recording, status) = self.end_with(Signal::INT);

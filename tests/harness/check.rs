@@ -12,7 +12,9 @@ use tcp_trace::{
     record::{Connection, ConnectionId, How, Record, Transition},
 };
 
-use crate::{KernelLife, Life, Moment, Recording, Scene, kernel_lives, life::transitions_of, wait_until};
+use crate::{
+    KernelLife, Life, Moment, Recording, Scene, kernel_lives, life::transitions_of, now, wait_until,
+};
 
 /// Between two programs at one tracepoint, or between a segment and what it does, there may be an interrupt
 /// or a pause of a virtual CPU. Scenes hold the states that matter much longer than this ([`HOLD`]).
@@ -31,7 +33,21 @@ pub fn hold() {
     thread::sleep(HOLD);
 }
 
+/// The time that something took.
+pub fn while_doing(work: impl FnOnce()) -> Moment {
+    let from = now();
+    work();
+    Moment { from, to: now() }
+}
+
 impl Scene {
+    /// Waits until a transition, `OLD>NEW`, is recorded of any connection, or it takes too long: the check says
+    /// then what is missing.
+    pub fn wait_for_record(&self, transition: &str) {
+        let is_it = |record: &Record| matches!(record, Record::Transition(t) if name_of(t) == transition);
+        wait_until(SCENE_PATIENCE, || self.tracer.records().iter().any(is_it));
+    }
+
     /// Closes the listener, if there is one, and checks that the kernel lived these lives, in order of birth
     /// for each role, and that the recording tells exactly them.
     pub fn check(self, listener: Option<TcpListener>, lives: &[Life]) -> Recording {
@@ -224,7 +240,9 @@ impl Checked<'_> {
             assert_eq!(of_client.port, self.witness.other_port, "{connection:?}");
         }
         let process = connection.process.as_ref().map(|process| process.pid);
-        assert_eq!(process, self.life.has_process.then(std::process::id), "{connection:?}");
+        if process.is_some() || self.life.is_process_known {
+            assert_eq!(process, Some(std::process::id()), "{connection:?}");
+        }
     }
 
     /// What its summary says beside the states.

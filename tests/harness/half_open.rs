@@ -44,7 +44,8 @@ impl Scene {
         let network = connection.network.expect("addresses are known");
         assert_eq!(network.local, self.server.into());
         assert_eq!((network.peer.port, network.netns), (expected.peer_port, Some(self.namespace.inode())));
-        assert_eq!(connection.process, None, "nobody accepted it");
+        let process = connection.process.as_ref().map(|process| process.pid);
+        assert_eq!(process, Some(std::process::id()), "the listener's, as nobody accepted it");
         assert!(!connection.open, "{connection:?}");
         assert_eq!((connection.close.by, connection.close.how), (expected.by, expected.how));
         let [half_open] = connection.states.as_slice() else { panic!("one state: {connection:?}") };

@@ -23,7 +23,7 @@ mod tracer;
 mod tshark;
 mod wire;
 
-pub use check::hold;
+pub use check::{hold, while_doing};
 pub use compare::assert_same;
 pub use curl::{Curl, curl, curl_in};
 pub use folder::Folder;

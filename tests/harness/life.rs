@@ -38,7 +38,7 @@ pub struct Life {
     pub(crate) kernel_path: &'static str,
     pub(crate) close: Option<(By, How)>,
     pub(crate) reason: Option<&'static str>,
-    pub(crate) has_process: bool,
+    pub(crate) is_process_known: bool,
     pub(crate) bytes: (u64, u64),
     pub(crate) retransmits: u64,
     /// Transitions, `OLD>NEW`, of which another witness than the tracepoint tells the time.
@@ -53,7 +53,7 @@ impl Life {
             kernel_path: path,
             close: None,
             reason: None,
-            has_process: true,
+            is_process_known: true,
             bytes: (0, 0),
             retransmits: 0,
             moments: Vec::new(),
@@ -90,9 +90,9 @@ impl Life {
         Self { reason: Some(reason), ..self }
     }
 
-    /// No process ever had it.
-    pub fn of_no_process(self) -> Self {
-        Self { has_process: false, ..self }
+    /// Its process did nothing with it that the kernel tells of: it may be unknown, but not wrong.
+    pub fn of_unknown_process(self) -> Self {
+        Self { is_process_known: false, ..self }
     }
 
     /// Payload bytes that it sent and received.

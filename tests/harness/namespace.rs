@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     net::UdpSocket,
-    os::{fd::AsFd as _, fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     panic::resume_unwind,
     path::PathBuf,
     process::Command,
@@ -13,41 +13,48 @@ use std::{
 
 use rustix::{
     ioctl,
+    mount::{UnmountFlags, mount_bind, unmount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
-use crate::{InterfaceRequest, output, require_root};
+use crate::{Folder, InterfaceRequest, output, require_root};
 
 /// `SIOCSIFFLAGS` (`include/uapi/linux/sockios.h`).
 const SET_INTERFACE_FLAGS: ioctl::Opcode = 0x8914;
 /// `IFF_UP` (`include/uapi/linux/if.h`).
 const INTERFACE_UP: u16 = 1;
 
-/// A network namespace that goes with its handle and the sockets in it. Making one takes no other program.
+/// A network namespace that goes with its handle and the sockets in it. It is mounted, as `ip netns` does it, so that
+/// other programs find it. Making one takes no other program.
 #[derive(Debug)]
 pub struct Namespace {
-    file: File,
+    mount_point: PathBuf,
+    _folder: Folder,
 }
 
 impl Namespace {
     /// Makes one, with loopback up.
     pub fn new() -> Self {
         require_root();
+        let folder = Folder::new();
+        let mount_point = folder.file("netns");
         let make = || {
             // SAFETY: only the network namespace of this thread changes, no table of descriptors.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root can make network namespaces");
-            let file = File::open("/proc/thread-self/ns/net").expect("a thread has a network namespace");
             set_loopback_up().expect("root can change interfaces");
-            Self { file }
+            fs::write(&mount_point, "").expect("the folder is ours");
+            mount_bind("/proc/thread-self/ns/net", &mount_point).expect("root can mount a namespace");
         };
-        thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic));
+        Self { mount_point, _folder: folder }
     }
 
     /// Runs `work` on a thread in this namespace. Sockets and processes that it makes stay in the namespace,
     /// whoever uses them later.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let enter_and_work = || {
-            move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            let file = File::open(&self.mount_point).expect("it is mounted");
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                 .expect("root can enter network namespaces");
             work()
         };
@@ -64,19 +71,21 @@ impl Namespace {
     /// A command that will run in it, in a process with the id of the one that is started.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command.arg(format!("--net={}", self.mount_point.display())).arg("--").arg(program);
         command
     }
 
     /// Inode number of the namespace.
     pub fn inode(&self) -> u32 {
-        let inode = self.file.metadata().expect("an open file has metadata").ino();
+        let inode = fs::metadata(&self.mount_point).expect("it is mounted").ino();
         u32::try_from(inode).expect("inode numbers of namespaces are small")
     }
+}
 
-    /// A path of it, for other processes, while this handle lives.
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A mount that is left costs memory until reboot, and nothing else.
+        let _ = unmount(&self.mount_point, UnmountFlags::DETACH);
     }
 }
 
@@ -99,7 +108,7 @@ fn set_loopback_up() -> io::Result<()> {
 /// Two namespaces joined by a veth pair: 10.99.0.1 and fd99::1 in the first, 10.99.0.2 and fd99::2 in the second.
 pub fn joined_namespaces() -> (Namespace, Namespace) {
     let (first, second) = (Namespace::new(), Namespace::new());
-    let peer = second.path().display().to_string();
+    let peer = second.mount_point.display().to_string();
     let pair = ["link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", &peer];
     output(first.command("ip").args(pair));
     for (namespace, host) in [(&first, 1), (&second, 2)] {

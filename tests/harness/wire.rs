@@ -20,7 +20,7 @@ use rustix::{
 };
 use tcp_trace::event::Flags;
 
-use crate::{InterfaceRequest, Moment, Namespace, PATIENCE, Peer, Segment, now, output};
+use crate::{InterfaceRequest, Moment, Namespace, PATIENCE, Peer, Segment, now, output, while_doing};
 
 /// `TUNSETIFF` and flags (`include/uapi/linux/if_tun.h`): IP packets, without a header of the device's own.
 const TUN_SET_INTERFACE: ioctl::Opcode = 0x4004_54ca;
@@ -102,10 +102,10 @@ impl Wire {
     }
 
     fn write(&self, packet: &[u8]) -> Moment {
-        let from = now();
-        let written = (&self.tun).write(packet).expect("a TUN device takes packets");
-        assert_eq!(written, packet.len(), "a TUN device takes whole packets");
-        Moment { from, to: now() }
+        while_doing(|| {
+            let written = (&self.tun).write(packet).expect("a TUN device takes packets");
+            assert_eq!(written, packet.len(), "a TUN device takes whole packets");
+        })
     }
 
     /// The next segment that `is_it`, of those not given out yet, or fails with what `what` says.

@@ -7,7 +7,7 @@ use tcp_trace::{
     event::Role,
     record::{By, How},
 };
-use tcp_trace_tests::{Life, Moment, PATIENCE, Scene, hold, now, wait_until};
+use tcp_trace_tests::{Life, Moment, PATIENCE, Scene, hold, now, wait_until, while_doing};
 
 /// How long the peer of an orphan keeps its end open.
 const KEPT_OPEN: Duration = Duration::from_millis(250);
@@ -24,10 +24,8 @@ fn loopback_orphan_waits_for_the_peers_fin() {
     scene.wait_for_states(&["CLOSE_WAIT", "FIN_WAIT2"]);
     thread::sleep(KEPT_OPEN);
     scene.wait_for_states(&["CLOSE_WAIT", "FIN_WAIT2"]);
-    let from = now();
-    drop(server);
+    let fin = while_doing(|| drop(server));
     scene.wait_for_states(&["TIME_WAIT"]);
-    let fin = Moment { from, to: now() };
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 TIME_WAIT")
             .in_kernel("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
@@ -48,6 +46,7 @@ fn loopback_orphan_whose_peer_never_closes_ends_by_itself() {
     assert_eq!(server.read(&mut [0]).expect("the FIN comes"), 0);
     scene.wait_for_states(&["CLOSE_WAIT", "FIN_WAIT2"]);
     let end = end_of(&scene, "FIN_WAIT2");
+    scene.wait_for_record("FIN_WAIT2>CLOSE");
     // Nobody is there any more to take the second FIN: the answer is an RST.
     drop(server);
     scene.wait_for_states(&[]);
@@ -68,12 +67,13 @@ fn loopback_time_wait_ends_after_a_minute() {
     let (client, mut server) = scene.pair(&listener);
     drop(client);
     assert_eq!(server.read(&mut [0]).expect("the FIN comes"), 0);
-    drop(server);
+    let fin = while_doing(|| drop(server));
     scene.wait_for_states(&["TIME_WAIT"]);
     let end = end_of(&scene, "TIME_WAIT");
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE")
             .in_kernel("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
+            .at("FIN_WAIT2>TIME_WAIT", fin)
             .at("TIME_WAIT>CLOSE", end)
             .closed(By::Local, How::Fin),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE").closed(By::Peer, How::Fin),

@@ -9,7 +9,7 @@ use tcp_trace::{
     event::{Direction, Flags, Role},
     record::{By, How},
 };
-use tcp_trace_tests::{Life, Scene, hold};
+use tcp_trace_tests::{Life, Scene, hold, while_doing};
 
 /// A client that closes first, and did not lose its socket before the peer's FIN came.
 fn client_first() -> Life {
@@ -31,14 +31,17 @@ fn read_to_end(stream: &mut TcpStream) -> usize {
 fn loopback_client_closes_first_and_three_segments_end_it() {
     for scene in [Scene::loopback(), Scene::loopback_ipv6()] {
         let listener = scene.listen();
-        let (client, mut server) = scene.pair(&listener);
+        let (mut client, mut server) = scene.pair(&listener);
+        client.write_all(b"x").expect("it is connected");
+        server.read_exact(&mut [0]).expect("the client writes");
         hold();
         drop(client);
-        // The kernel holds the ACK of a FIN back for 40 ms: the second FIN carries it.
+        // The kernel holds the ACK of a FIN back for 40 ms, once there was data: the second FIN carries it.
         assert_eq!(read_to_end(&mut server), 0);
         drop(server);
         scene.wait_for_states(&["TIME_WAIT"]);
-        let recording = scene.check(Some(listener), &[client_first(), server_second()]);
+        let lives = [client_first().carried(1, 0), server_second().carried(0, 1)];
+        let recording = scene.check(Some(listener), &lives);
         let client = recording.connections_of(Role::Client)[0].connection;
         let segments = recording.segments(client);
         let [.., first, second, third] = segments.as_slice() else { panic!("no close: {segments:?}") };
@@ -57,12 +60,13 @@ fn loopback_server_closes_first() {
     hold();
     drop(server);
     assert_eq!(read_to_end(&mut client), 0);
-    drop(client);
+    let fin = while_doing(|| drop(client));
     scene.wait_for_states(&["TIME_WAIT"]);
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE").closed(By::Peer, How::Fin),
         Life::server("LISTEN SYN_RECV ESTABLISHED FIN_WAIT1 FIN_WAIT2 TIME_WAIT")
             .in_kernel("LISTEN SYN_RECV ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
+            .at("FIN_WAIT2>TIME_WAIT", fin)
             .closed(By::Local, How::Fin),
     ];
     scene.check(Some(listener), &lives);

@@ -10,7 +10,7 @@ use tcp_trace::{
     event::Role,
     record::{By, How},
 };
-use tcp_trace_tests::{Life, Namespace, Scene, accept, hold};
+use tcp_trace_tests::{Life, Namespace, Scene, accept, hold, while_doing};
 
 #[test]
 fn loopback_refused_connect() {
@@ -38,7 +38,7 @@ fn loopback_client_gives_up_at_a_full_backlog_and_the_waiting_one_is_reset() {
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst),
         Life::client("CLOSE SYN_SENT CLOSE").closed(By::None, How::Unknown),
-        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst).of_no_process(),
+        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst).of_unknown_process(),
     ];
     scene.check(Some(listener), &lives);
     drop(waiting);
@@ -66,12 +66,13 @@ fn loopback_fast_open_carries_data_in_the_syn() {
     hold();
     drop(client);
     assert_eq!(server.read(&mut [0]).expect("the FIN comes"), 0);
-    drop(server);
+    let fin = while_doing(|| drop(server));
     scene.wait_for_states(&["TIME_WAIT"]);
     let bytes = REQUEST.len() as u64;
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 TIME_WAIT")
             .in_kernel("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
+            .at("FIN_WAIT2>TIME_WAIT", fin)
             .closed(By::Local, How::Fin)
             .carried(bytes, 0),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE")

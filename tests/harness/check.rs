@@ -17,12 +17,13 @@ use crate::{
 };
 
 /// Between two programs at one tracepoint, or between a segment and what it does, there may be an interrupt
-/// or a pause of a virtual CPU. Scenes hold the states that matter much longer than this ([`HOLD`]).
-pub(crate) const TOLERANCE_US: u64 = 10_000;
+/// or a pause of a virtual CPU (14 ms were seen on an emulated one). Scenes hold the states that matter much
+/// longer than this ([`HOLD`]).
+pub(crate) const TOLERANCE_US: u64 = 25_000;
 /// How far a time may be off that the recording calls estimated.
 pub(crate) const ESTIMATED_TOLERANCE_US: u64 = 1_100_000;
 /// How long a scene stays in a state, so that a time that was taken from another event shows.
-const HOLD: Duration = Duration::from_millis(60);
+const HOLD: Duration = Duration::from_millis(100);
 /// How long the last step of a scene, and then its records, may take to come.
 pub(crate) const SCENE_PATIENCE: Duration = Duration::from_secs(15);
 /// What ends of connections are for.

@@ -24,8 +24,8 @@ const SET_INTERFACE_FLAGS: ioctl::Opcode = 0x8914;
 /// `IFF_UP` (`include/uapi/linux/if.h`).
 const INTERFACE_UP: u16 = 1;
 
-/// A network namespace that goes with its handle and the sockets in it. It is mounted, as `ip netns` does it, so that
-/// other programs find it. Making one takes no other program.
+/// A network namespace that goes with its handle and the sockets in it. It is mounted, as `ip netns` does it,
+/// so that other programs find it. Making one takes no other program.
 #[derive(Debug)]
 pub struct Namespace {
     mount_point: PathBuf,
@@ -105,7 +105,8 @@ fn set_loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// Two namespaces joined by a veth pair: 10.99.0.1 and fd99::1 in the first, 10.99.0.2 and fd99::2 in the second.
+/// Two namespaces joined by a veth pair: 10.99.0.1 and fd99::1 in the first, 10.99.0.2 and fd99::2 in the
+/// second.
 pub fn joined_namespaces() -> (Namespace, Namespace) {
     let (first, second) = (Namespace::new(), Namespace::new());
     let peer = second.mount_point.display().to_string();

@@ -72,7 +72,8 @@ impl<'w> Peer<'w> {
         self.wire.send(&segment)
     }
 
-    /// Waits for the next segment with exactly these control bits, PSH aside. Others before it count as received.
+    /// Waits for the next segment with exactly these control bits, PSH aside. Others before it count as
+    /// received.
     pub fn expect(&mut self, flags: Flags) -> Segment {
         let names: Vec<_> = flags.names().collect();
         loop {

@@ -9,6 +9,7 @@ mod nginx;
 mod process;
 mod recording;
 mod tracer;
+mod unprivileged;
 
 pub use compare::assert_same;
 pub use curl::{Curl, curl, curl_in};
@@ -19,3 +20,4 @@ pub use nginx::{AccessLogLine, Nginx};
 pub use process::{PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener};
 pub use recording::Recording;
 pub use tracer::{Tracer, tcp_trace};
+pub use unprivileged::unprivileged;

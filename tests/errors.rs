@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use tcp_trace_tests::{Folder, output, tcp_trace};
+use tcp_trace_tests::{Folder, output, tcp_trace, unprivileged};
 
 /// Runs it; it must fail with `code`, one line on stderr that contains each of `words`, and nothing on stdout.
 #[track_caller]
@@ -28,35 +28,17 @@ fn with(arguments: &[&str]) -> Command {
     command
 }
 
-/// The program where everybody can run it.
-fn for_everybody(folder: &Folder) -> std::path::PathBuf {
-    let copy = folder.file("tcp-trace");
-    fs::copy(tcp_trace().get_program(), &copy).expect("the folder is ours");
-    for path in [folder.path(), &copy] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
-    }
-    copy
-}
-
 #[test]
 fn without_privileges_the_capabilities_are_named() {
     let folder = Folder::new();
-    let program = for_everybody(&folder);
     fs::create_dir(folder.file("out")).expect("the folder is ours");
     fs::set_permissions(folder.file("out"), fs::Permissions::from_mode(0o777)).expect("the folder is ours");
     let file = folder.file("out/recording.jsonl");
     let verbs: [&[&OsStr]; 3] =
         [&["live".as_ref()], &["demo".as_ref()], &["record".as_ref(), "-o".as_ref(), file.as_os_str()]];
     for verb in verbs {
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--bounding-set=-all",
-            "--no-new-privs",
-        ]);
-        command.arg(&program).args(verb);
+        let mut command = unprivileged(&folder);
+        command.args(verb);
         let output = command.output().expect("setpriv can be started");
         assert_eq!(output.status.code(), Some(3), "{verb:?}");
         fails(&mut command, 3, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);

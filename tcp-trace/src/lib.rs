@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod pipeline;
 pub mod reassembly;
 pub mod record;
+pub mod selection;
 pub mod session;
 pub mod sink;
 pub mod time;

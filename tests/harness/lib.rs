@@ -21,6 +21,7 @@ mod segment;
 mod sockets;
 mod tracer;
 mod tshark;
+mod unprivileged;
 mod wire;
 
 pub use check::{hold, while_doing};
@@ -45,4 +46,5 @@ pub use segment::Segment;
 pub use sockets::{Socket, Timer};
 pub use tracer::{Tracer, tcp_trace};
 pub use tshark::{Captured, Tshark};
+pub use unprivileged::unprivileged;
 pub use wire::{Wire, WireAddresses};

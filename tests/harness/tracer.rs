@@ -107,16 +107,26 @@ impl Tracer {
 
     /// Ends it as Ctrl-C does, and reads what it recorded.
     pub fn stop(self) -> Recording {
-        let (recording, status) = self.end_with(Signal::INT);
+        Recording::parse(&self.stop_for_text())
+    }
+
+    /// The same, as it is in the file.
+    pub fn stop_for_text(self) -> String {
+        let (text, status) = self.end(Signal::INT);
         assert!(status.success(), "the tracer ended with {status}");
-        recording
+        text
     }
 
     /// Ends it with a signal.
-    pub fn end_with(mut self, signal: Signal) -> (Recording, ExitStatus) {
+    pub fn end_with(self, signal: Signal) -> (Recording, ExitStatus) {
+        let (text, status) = self.end(signal);
+        (Recording::parse(&text), status)
+    }
+
+    fn end(mut self, signal: Signal) -> (String, ExitStatus) {
         self.process.signal(signal);
         let status = self.process.0.wait().expect("the tracer can be waited for");
-        (Recording::parse(&self.text()), status)
+        (self.text(), status)
     }
 
     /// Ends it without giving it a chance to say anything.

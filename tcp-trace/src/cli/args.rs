@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
@@ -27,8 +27,10 @@ pub(super) enum Verb {
     Live(Live),
     /// Record a session as JSON Lines
     Record(Record),
+    /// Print a recording as `live` would have; needs no privileges
+    Show(Show),
     /// Trace one real HTTP request between two processes of its own and print its ladder
-    Demo,
+    Demo(Demo),
     /// Say what this kernel and these privileges allow
     Check,
     /// The traced part of `demo`
@@ -46,9 +48,8 @@ pub(super) enum Verb {
 pub(super) struct Live {
     #[command(flatten)]
     pub(super) tracing: Tracing,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) printing: Printing,
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +64,42 @@ pub(super) struct Record {
     pub(super) tracing: Tracing,
 }
 
-/// How `live` prints.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// A recording; '-' is stdin
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) filters: Filters,
+    #[command(flatten)]
+    pub(super) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    pub(super) colour: Colour,
+}
+
+/// How `live` and `show` print.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Printing {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) colour: Colour,
+}
+
+/// Whether in colours.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Colour {
+    /// When to print in colours; `auto`: on a terminal, unless NO_COLOR is set. JSON Lines never are
+    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(super) when: ColorChoice,
+}
+
+/// A way to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// A line per transition and per HTTP exchange
@@ -113,13 +149,20 @@ pub(super) struct Filters {
 impl Tracing {
     /// The filter that was typed.
     pub(super) fn filter(&self) -> Filter {
-        let Filters { pid, comm, port, addr } = &self.filters;
+        Filter { followed: !self.command.is_empty(), ..self.filters.filter() }
+    }
+}
+
+impl Filters {
+    /// The filter that was typed.
+    pub(super) fn filter(&self) -> Filter {
+        let Self { pid, comm, port, addr } = self;
         Filter {
             pid: pid.clone(),
             comm: comm.clone(),
             port: port.clone(),
             addr: addr.clone(),
-            followed: !self.command.is_empty(),
+            followed: false,
         }
     }
 }
@@ -196,8 +239,21 @@ mod tests {
     fn what_follows_two_dashes_is_the_command() {
         let live = live("tcp-trace live --format jsonl -- curl -v http://localhost/");
         assert_eq!(live.tracing.command, ["curl", "-v", "http://localhost/"]);
-        assert_eq!(live.format, Format::Jsonl);
+        assert_eq!(live.printing.format, Format::Jsonl);
         assert!(live.tracing.filter().followed);
+    }
+
+    #[test]
+    fn a_recording_is_shown_with_the_filters_and_formats_of_live() {
+        let line = "tcp-trace show - --port 80 --pid 7 --comm curl --addr ::1 --format ladder --color never";
+        let Verb::Show(show) = parse(line).unwrap().verb else { panic!("another verb") };
+        assert_eq!(show.file, PathBuf::from("-"));
+        let filter = show.filters.filter();
+        assert_eq!((filter.port, filter.pid, filter.comm), (vec![80], vec![7], vec!["curl".to_owned()]));
+        assert_eq!(filter.addr, ["::1".parse().unwrap()]);
+        assert!(!filter.followed);
+        assert_eq!(show.printing.format, Format::Ladder);
+        assert_eq!(show.printing.colour.when, ColorChoice::Never);
     }
 
     #[test]
@@ -209,6 +265,9 @@ mod tests {
             ("tcp-trace live --duration soon", "expected a time such as 500ms"),
             ("tcp-trace live --ring-size 5000", "expected a power of two"),
             ("tcp-trace live --pid x", "invalid digit"),
+            ("tcp-trace live --color red", "invalid value 'red' for '--color <WHEN>'"),
+            ("tcp-trace show", "<FILE>"),
+            ("tcp-trace show a.jsonl --duration 1s", "unexpected argument '--duration'"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::CliError;
+use super::{CliError, args::Demo, print};
 use crate::{
     kernel::{Options, RING_BYTES_DEFAULT},
     record::Filter,
@@ -27,7 +27,7 @@ x and y are the initial sequence numbers; `after`: time spent in the state left.
 ";
 
 /// The verb.
-pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
+pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
     let settings = Settings {
         kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: true, log },
         filter: Filter { followed: true, ..Filter::default() },
@@ -36,8 +36,9 @@ pub(super) fn run(log: bool) -> Result<ExitCode, CliError> {
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
-    let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE);
-    session::run(settings, Some(command), &mut ladder, "standard output")
+    let palette = print::palette(arguments.colour);
+    let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE).painted(palette);
+    session::run(settings, Some(command), &mut ladder, print::OUTPUT)
 }
 
 /// Starts the server, then the client, and waits for both.

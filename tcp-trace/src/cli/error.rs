@@ -1,6 +1,6 @@
 //! What goes wrong, in one line, and the exit code that says of which kind it is.
 
-use std::{fmt, io, process::ExitCode};
+use std::{fmt, process::ExitCode};
 
 use crate::kernel::KernelError;
 
@@ -24,7 +24,7 @@ impl CliError {
     }
 
     /// Reading or writing failed.
-    pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
+    pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self { code: IO, message: format!("{what}: {error}") }
     }
 

@@ -5,8 +5,10 @@ mod check;
 mod demo;
 mod error;
 mod live;
+mod print;
 mod record;
 mod run;
+mod show;
 mod target;
 
 pub use error::CliError;

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{CliError, args::Record, target};
+use super::{CliError, args::Record, print, target};
 use crate::{session, sink::JsonLines};
 
 pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
@@ -16,7 +16,7 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
         target::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
-        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), "standard output");
+        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), print::OUTPUT);
     }
     let is_new = !path.exists();
     let name = path.display().to_string();

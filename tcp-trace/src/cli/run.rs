@@ -1,13 +1,18 @@
 //! From the arguments to the exit code.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 
 use super::{
     CliError,
     args::{Cli, Verb},
-    check, demo, live, record,
+    check, demo, live, record, show,
 };
 
 /// Runs the command line `arguments`, the program's name first.
@@ -28,7 +33,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Live(arguments) => live::run(arguments, log),
         Verb::Record(arguments) => record::run(arguments, log),
-        Verb::Demo => demo::run(log),
+        Verb::Show(arguments) => show::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments, log),
         Verb::Check => Ok(check::run()),
         Verb::DemoPair => demo::pair(),
         Verb::DemoServer => demo::server(),
@@ -38,8 +44,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn failed(error: &CliError) -> ExitCode {
-    eprintln!("tcp-trace: {error}");
+    say(error);
     error.exit_code()
+}
+
+/// Says a line on stderr. If nobody can hear it there is nothing to be done.
+pub(super) fn say(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "tcp-trace: {line}");
 }
 
 /// What is wrong, without clap's usage text: one line that can be read at a glance.

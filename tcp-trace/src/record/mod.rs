@@ -4,6 +4,7 @@ mod connection;
 mod http;
 mod line;
 mod network;
+pub mod reader;
 #[cfg(test)]
 mod schema_tests;
 mod session;

@@ -24,6 +24,13 @@ impl<W: Write> JsonLines<W> {
         Self { output, lines: Vec::with_capacity(BUFFER + 4096) }
     }
 
+    /// Takes a line that is JSON already, without its newline.
+    pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
+        if self.lines.len() >= BUFFER { self.write_lines() } else { Ok(()) }
+    }
+
     fn write_lines(&mut self) -> io::Result<()> {
         self.output.write_all(&self.lines)?;
         self.lines.clear();
@@ -84,12 +91,14 @@ mod tests {
             sink.record(&Record::Ready(Ready { time: Time(time) })).unwrap();
         }
         sink.record(&Record::Unknown).unwrap();
+        sink.line(b"{\"type\":\"later\"}").unwrap();
         sink.finish().unwrap();
         assert!(writes.0.len() > 2);
         assert!(writes.0.iter().all(|write| write.ends_with(b"}\n")));
         let all = writes.0.concat();
         let lines: Vec<_> = str::from_utf8(&all).unwrap().lines().collect();
-        assert_eq!(lines.len(), 5000);
+        assert_eq!(lines.len(), 5001);
         assert_eq!(lines[7], r#"{"type":"ready","time":"1970-01-01T00:00:00.000000007Z"}"#);
+        assert_eq!(lines[5000], r#"{"type":"later"}"#);
     }
 }

@@ -1,5 +1,6 @@
 //! A sequence diagram of each connection: the client on the left, the server on the right.
 
+mod layout;
 mod model;
 mod parts;
 mod render;
@@ -12,7 +13,7 @@ use std::{
     mem,
 };
 
-use super::Sink;
+use super::{Palette, Sink};
 use crate::record::{End, Loss, Record};
 
 /// Records that are kept for the diagrams of a session; of what comes later only the number is told.
@@ -25,6 +26,7 @@ const LOSSES_MAX: usize = 20;
 pub struct Ladder<W> {
     output: W,
     title: &'static str,
+    palette: Palette,
     records_max: usize,
     records: Vec<Record>,
     rest: Rest,
@@ -43,12 +45,18 @@ impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
         let (records, rest) = (Vec::new(), Rest::default());
-        Self { output, title: "", records_max: LADDER_RECORDS_MAX, records, rest }
+        let (title, palette) = ("", Palette::PLAIN);
+        Self { output, title, palette, records_max: LADDER_RECORDS_MAX, records, rest }
     }
 
     /// Says this above the diagrams.
     pub fn titled(self, title: &'static str) -> Self {
         Self { title, ..self }
+    }
+
+    /// In colours.
+    pub fn painted(self, palette: Palette) -> Self {
+        Self { palette, ..self }
     }
 
     fn keep(&mut self, record: &Record) {
@@ -76,7 +84,9 @@ impl<W: Write> Sink for Ladder<W> {
             Record::Session(_) | Record::Ready(_) | Record::Unknown => {}
             Record::End(end) => self.rest.end = Some(end.clone()),
             Record::Loss(loss) if self.rest.losses.len() < LOSSES_MAX => self.rest.losses.push(loss.clone()),
-            Record::Loss(loss) => self.rest.further_losses += loss.events,
+            Record::Loss(loss) => {
+                self.rest.further_losses = self.rest.further_losses.saturating_add(loss.events);
+            }
             Record::Transition(_) | Record::Segment(_) | Record::Http(_) | Record::Connection(_) => {
                 self.keep(record);
             }
@@ -92,10 +102,10 @@ impl<W: Write> Sink for Ladder<W> {
         self.output.write_all(self.title.as_bytes())?;
         let all = parts::by_connection(&self.records);
         for pair in parts::pairs(&all) {
-            let text = render::ladder(&model::Ladder::new(&all, pair));
+            let text = render::ladder(&model::Ladder::new(&all, pair), &self.palette);
             self.output.write_all(text.as_bytes())?;
         }
-        self.output.write_all(render::rest(&self.rest).as_bytes())?;
+        self.output.write_all(render::rest(&self.rest, &self.palette).as_bytes())?;
         self.output.flush()
     }
 }

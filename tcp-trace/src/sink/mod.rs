@@ -3,6 +3,8 @@
 mod jsonl;
 mod ladder;
 mod output;
+mod palette;
+mod phrase;
 mod table;
 mod units;
 mod words;
@@ -10,4 +12,5 @@ mod words;
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};
 pub use output::Sink;
+pub use palette::Palette;
 pub use table::Table;

@@ -8,7 +8,8 @@ use std::{
 use jiff::tz::TimeZone;
 
 use super::{
-    Sink,
+    Palette, Sink,
+    phrase::{Phrase, Tone, padded},
     units::Micros,
     words::{exchange, loss, named, recorded, totals},
 };
@@ -26,6 +27,7 @@ const BUFFER: usize = 64 << 10;
 pub struct Table<W> {
     output: W,
     zone: TimeZone,
+    palette: Palette,
     text: String,
     has_header: bool,
 }
@@ -33,7 +35,12 @@ pub struct Table<W> {
 impl<W: Write> Table<W> {
     /// Writes to `output`, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone) -> Self {
-        Self { output, zone, text: String::new(), has_header: false }
+        Self { output, zone, palette: Palette::PLAIN, text: String::new(), has_header: false }
+    }
+
+    /// In colours.
+    pub fn painted(self, palette: Palette) -> Self {
+        Self { palette, ..self }
     }
 
     /// The names of the columns, once: above whatever comes first.
@@ -55,30 +62,33 @@ impl<W: Write> Table<W> {
         process: Option<&Process>,
         role: Option<Role>,
         (local, peer): (Endpoint, Endpoint),
-        event: &str,
+        event: &Phrase,
     ) {
         let arrow = match role {
             Some(Role::Client) => "→",
             Some(Role::Server) => "←",
             _ => " ",
         };
-        let time = time.time_of_day(&self.zone);
-        let process = process.map_or("-".to_owned(), named);
+        let time = Phrase::new(Tone::Aside, time.time_of_day(&self.zone));
+        let process = padded(&process.map_or("-".to_owned(), named), 22);
         let (local, peer) =
             (local.to_string(), if role == Some(Role::Listener) { String::new() } else { peer.to_string() });
         self.header();
         // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{time} {process:<22} {local:<21} {arrow} {peer:<21} {event}");
+        let (time, event) = (time.painted(&self.palette), event.painted(&self.palette));
+        let _ = writeln!(self.text, "{time} {process} {local:<21} {arrow} {peer:<21} {event}");
     }
 
     fn transition(&mut self, transition: &Transition) {
-        let mut event = format!("{} → {}", transition.old.name(), transition.new.name());
+        let mut event = Phrase::new(Tone::State, transition.old.name())
+            .and(Tone::Plain, " → ")
+            .and(Tone::State, transition.new.name());
         if let Some(us) = transition.in_old_us {
             let about = if transition.estimated { "~" } else { "" };
-            let _ = write!(event, "  after {about}{}", Micros(us));
+            event = event.and(Tone::Aside, format!("  after {about}{}", Micros(us)));
         }
         if let Some(reason) = &transition.reason {
-            let _ = write!(event, "  {}", recorded(reason));
+            event = event.and(Tone::Plain, "  ").and(Tone::Failure, recorded(reason));
         }
         let ends = (transition.network.local, transition.network.peer);
         self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
@@ -91,8 +101,8 @@ impl<W: Write> Table<W> {
 
     fn loss(&mut self, lost: &Loss) {
         self.header();
-        let time = lost.time.time_of_day(&self.zone);
-        let _ = writeln!(self.text, "{time} *** {}", loss(lost));
+        let time = Phrase::new(Tone::Aside, lost.time.time_of_day(&self.zone)).and(Tone::Plain, " ");
+        let _ = writeln!(self.text, "{}", time.then(loss(lost)).painted(&self.palette));
     }
 }
 
@@ -104,7 +114,7 @@ impl<W: Write> Sink for Table<W> {
             Record::Http(http) => self.http(http),
             Record::Loss(loss) => self.loss(loss),
             Record::End(end) => {
-                let _ = writeln!(self.text, "{}", totals(end));
+                let _ = writeln!(self.text, "{}", totals(end).painted(&self.palette));
             }
             Record::Session(_) | Record::Segment(_) | Record::Connection(_) | Record::Unknown => {}
         }

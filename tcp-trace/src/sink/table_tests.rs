@@ -104,6 +104,58 @@ fn transitions_and_exchanges_have_a_line_each() {
 }
 
 #[test]
+fn colours_are_for_states_times_and_what_failed() {
+    let mut refused = transition(State::SynSent, State::Close, Some(64));
+    refused.reason = Some("ECONNREFUSED".to_owned());
+    let mut not_found = http("/a");
+    not_found.http.response.as_mut().unwrap().status_code = 404;
+    let mut broken = http("/b");
+    broken.http.response.as_mut().unwrap().status_code = 500;
+    broken.outcome = Outcome::Reset;
+    broken.integrity = Integrity::Truncated;
+    let records = [
+        Record::Transition(refused),
+        Record::Http(Box::new(not_found)),
+        Record::Http(Box::new(broken)),
+        Record::Loss(Loss { time: TIME, place: LossPlace::Table, events: 12, cpu: None }),
+        Record::End(End { time: TIME, connections: 1, http: 1, events: 20, lost: 12, interrupted: true }),
+    ];
+    let mut output = Vec::new();
+    let mut table = Table::new(&mut output, TimeZone::UTC).painted(Palette::COLOURED);
+    for record in &records {
+        table.record(record).unwrap();
+    }
+    table.finish().unwrap();
+    let coloured = String::from_utf8(output).unwrap();
+    let named = [("\u{1b}[36m", "<s>"), ("\u{1b}[2m", "<t>"), ("\u{1b}[33m", "<w>"), ("\u{1b}[31m", "<f>")];
+    let mut marked = coloured.replace("\u{1b}[0m", "<>");
+    for (code, name) in named {
+        marked = marked.replace(code, name);
+    }
+    insta::assert_snapshot!(marked, @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    <t>14:13:20.123456<> curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        <s>SYN_SENT<> → <s>CLOSE<><t>  after 64 us<>  <f>ECONNREFUSED<>
+    <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a → <w>404 OK<>  12 B<t> in 1.23 ms<>
+    <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t> in 1.23 ms<><w>  (truncated)<>
+    <t>14:13:20.123456<> <f>*** LOST 12 events<>: too many connections at once
+    1 connection, 1 HTTP exchange, 20 events, <f>12 LOST<>
+    ");
+    let plain = ["<s>", "<t>", "<w>", "<f>", "<>"].iter().fold(marked, |text, mark| text.replace(mark, ""));
+    assert_eq!(plain, print(&records), "colours change nothing else");
+}
+
+#[test]
+fn wide_characters_keep_the_columns_straight() {
+    let mut wide = transition(State::Close, State::SynSent, None);
+    wide.process = Some(Process { pid: 1, name: "日本語".into(), ..Process::default() });
+    let narrow = Record::Transition(transition(State::Close, State::SynSent, None));
+    let text = print(&[Record::Transition(wide), narrow]);
+    let columns = |line: &str| line.find("127.0.0.1:41352").map(|at| crate::sink::phrase::width(&line[..at]));
+    let lines: Vec<_> = text.lines().skip(1).collect();
+    assert_eq!(columns(lines[0]), columns(lines[1]), "{text}");
+}
+
+#[test]
 fn what_is_unusual_is_said_in_words() {
     let unusual = |outcome, integrity, has_response: bool| {
         let mut http = http("/a");
@@ -112,7 +164,7 @@ fn what_is_unusual_is_said_in_words() {
         if !has_response {
             http.http.response = None;
         }
-        exchange(&http)
+        exchange(&http).to_string()
     };
     assert_eq!(unusual(Outcome::NoResponse, Integrity::Complete, false), "GET /a → no response in 1.23 ms");
     assert_eq!(unusual(Outcome::Reset, Integrity::Complete, false), "GET /a → RESET in 1.23 ms");
@@ -207,7 +259,7 @@ fn a_host_is_shown_when_it_is_more_than_the_address() {
     let with_host = |target: &str, host: &str| {
         let mut http = http(target);
         http.url = Some(Url { scheme: None, host: Some(host.into()), path: "/".into(), query: None });
-        exchange(&http)
+        exchange(&http).to_string()
     };
     assert_eq!(with_host("/a", "example.com"), "GET /a → 200 OK  12 B in 1.23 ms  host example.com");
     assert_eq!(with_host("/a", "127.0.0.1:8080"), "GET /a → 200 OK  12 B in 1.23 ms");
@@ -219,7 +271,7 @@ fn a_host_is_shown_when_it_is_more_than_the_address() {
 
 #[test]
 fn long_targets_are_shortened() {
-    let text = exchange(&http(&"/é".repeat(100)));
+    let text = exchange(&http(&"/é".repeat(100))).to_string();
     assert!(text.contains("/… →"), "{text}");
     assert!(text.chars().count() < 160, "{text}");
 }

@@ -1,14 +1,17 @@
 //! Phrases that the formats for people share. Text from outside leaves here escaped.
 
-use super::units::{Micros, Size};
+use super::{
+    phrase::{Phrase, Tone, cut},
+    units::{Micros, Size},
+};
 use crate::record::{End, Http, Integrity, Loss, LossPlace, Outcome, Process, Text};
 
-/// Longest piece of text from the network that is shown whole, in characters.
+/// Longest piece of text from the network that is shown whole, in columns.
 const TEXT_MAX: usize = 120;
 
 /// A process as `curl[13838]`.
 pub(super) fn named(process: &Process) -> String {
-    format!("{}[{}]", process.name.printable(), process.pid)
+    format!("{}[{}]", printable(&process.name), process.pid)
 }
 
 /// Escaped, and shortened when it is very long.
@@ -21,14 +24,6 @@ pub(super) fn recorded(text: &str) -> String {
     printable(&Text::from(text))
 }
 
-/// At most `room` characters; the last is `…` when there were more.
-pub(super) fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
-}
-
 /// A method and a target, which can be missing.
 pub(super) fn request_line(http: &Http) -> Option<String> {
     let request = http.http.request.as_ref()?;
@@ -36,35 +31,42 @@ pub(super) fn request_line(http: &Http) -> Option<String> {
 }
 
 /// A status code with its reason, which can be empty.
-pub(super) fn status(http: &Http) -> Option<String> {
+pub(super) fn status(http: &Http) -> Option<Phrase> {
     let response = http.http.response.as_ref()?;
     let text = format!("{} {}", response.status_code, printable(&response.reason));
-    Some(text.trim_end().to_owned())
+    let tone = match response.status_code {
+        400..500 => Tone::Warning,
+        500.. => Tone::Failure,
+        _ => Tone::Plain,
+    };
+    Some(Phrase::new(tone, text.trim_end()))
 }
 
 /// An exchange in one line: `GET /a → 200 OK  12 B in 1.23 ms`.
-pub(super) fn exchange(http: &Http) -> String {
+pub(super) fn exchange(http: &Http) -> Phrase {
     let request = request_line(http).unwrap_or_else(|| "(no request seen)".to_owned());
     let size = http.http.response.as_ref().map(|response| Size(response.body.size));
-    let response = status(http).zip(size).map(|(status, size)| format!("{status}  {size}"));
-    let answer = match (http.outcome, response) {
-        (Outcome::Ok, Some(response)) => response,
-        (Outcome::Ok, None) => "(no response seen)".to_owned(),
-        (Outcome::NoResponse, None) => "no response".to_owned(),
-        (Outcome::NoResponse, Some(response)) => format!("{response}, no response"),
-        (Outcome::Reset, None) => "RESET".to_owned(),
-        (Outcome::Reset, Some(response)) => format!("{response}, RESET"),
-        (Outcome::Upgraded, None) => "upgraded".to_owned(),
-        (Outcome::Upgraded, Some(response)) => format!("{response}, upgraded"),
+    let response = status(http).zip(size).map(|(status, size)| status.and(Tone::Plain, format!("  {size}")));
+    let outcome = match http.outcome {
+        Outcome::Ok if response.is_none() => Some((Tone::Warning, "(no response seen)")),
+        Outcome::Ok => None,
+        Outcome::NoResponse => Some((Tone::Failure, "no response")),
+        Outcome::Reset => Some((Tone::Failure, "RESET")),
+        Outcome::Upgraded => Some((Tone::Plain, "upgraded")),
     };
-    let mut text = format!("{request} → {answer} in {}", Micros(http.timing.total_us));
+    let comma = if response.is_some() { ", " } else { "" };
+    let mut phrase = Phrase::plain(format!("{request} → ")).then(response.unwrap_or_default());
+    if let Some((tone, outcome)) = outcome {
+        phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
+    }
+    phrase = phrase.and(Tone::Aside, format!(" in {}", Micros(http.timing.total_us)));
     if let Some(incomplete) = incomplete(http.integrity) {
-        text.push_str(&format!("  ({incomplete})"));
+        phrase = phrase.and(Tone::Warning, format!("  ({incomplete})"));
     }
     if let Some(host) = named_host(http) {
-        text.push_str(&format!("  host {host}"));
+        phrase = phrase.and(Tone::Plain, format!("  host {host}"));
     }
-    text
+    phrase
 }
 
 /// What is wrong with a message's bytes, if anything.
@@ -91,8 +93,8 @@ fn named_host(http: &Http) -> Option<String> {
     if in_target || is_address || host.0.is_empty() { None } else { Some(printable(host)) }
 }
 
-/// Lost events in words, without the asterisks.
-pub(super) fn loss(loss: &Loss) -> String {
+/// Lost events in words.
+pub(super) fn loss(loss: &Loss) -> Phrase {
     let why = match loss.place {
         LossPlace::Ring => "the ring buffer was full (a larger --ring-size or a filter helps)",
         LossPlace::Program => "they happened while another was being reported",
@@ -100,7 +102,8 @@ pub(super) fn loss(loss: &Loss) -> String {
         LossPlace::Table => "too many connections at once",
     };
     let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
-    format!("LOST {}{cpu}: {why}", counted(loss.events, "event"))
+    let what = format!("*** LOST {}{cpu}", counted(loss.events, "event"));
+    Phrase::new(Tone::Failure, what).and(Tone::Plain, format!(": {why}"))
 }
 
 /// `1 event`, `2 events`.
@@ -109,12 +112,13 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 }
 
 /// The totals of a session in one line. What was lost stands out.
-pub(super) fn totals(end: &End) -> String {
-    let parts = [
-        counted(end.connections, "connection"),
-        counted(end.http, "HTTP exchange"),
-        counted(end.events, "event"),
-        if end.lost == 0 { "0 lost".to_owned() } else { format!("{} LOST", end.lost) },
-    ];
-    parts.join(", ")
+pub(super) fn totals(end: &End) -> Phrase {
+    let connections = counted(end.connections, "connection");
+    let http = counted(end.http, "HTTP exchange");
+    let events = counted(end.events, "event");
+    let phrase = Phrase::plain(format!("{connections}, {http}, {events}, "));
+    match end.lost {
+        0 => phrase.and(Tone::Plain, "0 lost"),
+        lost => phrase.and(Tone::Failure, format!("{lost} LOST")),
+    }
 }

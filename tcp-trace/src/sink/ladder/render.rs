@@ -4,68 +4,73 @@ use std::fmt::Write as _;
 
 use super::{
     Rest,
+    layout::{COLUMNS, Layout, process, relative},
     model::{Event, Ladder, Row, Side},
 };
 use crate::{
     event::{Flags, State},
     record::{By, Close, Connection, How, Http, Outcome, Segment, Timing, Transition},
     sink::{
+        Palette,
+        phrase::{Phrase, Tone, cut, padded},
         units::{Micros, Size},
-        words::{counted, cut, exchange, incomplete, loss, named, recorded, request_line, status, totals},
+        words::{counted, exchange, incomplete, loss, recorded, request_line, status, totals},
     },
-    time::Time,
 };
 
-/// Columns between the two lanes.
-const INNER: usize = 44;
-/// Columns of the time and of the acting process, unless a longer one needs more.
-const TIME: usize = 9;
-const PROCESS: usize = 18;
+/// Columns of the longest reason for an ending.
+const REASON_MAX: usize = 40;
 
 /// Prints one connection.
-pub(super) fn ladder(ladder: &Ladder<'_>) -> String {
-    let start = ladder.opened;
-    let last = ladder.rows.last().map_or(0, |row| relative(row.time, start).len());
-    let longest = [Side::Client, Side::Server].map(|side| process(ladder, side).chars().count());
-    let (time_width, process_width) = (TIME.max(last), longest.into_iter().fold(PROCESS, usize::max));
-    let mut text = heading(ladder, time_width, process_width);
+pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
+    let layout = Layout::new(ladder);
+    let mut text = heading(ladder, layout);
     for row in &ladder.rows {
-        let (time, process, drawn) =
-            (relative(row.time, start), process(ladder, row.side), draw(ladder, row));
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{time:>time_width$}  {process:<process_width$} {drawn}");
+        let time = format!("{:>width$}", relative(row.time, ladder.opened), width = layout.time);
+        let time = Phrase::new(Tone::Aside, time);
+        let process = padded(&process(ladder, row.side), layout.process);
+        let line = time.and(Tone::Plain, format!("  {process} ")).then(draw(ladder, row, layout.inner));
+        write_line(&mut text, line, palette);
     }
     if ladder.has_unseen_arrival() {
-        text.push_str("?: not seen to arrive: lost on the way, or arrived unseen\n");
+        let meaning = ": not seen to arrive: lost on the way, or arrived unseen";
+        write_line(&mut text, Phrase::new(Tone::Warning, "?").and(Tone::Plain, meaning), palette);
     }
-    text.push_str(&ending(ladder));
+    write_line(&mut text, ending(ladder), palette);
     text.push('\n');
     text
 }
 
 /// Prints what is to say of the session as a whole.
-pub(super) fn rest(rest: &Rest) -> String {
-    let mut text = String::new();
-    for lost in &rest.losses {
-        let _ = writeln!(text, "*** {}", loss(lost));
-    }
+pub(super) fn rest(rest: &Rest, palette: &Palette) -> String {
+    let mut lines: Vec<Phrase> = rest.losses.iter().map(loss).collect();
     if rest.further_losses > 0 {
-        let _ = writeln!(text, "*** LOST {} more after these", counted(rest.further_losses, "event"));
+        let events = counted(rest.further_losses, "event");
+        lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
     }
     if !rest.losses.is_empty() {
-        text.push_str("*** what is above may have gaps\n");
+        lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
     }
     if rest.left_out > 0 {
         let records = counted(rest.left_out, "record");
-        let _ = writeln!(text, "*** {records} left out: more than a ladder can hold; `record` keeps all");
+        let why = ": more than a ladder can hold; `record` keeps all";
+        lines.push(Phrase::new(Tone::Warning, format!("*** {records} left out")).and(Tone::Plain, why));
     }
-    if let Some(end) = &rest.end {
-        let _ = writeln!(text, "{}", totals(end));
+    lines.extend(rest.end.as_ref().map(totals));
+    let mut text = String::new();
+    for line in lines {
+        write_line(&mut text, line, palette);
     }
     text
 }
 
-fn heading(ladder: &Ladder<'_>, time_width: usize, process_width: usize) -> String {
+/// Prints one line, or more when it is too long for one.
+fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", line.folded(COLUMNS).painted(palette));
+}
+
+fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
     let label = |side| {
         let address = ladder.endpoint(side).map_or("?".to_owned(), |endpoint| endpoint.to_string());
         let state = if ladder.end(side).is_some() { "" } else { " (not traced)" };
@@ -73,10 +78,11 @@ fn heading(ladder: &Ladder<'_>, time_width: usize, process_width: usize) -> Stri
     };
     let (left, right) = names(ladder);
     let (client, server) = (label(Side::Client), label(Side::Server));
-    let whole = INNER + 2;
+    let whole = layout.inner + 2;
     let room = whole - left.len();
+    let (time_width, process_width) = (layout.time, layout.process);
     let mut text = format!("{:>time_width$}  {:<process_width$} {left}{right:>room$}\n", "ms", "process");
-    let margin = " ".repeat(time_width + 2 + process_width + 1);
+    let margin = " ".repeat(layout.margin());
     if client.len() + server.len() < whole {
         let room = whole - client.len();
         let _ = writeln!(text, "{margin}{client}{server:>room$}");
@@ -95,86 +101,91 @@ fn names(ladder: &Ladder<'_>) -> (&'static str, &'static str) {
     if ladder.has_roles { ("client", "server") } else { ("one end", "other end") }
 }
 
-fn process(ladder: &Ladder<'_>, side: Side) -> String {
-    match ladder.end(side) {
-        Some(end) => end.process.map_or("-".to_owned(), named),
-        None => "(not traced)".to_owned(),
-    }
-}
-
-/// Milliseconds since the start, to the microsecond.
-fn relative(time: Time, start: Time) -> String {
-    let us = time.micros_since(start);
-    format!("{}.{:03}", us / 1_000, us % 1_000)
-}
-
-/// The lanes of a row.
-fn draw(ladder: &Ladder<'_>, row: &Row<'_>) -> String {
+/// The lanes of a row, with `inner` columns between them.
+fn draw(ladder: &Ladder<'_>, row: &Row<'_>, inner: usize) -> Phrase {
     let is_unseen = row.arrived == Some(false);
+    let arrow = |label: &dyn Fn(usize) -> Phrase, is_unseen| arrow(row.side, label, is_unseen, inner);
     match row.event {
-        Event::State(transition) => beside(row.side, &state(transition)),
-        Event::Segment(sent) => arrow(row.side, &segment(ladder, row.side, sent), is_unseen),
-        Event::Request(http) => arrow(row.side, &request(http), false),
-        Event::Response(http) => arrow(row.side, &response(http), false),
-        Event::Timing(http) => beside(row.side, &timing(&http.timing)),
-        Event::Unusual(http) => beside(row.side, &unusual(http)),
-        Event::Exchange(http) => beside(row.side, &cut(&exchange(http), INNER - 2)),
+        Event::State(transition) => beside(row.side, state(transition), inner),
+        Event::Segment(sent) => arrow(&|room| segment(ladder, row.side, sent, room), is_unseen),
+        Event::Request(http) => arrow(&|room| request(http, room), false),
+        Event::Response(http) => arrow(&|room| response(http, room), false),
+        Event::Timing(http) => beside(row.side, timing(&http.timing), inner),
+        Event::Unusual(http) => beside(row.side, unusual(http), inner),
+        Event::Exchange(http) => beside(row.side, exchange(http).cut(inner - 2), inner),
     }
 }
 
 /// A text at a side's lane.
-fn beside(side: Side, text: &str) -> String {
+fn beside(side: Side, text: Phrase, inner: usize) -> Phrase {
+    let text = text.cut(inner - 1);
+    let spaces = " ".repeat(inner - 1 - text.width());
     match side {
-        Side::Client => format!("│ {text:<width$}│", width = INNER - 1),
-        Side::Server => format!("│{text:>width$} │", width = INNER - 1),
+        Side::Client => Phrase::plain("│ ").then(text).and(Tone::Plain, format!("{spaces}│")),
+        Side::Server => Phrase::plain(format!("│{spaces}")).then(text).and(Tone::Plain, " │"),
     }
 }
 
-/// An arrow from a side to the other, with a label on it. It does not reach the other when the arrival is unseen.
-fn arrow(from: Side, label: &str, is_unseen: bool) -> String {
-    let label = format!(" {label} ");
+/// An arrow from a side to the other, with a label on it that is made for so many columns. It does not reach the
+/// other when the arrival is unseen.
+fn arrow(from: Side, label: &dyn Fn(usize) -> Phrase, is_unseen: bool, inner: usize) -> Phrase {
     let reach = if is_unseen { 2 } else { 0 };
-    let line = "─".repeat((INNER - 2 - reach).saturating_sub(label.chars().count()));
-    match (from, is_unseen) {
-        (Side::Client, false) => format!("├─{label}{line}▶│"),
-        (Side::Client, true) => format!("├─{label}{line}▶ ?│"),
-        (Side::Server, false) => format!("│◀{line}{label}─┤"),
-        (Side::Server, true) => format!("│? ◀{line}{label}─┤"),
+    // Each end of the arrow and each end of the label has a column.
+    let room = inner - 4 - reach;
+    let label = label(room);
+    let line = "─".repeat(room.saturating_sub(label.width()));
+    let unseen = |text| if is_unseen { Phrase::new(Tone::Warning, text) } else { Phrase::default() };
+    match from {
+        Side::Client => {
+            let arrow = Phrase::plain("├─ ").then(label).and(Tone::Plain, format!(" {line}▶"));
+            arrow.then(unseen(" ?")).and(Tone::Plain, "│")
+        }
+        Side::Server => {
+            let arrow = Phrase::plain(format!("◀{line} ")).then(label).and(Tone::Plain, " ─┤");
+            Phrase::plain("│").then(unseen("? ")).then(arrow)
+        }
     }
 }
 
 /// A state, with the time spent in the one before it, and the error that it was entered by.
-fn state(transition: &Transition) -> String {
+fn state(transition: &Transition) -> Phrase {
     let Transition { new, in_old_us, estimated, reason, .. } = transition;
-    let about = if *estimated { "~" } else { "" };
-    let after = in_old_us.map_or(String::new(), |us| format!(" after {about}{}", Micros(us)));
-    let note = if *new == State::TimeWait { ", for 60 s" } else { "" };
-    let reason = reason.as_ref().map_or(String::new(), |reason| format!(", {}", recorded(reason)));
-    format!("{}{after}{note}{reason}", new.name())
+    let mut phrase = Phrase::new(Tone::State, new.name());
+    if let Some(us) = in_old_us {
+        let about = if *estimated { "~" } else { "" };
+        phrase = phrase.and(Tone::Aside, format!(" after {about}{}", Micros(*us)));
+    }
+    if *new == State::TimeWait {
+        phrase = phrase.and(Tone::Plain, ", for 60 s");
+    }
+    match reason {
+        Some(reason) => phrase.and(Tone::Plain, ", ").and(Tone::Failure, recorded(reason)),
+        None => phrase,
+    }
 }
 
-fn segment(ladder: &Ladder<'_>, side: Side, segment: &Segment) -> String {
+/// A segment in `room` columns. That it was sent again stays when its numbers have to be cut.
+fn segment(ladder: &Ladder<'_>, side: Side, segment: &Segment, room: usize) -> Phrase {
     let Segment { flags, seq, ack, length, retransmit, .. } = segment;
     let flags = flags.0;
     let names: Vec<_> = flags.names().filter(|name| *name != "PSH").collect();
-    let mut label = names.join("+");
+    let tone = if flags.has(Flags::RST) { Tone::Failure } else { Tone::Plain };
     let (own, other) = (ladder.initial_sequence(side), ladder.initial_sequence(side.opposite()));
     let (own_name, other_name) = if side == Side::Client { ("x", "y") } else { ("y", "x") };
-    if flags.has(Flags::SYN) {
-        let _ = write!(label, " {own_name}={seq}");
+    let mut numbers = if flags.has(Flags::SYN) {
+        format!(" {own_name}={seq}")
     } else {
-        let _ = write!(label, " seq={}", numbered(*seq, own, own_name));
-    }
+        format!(" seq={}", numbered(*seq, own, own_name))
+    };
     if let Some(ack) = ack {
-        let _ = write!(label, " ack={}", numbered(*ack, other, other_name));
+        let _ = write!(numbers, " ack={}", numbered(*ack, other, other_name));
     }
     if *length > 0 {
-        let _ = write!(label, " len={length}");
+        let _ = write!(numbers, " len={length}");
     }
-    if *retransmit {
-        label.push_str(" again");
-    }
-    label
+    let again = if *retransmit { " again" } else { "" };
+    let label = Phrase::new(tone, names.join("+")).and(Tone::Plain, numbers);
+    label.cut(room.saturating_sub(again.len())).and(Tone::Warning, again)
 }
 
 /// A sequence number as its distance from the initial one, as textbooks have it: `x+1`.
@@ -185,55 +196,61 @@ fn numbered(number: u32, initial: Option<u32>, name: &str) -> String {
     }
 }
 
-fn request(http: &Http) -> String {
-    let mut label = request_line(http).unwrap_or_default();
+/// A request in `room` columns. The size stays when the target has to be cut.
+fn request(http: &Http, room: usize) -> Phrase {
     let body = http.http.request.as_ref().map_or(0, |request| request.body.size);
-    // The size stays when the target has to be cut.
     let size = if body > 0 { format!(" +{}", Size(body)) } else { String::new() };
-    label = cut(&label, (INNER - 5).saturating_sub(size.len()));
-    label + &size
+    let line = request_line(http).unwrap_or_default();
+    Phrase::plain(cut(&line, room.saturating_sub(1 + size.len())) + &size)
 }
 
-fn response(http: &Http) -> String {
+/// A response in `room` columns. The size stays when the reason has to be cut.
+fn response(http: &Http, room: usize) -> Phrase {
     let size = http.http.response.as_ref().map_or(0, |response| response.body.size);
     let size = format!(", {}", Size(size));
-    cut(&status(http).unwrap_or_default(), (INNER - 5).saturating_sub(size.len())) + &size
+    let status = status(http).unwrap_or_default();
+    status.cut(room.saturating_sub(1 + size.len())).and(Tone::Plain, size)
 }
 
-fn timing(timing: &Timing) -> String {
+fn timing(timing: &Timing) -> Phrase {
     let part = |name, us: Option<u64>| us.map(|us| format!("{name} {}", Micros(us)));
     let parts =
         [part("send", timing.send_us), part("wait", timing.wait_us), part("receive", timing.receive_us)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    Phrase::new(Tone::Aside, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// What did not go as it should, in words.
-fn unusual(http: &Http) -> String {
+fn unusual(http: &Http) -> Phrase {
     let outcome = match http.outcome {
-        Outcome::Ok => None,
-        Outcome::NoResponse => Some("no response"),
-        Outcome::Reset => Some("RESET before the response ended"),
-        Outcome::Upgraded => Some("upgraded to another protocol"),
+        Outcome::Ok => Phrase::default(),
+        Outcome::NoResponse => Phrase::new(Tone::Failure, "no response"),
+        Outcome::Reset => Phrase::new(Tone::Failure, "RESET before the response ended"),
+        Outcome::Upgraded => Phrase::plain("upgraded to another protocol"),
     };
-    [outcome, incomplete(http.integrity)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let Some(incomplete) = incomplete(http.integrity) else {
+        return outcome;
+    };
+    let semicolon = if http.outcome == Outcome::Ok { "" } else { "; " };
+    outcome.and(Tone::Plain, semicolon).and(Tone::Warning, incomplete)
 }
 
-fn ending(ladder: &Ladder<'_>) -> String {
+fn ending(ladder: &Ladder<'_>) -> Phrase {
     let Some((side, summary)) = ladder.summary() else {
-        return "how it ended is not in these records\n".to_owned();
+        return Phrase::new(Tone::Warning, "how it ended is not in these records");
     };
     let Connection { close, bytes, duration_us, .. } = summary;
-    let how = how(ladder, side, close);
-    let reason = close.reason.as_ref().map_or(String::new(), |reason| format!(" ({})", recorded(reason)));
+    let reason = close.reason.as_ref();
+    let reason = reason.map_or(String::new(), |reason| format!(" ({})", cut(&recorded(reason), REASON_MAX)));
     let (up, down) =
         if side == Side::Client { (bytes.sent, bytes.received) } else { (bytes.received, bytes.sent) };
     let (up, down, duration) = (Size(up), Size(down), Micros(*duration_us));
     let (left, right) = names(ladder);
-    format!("{how}{reason} after {duration}; {up} to the {right}, {down} to the {left}\n")
+    let rest = format!(" after {duration}; {up} to the {right}, {down} to the {left}");
+    how(ladder, side, close).and(Tone::Plain, reason + &rest)
 }
 
 /// Who ended it and how, as `side` tells.
-fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> String {
+fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> Phrase {
     let (left, right) = names(ladder);
     let name = |side| if side == Side::Client { left } else { right };
     let by = match close.by {
@@ -243,11 +260,11 @@ fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> String {
         By::None => String::new(),
     };
     match close.how {
-        How::Fin => format!("closed{by}"),
-        How::Rst => format!("reset{by}"),
-        How::Refused => format!("refused{by}"),
-        How::Timeout => "timed out".to_owned(),
-        How::Open => "still open".to_owned(),
-        How::Unknown => "gone; nothing seen says why".to_owned(),
+        How::Fin => Phrase::plain(format!("closed{by}")),
+        How::Rst => Phrase::new(Tone::Failure, "reset").and(Tone::Plain, by),
+        How::Refused => Phrase::new(Tone::Failure, "refused").and(Tone::Plain, by),
+        How::Timeout => Phrase::new(Tone::Failure, "timed out"),
+        How::Open => Phrase::plain("still open"),
+        How::Unknown => Phrase::new(Tone::Warning, "gone; nothing seen says why"),
     }
 }

@@ -1,5 +1,6 @@
 //! What a ladder looks like, and the session that the tests draw.
 
+mod columns;
 mod odd;
 
 use super::*;
@@ -206,13 +207,6 @@ fn both_ends_are_one_diagram() {
         1.212  nginx[812]         │                          CLOSE after 12 us │
     closed by the client after 1.50 ms; 79 B to the server, 160 B to the client
     ");
-}
-
-#[test]
-fn every_line_fits_into_80_columns() {
-    for line in print(&session()).lines() {
-        assert!(line.chars().count() <= 80, "{line}");
-    }
 }
 
 #[test]

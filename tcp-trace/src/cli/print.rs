@@ -1,0 +1,72 @@
+//! Standard output: in which format, and whether in colours.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, IsTerminal as _},
+};
+
+use clap::ColorChoice;
+use jiff::tz::TimeZone;
+
+use super::args::{Colour, Format, Printing};
+use crate::sink::{JsonLines, Ladder, Palette, Sink, Table};
+
+/// How errors call it.
+pub(super) const OUTPUT: &str = "standard output";
+
+/// What prints records there.
+pub(super) fn sink(printing: Printing) -> Box<dyn Sink> {
+    let output = io::stdout().lock();
+    let palette = palette(printing.colour);
+    match printing.format {
+        Format::Table => Box::new(Table::new(output, TimeZone::system()).painted(palette)),
+        Format::Ladder => Box::new(Ladder::new(output).painted(palette)),
+        Format::Jsonl => Box::new(JsonLines::new(output)),
+    }
+}
+
+/// The colours that were asked for.
+pub(super) fn palette(colour: Colour) -> Palette {
+    let is_terminal = io::stdout().is_terminal();
+    let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
+    if is_coloured(colour.when, is_terminal, no_color.as_deref(), term.as_deref()) {
+        Palette::COLOURED
+    } else {
+        Palette::PLAIN
+    }
+}
+
+/// An empty `NO_COLOR` counts as none (https://no-color.org). What was typed counts more than both variables.
+fn is_coloured(when: ColorChoice, is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    match when {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_whose_user_does_not_refuse_them() {
+        use ColorChoice::{Always, Auto, Never};
+        for (when, is_terminal, no_color, term, expected) in [
+            (Auto, true, None, Some("xterm"), true),
+            (Auto, true, Some(""), None, true),
+            (Auto, true, Some("1"), Some("xterm"), false),
+            (Auto, true, None, Some("dumb"), false),
+            (Auto, false, None, Some("xterm"), false),
+            (Always, false, Some("1"), Some("dumb"), true),
+            (Never, true, None, Some("xterm"), false),
+        ] {
+            let (no_color, term) = (no_color.map(OsStr::new), term.map(OsStr::new));
+            let is = is_coloured(when, is_terminal, no_color, term);
+            assert_eq!(is, expected, "{when:?} {is_terminal} {no_color:?} {term:?}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What is shown of a recording, and what is said of its faults.
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    record::Filter,
+    sink::{Ladder, Table},
+};
+
+const RECORDING: &str = include_str!("../record/reader_sample.jsonl");
+
+/// What is printed, and what is said on stderr.
+fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
+    let (mut printed, mut told) = (Vec::new(), Vec::new());
+    let output = match format {
+        Format::Table => Output::Records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
+        Format::Ladder => Output::Records(Box::new(Ladder::new(&mut printed))),
+        Format::Jsonl => Output::Lines(JsonLines::new(Box::new(&mut printed))),
+    };
+    let mut tell = |line| told.push(line);
+    Replay::new(Selection::new(filter), output, &mut tell).run(bytes).unwrap();
+    (String::from_utf8(printed).unwrap(), told)
+}
+
+fn all(text: &str, format: Format) -> (String, Vec<String>) {
+    show(text.as_bytes(), format, Filter::default())
+}
+
+fn comm(name: &str) -> Filter {
+    Filter { comm: vec![name.to_owned()], ..Filter::default() }
+}
+
+#[test]
+fn json_lines_come_out_as_they_are() {
+    assert_eq!(all(RECORDING, Format::Jsonl), (RECORDING.to_owned(), vec![]));
+}
+
+#[test]
+fn the_table_is_that_of_live() {
+    let (table, told) = all(RECORDING, Format::Table);
+    insta::assert_snapshot!(table, @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    14:13:20.000010 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
+    14:13:20.000014 -                      127.0.0.1:8080        ← 127.0.0.1:41352       LISTEN → SYN_RECV
+    14:13:20.000022 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 12 us
+    14:13:20.000900 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        GET /größe?x=1 → 503 Service Unavailable  12 B in 800 us  host localhost:8080
+    14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
+    14:13:20.001000 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        ESTABLISHED → CLOSE  after 978 us  ECONNRESET
+    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    ");
+    assert!(told.is_empty());
+}
+
+#[test]
+fn the_ladder_is_that_of_live() {
+    let (ladder, _) = all(RECORDING, Format::Ladder);
+    insta::assert_snapshot!(ladder, @"
+           ms  process            client                                  server
+                                  127.0.0.1:41352                 127.0.0.1:8080
+        0.000  curl[13838]        │ SYN_SENT                                   │
+        0.002  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
+        0.004  nginx[812]         │                                   SYN_RECV │
+        0.006  nginx[812]         │? ◀────────── SYN+ACK y=2044270846 ack=x+1 ─┤
+        0.012  curl[13838]        │ ESTABLISHED after 12 us                    │
+        0.090  curl[13838]        ├─ GET /größe?x=1 ──────────────────────────▶│
+        0.840  nginx[812]         │◀─────────── 503 Service Unavailable, 12 B ─┤
+        0.890  curl[13838]        │ send 0 us, wait 750 us, receive 50 us      │
+        0.990  curl[13838]        │ CLOSE after 978 us, ECONNRESET             │
+    ?: not seen to arrive: lost on the way, or arrived unseen
+    reset by the server (ECONNRESET) after 990 us;
+        79 B to the server, 160 B to the client
+
+    *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
+        filter helps)
+    *** what is above may have gaps
+    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    ");
+}
+
+#[test]
+fn a_filter_chooses_connections_and_the_totals_are_theirs() {
+    let (table, _) = show(RECORDING.as_bytes(), Format::Table, comm("nginx"));
+    insta::assert_snapshot!(table, @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
+    14:13:20.000014 nginx[812]             127.0.0.1:8080        ← 127.0.0.1:41352       LISTEN → SYN_RECV
+    1 connection, 0 HTTP exchanges, 40 events, 12 LOST
+    ");
+    let (table, told) = show(RECORDING.as_bytes(), Format::Table, comm("curl"));
+    insta::assert_snapshot!(table, @"
+    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    14:13:20.000010 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
+    14:13:20.000022 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 12 us
+    14:13:20.000900 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        GET /größe?x=1 → 503 Service Unavailable  12 B in 800 us  host localhost:8080
+    14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
+    14:13:20.001000 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        ESTABLISHED → CLOSE  after 978 us  ECONNRESET
+    1 connection, 1 HTTP exchange, 40 events, 12 LOST
+    ");
+    assert!(told.is_empty());
+    let (lines, _) = show(RECORDING.as_bytes(), Format::Jsonl, comm("curl"));
+    let expected: Vec<_> = RECORDING.lines().filter(|line| !line.contains("c4102")).collect();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), expected, "the lines themselves are not changed");
+}
+
+#[test]
+fn a_recording_that_is_cut_is_shown_up_to_there_and_says_so() {
+    let (printed, told) = all(&RECORDING[..RECORDING.len() - 20], Format::Jsonl);
+    let whole = RECORDING.lines().count();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), RECORDING.lines().take(whole - 1).collect::<Vec<_>>());
+    let expected =
+        format!("cut off in line {whole}: what is before that line is shown, the totals are missing");
+    assert_eq!(told, [expected]);
+    let (_, told) = all(&printed, Format::Table);
+    let last = whole - 1;
+    let expected = format!(
+        "no `end` behind line {last}: cut off there, or still being recorded; the totals are missing"
+    );
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn broken_lines_are_told_and_counted() {
+    let (first, rest) = RECORDING.split_once('\n').unwrap();
+    let (printed, told) = all(&format!("{first}\nhello\n{rest}"), Format::Jsonl);
+    assert_eq!(printed, RECORDING);
+    assert_eq!(told, ["line 2: not JSON: expected value at column 1; it is skipped", "1 line was skipped"]);
+    let (_, told) = all(&format!("{first}\n{}{rest}", "7\n".repeat(100)), Format::Table);
+    assert_eq!(told.len(), 6);
+    assert_eq!(told[4], "line 6: not a JSON object; it is skipped");
+    assert_eq!(told[5], "100 lines were skipped");
+}
+
+/// Takes so many bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_that_fails_ends_the_replay() {
+    let output = Output::Lines(JsonLines::new(Box::new(Full(10))));
+    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
+        .run(RECORDING.as_bytes());
+    assert!(matches!(result, Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+}
+
+/// Gives some bytes and then fails.
+struct Torn<'a>(&'a [u8]);
+
+impl Read for Torn<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() { Err(io::ErrorKind::HostUnreachable.into()) } else { self.0.read(into) }
+    }
+}
+
+#[test]
+fn what_could_be_read_is_shown_when_reading_fails() {
+    let mut printed = Vec::new();
+    let output = Output::Lines(JsonLines::new(Box::new(&mut printed)));
+    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
+        .run(Torn(RECORDING.as_bytes()));
+    assert!(matches!(result, Err(Failure::Read(ReadError::Io(_)))));
+    assert_eq!(printed, RECORDING.as_bytes());
+}
+
+/// Counts what was visible each time more was asked for.
+struct Slow<'a> {
+    lines: std::str::SplitInclusive<'a, char>,
+    visible: &'a std::cell::RefCell<Vec<u8>>,
+    counts: Vec<usize>,
+}
+
+impl Read for Slow<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.counts.push(self.visible.borrow().iter().filter(|byte| **byte == b'\n').count());
+        self.lines.next().map_or(Ok(0), |line| line.as_bytes().read(into))
+    }
+}
+
+struct Shared<'a>(&'a std::cell::RefCell<Vec<u8>>);
+
+impl Write for Shared<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_came_through_a_pipe_is_visible_before_more_comes() {
+    let visible = std::cell::RefCell::default();
+    let mut slow = Slow { lines: RECORDING.split_inclusive('\n'), visible: &visible, counts: Vec::new() };
+    let output = Output::Lines(JsonLines::new(Box::new(Shared(&visible))));
+    Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
+        .run(&mut slow)
+        .unwrap();
+    assert_eq!(slow.counts, (0..=RECORDING.lines().count()).collect::<Vec<_>>());
+}
+
+proptest! {
+    #[test]
+    fn nothing_in_a_file_makes_a_format_panic(
+        changes in prop::collection::vec(
+            (RECORDING.find('\n').unwrap() + 1..RECORDING.len(), prop::sample::select(b"0123456789c\"{}-.,".to_vec())), 0..40
+        )
+    ) {
+        let mut bytes = RECORDING.as_bytes().to_vec();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        for format in [Format::Table, Format::Ladder, Format::Jsonl] {
+            show(&bytes, format, Filter::default());
+            show(&bytes, format, comm("curl"));
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub mod programs {
     /// tp_btf on `inet_sock_set_state`.
     pub const STATE: &str = "inet_sock_set_state";
     /// tp_btf on `inet_sock_set_state`, for what happens while [`STATE`] runs on the same CPU.
-    pub const STATE_NESTED: &str = "inet_sock_set_state_nested";
+    pub const STATE_NESTED: &str = "state_nested";
     /// cgroup_skb, packets leaving.
     pub const EGRESS: &str = "segment_egress";
     /// cgroup_skb, packets arriving.

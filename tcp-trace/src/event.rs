@@ -162,11 +162,6 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
-    /// Whether the segment begins or ends a connection.
-    pub fn names_an_end(self) -> bool {
-        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
-    }
-
     /// The names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)

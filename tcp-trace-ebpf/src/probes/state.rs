@@ -41,7 +41,7 @@ pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 /// with softirqs enabled, one of them may change another socket's, and the kernel runs no tracing program twice
 /// at once (`__bpf_trace_run()`). Softirqs do not interrupt each other, so two programs are enough.
 #[btf_tracepoint(function = "inet_sock_set_state")]
-pub(crate) fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn state_nested(ctx: BtfTracePointContext) -> i32 {
     if STATE_RUNNING.get(0) == Some(&1) {
         if let Err(error) = try_inet_sock_set_state(&ctx) {
             debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);

@@ -3,13 +3,21 @@
 use std::process::ExitCode;
 
 use super::CliError;
-use crate::kernel::{Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities};
+use crate::{
+    event::State,
+    kernel::{
+        Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
+        sock_diag::{SockDiag, States},
+    },
+};
 
 pub(super) fn run() -> ExitCode {
     line("kernel", &rustix::system::uname().release().to_string_lossy());
     let effective = effective_capabilities().unwrap_or_default();
-    for capability in Capability::NEEDED {
-        let held = if capability.is_in(effective) { "ok" } else { "MISSING" };
+    let needed = Capability::NEEDED.map(|capability| (capability, "MISSING"));
+    let useful = Capability::USEFUL.map(|capability| (capability, "missing, not needed"));
+    for (capability, missing) in needed.into_iter().chain(useful) {
+        let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: to {}", capability.purpose));
     }
     let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false };
@@ -21,6 +29,7 @@ pub(super) fn run() -> ExitCode {
                     missing.map_or("ok".to_owned(), |missing| format!("missing, so {}", missing.reason));
                 line(probe.name, &state);
             }
+            line("sock_diag", &lists_sockets());
             line("result", "everything that is needed can be attached");
             ExitCode::SUCCESS
         }
@@ -29,6 +38,21 @@ pub(super) fn run() -> ExitCode {
             line("result", &error.to_string());
             error.exit_code()
         }
+    }
+}
+
+/// Whether the kernel lists its sockets.
+fn lists_sockets() -> String {
+    let listeners = States::from_iter([State::Listen]);
+    let listed = SockDiag::open()
+        .map_err(anyhow::Error::from)
+        .and_then(|mut diag| Ok(diag.dump(listeners, false, &mut |_| {})?));
+    match listed {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!(
+            "missing, so the end of TIME_WAIT is inferred, and older sockets are seen when they do something: \
+             {error:#}"
+        ),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     close::{Ending, errno_name},
+    handshake::Handshake,
     http_side::HttpSide,
     mini_socket::MiniSocket,
     sequence::Sequence,
@@ -23,20 +24,6 @@ pub(super) struct Span {
     pub(super) estimated: bool,
 }
 
-/// What the handshake's segments said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct HandshakeSeen {
-    pub(super) syn: Option<(u32, Time)>,
-    /// Data in the SYN, bytes (TCP Fast Open).
-    pub(super) syn_data: u32,
-    pub(super) syn_ack: Option<(u32, Time)>,
-    pub(super) acknowledged: Option<Time>,
-    /// Whether all acknowledgments so far were of the right numbers.
-    pub(super) is_wrong: bool,
-    pub(super) syn_retransmits: u32,
-    pub(super) syn_ack_retransmits: u32,
-}
-
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
 pub struct Connection {
@@ -50,7 +37,7 @@ pub struct Connection {
     pub(super) opened: Time,
     pub(super) closed: Option<Time>,
     pub(super) seen_from_start: bool,
-    pub(super) handshake: HandshakeSeen,
+    pub(super) handshake: Handshake,
     /// By [`Direction::index`].
     pub(super) sequences: [Sequence; 2],
     pub(super) ending: Ending,
@@ -77,7 +64,7 @@ impl Connection {
             opened: time,
             closed: None,
             seen_from_start: state.is_none(),
-            handshake: HandshakeSeen::default(),
+            handshake: Handshake::default(),
             sequences: [Sequence::default(); 2],
             ending: Ending::default(),
             http: HttpSide::default(),
@@ -121,9 +108,7 @@ impl Connection {
     /// Initial sequence numbers of client and server, when the handshake was seen: with the addresses they
     /// tell the two ends of one connection from all others.
     pub fn initial_sequences(&self) -> Option<(u32, u32)> {
-        let (syn, _) = self.handshake.syn?;
-        let (syn_ack, _) = self.handshake.syn_ack?;
-        Some((syn, syn_ack))
+        self.handshake.initial_sequences()
     }
 
     /// Notes why the kernel sends an RST, in its own words.
@@ -283,7 +268,7 @@ impl Connection {
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
         let retransmit = self.sequences[segment.direction.index()].segment(segment);
-        let is_handshake = self.note_handshake(time, segment, retransmit);
+        let is_handshake = self.handshake.segment(time, segment, retransmit);
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
         if is_reset && self.ending.reset.is_none() {
@@ -305,32 +290,5 @@ impl Connection {
             length: segment.length,
             retransmit,
         })
-    }
-
-    fn note_handshake(&mut self, time: Time, segment: &Segment<'_>, retransmit: bool) -> bool {
-        let seen = &mut self.handshake;
-        if segment.flags.has(Flags::SYN.with(Flags::ACK)) {
-            seen.syn_ack_retransmits += u32::from(retransmit);
-            let (syn, data) = (seen.syn, seen.syn_data);
-            // What a Fast Open's SYN carries may be acknowledged or not (RFC 7413, section 4.2).
-            let beyond = syn.map(|(syn, _)| segment.acknowledgment.wrapping_sub(syn.wrapping_add(1)));
-            seen.is_wrong |= beyond.is_some_and(|beyond| beyond > data);
-            seen.syn_ack.get_or_insert((segment.sequence, time));
-            return true;
-        }
-        if segment.flags.has(Flags::SYN) {
-            seen.syn_retransmits += u32::from(retransmit);
-            seen.syn.get_or_insert((segment.sequence, time));
-            seen.syn_data = seen.syn_data.max(segment.length);
-            return true;
-        }
-        // The third segment goes the way of the SYN, with or without data.
-        let is_third = segment.flags.has(Flags::ACK)
-            && seen.acknowledged.is_none()
-            && seen.syn_ack.is_some_and(|(sequence, _)| sequence.wrapping_add(1) == segment.acknowledgment);
-        if is_third {
-            seen.acknowledged = Some(time);
-        }
-        is_third
     }
 }

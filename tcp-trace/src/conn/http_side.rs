@@ -108,10 +108,9 @@ impl Connection {
             Some(Role::Server) => Direction::In,
             _ => Direction::Out,
         };
-        for (seen, direction) in
-            [(self.handshake.syn, syn_goes), (self.handshake.syn_ack, syn_goes.opposite())]
-        {
-            if let Some((sequence, _)) = seen {
+        let (syn, syn_ack) = self.handshake.sequences();
+        for (seen, direction) in [(syn, syn_goes), (syn_ack, syn_goes.opposite())] {
+            if let Some(sequence) = seen {
                 http.start(direction, sequence.wrapping_add(1));
             }
         }

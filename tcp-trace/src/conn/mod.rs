@@ -3,6 +3,7 @@
 mod close;
 mod connection;
 mod half_open;
+mod handshake;
 mod http_side;
 mod mini_socket;
 mod sequence;

@@ -4,7 +4,7 @@ use super::{Connection, mini_socket::MiniSocket};
 use crate::{
     container,
     event::{Role, State},
-    record::{self, AcceptQueue, By, Bytes, Close, Handshake, How, StateSpan, ZeroWindow},
+    record::{self, AcceptQueue, By, Bytes, Close, How, StateSpan, ZeroWindow},
     time::Time,
 };
 
@@ -38,7 +38,7 @@ impl Connection {
             seen_from_start: self.seen_from_start,
             open: is_open,
             states: self.state_spans(),
-            handshake: self.handshake_summary(),
+            handshake: self.handshake.summary(self.role),
             close: if is_open {
                 Close { by: By::None, how: How::Open, reason: None }
             } else {
@@ -77,29 +77,6 @@ impl Connection {
                 }
             })
             .collect()
-    }
-
-    fn handshake_summary(&self) -> Option<Handshake> {
-        let seen = &self.handshake;
-        if seen.syn.is_none() && seen.syn_ack.is_none() {
-            return None;
-        }
-        // After a retransmit nobody can tell which of the two was answered (Karn's algorithm, RFC 6298).
-        let is_clear = seen.syn_retransmits == 0 && seen.syn_ack_retransmits == 0;
-        let syn_ack_at = seen.syn_ack.map(|(_, time)| time);
-        let ends = match self.role {
-            Some(Role::Server) => syn_ack_at.zip(seen.acknowledged),
-            _ => seen.syn.map(|(_, time)| time).zip(syn_ack_at),
-        };
-        Some(Handshake {
-            syn_seq: seen.syn.map(|(sequence, _)| sequence),
-            syn_ack_seq: seen.syn_ack.map(|(sequence, _)| sequence),
-            rtt_us: ends.filter(|_| is_clear).map(|(sent, answered)| answered.micros_since(sent)),
-            syn_retransmits: seen.syn_retransmits,
-            syn_ack_retransmits: seen.syn_ack_retransmits,
-            acknowledged: (seen.is_wrong || seen.syn.is_some() && seen.acknowledged.is_some())
-                .then_some(!seen.is_wrong),
-        })
     }
 
     /// The state that it ended in.

@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-/// A capability that tracing needs.
+/// A capability that tracing uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
     /// Its name, `CAP_BPF`.
@@ -10,22 +10,43 @@ pub struct Capability {
     /// What it is needed for.
     pub purpose: &'static str,
     bit: u32,
+    /// Whether CAP_SYS_ADMIN, which on older kernels was needed in its place, does as well.
+    is_part_of_admin: bool,
 }
 
-/// Holds for all of them on every kernel.
 const CAP_SYS_ADMIN: u32 = 21;
 
 impl Capability {
     /// The capabilities without which nothing can be traced.
     pub const NEEDED: [Self; 3] = [
-        Self { name: "CAP_BPF", purpose: "load eBPF programs and maps", bit: 39 },
-        Self { name: "CAP_PERFMON", purpose: "attach to tracepoints and read kernel memory", bit: 38 },
-        Self { name: "CAP_NET_ADMIN", purpose: "see the segments of every cgroup", bit: 12 },
+        Self::needed("CAP_BPF", "load eBPF programs and maps", 39),
+        Self::needed("CAP_PERFMON", "attach to tracepoints and read kernel memory", 38),
+        Self::needed("CAP_NET_ADMIN", "see the segments of every cgroup", 12),
     ];
+    /// Those without which something is not known.
+    pub const USEFUL: [Self; 2] = [
+        Self {
+            name: "CAP_SYS_ADMIN",
+            purpose: "list the sockets of other network namespaces",
+            bit: CAP_SYS_ADMIN,
+            is_part_of_admin: true,
+        },
+        Self {
+            name: "CAP_SYS_PTRACE",
+            purpose: "tell the processes of sockets that are older than tcp-trace",
+            bit: 19,
+            is_part_of_admin: false,
+        },
+    ];
+
+    const fn needed(name: &'static str, purpose: &'static str, bit: u32) -> Self {
+        Self { name, purpose, bit, is_part_of_admin: true }
+    }
 
     /// Whether the set `effective` holds it.
     pub fn is_in(self, effective: u64) -> bool {
-        effective >> self.bit & 1 == 1 || effective >> CAP_SYS_ADMIN & 1 == 1
+        let holds = |bit: u32| effective >> bit & 1 == 1;
+        holds(self.bit) || self.is_part_of_admin && holds(CAP_SYS_ADMIN)
     }
 }
 
@@ -65,8 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn cap_sys_admin_stands_for_all() {
+    fn cap_sys_admin_stands_for_all_that_is_needed() {
         assert!(Capability::NEEDED.iter().all(|capability| capability.is_in(1 << CAP_SYS_ADMIN)));
+        let useful = Capability::USEFUL.map(|capability| capability.is_in(1 << CAP_SYS_ADMIN));
+        assert_eq!(useful, [true, false], "but not for looking into processes");
     }
 
     #[test]

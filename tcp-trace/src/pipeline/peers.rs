@@ -25,7 +25,7 @@ pub(super) struct Peers {
 }
 
 impl Pipeline {
-    /// Looks at a SYN, FIN or RST of a connection, for what it says of the other end on this host.
+    /// Looks at a segment of the handshake or the close, for what it says of the other end on this host.
     pub(super) fn note_other_end(
         &mut self,
         time: Time,
@@ -36,15 +36,19 @@ impl Pipeline {
         let Some(tracked) = self.table.get(&cookie) else { return };
         let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
         let four_tuple = four_tuple(&tracked.connection);
-        if segment.flags.has(Flags::SYN) {
-            if segment.direction == Direction::Out
+        let is_end = segment.flags.has(Flags::FIN) || segment.flags.has(Flags::RST);
+        if !is_end {
+            if segment.flags.has(Flags::SYN)
+                && segment.direction == Direction::Out
                 && !segment.flags.has(Flags::ACK)
                 && let Some(key) = four_tuple
                 && self.mini_sockets.get(&key).is_some_and(|before| *before != id)
             {
                 self.reused(key, time, out);
             }
-            self.link(id);
+            if peer.is_none() {
+                self.link(id);
+            }
             return;
         }
         let Some(peer) = peer.filter(|_| segment.direction == Direction::Out) else { return };

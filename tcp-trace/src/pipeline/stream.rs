@@ -252,8 +252,6 @@ impl Pipeline {
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             tracked.gate.pass(Record::Segment(record), out);
-        }
-        if segment.flags.names_an_end() {
             self.note_other_end(time, cookie, segment, out);
         }
         let Some(tracked) = self.table.get_mut(&cookie).filter(|tracked| !tracked.gate.is_shut()) else {

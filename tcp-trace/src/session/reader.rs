@@ -248,8 +248,8 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         match answer {
             Answer::Existing(sockets) => self.pipeline.existing(now, sockets, &mut self.records),
-            Answer::Listed(lists) => {
-                self.pace.answered();
+            Answer::Listed(lists, processor_time) => {
+                self.pace.answered(processor_time);
                 for list in lists {
                     match list.sockets {
                         Some((read, sockets)) => {

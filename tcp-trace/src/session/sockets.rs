@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::places;
@@ -49,7 +50,8 @@ enum Question {
 /// An answer.
 pub(super) enum Answer {
     Existing(Vec<ExistingSocket>),
-    Listed(Vec<List>),
+    /// With the processor time that it took.
+    Listed(Vec<List>, Duration),
 }
 
 /// The mini-sockets and half-open connections of a network namespace.
@@ -121,7 +123,9 @@ impl Reader {
             let answer = match question {
                 Question::Existing => Answer::Existing(self.existing()),
                 Question::Listed(namespaces) => {
-                    Answer::Listed(namespaces.into_iter().map(|netns| self.list(netns)).collect())
+                    let before = processor_time();
+                    let lists = namespaces.into_iter().map(|netns| self.list(netns)).collect();
+                    Answer::Listed(lists, processor_time().saturating_sub(before))
                 }
             };
             if answers.send(answer).is_err() {
@@ -264,14 +268,21 @@ fn owner(process: &process::Process, known: &mut BTreeMap<u32, Place>) -> Owner 
     }
 }
 
-/// When to list the next time: once a second, and seldom enough to cost at most a twentieth of a processor.
+/// Processor time that this thread has used: other than time, it does not grow with what else the host does.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// When to list the next time: about once a second, and seldom enough to cost at most a twentieth of a processor.
 pub(super) struct Pace {
     next: Instant,
     asked: Option<Instant>,
 }
 
 impl Pace {
-    const SECOND: Duration = Duration::from_secs(1);
+    /// Ticks and lists take their time too: what ends is to be seen within a second.
+    const INTERVAL: Duration = Duration::from_millis(800);
     const SHARE: u32 = 20;
 
     pub(super) fn new() -> Self {
@@ -286,9 +297,9 @@ impl Pace {
         self.asked = Some(Instant::now());
     }
 
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, processor_time: Duration) {
         if let Some(asked) = self.asked.take() {
-            self.next = asked + Self::SECOND.max(asked.elapsed() * Self::SHARE);
+            self.next = asked + Self::INTERVAL.max(processor_time * Self::SHARE);
         }
     }
 }

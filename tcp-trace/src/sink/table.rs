@@ -90,6 +90,9 @@ impl<W: Write> Table<W> {
         if let Some(reason) = &transition.reason {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, recorded(reason));
         }
+        if transition.gap {
+            event = event.and(Tone::Plain, "  ").and(Tone::Failure, "GAP: what came before was not seen");
+        }
         let ends = (transition.network.local, transition.network.peer);
         self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
     }

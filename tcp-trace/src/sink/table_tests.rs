@@ -184,6 +184,9 @@ fn a_failed_connection_says_why() {
     refused.reason = Some("ECONNREFUSED".to_owned());
     let line = print(&[Record::Transition(refused)]);
     assert!(line.ends_with("SYN_SENT → CLOSE  after 64 us  ECONNREFUSED\n"), "{line}");
+    let after_a_gap = Transition { gap: true, ..transition(State::LastAck, State::Close, None) };
+    let line = print(&[Record::Transition(after_a_gap)]);
+    assert!(line.ends_with("LAST_ACK → CLOSE  GAP: what came before was not seen\n"), "{line}");
 }
 
 #[test]

@@ -158,6 +158,10 @@ fn state(transition: &Transition) -> Phrase {
     if *new == State::TimeWait {
         phrase = phrase.and(Tone::Plain, ", for 60 s");
     }
+    if transition.gap {
+        phrase =
+            phrase.and(Tone::Plain, ", ").and(Tone::Failure, format!("GAP before {}", transition.old.name()));
+    }
     match reason {
         Some(reason) => phrase.and(Tone::Plain, ", ").and(Tone::Failure, recorded(reason)),
         None => phrase,

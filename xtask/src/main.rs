@@ -1,5 +1,6 @@
 //! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`.
 
+mod apt;
 mod checks;
 mod command;
 mod ebpf;

@@ -56,6 +56,12 @@ impl Apt {
         output(self.program("apt-get").args(["-qq", "update"])).map(|_| ())
     }
 
+    /// Names of packages that start so.
+    pub(crate) fn names(&self, start: &str) -> Result<Vec<String>> {
+        let names = output(self.program("apt-cache").args(["pkgnames", start]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
     /// Versions of a package.
     pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table = output(self.program("apt-cache").args(["madison", package]))?;

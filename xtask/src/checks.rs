@@ -1,11 +1,11 @@
 //! `cargo xtask test`: everything that has to hold, in the order in which a failure is cheapest.
 
-use std::{env, process::Command, time::Instant};
+use std::{process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    command::{project, run},
+    command::{project, require, run},
     ebpf, tidy,
     toolchain::{PROGRAMS, Toolchain},
 };
@@ -74,13 +74,7 @@ fn end_to_end(rest: &[&str]) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the end-to-end tests load eBPF programs and make network namespaces: run as root");
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    let missing: Vec<_> = PROGRAMS_OF_TESTS.iter().filter(|(program, _)| !is_there(program)).collect();
-    if !missing.is_empty() {
-        let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-        bail!("programs that the end-to-end tests run are missing: apt-get install {}", packages.join(" "));
-    }
+    require(&PROGRAMS_OF_TESTS, "the end-to-end tests")?;
     // The README's first command, which also builds what the tests run.
     run(cargo().args(["run", "--release", "--locked", "--", "demo"]))?;
     run(cargo().args(["test", "--release", "--locked", "--package=tcp-trace-tests"]).args(rest))

@@ -1,6 +1,7 @@
 //! Running programs, with errors that name them.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,6 +14,24 @@ pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Fails unless all these programs are there. Beside each stands its Debian package.
+pub(crate) fn require(programs: &[(&str, &str)], who: &str) -> Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| find(program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
+    let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    bail!("{who} need {}: apt-get install {}", names.join(", "), packages.join(" "));
+}
+
 /// Runs a program to its end, its output on ours.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
@@ -22,15 +41,24 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program to its end and gives what it printed, trimmed.
+/// Runs a program to its end and gives the text that it printed, trimmed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&output_bytes(command)?).trim().to_owned())
+}
+
+/// Runs a program to its end and gives what it printed.
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("cannot run {}", shown(command)))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        bail!("{} failed: {}: {last}", shown(command), output.status);
+        let last = errors
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .map_or(String::new(), |line| format!(": {line}"));
+        bail!("{} failed: {}{last}", shown(command), output.status);
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    Ok(output.stdout)
 }
 
 fn shown(command: &Command) -> String {

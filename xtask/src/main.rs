@@ -1,8 +1,10 @@
-//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`.
+//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask kernels`.
 
+mod apt;
 mod checks;
 mod command;
 mod ebpf;
+mod kernels;
 mod object_file;
 mod rust_src;
 mod tidy;
@@ -14,7 +16,8 @@ const USAGE: &str = "\
 usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
        cargo xtask ebpf --check    rebuild it and fail unless the bytes are the same
        cargo xtask test            every check: fmt, clippy, tidy, unit, ebpf, e2e (as root)
-       cargo xtask test --only X   one of them; arguments after -- go to the test programs";
+       cargo xtask test --only X   one of them; arguments after -- go to the test programs
+       cargo xtask kernels         the program and its loopback tests in VMs, on Debian's kernels";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
         ["ebpf", "--check"] => ebpf::check(),
         ["test"] => checks::all(),
         ["test", "--only", name, rest @ ..] if checks::exists(name) => checks::only(name, rest),
+        ["kernels"] => kernels::run(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

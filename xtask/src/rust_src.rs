@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    apt::Apt,
     command::{output, run},
     toolchain::RUST_VERSION,
 };
@@ -78,60 +79,16 @@ fn from_rustup(_: &Path, sysroot: &Path) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Downloads the package with a configuration of our own: the machine's stays as it is.
 fn from_debian(tools: &Path, _: &Path) -> Result<PathBuf> {
-    const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    if !Path::new(KEYRING).is_file() {
-        bail!("{KEYRING} is missing: this is not Debian");
-    }
-    let targets = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
-    let mirror = targets
-        .lines()
-        .map(|line| line.trim_end_matches('/'))
-        .find(|line| line.ends_with("/debian"))
-        .context("apt knows no Debian mirror")?;
-    let apt = tools.join("apt");
-    for folder in ["state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"] {
-        fs::create_dir_all(apt.join(folder))
-            .with_context(|| format!("cannot create {}", apt.join(folder).display()))?;
-    }
-    let shown = apt.display();
-    let files = [
-        ("status", String::new()),
-        ("etc/sources.list", format!("deb [signed-by={KEYRING}] {mirror} trixie-backports main\n")),
-        (
-            "apt.conf",
-            format!(
-                "Dir::State \"{shown}/state\";\nDir::State::status \"{shown}/status\";\nDir::Cache \"{shown}/cache\";\n\
-                 Dir::Etc \"{shown}/etc\";\nAPT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n"
-            ),
-        ),
-    ];
-    for (name, text) in files {
-        fs::write(apt.join(name), text)
-            .with_context(|| format!("cannot write {}", apt.join(name).display()))?;
-    }
-    let with_own = |program: &str| {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", apt.join("apt.conf")).current_dir(&apt);
-        command
-    };
-    output(with_own("apt-get").args(["-qq", "update"]))?;
-    let versions = output(with_own("apt-cache").args(["madison", "rust-src"]))?;
+    let apt = Apt::new(&tools.join("apt"), &["debian trixie-backports"])?;
+    apt.update()?;
+    let versions = apt.versions("rust-src")?;
     let version = versions
-        .lines()
-        .filter_map(|line| line.split('|').nth(1).map(str::trim))
+        .iter()
         .find(|version| version.starts_with(RUST_VERSION))
-        .with_context(|| format!("it has no version {RUST_VERSION}"))?
-        .to_owned();
-    output(with_own("apt-get").args(["-qq", "download", &format!("rust-src={version}")]))?;
-    let package = fs::read_dir(&apt)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get downloaded nothing")?;
-    let unpacked = apt.join("unpacked");
-    output(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
-    find_library(&unpacked).context("the package has no `library` folder")
+        .with_context(|| format!("it has no version {RUST_VERSION}"))?;
+    find_library(&apt.unpacked(&format!("rust-src={version}"))?)
+        .context("the package has no `library` folder")
 }
 
 fn from_fallback(tools: &Path, _: &Path) -> Result<PathBuf> {

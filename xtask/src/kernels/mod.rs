@@ -1,0 +1,93 @@
+//! `cargo xtask kernels`: the program and its tests on real kernels, old to new, each in a VM.
+
+mod catalog;
+mod console;
+mod initramfs;
+mod programs;
+mod report;
+mod verdict;
+mod vm;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{
+    catalog::Kernel,
+    report::Outcome,
+    verdict::{CHECK, DEMO},
+};
+use crate::command::{project, require};
+
+/// VMs at a time.
+const WORKERS: usize = 2;
+
+/// Programs that this needs, with the Debian package of each.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("apt-get", "apt"),
+    ("busybox", "busybox-static"),
+    ("dpkg", "dpkg"),
+    ("ldd", "libc-bin"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("ss", "iproute2"),
+    ("xz", "xz-utils"),
+];
+
+/// Boots every kernel, prints the table, and fails unless each did what is expected of it.
+pub(crate) fn run() -> Result<()> {
+    require(&PROGRAMS, "the kernels' VMs")?;
+    let folder = project().join("target/kernels");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let kernels = catalog::provide(&folder)?;
+    let programs = programs::build()?;
+    let initramfs = folder.join("initramfs.cpio");
+    initramfs::write(&initramfs, &programs)?;
+    let paths: Vec<&str> =
+        [CHECK, DEMO].into_iter().chain(programs.tests.iter().map(String::as_str)).collect();
+    let outcomes = boot(&kernels, &initramfs, &folder.join("vms"), &paths)?;
+    println!("{}", report::table(&outcomes, &paths).trim_end());
+    let failures: usize = outcomes.iter().map(Outcome::failures).sum();
+    if failures > 0 {
+        println!("{}", report::failures(&outcomes, &paths).trim_end());
+        bail!("{failures} failures on Debian's kernels, told above");
+    }
+    Ok(())
+}
+
+/// Runs all VMs and gives what came of them, in the order of the kernels.
+fn boot<'a>(
+    kernels: &'a [Kernel],
+    initramfs: &Path,
+    folder: &Path,
+    paths: &[&str],
+) -> Result<Vec<Outcome<'a>>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(kernel) = kernels.get(number) else { return };
+            eprintln!("xtask: booting {} ({})", kernel.line.name, kernel.package);
+            let ran = vm::run(kernel, initramfs, &folder.join(kernel.line.name))
+                .with_context(|| format!("cannot run a VM with kernel {}", kernel.line.name));
+            let outcome = ran.map(|ran| Outcome::new(kernel, ran, paths));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(work);
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, outcome)| outcome).collect()
+}

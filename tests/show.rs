@@ -192,12 +192,10 @@ fn each_filter_chooses_whole_connections() {
         assert!(connections >= at_least && (at_least > 0 || connections == 0), "{filter:?}: {connections}");
         // Through a pipe, which can be read only once, the same lines come, if later.
         let mut piped = session.show("-", &[filter, &["--format", "jsonl"]].concat());
-        let cat =
-            Command::new("cat").arg(session.folder.file("recording.jsonl")).stdout(Stdio::piped()).spawn();
-        let mut cat = cat.expect("cat can be started");
-        piped.stdin(cat.stdout.take().expect("it is piped"));
+        let recording = session.folder.file("recording.jsonl");
+        let mut cat = Running::start(Command::new("cat").arg(recording).stdout(Stdio::piped()));
+        piped.stdin(cat.0.stdout.take().expect("it is piped"));
         let piped = String::from_utf8(output(&mut piped).stdout).expect("it prints text");
-        cat.wait().expect("it can be waited for");
         let sorted = |text: &str| {
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
             lines.sort();

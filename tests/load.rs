@@ -1,19 +1,21 @@
 //! Many connections: what is lost is counted, and memory is bounded.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
     sync::mpsc,
     thread,
+    time::Instant,
 };
 
 use rustix::process::Signal;
 use tcp_trace::{
-    event::Role,
-    record::{LossPlace, Record},
+    event::{Role, State},
+    record::{Connection, ConnectionId, Handshake, LossPlace, Record},
 };
-use tcp_trace_tests::{Load, PATIENCE, Running, Tracer, tcp_trace};
+use tcp_trace_tests::{Load, Namespace, PATIENCE, Running, Tracer, tcp_trace};
 
 fn port_filter(load: &Load) -> [String; 2] {
     ["--port".to_owned(), load.address().port().to_string()]
@@ -56,6 +58,65 @@ fn the_ring_buffer_that_is_the_default_loses_nothing_under_the_same_load() {
         assert_eq!(recording.http_of(role).len(), 4_000);
         assert!(recording.http_of(role).iter().all(|http| http.http.response.is_some()));
     }
+}
+
+#[test]
+fn each_connection_of_a_churn_is_recorded_once_though_addresses_and_sockets_are_used_again() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 5_000;
+    const PORTS: usize = 1_000;
+    let total = usize::try_from(THREADS * EACH).expect("it fits");
+    let namespace = Namespace::new();
+    // So few ports that each is used twenty times.
+    namespace.set("ipv4/ip_local_port_range", "40000 40999");
+    let load = namespace.run(Load::new);
+    // All of it fits into the ring buffer, however slow the reader is.
+    let tracer = start(&load, &["--ring-size", "256MiB"]);
+    let began = Instant::now();
+    namespace.run(|| load.run(THREADS, EACH, 0));
+    println!("{} connections/s", u128::from(THREADS * EACH) * 1_000_000 / began.elapsed().as_micros());
+    tracer.wait_for_lines("connection", 2 * total);
+    let recording = tracer.stop();
+    assert_eq!(recording.end.lost, 0);
+    let mut lives: HashMap<ConnectionId, Vec<(State, State)>> = HashMap::new();
+    for transition in recording.transitions() {
+        assert!(!transition.gap, "{transition:?}");
+        lives.entry(transition.connection).or_default().push((transition.old, transition.new));
+    }
+    let mut handshakes = HashSet::new();
+    for (role, entered) in
+        [(Role::Client, (State::Close, State::SynSent)), (Role::Server, (State::Listen, State::SynRecv))]
+    {
+        let ends = recording.connections_of(role);
+        assert_eq!(ends.len(), total, "{role:?}");
+        let ports: HashSet<u16> = ends.iter().map(|end| peer_port(end)).collect();
+        assert!(ports.len() <= PORTS, "{} ports", ports.len());
+        for end in ends {
+            let expected = [entered, (entered.1, State::Established), (State::Established, State::Close)];
+            assert_eq!(lives[&end.connection], expected, "{end:?}");
+            assert!(end.seen_from_start && !end.open, "{end:?}");
+            let handshake = end.handshake.expect("it was seen");
+            assert_eq!(handshake.acknowledged, Some(true), "{end:?}");
+            let numbers = (role, peer_port(end), handshake.syn_seq, handshake.syn_ack_seq);
+            assert!(handshakes.insert(numbers), "two connections have the handshake of {end:?}");
+        }
+    }
+    // Each client's handshake is one of a server's, and both know each other.
+    let links: HashMap<_, _> =
+        recording.connections().map(|end| (end.connection, (end.peer_connection, end.handshake))).collect();
+    for client in recording.connections_of(Role::Client) {
+        let peer = client.peer_connection.expect("it is on this host");
+        let (back, handshake) = links[&peer];
+        assert_eq!(back, Some(client.connection));
+        let numbers = |handshake: Option<Handshake>| handshake.map(|h| (h.syn_seq, h.syn_ack_seq));
+        assert_eq!(numbers(handshake), numbers(client.handshake));
+    }
+}
+
+/// The port of the end that connected.
+fn peer_port(end: &Connection) -> u16 {
+    let network = end.network.expect("it is known");
+    if end.role == Some(Role::Client) { network.local.port } else { network.peer.port }
 }
 
 /// The most memory that a process ever had, in KiB.

@@ -85,7 +85,12 @@ mod tests {
     const PATHS: [&str; 3] = ["check", "demo", "loopback_reset"];
 
     fn kernel(line: usize) -> Kernel {
-        Kernel { line: &LINES[line], package: format!("package-{line}"), image: PathBuf::new() }
+        Kernel {
+            line: &LINES[line],
+            package: format!("package-{line}"),
+            image: PathBuf::new(),
+            modules: vec![],
+        }
     }
 
     fn ran(output: &str) -> Ran {

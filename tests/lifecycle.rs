@@ -3,13 +3,14 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
 };
 
 use rustix::process::Signal;
 use tcp_trace::event::Role;
 use tcp_trace_tests::{
-    Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, wait_for,
+    Folder, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, wait_for,
 };
 
 #[test]
@@ -99,6 +100,38 @@ fn links_of(pid: u32) -> Vec<u32> {
             line.trim().parse().ok()
         })
         .collect()
+}
+
+/// Records an orphan, whose FIN_WAIT2 ends within seconds, for an instant, with these further arguments.
+fn orphan(arguments: &[&str]) -> Recording {
+    let namespace = Namespace::new();
+    namespace.set("ipv4/tcp_fin_timeout", "2");
+    let listener = namespace.run(|| TcpListener::bind("127.0.0.1:0").expect("a port can be had"));
+    let address = listener.local_addr().expect("it is bound");
+    let tracer = Tracer::start(&[&["--port", &address.port().to_string()], arguments].concat());
+    let client = namespace.run(|| TcpStream::connect(address).expect("it listens"));
+    let (server, _) = listener.accept().expect("a client came");
+    drop(client);
+    wait_for("the orphan", || tracer.text().contains("\"new\":\"FIN_WAIT2\"").then_some(()));
+    let recording = tracer.end_by_itself();
+    drop(server);
+    recording
+}
+
+#[test]
+fn a_session_settles_if_it_is_asked_to() {
+    let settled = orphan(&["--duration", "1s", "--settle", "60s"]);
+    let client = settled.connections_of(Role::Client)[0];
+    let life = settled.life(client.connection);
+    assert_eq!(life.last().map(String::as_str), Some("FIN_WAIT2>CLOSE"), "{client:?}");
+    assert_eq!(client.ends, None);
+    let in_fin_wait2 = client.states.last().and_then(|span| span.duration_us).expect("it ended");
+    assert!((1_000_000..10_000_000).contains(&in_fin_wait2), "tcp_fin_timeout is 2 s: {client:?}");
+    assert!(!settled.end.interrupted);
+
+    let unsettled = orphan(&["--duration", "1s"]);
+    let client = unsettled.connections_of(Role::Client)[0];
+    assert!(client.ends.is_some_and(|ends| ends > unsettled.end.time), "{client:?}");
 }
 
 #[test]

@@ -48,8 +48,12 @@ impl Recording {
             assert_eq!(http.index, *expected, "index on {}", http.connection);
             *expected += 1;
         }
+        let mut states = HashMap::new();
         for transition in self.transitions() {
             assert!(summed_up.contains(&transition.connection), "{} has no summary", transition.connection);
+            let before = states.insert(transition.connection, transition.new);
+            let is_next = before.is_none_or(|state| state == transition.old);
+            assert!(is_next != transition.gap, "after {before:?}: {transition:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, connect, listen, socket_with},
 };
 
-use crate::{KernelText, Namespace, PATIENCE, Tracer, Wire, WireAddresses, wait_for};
+use crate::{KernelText, Namespace, PATIENCE, Recording, Tracer, Wire, WireAddresses, wait_for};
 
 /// Ports of scenes, below those that the kernel chooses for clients.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
@@ -37,6 +37,11 @@ impl Scene {
     /// A scene on loopback, with IPv6.
     pub fn loopback_ipv6() -> Self {
         Self::at(Namespace::new(), Ipv6Addr::LOCALHOST.into())
+    }
+
+    /// Ends the tracer and gives what it recorded, without comparing it with witnesses.
+    pub fn stop(self) -> Recording {
+        self.tracer.stop()
     }
 
     /// The same, in a namespace that was set up already.

@@ -93,7 +93,7 @@ impl Tracer {
     }
 
     /// How often the kernel did not run its programs, because one was interrupted while it ran on the same CPU
-    /// and does not run twice at once. What happened then is in no counter of the tracer's.
+    /// and does not run twice at once. A second program on the tracepoint reports what happens then.
     pub fn skipped_by_kernel(&self) -> u64 {
         let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
         let texts = fds.filter_map(|fd| fs::read_to_string(fd.expect("it can be listed").path()).ok());
@@ -115,6 +115,13 @@ impl Tracer {
         let (text, status) = self.end(Signal::INT);
         assert!(status.success(), "the tracer ended with {status}");
         text
+    }
+
+    /// Waits until it has ended by itself, and reads what it recorded.
+    pub fn end_by_itself(mut self) -> Recording {
+        let status = self.process.0.wait().expect("the tracer can be waited for");
+        assert!(status.success(), "the tracer ended with {status}");
+        Recording::parse(&self.text())
     }
 
     /// Ends it with a signal.

@@ -12,5 +12,6 @@ mod loopback_reset;
 mod wire;
 mod wire_close;
 mod wire_data;
+mod wire_flood;
 mod wire_open;
 mod wire_reset;

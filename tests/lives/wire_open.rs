@@ -89,7 +89,7 @@ fn wire_client_gives_up_before_the_answer() {
     drop(client);
     scene.wait_for_states(&[]);
     let life = Life::client("CLOSE SYN_SENT CLOSE");
-    scene.check(None, &[life.closed(By::None, How::Unknown)]);
+    scene.check(None, &[life.closed(By::Local, How::Abandoned)]);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn wire_host_unreachable() {
     let error = client.read(&mut [0]).expect_err("the router tells");
     assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
     let life = Life::client("CLOSE SYN_SENT CLOSE");
-    scene.check(None, &[life.closed(By::None, How::Unknown).because("EHOSTUNREACH")]);
+    scene.check(None, &[life.closed(By::None, How::Error).because("EHOSTUNREACH")]);
 }
 
 #[test]

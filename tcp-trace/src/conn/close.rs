@@ -61,6 +61,9 @@ impl Ending {
             (None, Some(out), Some(inward)) if out <= inward => (By::Local, How::Fin),
             (None, _, Some(_)) => (By::Peer, How::Fin),
             (None, Some(_), None) => (By::Local, How::Fin),
+            (None, None, None) if self.error != 0 => (By::None, How::Error),
+            // Nothing but close() takes it out of there without an RST or an error.
+            (None, None, None) if before == State::SynSent => (By::Local, How::Abandoned),
             (None, None, None) if before == State::Listen => (By::Local, How::Unknown),
             (None, None, None) => (By::None, How::Unknown),
         }
@@ -129,5 +132,38 @@ mod tests {
         let reason = Some("ETIMEDOUT".to_owned());
         assert_eq!(close(silent, State::SynSent), (By::None, How::Timeout, reason));
         assert_eq!(close(Ending::default(), State::Established), (By::None, How::Unknown, None));
+    }
+
+    #[test]
+    fn a_connect_that_fails_or_is_given_up_says_which() {
+        let unreachable = Ending { error: 113, ..Ending::default() };
+        let reason = Some("EHOSTUNREACH".to_owned());
+        assert_eq!(close(unreachable, State::SynSent), (By::None, How::Error, reason));
+        assert_eq!(close(Ending::default(), State::SynSent), (By::Local, How::Abandoned, None));
+    }
+
+    #[test]
+    fn an_rst_that_was_sent_has_the_kernels_reason_or_ours() {
+        let sent = |reset_reason: Option<&str>, unread| Ending {
+            reset: Some(Direction::Out),
+            reset_reason: reset_reason.map(Arc::from),
+            unread,
+            error: ECONNRESET,
+            ..Ending::default()
+        };
+        for (ending, reason) in [
+            (sent(Some("TCP_ABORT_ON_CLOSE"), 5), "TCP_ABORT_ON_CLOSE"),
+            (Ending { error: 0, ..sent(None, 5) }, "received data was not read"),
+            (sent(None, 0), "ECONNRESET"),
+        ] {
+            assert_eq!(close(ending, State::Established).2.as_deref(), Some(reason));
+        }
+    }
+
+    #[test]
+    fn a_half_open_connection_times_out_unless_it_is_reset() {
+        let half_open = |reset| Ending { never_accepted: true, reset, ..Ending::default() };
+        assert_eq!(close(half_open(None), State::SynRecv), (By::None, How::Timeout, None));
+        assert_eq!(close(half_open(Some(Direction::In)), State::SynRecv), (By::Peer, How::Rst, None));
     }
 }

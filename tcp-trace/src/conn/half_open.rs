@@ -54,8 +54,8 @@ pub struct Over {
     pub listener: Cookie,
     /// What passed, the SYN first.
     pub segments: Vec<HeldSegment>,
-    /// When it ended.
-    pub ended: Time,
+    /// When it ended; `None` when the session ends first.
+    pub ended: Option<Time>,
     /// Whether `ended` was inferred.
     pub estimated: bool,
 }
@@ -174,7 +174,21 @@ impl HalfOpen {
         }
     }
 
+    /// Gives up all that are left, because the session ends.
+    pub fn finish(&mut self) {
+        let mut left: Vec<_> = self.entries.keys().copied().collect();
+        // The table's own order differs from run to run.
+        left.sort_unstable_by_key(|key| (key.netns, key.endpoints));
+        for key in left {
+            self.remove(&key, None, false);
+        }
+    }
+
     fn end(&mut self, key: &FourTuple, ended: Time, estimated: bool) {
+        self.remove(key, Some(ended), estimated);
+    }
+
+    fn remove(&mut self, key: &FourTuple, ended: Option<Time>, estimated: bool) {
         if let Some(entry) = self.entries.remove(key) {
             let Entry { listener, segments, .. } = entry;
             self.over.push(Over { four_tuple: *key, listener, segments, ended, estimated });
@@ -324,7 +338,7 @@ mod tests {
         assert!(half_open.take_over().is_empty());
         half_open.segment(key(1), LISTENER, Time(3), &reset(101));
         let over = half_open.take_over();
-        assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Time(3), false));
+        assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(3)), false));
         assert!(half_open.take(&key(1)).is_empty());
     }
 
@@ -343,7 +357,7 @@ mod tests {
         assert!(half_open.take_over().is_empty(), "what was never listed may be a SYN cookie");
         half_open.listed(1, Time(3 * second.0), &HashSet::new());
         let over = half_open.take_over();
-        assert_eq!((over.len(), over[0].four_tuple, over[0].ended), (1, key(1), Time(2 * second.0)));
+        assert_eq!((over.len(), over[0].four_tuple, over[0].ended), (1, key(1), Some(Time(2 * second.0))));
         assert!(over[0].estimated);
     }
 

@@ -23,11 +23,11 @@ impl Pipeline {
             self.reused(key, time, out);
         }
         self.lost += self.half_open.segment(key, listener, time, segment);
-        self.half_open_over(out);
+        self.half_open_over(time, out);
     }
 
     /// Writes the records of half-open connections that ended without becoming a socket.
-    pub(super) fn half_open_over(&mut self, out: &mut Vec<Record>) {
+    pub(super) fn half_open_over(&mut self, now: Time, out: &mut Vec<Record>) {
         for listener in self.half_open.take_given_up() {
             match self.table.get_mut(&listener) {
                 Some(tracked) => tracked.connection.give_up_half_open(1),
@@ -36,11 +36,11 @@ impl Pipeline {
             }
         }
         for over in self.half_open.take_over() {
-            self.record_half_open(over, out);
+            self.record_half_open(over, now, out);
         }
     }
 
-    fn record_half_open(&mut self, over: Over, out: &mut Vec<Record>) {
+    fn record_half_open(&mut self, over: Over, now: Time, out: &mut Vec<Record>) {
         let Over { four_tuple: FourTuple { netns, endpoints }, listener, segments, ended, estimated } = over;
         let Some(began) = segments.first().map(|first| first.time) else { return };
         self.half_open_count = self.half_open_count.wrapping_add(1);
@@ -60,7 +60,9 @@ impl Pipeline {
         for held in segments {
             out.extend(connection.segment(held.time, &held.segment()).map(Record::Segment));
         }
-        out.extend(connection.never_accepted(ended, estimated).map(Record::Transition));
-        out.push(Record::Connection(Box::new(connection.summary(ended))));
+        if let Some(ended) = ended {
+            out.extend(connection.never_accepted(ended, estimated).map(Record::Transition));
+        }
+        out.push(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now)))));
     }
 }

@@ -54,7 +54,7 @@ impl Pipeline {
         let is_half_open = |socket: &&ListedSocket| socket.state == State::SynRecv;
         let half_open = sockets.iter().filter(is_half_open).map(|socket| socket.endpoints).collect();
         self.half_open.listed(netns, from, &half_open);
-        self.half_open_over(out);
+        self.half_open_over(to, out);
         let listed: HashMap<Endpoints, Listed> = sockets
             .iter()
             .filter(|socket| !is_half_open(socket))

@@ -136,7 +136,7 @@ impl Pipeline {
         });
         self.undecided = undecided;
         self.half_open.tick(now);
-        self.half_open_over(out);
+        self.half_open_over(now, out);
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
@@ -158,7 +158,8 @@ impl Pipeline {
         while let Some((time, id)) = self.closed.pop_front() {
             self.socket_gone(id, time, out);
         }
-        self.half_open_over(out);
+        self.half_open.finish();
+        self.half_open_over(now, out);
         let mut open: Vec<_> = self.table.values().map(|tracked| tracked.connection.id()).collect();
         open.sort_unstable();
         for id in open {

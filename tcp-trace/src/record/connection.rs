@@ -202,6 +202,10 @@ pub enum How {
     Timeout,
     /// RST in answer to the SYN.
     Refused,
+    /// The kernel gave it up by an error that is neither of these, such as EHOSTUNREACH.
+    Error,
+    /// Closed by its own end before it was established.
+    Abandoned,
     /// Not yet.
     #[default]
     Open,

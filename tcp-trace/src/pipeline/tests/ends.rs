@@ -227,6 +227,18 @@ fn a_half_open_connection_that_never_completes_is_recorded_with_its_listeners_pr
 }
 
 #[test]
+fn a_half_open_connection_at_the_end_of_the_session_is_open() {
+    let mut host = Host::new(Filter::default());
+    let server = endpoints(8080, 41352);
+    host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    host.finish();
+    assert_eq!(host.transitions("c2h1"), ["LISTEN>SYN_RECV"]);
+    let summary = host.summary("c2h1");
+    assert!(summary.open);
+    assert_eq!(summary.close.how, How::Open);
+}
+
+#[test]
 fn a_reset_of_the_client_ends_a_half_open_connection_at_once() {
     let mut host = Host::new(Filter::default());
     let server = endpoints(8080, 41352);

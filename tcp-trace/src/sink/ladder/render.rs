@@ -269,6 +269,8 @@ fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> Phrase {
         How::Refused => Phrase::new(Tone::Failure, "refused").and(Tone::Plain, by),
         How::Timeout => Phrase::new(Tone::Failure, "timed out"),
         How::Open => Phrase::plain("still open"),
+        How::Error => Phrase::new(Tone::Failure, "failed"),
+        How::Abandoned => Phrase::new(Tone::Warning, format!("given up{by}")),
         How::Unknown => Phrase::new(Tone::Warning, "gone; nothing seen says why"),
     }
 }

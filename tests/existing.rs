@@ -1,0 +1,116 @@
+//! Sockets that are older than the tracer: found with their processes, and followed from then on.
+
+use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    process::{Command, Stdio},
+};
+
+use tcp_trace::{
+    event::{Role, State},
+    record::{By, Connection, How},
+};
+use tcp_trace_tests::{Namespace, Running, Tracer, free_port, output, wait_for, wait_for_listener};
+
+/// Accepts two connections, reads nothing, and waits for its end.
+const SERVER: &str = "import socket, sys, time\n\
+    l = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
+    a = [l.accept(), l.accept()]\n\
+    time.sleep(600)";
+
+struct Older {
+    server: Running,
+    port: u16,
+    /// Closed while it is traced.
+    closing: TcpStream,
+    /// Open to the end, with data that the server does not read.
+    staying: TcpStream,
+}
+
+fn older() -> Older {
+    let port = free_port();
+    let mut command = Command::new("python3");
+    let server = Running::start(command.args(["-c", SERVER, &port.to_string()]).stdin(Stdio::null()));
+    wait_for_listener(Command::new("ss"), port, 1);
+    let connect = || TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let (closing, mut staying) = (connect(), connect());
+    staying.write_all(b"hello").expect("it is open");
+    Older { server, port, closing, staying }
+}
+
+/// What is recorded of the end that has a stream's address as its own, or as its peer's.
+fn end_of<'a>(ends: &[&'a Connection], local: bool, address: SocketAddr) -> &'a Connection {
+    let is_it = |end: &&&Connection| {
+        let network = end.network.expect("older sockets have addresses");
+        let own = if local { network.local } else { network.peer };
+        own == address.into()
+    };
+    ends.iter().find(is_it).unwrap_or_else(|| panic!("no end has {address}: {ends:#?}"))
+}
+
+#[test]
+fn sockets_that_are_older_than_the_session_have_their_processes_and_are_followed() {
+    let Older { server, port, closing, staying } = older();
+    let closing_address = closing.local_addr().expect("it is connected");
+    let staying_address = staying.local_addr().expect("it is connected");
+    let tracer = Tracer::start(&["--port", &port.to_string()]);
+    drop(closing);
+    // The server does not close: its end stays in CLOSE_WAIT, and the client's becomes an orphan.
+    wait_for("the orphan", || {
+        let text = tracer.text();
+        text.contains("\"old\":\"FIN_WAIT1\",\"new\":\"FIN_WAIT2\"").then_some(())
+    });
+    let shown = output(Command::new("ss").args(["-Htan", &format!("( sport = :{port} )")]));
+    let recording = tracer.stop();
+    assert_eq!(recording.end.lost, 0);
+    let shown = String::from_utf8(shown.stdout).expect("ss prints text");
+    let states: Vec<&str> = shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "CLOSE-WAIT").count(), 1, "{shown}");
+
+    let all: Vec<&Connection> = recording.connections().collect();
+    assert_eq!(all.len(), 5, "a listener and two ends of two connections: {all:#?}");
+    assert!(all.iter().all(|end| !end.seen_from_start), "{all:#?}");
+    let (this, python) = (std::process::id(), server.pid());
+    let pid = |end: &Connection| end.process.as_ref().map(|process| process.pid);
+
+    let listener = recording.connections_of(Role::Listener)[0];
+    assert_eq!((pid(listener), listener.open), (Some(python), true));
+    assert_eq!(listener.accept_queue.map(|queue| queue.length), Some(0));
+
+    let (client, accepted) = (end_of(&all, true, staying_address), end_of(&all, false, staying_address));
+    assert_eq!((pid(client), pid(accepted)), (Some(this), Some(python)));
+    assert_eq!(
+        (client.peer_connection, accepted.peer_connection),
+        (Some(accepted.connection), Some(client.connection))
+    );
+    assert_eq!(accepted.role, Some(Role::Server), "a listener has its port");
+    assert_eq!(accepted.receive_queue, 5, "the server reads nothing");
+    for end in [client, accepted] {
+        let states: Vec<State> = end.states.iter().map(|span| span.state).collect();
+        assert_eq!((states.as_slice(), end.open), (&[State::Established][..], true));
+    }
+
+    let (client, accepted) = (end_of(&all, true, closing_address), end_of(&all, false, closing_address));
+    assert_eq!((pid(client), pid(accepted)), (Some(this), Some(python)));
+    assert_eq!(recording.life(client.connection), ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2"]);
+    assert_eq!((client.close.by, client.close.how), (By::Local, How::Fin));
+    assert!(client.ends.is_some(), "the orphan is there yet: {client:?}");
+    assert_eq!(recording.life(accepted.connection), ["ESTABLISHED>CLOSE_WAIT"]);
+    assert!(accepted.open);
+    drop(staying);
+}
+
+#[test]
+fn older_sockets_of_other_namespaces_are_found_too() {
+    let namespace = Namespace::new();
+    let listener = namespace.run(|| std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had"));
+    let port = listener.local_addr().expect("it is bound").port();
+    let recording = Tracer::start(&["--port", &port.to_string()]).stop();
+    let of_namespace: Vec<_> = recording
+        .connections_of(Role::Listener)
+        .into_iter()
+        .filter(|end| end.network.expect("it is known").netns == Some(namespace.inode()))
+        .collect();
+    let [found] = of_namespace.as_slice() else { panic!("one listener: {of_namespace:#?}") };
+    assert_eq!(found.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+}

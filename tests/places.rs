@@ -1,0 +1,90 @@
+//! Where a process runs: executable, cgroup, container.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tcp_trace::event::Role;
+use tcp_trace_tests::{Nginx, Running, Tracer, free_port, output};
+
+/// A cgroup of a test's own, removed with its handle.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(path: &str) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the kernel tells mounts");
+        let is_cgroup2 = |line: &&str| line.contains(" - cgroup2 ");
+        let mount = mounts.lines().find(is_cgroup2).expect("the cgroup v2 hierarchy is mounted");
+        let root = mount.split(' ').nth(4).expect("a mount point");
+        let folder = Path::new(root).join(path);
+        fs::create_dir_all(&folder).expect("root can make cgroups");
+        Self(folder)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A cgroup that is left costs some memory until reboot, and nothing else.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn executable_cgroup_and_container_of_a_client_are_told() {
+    let nginx = Nginx::start(free_port());
+    let id = format!("{:064x}", 0x7cb0_u64 << 32 | u64::from(std::process::id()));
+    let scope = format!("docker-{id}.scope");
+    let cgroup = Cgroup::new(&scope);
+    let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
+    let script = format!(
+        "echo $$ > {}/cgroup.procs && exec curl --silent --output /dev/null {}",
+        cgroup.0.display(),
+        nginx.url("127.0.0.1", "/echo/x")
+    );
+    output(Command::new("sh").args(["-c", &script]));
+    tracer.wait_for_lines("http", 2);
+    let recording = tracer.stop();
+    let curl = recording.connections_of(Role::Client)[0];
+    let executable =
+        curl.process.as_ref().and_then(|process| process.executable.as_ref()).expect("it is told");
+    let which = output(Command::new("sh").args(["-c", "readlink -f $(command -v curl)"]));
+    assert_eq!(executable.printable().to_string(), String::from_utf8_lossy(&which.stdout).trim());
+    assert_eq!(curl.cgroup.as_deref(), Some(format!("/{scope}").as_str()));
+    let container = curl.container.as_ref().expect("the cgroup's name tells it");
+    assert_eq!((container.id.as_str(), container.runtime.as_deref()), (id.as_str(), Some("docker")));
+    let server = recording.connections_of(Role::Server)[0];
+    let executable = server.process.as_ref().and_then(|process| process.executable.as_ref());
+    assert!(executable.is_some_and(|path| path.printable().to_string().ends_with("/nginx")), "{server:?}");
+    assert!(server.container.is_none(), "{server:?}");
+}
+
+#[test]
+fn a_process_that_executes_another_program_is_known_by_the_new_one() {
+    let nginx = Nginx::start(free_port());
+    let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
+    // The same process connects as bash and then as curl.
+    let port = nginx.port();
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; exec 3>&-; exec curl --silent --output /dev/null {}",
+        nginx.url("127.0.0.1", "/echo/x")
+    );
+    let mut command = Command::new("bash");
+    let mut bash = Running::start(command.args(["-c", &script]));
+    assert!(bash.0.wait().expect("it can be waited for").success());
+    tracer.wait_for_lines("http", 2);
+    let recording = tracer.stop();
+    let clients = recording.connections_of(Role::Client);
+    let names: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let process = client.process.as_ref().expect("a client's process is known");
+            let executable = process.executable.as_ref().expect("it was there").printable().to_string();
+            assert_eq!(process.pid, bash.pid());
+            executable.rsplit('/').next().unwrap_or_default().to_owned()
+        })
+        .collect();
+    assert_eq!(names.iter().filter(|name| *name == "bash").count(), 1, "{names:?}");
+    assert_eq!(names.iter().filter(|name| *name == "curl").count(), 1, "{names:?}");
+}

@@ -307,9 +307,7 @@ impl<'a> Reader<'a> {
     async fn end(mut self, interrupted: bool) -> Result<(), ReadError> {
         self.tracer.detach();
         self.read(ALL)?;
-        if self.pipeline.has_open() {
-            self.last_list().await?;
-        }
+        self.last_list().await?;
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
         self.pipeline.finish(now, &mut self.records);
@@ -322,15 +320,22 @@ impl<'a> Reader<'a> {
 impl Reader<'_> {
     /// Learns what is still open, and whose it is.
     async fn last_list(&mut self) -> Result<(), ReadError> {
-        self.sockets.ask_existing();
-        // The first list may be on its way still.
+        // In a short session the first list is on its way still, and new enough.
+        let is_first = self.pipeline.expects_existing();
+        if !is_first && !self.pipeline.has_open() {
+            return Ok(());
+        }
+        if !is_first {
+            self.sockets.ask_existing();
+        }
         while let Some(answer) = self.sockets.answer_within(LAST_LIST).await {
             match answer {
-                Answer::Existing(sockets) if !self.pipeline.expects_existing() => {
+                Answer::Existing(sockets) if !is_first => {
                     self.pipeline.still_open(sockets);
                     return Ok(());
                 }
-                answer => self.take(answer)?,
+                answer @ Answer::Existing(_) => return self.take(answer),
+                answer @ Answer::Listed(..) => self.take(answer)?,
             }
         }
         log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");

@@ -37,9 +37,12 @@ impl Phrase {
         Self::new(Tone::Plain, text)
     }
 
-    /// With `text` behind it.
+    /// With `text`, which may be empty, behind it.
     pub(super) fn and(mut self, tone: Tone, text: impl Into<String>) -> Self {
-        self.0.push((tone, text.into()));
+        let text = text.into();
+        if !text.is_empty() {
+            self.0.push((tone, text));
+        }
         self
     }
 

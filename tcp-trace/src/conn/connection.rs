@@ -48,6 +48,8 @@ pub struct Connection {
     peer: Option<ConnectionId>,
     /// Half-open connections of this listener that were given up.
     pub(super) half_open_unrecorded: u32,
+    /// By [`Direction::index`]: before which number the kernel side hands over no payload.
+    pub(super) skips: [Option<u32>; 2],
 }
 
 impl Connection {
@@ -72,6 +74,7 @@ impl Connection {
             mini_socket: None,
             peer: None,
             half_open_unrecorded: 0,
+            skips: [None; 2],
         }
     }
 

@@ -9,11 +9,11 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs};
+use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
@@ -24,7 +24,10 @@ use super::{
     offsets, privileges,
     readiness::Readiness,
 };
-use crate::record::Missing;
+use crate::{
+    event::{Cookie, Direction},
+    record::Missing,
+};
 
 /// The compiled programs: see `cargo xtask ebpf`.
 static OBJECT: &[u8] =
@@ -112,6 +115,7 @@ pub struct Tracer {
     ebpf: Option<Ebpf>,
     ring: RingBuf<MapData>,
     losses: Losses,
+    skips: Array<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
@@ -138,8 +142,10 @@ impl Tracer {
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
         let reset_reasons = reset_reasons(&btf);
+        let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
+        let skips = skips.map_err(|error| KernelError::failed("use the map of what is skipped", error))?;
         let losses = Losses::new(counters, state_program(&ebpf)?);
-        Ok(Self { ebpf: Some(ebpf), ring, losses, logger, clock, missing, reset_reasons })
+        Ok(Self { ebpf: Some(ebpf), ring, losses, skips, logger, clock, missing, reset_reasons })
     }
 
     /// What this kernel does not give.
@@ -176,6 +182,16 @@ impl Tracer {
     /// Events lost since the last call.
     pub fn newly_lost(&mut self) -> Result<Vec<NewlyLost>, KernelError> {
         self.losses.newly()
+    }
+
+    /// Tells the programs which payload is not needed: that of a socket's direction before the sequence number.
+    pub fn skip(&mut self, cookie: Cookie, direction: Direction, until: Option<u32>) {
+        let index = skip_index(cookie, direction.index() as u8);
+        let entry = until.map_or(0, |until| skip_entry(cookie, until));
+        if let Err(error) = self.skips.set(index, entry, 0) {
+            // They go on handing it over: that costs time, and nothing else.
+            log::debug!("cannot tell what payload is not needed: {error}");
+        }
     }
 
     /// Passes the programs' log records on to the `log` crate.

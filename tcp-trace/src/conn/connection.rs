@@ -50,6 +50,8 @@ pub struct Connection {
     pub(super) half_open_unrecorded: u32,
     /// By [`Direction::index`]: before which number the kernel side hands over no payload.
     pub(super) skips: [Option<u32>; 2],
+    /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
+    bytes_before: Option<(u64, u64)>,
 }
 
 impl Connection {
@@ -75,6 +77,7 @@ impl Connection {
             peer: None,
             half_open_unrecorded: 0,
             skips: [None; 2],
+            bytes_before: state.is_none().then_some((0, 0)),
         }
     }
 
@@ -122,6 +125,19 @@ impl Connection {
     /// Notes what the kernel's socket knows.
     pub fn learn_figures(&mut self, figures: Figures) {
         self.figures = figures;
+    }
+
+    /// Notes what its socket had sent and received before it was first seen.
+    pub fn count_bytes_from(&mut self, before: (u64, u64)) {
+        self.bytes_before = Some(before);
+    }
+
+    /// Notes what its open socket has sent and received: of what was skipped, the segments do not tell yet.
+    pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
+        let Some((sent_before, received_before)) = self.bytes_before else { return };
+        let fin = u64::from(self.ending.fin[Direction::In.index()].is_some());
+        self.sequences[Direction::Out.index()].bytes = sent.saturating_sub(sent_before);
+        self.sequences[Direction::In.index()].bytes = received.saturating_sub(received_before + fin);
     }
 
     /// Counts half-open connections of this listener that are given up.

@@ -12,6 +12,8 @@ pub mod maps {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of `u64` by [`skip_index`](crate::skip_index): payload that user space does not need.
     pub const SKIP: &str = "SKIP";
+    /// Array of `u64` with a bit per port: those that are asked for, when [`FILTERS_PORTS`](crate::globals::FILTERS_PORTS).
+    pub const PORTS: &str = "PORTS";
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
@@ -21,6 +23,8 @@ pub mod maps {
 pub mod globals {
     /// [`Offsets`](crate::Offsets) in the running kernel.
     pub const OFFSETS: &str = "OFFSETS";
+    /// `u8`: 1 when only sockets with one of certain ports are asked for.
+    pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
 }
 
 /// Names of the programs.
@@ -66,6 +70,9 @@ pub const fn skip_index(cookie: u64, direction: u8) -> u32 {
 pub const fn skip_entry(cookie: u64, until: u32) -> u64 {
     cookie << 32 | until as u64
 }
+
+/// Words of [`maps::PORTS`].
+pub const PORT_WORDS: usize = 65536 / 64;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

@@ -13,7 +13,7 @@ use tcp_trace_ebpf::{
 };
 
 use crate::{
-    emit,
+    emit, filter,
     maps::{self, SKIP, SocketMemory},
     sock,
 };
@@ -69,6 +69,9 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
     (endpoints.local_port, endpoints.peer_port) =
         if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
+    if filter::is_unwanted(endpoints.local_port, endpoints.peer_port) {
+        return Ok(());
+    }
     let payload_offset = tcp_offset + u32::from(header[12] >> 4) * 4;
     let length = ctx.len().saturating_sub(payload_offset);
     // SAFETY: not null.

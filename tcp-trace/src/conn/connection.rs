@@ -48,6 +48,8 @@ pub struct Connection {
     peer: Option<ConnectionId>,
     /// Half-open connections of this listener that were given up.
     pub(super) half_open_unrecorded: u32,
+    /// SYNs that this listener did not answer.
+    pub(super) syns_unanswered: u32,
     /// By [`Direction::index`]: before which number the kernel side hands over no payload.
     pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
@@ -76,6 +78,7 @@ impl Connection {
             mini_socket: None,
             peer: None,
             half_open_unrecorded: 0,
+            syns_unanswered: 0,
             skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
         }
@@ -143,6 +146,11 @@ impl Connection {
     /// Counts half-open connections of this listener that are given up.
     pub fn give_up_half_open(&mut self, count: u32) {
         self.half_open_unrecorded = self.half_open_unrecorded.saturating_add(count);
+    }
+
+    /// Counts SYNs that this listener did not answer.
+    pub fn leave_unanswered(&mut self, count: u32) {
+        self.syns_unanswered = self.syns_unanswered.saturating_add(count);
     }
 
     /// Notes that a listener's half-open connection became this socket. Its life began with the SYN, if

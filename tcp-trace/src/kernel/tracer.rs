@@ -60,6 +60,8 @@ pub struct Options {
     pub follow_children: bool,
     /// Whether the eBPF programs log diagnostics.
     pub log: bool,
+    /// Ports that are asked for; empty when all are. What has none of them is dropped as early as it is known.
+    pub ports: Vec<u16>,
 }
 
 /// One thing that is attached.
@@ -136,6 +138,7 @@ impl Tracer {
         if options.follow_children {
             follow_children(&mut ebpf)?;
         }
+        filter_ports(&mut ebpf, &options.ports)?;
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
@@ -209,9 +212,11 @@ impl Tracer {
 
 fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
     let offsets = OffsetsPod(offsets::look_up(btf)?);
+    let filters_ports = u8::from(!options.ports.is_empty());
     let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
     EbpfLoader::new()
         .override_global(globals::OFFSETS, &offsets, true)
+        .override_global(globals::FILTERS_PORTS, &filters_ports, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
         .load(OBJECT)
@@ -333,6 +338,19 @@ fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let map = ebpf.map_mut(maps::FOLLOWED).ok_or_else(|| not_in_object(maps::FOLLOWED))?;
     let mut followed = HashMap::<_, u32, u8>::try_from(map).map_err(failed)?;
     followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
+}
+
+/// Sets a bit for each port.
+fn filter_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), KernelError> {
+    let failed = |error| KernelError::failed("filter by port", error);
+    let map = ebpf.map_mut(maps::PORTS).ok_or_else(|| not_in_object(maps::PORTS))?;
+    let mut words = Array::<_, u64>::try_from(map).map_err(failed)?;
+    for port in ports {
+        let index = u32::from(port / 64);
+        let word = words.get(&index, 0).map_err(failed)? | 1 << (port % 64);
+        words.set(index, word, 0).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {

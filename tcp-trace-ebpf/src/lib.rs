@@ -263,11 +263,11 @@ pub struct RawTransition {
     pub new: u8,
     /// `sk_shutdown`.
     pub shutdown: u8,
+    /// Always 0.
+    pub padding: u8,
     /// Which connection of this socket it is, from 0: a socket can connect again after it was closed by
     /// a failure or by `connect(AF_UNSPEC)`, and keeps its cookie. Only set when it leaves `CLOSE`.
-    pub life: u8,
-    /// Always 0.
-    pub padding: [u8; 4],
+    pub life: u32,
     /// What the socket knew.
     pub figures: RawFigures,
 }

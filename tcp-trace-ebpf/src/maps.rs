@@ -41,12 +41,12 @@ pub(crate) struct SocketMemory {
     pub(crate) is_due: [u8; 2],
     /// 1 once the owner has been reported.
     pub(crate) owner_known: u8,
-    /// How often the socket left `CLOSE`.
-    pub(crate) lives: u8,
+    /// Always 0.
+    pub(crate) padding: [u8; 3],
     /// Per direction: 1 after a segment whose sender could take no more data.
     pub(crate) zero_window: [u8; 2],
-    /// Always 0.
-    pub(crate) padding: [u8; 2],
+    /// How often the socket left `CLOSE`.
+    pub(crate) lives: u32,
 }
 
 #[btf_map]

@@ -270,7 +270,7 @@ pub struct StateChange {
     /// `sk_err`: errno of a failed connection, 0 for none.
     pub error: i32,
     /// Which connection of this socket it is, from 0, when it leaves `CLOSE`: a socket can connect again.
-    pub life: u8,
+    pub life: u32,
     /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
     pub figures: Figures,
 }

@@ -1,5 +1,6 @@
 //! A tracing session: attach, read, end. Shared by every verb that traces.
 
+mod command;
 mod output;
 mod places;
 mod reader;

@@ -100,7 +100,7 @@ fn fill(
     sk: *const u8,
     (old, new): (u8, u8),
     is_owners: bool,
-    life: u8,
+    life: u32,
 ) -> Result<(), i32> {
     let sock = Address::from(sk);
     record.header = RawHeader {
@@ -119,7 +119,7 @@ fn fill(
     record.new = new;
     record.shutdown = sock::shutdown(sock)?;
     record.life = life;
-    record.padding = [0; 4];
+    record.padding = 0;
     let (old, new) = (i32::from(old), i32::from(new));
     record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
         sock::accept_queue(sock)?

@@ -13,8 +13,10 @@ use crate::{
 pub(super) struct Ending {
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
-    /// First RST, with its direction.
+    /// The RST that ended it, with its direction.
     pub(super) reset: Option<Direction>,
+    /// Whether an RST came: the kernel ignores those whose numbers are wrong (RFC 5961, section 3.2).
+    pub(super) reset_came: bool,
     /// `sk_err` at the last transition.
     pub(super) error: i32,
     /// Whether both sent a FIN before either had the other's (state CLOSING).
@@ -25,6 +27,8 @@ pub(super) struct Ending {
     pub(super) unread: u32,
     /// A half-open connection that never became a socket.
     pub(super) never_accepted: bool,
+    /// It ended with its listener.
+    pub(super) listener_closed: bool,
     /// The peer's FIN never came to an orphan.
     pub(super) no_fin_came: bool,
 }
@@ -45,14 +49,16 @@ impl Ending {
         let own_reset = if is_own_reset { self.reset_reason.as_deref() } else { None };
         let unread = (is_own_reset && self.unread > 0).then_some("received data was not read");
         let never_ended = self.no_fin_came.then_some("no FIN from the peer");
-        own_reset.or(errno_name(self.error)).or(unread).or(never_ended)
+        let listener = self.listener_closed.then_some("its listener was closed");
+        own_reset.or(errno_name(self.error)).or(unread).or(never_ended).or(listener)
     }
 
     fn by_and_how(&self, before: State) -> (By, How) {
         let [out, inward] = self.fin;
         match (self.reset, out, inward) {
             // What is sent after that is only a courtesy.
-            _ if self.error == ETIMEDOUT => (By::None, How::Timeout),
+            _ if is_timeout(self.error) => (By::None, How::Timeout),
+            (None, ..) if self.listener_closed => (By::Local, How::Abandoned),
             (None, ..) if self.never_accepted => (By::None, How::Timeout),
             (Some(Direction::In), ..) if before == State::SynSent => (By::Peer, How::Refused),
             (Some(Direction::In), ..) => (By::Peer, How::Rst),
@@ -68,6 +74,11 @@ impl Ending {
             (None, None, None) => (By::None, How::Unknown),
         }
     }
+}
+
+/// Whether a connection that failed with this error had no answer.
+pub(super) fn is_timeout(error: i32) -> bool {
+    error.abs() == ETIMEDOUT
 }
 
 /// The symbolic names of the errors that a TCP connection fails with (errno(3)).

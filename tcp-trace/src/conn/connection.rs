@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    close::{Ending, errno_name},
+    close::{Ending, errno_name, is_timeout},
     handshake::Handshake,
     http_side::HttpSide,
     mini_socket::MiniSocket,
@@ -229,6 +229,10 @@ impl Connection {
     pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
         self.ending.error = if change.error == 0 { self.ending.error } else { change.error };
         if change.new == State::Close {
+            // `tcp_reset()` sets an error: without one, the RST that came was not accepted.
+            if self.ending.reset_came && change.error != 0 && !is_timeout(change.error) {
+                self.ending.reset = self.ending.reset.or(Some(Direction::In));
+            }
             self.closed = Some(time);
             self.ending.unread = self.unread(change.figures.receive_queue);
             self.mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
@@ -298,8 +302,11 @@ impl Connection {
         let is_handshake = self.handshake.segment(time, segment, retransmit);
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
-        if is_reset && self.ending.reset.is_none() {
-            self.ending.reset = Some(segment.direction);
+        if is_reset {
+            match segment.direction {
+                Direction::Out => self.ending.reset = self.ending.reset.or(Some(Direction::Out)),
+                Direction::In => self.ending.reset_came = true,
+            }
         }
         if is_fin {
             self.ending.fin[segment.direction.index()].get_or_insert(time);

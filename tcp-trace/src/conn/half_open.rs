@@ -60,6 +60,8 @@ pub struct Over {
     pub estimated: bool,
     /// Whether the listener answered, or the kernel listed it: else there was a SYN and nothing more.
     pub answered: bool,
+    /// Whether it ended because its listener did.
+    pub listener_closed: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Entry {
     payload: usize,
     /// When the kernel listed it last.
     listed: Option<Time>,
+    /// A SYN with another sequence number, which was not answered yet.
+    rival: Option<HeldSegment>,
 }
 
 /// All half-open connections of the host.
@@ -90,8 +94,19 @@ impl HalfOpen {
             && segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK);
         if is_first && self.is_another_syn(&key, segment.sequence) {
-            // The same addresses again with another sequence number: a new attempt.
+            // The same addresses again with another sequence number. The kernel keeps what it has answered
+            // (`tcp_check_req()`); whether there is a new attempt, its next SYN+ACK tells.
+            match self.entries.get_mut(&key).filter(|entry| entry.is_answered()) {
+                Some(entry) => {
+                    entry.rival = Some(HeldSegment::new(time, segment));
+                    return 0;
+                }
+                None => self.end(&key, time, false),
+            }
+        }
+        if let Some(rival) = self.taken_over(&key, segment) {
             self.end(&key, time, false);
+            self.segment(key, listener, rival.time, &rival.segment());
         }
         if !self.entries.contains_key(&key) {
             if !is_first {
@@ -105,6 +120,7 @@ impl HalfOpen {
             segments: Vec::new(),
             payload: 0,
             listed: None,
+            rival: None,
         });
         if entry.segments.len() >= SEGMENTS_MAX || entry.payload + segment.payload.len() > PAYLOAD_MAX {
             return 1;
@@ -134,14 +150,36 @@ impl HalfOpen {
 
     /// Ends what has not become a socket in time.
     pub fn tick(&mut self, now: Time) {
+        let mut listed = Vec::new();
         while let Some((time, key)) = self.order.front().copied() {
             let is_gone = !self.is_of_time(&key, time);
             if !is_gone && now.micros_since(time) < LIFETIME_US {
                 break;
             }
             self.order.pop_front();
-            if !is_gone {
+            let is_listed = self.entries.get(&key).is_some_and(|entry| entry.listed.is_some());
+            if !is_gone && is_listed {
+                // The kernel's list will tell when it is over.
+                listed.push((time, key));
+            } else if !is_gone {
                 self.end(&key, now, true);
+            }
+        }
+        for entry in listed.into_iter().rev() {
+            self.order.push_front(entry);
+        }
+    }
+
+    /// Ends those of a listener that is closed.
+    pub fn listener_closed(&mut self, listener: Cookie, time: Time) {
+        let of_listener = self.entries.iter().filter(|(_, entry)| entry.listener == listener);
+        let mut keys: Vec<_> = of_listener.map(|(key, _)| *key).collect();
+        // The table's own order differs from run to run.
+        keys.sort_unstable_by_key(|key| (key.netns, key.endpoints));
+        for key in keys {
+            self.end(&key, time, false);
+            if let Some(over) = self.over.last_mut() {
+                over.listener_closed = true;
             }
         }
     }
@@ -194,8 +232,25 @@ impl HalfOpen {
         if let Some(entry) = self.entries.remove(key) {
             let answered = entry.is_answered();
             let Entry { listener, segments, .. } = entry;
-            self.over.push(Over { four_tuple: *key, listener, segments, ended, estimated, answered });
+            self.over.push(Over {
+                four_tuple: *key,
+                listener,
+                segments,
+                ended,
+                estimated,
+                answered,
+                listener_closed: false,
+            });
         }
+    }
+
+    /// The SYN that a SYN+ACK answers, if that is another than the entry's.
+    fn taken_over(&mut self, key: &FourTuple, segment: &Segment<'_>) -> Option<HeldSegment> {
+        let answers = |syn: &HeldSegment| syn.segment.sequence.wrapping_add(1) == segment.acknowledgment;
+        let is_syn_ack =
+            segment.direction == Direction::Out && segment.flags.has(Flags::SYN.with(Flags::ACK));
+        let rival = self.entries.get_mut(key).filter(|_| is_syn_ack)?;
+        rival.rival.take_if(|rival| answers(rival))
     }
 
     fn is_another_syn(&self, key: &FourTuple, sequence: u32) -> bool {
@@ -293,6 +348,40 @@ mod tests {
         assert_eq!(held[1].segment().payload, b"GET");
         assert!(half_open.take(&key(1)).is_empty(), "they are handed out once");
         assert_eq!(half_open.take(&key(2)).len(), 1);
+    }
+
+    #[test]
+    fn a_second_syn_replaces_an_answered_one_only_when_it_is_answered() {
+        let syn_ack = |acknowledgment| Segment {
+            direction: Direction::Out,
+            flags: Flags::SYN.with(Flags::ACK),
+            acknowledgment,
+            ..syn(900)
+        };
+        let mut half_open = HalfOpen::default();
+        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+        half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
+        half_open.segment(key(1), LISTENER, Time(3), &syn(700));
+        half_open.segment(key(1), LISTENER, Time(4), &syn_ack(101));
+        assert!(half_open.take_over().is_empty(), "the kernel keeps the first");
+        half_open.segment(key(1), LISTENER, Time(5), &syn_ack(701));
+        let over = half_open.take_over();
+        assert_eq!((over.len(), over[0].segments.len(), over[0].ended), (1, 3, Some(Time(5))));
+        let held = half_open.take(&key(1));
+        let times: Vec<_> = held.iter().map(|held| held.time).collect();
+        assert_eq!(times, [Time(3), Time(5)]);
+    }
+
+    #[test]
+    fn one_that_the_kernel_lists_is_kept_however_old() {
+        let mut half_open = HalfOpen::default();
+        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
+        let later = Time(119_000_000_000);
+        half_open.listed(1, later, &HashSet::from([key(1).endpoints]));
+        half_open.tick(Time(200_000_000_000));
+        assert!(half_open.take_over().is_empty());
+        half_open.listed(1, Time(201_000_000_000), &HashSet::new());
+        assert_eq!(half_open.take_over().len(), 1);
     }
 
     #[test]

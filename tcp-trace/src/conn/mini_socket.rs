@@ -73,17 +73,24 @@ impl Connection {
     }
 
     /// Ends a half-open connection that never became a socket.
-    pub fn never_accepted(&mut self, ended: Time, estimated: bool) -> Option<Transition> {
+    pub fn never_accepted(
+        &mut self,
+        ended: Time,
+        estimated: bool,
+        listener_closed: bool,
+    ) -> Option<Transition> {
         self.closed = Some(ended);
         self.ending.never_accepted = true;
+        self.ending.listener_closed = listener_closed;
+        // Nobody else ends a half-open connection before its time.
+        self.ending.reset = self.ending.reset.or(self.ending.reset_came.then_some(Direction::In));
         self.enter(ended, State::Close, estimated, None)
     }
 
     /// Takes a segment into account that the kernel sent on behalf of its mini-socket.
     pub fn answered(&mut self, time: Time, segment: &Segment<'_>) -> Option<Transition> {
         if segment.flags.has(Flags::RST) {
-            self.ending.reset.get_or_insert(Direction::Out);
-            return self.mini_socket_over(time, false, Some("RST"));
+            return self.mini_socket_sent_reset(time, false);
         }
         let next = self.sequences[Direction::In.index()].next();
         let mini = self.mini_socket.as_mut()?;
@@ -96,6 +103,24 @@ impl Connection {
         // An orphan acknowledges nothing new but the FIN: data would be answered by an RST.
         let is_of_fin = next.is_some_and(|next| segment.acknowledgment == next.wrapping_add(1));
         if is_of_fin { self.fin_came(time, false) } else { None }
+    }
+
+    /// Notes that an RST went out after the socket had been closed: there is no mini-socket then, whatever the
+    /// kernel's transition looked like (`tcp_close()`, `tcp_disconnect()`).
+    pub fn was_reset_at_close(&mut self) -> Option<Transition> {
+        let closed = self.closed?;
+        if self.state() != Some(State::FinWait2) {
+            return None;
+        }
+        self.mini_socket.take().filter(|mini| !mini.is_gone)?;
+        self.enter(closed, State::Close, false, None)
+    }
+
+    /// Notes that its mini-socket sent an RST: it is gone with that.
+    pub fn mini_socket_sent_reset(&mut self, time: Time, estimated: bool) -> Option<Transition> {
+        self.mini_socket.filter(|mini| !mini.is_gone)?;
+        self.ending.reset.get_or_insert(Direction::Out);
+        self.mini_socket_over(time, estimated, Some("RST"))
     }
 
     /// Notes that the peer, on this host, sent a FIN.

@@ -5,11 +5,16 @@ use crate::{
     time::Time,
 };
 
+/// Holes that are remembered: of segments that overtake each other, usually few are under way.
+const HOLES: usize = 4;
+
 /// Sequence numbers of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sequence {
     /// The number after the last one seen; `None` before the first segment.
     next: Option<u32>,
+    /// Numbers below `next` that were not seen: from, to. Oldest first; when there are more, the oldest are forgotten.
+    holes: [Option<(u32, u32)>; HOLES],
     /// Payload bytes, each counted once, with those that passed before the last one seen.
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
@@ -21,6 +26,32 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
+    fn add_hole(&mut self, from: u32, to: u32) {
+        if self.holes.iter().all(Option::is_some) {
+            self.holes.rotate_left(1);
+            self.holes[HOLES - 1] = None;
+        }
+        if let Some(free) = self.holes.iter_mut().find(|hole| hole.is_none()) {
+            *free = Some((from, to));
+        }
+    }
+
+    /// Whether all these numbers were missing; they are not any more.
+    fn fills_hole(&mut self, from: u32, to: u32) -> bool {
+        let is_before = |a: u32, b: u32| b.wrapping_sub(a).cast_signed() >= 0;
+        let covers = |hole: &(u32, u32)| is_before(hole.0, from) && is_before(to, hole.1);
+        let Some(place) = self.holes.iter_mut().find(|hole| hole.as_ref().is_some_and(covers)) else {
+            return false;
+        };
+        let Some((start, end)) = place.take() else { return false };
+        for (from, to) in [(start, from), (to, end)] {
+            if from != to {
+                self.add_hole(from, to);
+            }
+        }
+        true
+    }
+
     /// The number after the last one seen.
     pub(super) fn next(&self) -> Option<u32> {
         self.next
@@ -59,10 +90,13 @@ impl Sequence {
         let occupies = syn + segment.length + fin;
         if beyond > 0 {
             self.next = Some(end);
+            if segment.sequence.wrapping_sub(next).cast_signed() > 0 {
+                self.add_hole(next, segment.sequence);
+            }
             self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
             return false;
         }
-        let is_retransmit = occupies > 0;
+        let is_retransmit = occupies > 0 && !self.fills_hole(segment.sequence, end);
         self.retransmits += u64::from(is_retransmit);
         is_retransmit
     }
@@ -120,6 +154,16 @@ mod tests {
         assert!(sequence.segment(&segment(Flags::ACK, 1001, 79)));
         assert!(!sequence.segment(&segment(Flags::ACK, 1001, 100)), "it brings new bytes as well");
         assert_eq!((sequence.bytes, sequence.retransmits), (100, 2));
+    }
+
+    #[test]
+    fn segments_that_overtake_each_other_are_no_retransmits() {
+        let mut sequence = Sequence::default();
+        let mut send = |number: u32| sequence.segment(&segment(Flags::ACK, number * 100, 100));
+        let order = [10, 12, 11, 14, 13];
+        assert!(order.into_iter().all(|number| !send(number)));
+        assert!(order.into_iter().all(send), "and now they are all sent again");
+        assert_eq!((sequence.bytes, sequence.retransmits), (500, 5));
     }
 
     #[test]

@@ -74,11 +74,11 @@ fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
         old: state(reader, "old")?,
         new: state(reader, "new")?,
         shutdown: reader.u8()?,
-        life: reader.u8()?,
-        figures: {
-            reader.array::<4>()?;
-            figures(reader)?
+        life: {
+            reader.u8()?;
+            reader.u32()?
         },
+        figures: figures(reader)?,
     })
 }
 

@@ -46,7 +46,7 @@ fn syn_sent() -> RawTransition {
         new: 2,
         shutdown: 3,
         life: 1,
-        padding: [0; 4],
+        padding: 0,
         figures: RawFigures {
             receive_queue: 1,
             srtt_us: 2,

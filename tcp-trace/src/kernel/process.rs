@@ -129,12 +129,29 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Name and user of a process, or `None` when it has vanished.
-fn describe(pid: u32) -> Option<Process> {
+/// Name of a process (`comm`); `None` when it is gone.
+pub fn name(pid: u32) -> Option<Vec<u8>> {
     let mut name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     if name.last() == Some(&b'\n') {
         name.pop();
     }
+    Some(name)
+}
+
+/// When a process started, in ticks since boot (proc(5), field 22 of `stat`); `None` when it is gone.
+pub fn started(pid: u32) -> Option<u64> {
+    started_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name, in parentheses, may itself have any character.
+fn started_in(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.rsplit(|byte| *byte == b')').next()?;
+    str::from_utf8(after_name).ok()?.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Name and user of a process, or `None` when it has vanished.
+fn describe(pid: u32) -> Option<Process> {
+    let name = name(pid)?;
     // The folder belongs to the effective user, unlike the files in it (task_dump_owner()).
     let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
     Some(Process { pid, name, uid })
@@ -175,6 +192,14 @@ mod tests {
     fn vanished_processes_are_no_error() {
         assert_eq!((executable(u32::MAX), cgroup(u32::MAX), describe(u32::MAX)), (None, None, None));
         assert_eq!(socket_inodes(u32::MAX, &mut Vec::new()), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn the_start_of_a_process_is_found_behind_any_name() {
+        let stat = b"7 (a) S 1 (b)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        assert_eq!(started_in(stat), Some(4711));
+        assert_eq!(started_in(b""), None);
+        assert!(started(std::process::id()).is_some());
     }
 
     #[test]

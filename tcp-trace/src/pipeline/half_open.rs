@@ -45,8 +45,8 @@ impl Pipeline {
     }
 
     fn record_half_open(&mut self, over: Over, now: Time, out: &mut Vec<Record>) {
-        let Over { four_tuple: FourTuple { netns, endpoints }, listener, segments, ended, estimated, .. } =
-            over;
+        let Over { four_tuple, listener, segments, ended, estimated, listener_closed, .. } = over;
+        let FourTuple { netns, endpoints } = four_tuple;
         let Some(began) = segments.first().map(|first| first.time) else { return };
         self.half_open_count = self.half_open_count.wrapping_add(1);
         let id = ConnectionId::half_open(listener, self.half_open_count);
@@ -66,7 +66,7 @@ impl Pipeline {
             out.extend(connection.segment(held.time, &held.segment()).map(Record::Segment));
         }
         if let Some(ended) = ended {
-            out.extend(connection.never_accepted(ended, estimated).map(Record::Transition));
+            out.extend(connection.never_accepted(ended, estimated, listener_closed).map(Record::Transition));
         }
         out.push(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now)))));
     }

@@ -51,7 +51,16 @@ impl Pipeline {
             }
             return;
         }
-        let Some(peer) = peer.filter(|_| segment.direction == Direction::Out) else { return };
+        let Some(peer) = peer else { return };
+        if segment.direction == Direction::In {
+            if segment.flags.has(Flags::RST) {
+                // From Linux 6.13 on, what a mini-socket sends is seen where it arrives and nowhere else.
+                self.change_mini_socket(peer, out, |connection| {
+                    connection.mini_socket_sent_reset(time, true)
+                });
+            }
+            return;
+        }
         if segment.flags.has(Flags::RST) {
             self.change_mini_socket(peer, out, |connection| {
                 connection.peer_sent_reset(time, segment.sequence)

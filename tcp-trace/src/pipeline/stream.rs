@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{exchange, gate::Gate, peers::Peers};
+use super::{exchange, gate::Gate, mini_sockets::four_tuple, peers::Peers};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
-    event::{Cookie, Direction, Event, EventKind, Role, Segment, State, StateChange},
+    event::{Cookie, Direction, Event, EventKind, Flags, Role, Segment, State, StateChange},
     http::Exchange,
     record::{ConnectionId, Filter, Record},
     time::Time,
@@ -21,6 +21,9 @@ pub const TICK_US: u64 = 100_000;
 /// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
 /// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
 const LINGER_US: u64 = 50_000;
+
+/// The kernel's reason for an RST that a mini-socket sends (`SK_RST_REASON_TCP_TIMEWAIT_SOCKET`).
+const OF_MINI_SOCKET: &str = "TCP_TIMEWAIT_SOCKET";
 
 /// What a pipeline is asked for.
 #[derive(Clone, Debug, Default)]
@@ -126,12 +129,7 @@ impl Pipeline {
                     tracked.gate.decide(&self.settings.filter, &tracked.connection, event.time, false, out);
                 }
             }
-            EventKind::Reset(reason) => {
-                let reason = self.settings.reset_reasons.get(reason);
-                if let (Some(tracked), Some(reason)) = (self.table.get_mut(&event.cookie), reason) {
-                    tracked.connection.learn_reset_reason(reason);
-                }
-            }
+            EventKind::Reset(reason) => self.reset(event.time, event.cookie, *reason, out),
         }
     }
 
@@ -185,6 +183,20 @@ impl Pipeline {
         }
     }
 
+    /// The kernel sends an RST for this reason.
+    fn reset(&mut self, time: Time, cookie: Cookie, reason: u32, out: &mut Vec<Record>) {
+        let reason = self.settings.reset_reasons.get(&reason);
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        if let Some(reason) = reason {
+            tracked.connection.learn_reset_reason(reason);
+        }
+        // Mini-sockets keep the cookie of the socket whose place they took.
+        let id = tracked.connection.id();
+        if reason.is_some_and(|reason| &**reason == OF_MINI_SOCKET) {
+            self.change_mini_socket(id, out, |connection| connection.mini_socket_sent_reset(time, false));
+        }
+    }
+
     fn state_change(&mut self, time: Time, cookie: Cookie, change: &StateChange, out: &mut Vec<Record>) {
         // Before Linux 6.18 this is reported before the child socket has its port and its final cookie.
         if change.old == State::Listen && change.new == State::SynRecv && change.endpoints.peer.port() == 0 {
@@ -230,8 +242,12 @@ impl Pipeline {
         if change.new == State::Close {
             self.closed.push_back((time, connection.id()));
         }
+        let is_listener_closed = change.old == State::Listen && change.new == State::Close;
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
-        if change.new == State::Close {
+        if is_listener_closed {
+            self.half_open.listener_closed(cookie, time);
+            self.half_open_over(time, out);
+        } else if change.new == State::Close {
             self.socket_closes(time, cookie, change, out);
         }
         for held in held {
@@ -271,6 +287,16 @@ impl Pipeline {
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             tracked.gate.pass(Record::Segment(record), out);
+            if segment.flags.has(Flags::RST)
+                && segment.direction == Direction::Out
+                && let Some(transition) = tracked.connection.was_reset_at_close()
+            {
+                tracked.gate.pass(Record::Transition(transition), out);
+                let connection = &tracked.connection;
+                if let Some(key) = four_tuple(connection) {
+                    self.mini_sockets.remove(&key);
+                }
+            }
             self.note_other_end(time, cookie, segment, out);
         }
         let Some(tracked) = self.table.get_mut(&cookie) else { return };

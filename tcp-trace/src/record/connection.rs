@@ -207,7 +207,7 @@ pub enum How {
     Refused,
     /// The kernel gave it up by an error that is neither of these, such as EHOSTUNREACH.
     Error,
-    /// Closed by its own end before it was established.
+    /// Closed by its own end, or with its listener, before it was established.
     Abandoned,
     /// Not yet.
     #[default]

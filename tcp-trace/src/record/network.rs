@@ -21,14 +21,14 @@ pub struct ConnectionId {
     /// The socket's cookie.
     pub cookie: u64,
     /// Which connection of the socket, from 0.
-    pub life: u8,
+    pub life: u32,
     /// Which of the half-open connections of a listener, from 1; 0 for sockets.
     pub half_open: u32,
 }
 
 impl ConnectionId {
     /// Connection number `life` of the socket with this cookie.
-    pub fn of_socket(cookie: u64, life: u8) -> Self {
+    pub fn of_socket(cookie: u64, life: u32) -> Self {
         Self { cookie, life, half_open: 0 }
     }
 

@@ -10,6 +10,9 @@ use crate::{
 /// Processes that are remembered; when there are more, all are looked up anew.
 const PLACES_MAX: usize = 16_384;
 
+/// Nanoseconds of a tick in which /proc tells times (`USER_HZ`, 100 on every architecture of today).
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+
 /// Executables and cgroups by process.
 pub(super) struct Places {
     known: HashMap<(u32, Identity), Place>,
@@ -48,9 +51,16 @@ impl Places {
         }
         let cgroups = self.cgroups.as_mut();
         let cgroup = cgroups.and_then(|cgroups| cgroups.path(owner.identity.cgroup).map(Arc::from));
-        owner.place = Place { executable: executable(owner.pid), cgroup };
+        let executable = executable(owner.pid).filter(|_| is_still(owner));
+        owner.place = Place { executable, cgroup };
         self.known.insert(key, owner.place.clone());
     }
+}
+
+/// Whether a process is what it was when its event was made: the same process, and by its name the same program.
+fn is_still(owner: &Owner) -> bool {
+    process::started(owner.pid) == Some(owner.identity.started / NANOSECONDS_PER_TICK)
+        && process::name(owner.pid).is_some_and(|name| name == owner.name)
 }
 
 /// Path of a process's executable, when the process is still there.

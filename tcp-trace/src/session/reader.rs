@@ -1,20 +1,15 @@
 //! The loop of a session: events, ticks, signals, and the command's end.
 
-use std::{
-    io,
-    os::unix::process::ExitStatusExt as _,
-    process::{ExitCode, ExitStatus},
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration};
 
 use tokio::{
-    process::Child,
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
     Settings,
+    command::Followed,
     output::Output,
     places::Places,
     sockets::{Answer, Pace, Sockets},
@@ -82,7 +77,7 @@ enum Wake {
     Tick,
     Signal,
     TimeOver,
-    CommandEnded(io::Result<ExitStatus>),
+    CommandEnded(io::Result<()>),
     Sockets(Answer),
 }
 
@@ -135,73 +130,63 @@ impl<'a> Reader<'a> {
     pub(super) async fn run(
         mut self,
         command: Option<std::process::Command>,
-        mut signals: Signals,
+        signals: Signals,
     ) -> Result<ExitCode, ReadError> {
+        let mut command = Followed::start(command)?;
+        let result = self.follow(&mut command, signals).await;
+        // Whyever it ends: what was started for the session does not outlive it unnoticed.
+        command.terminate().await;
+        self.end(result?).await?;
+        Ok(command.exit_code())
+    }
+
+    /// Reads until something ends the session; true when that was a signal.
+    async fn follow(&mut self, command: &mut Followed, mut signals: Signals) -> Result<bool, ReadError> {
         let other = |what: &str, error: &io::Error| ReadError::Other(CliError::io(what, error));
         let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
-        let mut child = match command {
-            None => None,
-            Some(command) => {
-                let name = command.get_program().display().to_string();
-                let child = tokio::process::Command::from(command).spawn();
-                Some(child.map_err(|error| other(&format!("cannot run {name}"), &error))?)
-            }
-        };
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
-        let mut exit_status = None;
         let mut has_more = false;
-        // Why it ends, once only TIME_WAIT is waited for.
+        // Whether a signal ended it, once only TIME_WAIT is waited for.
         let mut settling = None;
-        let interrupted = loop {
+        loop {
             let sockets = &mut self.sockets;
-            let ended =
-                match wake(&ring, has_more, &mut tick, &mut signals, deadline, child.as_mut(), sockets).await
-                {
-                    Wake::Events(result) => {
-                        result.map_err(|error| other("cannot wait for events", &error))?;
-                        has_more = self.read(BATCH)? == BATCH;
-                        None
-                    }
-                    Wake::Tick => {
-                        self.tick()?;
-                        let is_over = settling.is_none() && exit_status.is_some() && self.is_settled()?;
-                        is_over.then_some(false)
-                    }
-                    Wake::Signal => Some(true),
-                    Wake::TimeOver => Some(false),
-                    Wake::CommandEnded(status) => {
-                        exit_status =
-                            Some(status.map_err(|error| other("cannot wait for the command", &error))?);
-                        child = None;
-                        deadline = Some(Instant::now() + CLOSING);
-                        None
-                    }
-                    Wake::Sockets(answer) => {
-                        self.take(answer)?;
-                        None
-                    }
-                };
+            let wake = wake(&ring, has_more, &mut tick, &mut signals, deadline, command, sockets).await;
+            let mut ended = None;
+            match wake {
+                Wake::Events(result) => {
+                    result.map_err(|error| other("cannot wait for events", &error))?;
+                    has_more = self.read(BATCH)? == BATCH;
+                }
+                Wake::Tick => {
+                    self.tick()?;
+                    let is_over = settling.is_none() && command.has_ended() && self.is_settled()?;
+                    ended = is_over.then_some(false);
+                }
+                Wake::Signal => ended = Some(true),
+                Wake::TimeOver => ended = Some(false),
+                Wake::CommandEnded(result) => {
+                    result.map_err(|error| other("cannot wait for the command", &error))?;
+                    deadline = Some(Instant::now() + CLOSING);
+                }
+                Wake::Sockets(answer) => self.take(answer)?,
+            }
             match (ended, settling) {
-                (None, Some(interrupted)) if !self.pipeline.has_mini_sockets() => break interrupted,
+                (None, Some(interrupted)) if !self.pipeline.has_mini_sockets() => return Ok(interrupted),
                 (None, _) => {}
                 // The time to settle is over, or whoever asked twice does not want to wait.
-                (Some(_), Some(interrupted)) => break interrupted,
+                (Some(_), Some(interrupted)) => return Ok(interrupted),
                 (Some(interrupted), None) => {
-                    if let Some(child) = child.take() {
-                        terminate(&child);
-                    }
+                    command.terminate().await;
                     if !self.has_to_settle()? {
-                        break interrupted;
+                        return Ok(interrupted);
                     }
                     settling = Some(interrupted);
                     deadline = Some(Instant::now() + self.settle);
                 }
             }
-        };
-        self.end(interrupted).await?;
-        Ok(exit_status.map_or(ExitCode::SUCCESS, exit_code))
+        }
     }
 
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
@@ -228,7 +213,10 @@ impl<'a> Reader<'a> {
     fn tick(&mut self) -> Result<(), ReadError> {
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
-        self.pipeline.tick(now, &mut self.records);
+        // What has happened before now comes first: nothing is given up that is only unread.
+        if self.read(ALL)? < ALL {
+            self.pipeline.tick(now, &mut self.records);
+        }
         self.put_records()?;
         self.report_losses()?;
         if self.pace.is_due() {
@@ -352,38 +340,20 @@ async fn wake(
     tick: &mut tokio::time::Interval,
     signals: &mut Signals,
     deadline: Option<Instant>,
-    child: Option<&mut Child>,
+    command: &mut Followed,
     sockets: &mut Sockets,
 ) -> Wake {
     tokio::select! {
-        // Signals and ticks first: a flood of events must not starve them.
-        biased;
-        () = signals.any() => Wake::Signal,
-        _ = tick.tick() => Wake::Tick,
-        () = async { match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        } } => Wake::TimeOver,
-        status = async { match child {
-            Some(child) => child.wait().await,
-            None => std::future::pending().await,
-        } } => Wake::CommandEnded(status),
-        answer = sockets.answer() => Wake::Sockets(answer),
-        result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
-    }
-}
-
-/// Passes the end of the session on to the command that is still running.
-fn terminate(child: &Child) {
-    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-    if let Some(pid) = pid {
-        // It may have ended this moment.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-}
-
-/// The command's exit code, or 128 and the signal's number, as shells have it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
-    u8::try_from(code).unwrap_or(u8::MAX).into()
+            // Signals and ticks first: a flood of events must not starve them.
+            biased;
+            () = signals.any() => Wake::Signal,
+            _ = tick.tick() => Wake::Tick,
+            () = async { match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            } } => Wake::TimeOver,
+    result = command.ended() => Wake::CommandEnded(result),
+            answer = sockets.answer() => Wake::Sockets(answer),
+            result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
+        }
 }

@@ -333,3 +333,65 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
     host.finish();
     assert_eq!(host.connections(), 1);
 }
+
+#[test]
+fn an_rst_that_the_kernel_ignores_changes_nothing() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let client = endpoints(41352, 8080);
+    host.segment(CLIENT, client, Direction::In, Flags::RST, (12345, 0), b"", State::Established);
+    host.exchange();
+    host.close();
+    host.tick(1);
+    host.finish();
+    let close = &host.summary("c4101").close;
+    assert_eq!((close.by, close.how), (By::Local, How::Fin));
+    assert_eq!(host.last_transition("c4101").new, State::TimeWait);
+}
+
+#[test]
+fn a_reset_that_follows_the_close_leaves_no_orphan() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.close_client_only();
+    let closed = host.now;
+    let number = (CLIENT_ISN + 2, SERVER_ISN + 1);
+    let reset = Flags::RST.with(Flags::ACK);
+    host.segment(CLIENT, endpoints(41352, 8080), Direction::Out, reset, number, b"", State::Close);
+    let end = host.last_transition("c4101");
+    assert_eq!((end.old, end.new), (State::FinWait2, State::Close));
+    assert_eq!((end.time, end.estimated), (Time(closed), false));
+    assert!(!host.pipeline.has_mini_sockets());
+    host.tick(1);
+    let summary = host.summary("c4101");
+    assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Rst));
+    assert_eq!(summary.ends, None);
+}
+
+#[test]
+fn an_orphan_that_answers_data_with_a_reset_is_over_when_that_arrives() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.close_client_only();
+    host.tick(1);
+    let (server, number) = (endpoints(8080, 41352), (CLIENT_ISN + 2, 0));
+    host.segment(SERVER, server, Direction::In, Flags::RST, number, b"", State::CloseWait);
+    let end = host.last_transition("c4101");
+    assert_eq!((end.old, end.new, end.reason.as_deref()), (State::FinWait2, State::Close, Some("RST")));
+    let close = &host.summary("c4101").close;
+    assert_eq!((close.by, close.how), (By::Local, How::Rst));
+}
+
+#[test]
+fn a_half_open_connection_ends_with_its_listener() {
+    let mut host = Host::new(Filter { pid: vec![812], ..Filter::default() });
+    let nginx = || Some(owner(812, "nginx"));
+    host.state(LISTENER, endpoints(8080, 0), State::Close, State::Listen, nginx(), 0);
+    host.half_open();
+    host.state(LISTENER, endpoints(8080, 0), State::Listen, State::Close, nginx(), 0);
+    host.tick(1);
+    let summary = host.summary("c2h1");
+    assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Abandoned));
+    assert_eq!(summary.close.reason.as_deref(), Some("its listener was closed"));
+    assert_eq!(summary.process.as_ref().unwrap().name, "nginx".into());
+}

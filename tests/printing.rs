@@ -107,3 +107,14 @@ fn twice_verbose_shows_what_the_ebpf_programs_say() {
     assert!(said(&["-vv"]).contains("following process "));
     assert_eq!(said(&[]), "");
 }
+
+#[test]
+fn explain_answers_in_either_language_and_refuses_what_it_does_not_know() {
+    let english = printed(tcp_trace().args(["explain", "time-wait", "--lang", "en"]));
+    assert!(english.starts_with("TIME_WAIT\n") && english.contains("tcp_tw_reuse"), "{english}");
+    let chinese = printed(tcp_trace().env("LC_ALL", "zh_CN.UTF-8").args(["explain", "time", "wait"]));
+    assert!(chinese.starts_with("TIME_WAIT\n") && chinese.contains("又名："), "{chinese}");
+    let unknown = tcp_trace().args(["explain", "TIMEWIAT"]).output().expect("it runs");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("TIME_WAIT"), "{unknown:?}");
+}

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod conn;
 pub mod container;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod http;
 pub mod kernel;

@@ -6,6 +6,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
+    explain::Language,
     kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
     record::{Cidr, Filter},
 };
@@ -33,6 +34,8 @@ pub(super) enum Verb {
     Demo(Demo),
     /// Say what this kernel and these privileges allow
     Check,
+    /// Explain a TCP state, an error, an HTTP status or a word that tcp-trace prints; needs no privileges
+    Explain(Explain),
     /// The traced part of `demo`
     #[command(hide = true)]
     DemoPair,
@@ -77,6 +80,18 @@ pub(super) struct Show {
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
+    #[command(flatten)]
+    pub(super) colour: Colour,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A name such as TIME_WAIT, ECONNREFUSED or 404, or words to search for; without any, all topics are listed
+    #[arg(value_name = "TOPIC")]
+    pub(super) topic: Vec<String>,
+    /// Language of the notes; default: that of LC_ALL, LC_MESSAGES or LANG
+    #[arg(long, value_enum)]
+    pub(super) lang: Option<Language>,
     #[command(flatten)]
     pub(super) colour: Colour,
 }

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod demo;
 mod error;
+mod explain;
 mod live;
 mod print;
 mod record;

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use super::{
     CliError,
     args::{Cli, Verb},
-    check, demo, live, record, show,
+    check, demo, explain, live, record, show,
 };
 
 /// Runs the command line `arguments`, the program's name first.
@@ -36,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments, log),
         Verb::Check => Ok(check::run()),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::DemoPair => demo::pair(),
         Verb::DemoServer => demo::server(),
         Verb::DemoClient { server } => demo::client(server),

@@ -13,4 +13,5 @@ pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};
 pub use output::Sink;
 pub use palette::Palette;
+pub(crate) use phrase::Tone;
 pub use table::Table;

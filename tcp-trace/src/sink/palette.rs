@@ -25,7 +25,7 @@ impl Palette {
         failure: AnsiColor::Red.on_default(),
     };
 
-    pub(super) fn style(&self, tone: Tone) -> Style {
+    pub(crate) fn style(&self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => Style::new(),
             Tone::State => self.state,

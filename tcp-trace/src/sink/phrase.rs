@@ -11,7 +11,7 @@ const INDENT: &str = "    ";
 
 /// What a word is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     /// Nothing special.
     Plain,
     /// A state of a connection.

@@ -1,0 +1,42 @@
+//! `explain`: the notes that are in the binary. Needs no privileges.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use super::{CliError, args::Explain, print};
+use crate::explain::{Language, Library, Page, nothing_found};
+
+pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
+    let language = arguments.lang.unwrap_or_else(language);
+    let library = Library::new(language);
+    let palette = print::palette(arguments.colour);
+    let words = &arguments.topic;
+    let text = if words.is_empty() {
+        Page::list(&library, &palette)
+    } else if let Some(topic) = library.named(words) {
+        Page::topic(topic, language, &palette)
+    } else {
+        let found = library.containing(words);
+        if found.is_empty() {
+            return Err(CliError::usage(nothing_found(words, &library.nearest(words), language)));
+        }
+        Page::found(&found, language, &palette)
+    };
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        // The reader of the output has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::io(format!("cannot write {}", print::OUTPUT), error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The language of the user's locale.
+fn language() -> Language {
+    let variables = ["LC_ALL", "LC_MESSAGES", "LANG"].map(env::var_os);
+    Language::of_locale(variables.each_ref().map(Option::as_deref))
+}

@@ -1,6 +1,6 @@
 //! The HTTP that a connection carries: which bytes go to its parser, and when it ends.
 
-use super::Connection;
+use super::{Connection, close::errno_name};
 use crate::{
     event::{Direction, Flags, Role, Segment},
     http::{End, Exchange, HttpConnection},
@@ -90,8 +90,8 @@ impl Connection {
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         let end = match (self.closed, self.ending.reset) {
             (None, _) => End::Unknown,
-            (Some(_), Some(_)) => End::Reset,
-            (Some(_), None) => End::Fin,
+            (Some(_), reset @ Some(_)) => End::Reset(reset),
+            (Some(_), None) => errno_name(self.ending.error).map_or(End::Fin, End::Failed),
         };
         let Payload::Http(mut http) = std::mem::replace(&mut self.http.payload, Payload::Other) else {
             return;

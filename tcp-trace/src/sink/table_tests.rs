@@ -59,6 +59,7 @@ fn http(target: &str) -> Http {
                 header_size: 79,
                 body: Body { size: 0 },
             }),
+            informational: vec![],
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
@@ -69,9 +70,21 @@ fn http(target: &str) -> Http {
         },
         url: None,
         process: None,
-        timing: Timing { started: TIME, send_us: None, wait_us: None, receive_us: None, total_us: 1_234 },
+        timing: Timing {
+            started: TIME,
+            send_us: None,
+            wait_us: None,
+            receive_us: None,
+            total_us: 1_234,
+            idle_us: None,
+        },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,
+        reason: None,
+        ended: None,
+        missing: None,
+        reused: None,
+        websocket: None,
     }
 }
 

@@ -22,19 +22,25 @@ use crate::{
 
 const CASES_MIN: usize = 150;
 
-#[derive(Debug)]
-enum Step {
+#[derive(Clone, Debug)]
+pub(super) enum Step {
     Bytes(Direction, Vec<u8>),
     Fin(Direction),
 }
 
 #[derive(Debug)]
-struct Case {
+pub(super) struct Case {
     name: String,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     end: End,
     is_middle: bool,
     expected: Vec<String>,
+}
+
+impl Case {
+    pub(super) fn of(steps: Vec<Step>) -> Self {
+        Self { name: String::new(), steps, end: End::Fin, is_middle: false, expected: Vec::new() }
+    }
 }
 
 fn side(word: &str) -> Option<Direction> {
@@ -119,7 +125,7 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Cut {
+pub(super) enum Cut {
     Whole,
     Bytes,
     /// Pieces of random sizes in random order, some of them twice, by this seed.
@@ -164,7 +170,7 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
     }
 }
 
-fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
+pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
     let mut http = HttpConnection::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     // Near the end of the sequence numbers, so that they wrap.

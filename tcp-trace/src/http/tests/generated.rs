@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::{
     super::{End, HttpConnection, fuzz},
-    C, Cut, GET, OK, S, c, lines, play, s,
+    C, Cut, GET, OK, S, c,
+    corpus::{self, Case, Step},
+    lines, play, s,
 };
 use crate::{
     event::{Direction, Role},
@@ -158,3 +160,57 @@ const WORDS: &[&str] = &[
     "HTTP/1.1 200 OK\r\n",
     "\u{81}\u{1}",
 ];
+
+/// A body's framing, and the body as it is sent with its size.
+fn any_framing() -> impl Strategy<Value = (String, usize)> {
+    let chunk = (1..300_usize, prop::sample::select(vec!["", ";a", ";b=\"c;d\"", " "]));
+    let trailers = prop::sample::select(vec!["", "T: u\r\n", "T:\r\nV: w\r\n x\r\n"]);
+    let chunked = (prop::collection::vec(chunk, 0..5), trailers).prop_map(|(chunks, trailers)| {
+        let body: String = chunks
+            .iter()
+            .map(|(size, extension)| format!("{size:x}{extension}\r\n{}\r\n", "x".repeat(*size)))
+            .collect();
+        let size = chunks.iter().map(|(size, _)| size).sum();
+        (format!("Transfer-Encoding: chunked\r\n\r\n{body}0\r\n{trailers}\r\n"), size)
+    });
+    let length = (0..2000_usize)
+        .prop_map(|size| (format!("Content-Length: {size}\r\n\r\n{}", "x".repeat(size)), size));
+    prop_oneof![chunked, length]
+}
+
+proptest! {
+    #[test]
+    fn any_framings_are_read_whatever_the_order_of_their_segments(
+        exchanges in prop::collection::vec((any_framing(), any_framing(), 0..3_usize), 1..6),
+        is_last_until_close: bool,
+        is_pipelined: bool,
+        seed in 1..u64::MAX,
+    ) {
+        let (mut requests, mut responses, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        let last = exchanges.len() - 1;
+        for (at, ((request, up), (response, down), interim)) in exchanges.into_iter().enumerate() {
+            requests.push(format!("PUT /{at} HTTP/1.1\r\n{request}"));
+            let (response, down) = match is_last_until_close && at == last {
+                true => ("\r\nthe rest".to_owned(), 8),
+                false => (response, down),
+            };
+            let informational = "HTTP/1.1 102 Processing\r\nA: b\r\n\r\n".repeat(interim);
+            responses.push(format!("{informational}HTTP/1.1 200 OK\r\n{response}"));
+            let codes = if interim == 0 { String::new() } else { format!(" | informational {:?}", vec![102; interim]) };
+            expected.push(format!("PUT /{at} {up} -> 200 {down} (OK){codes}"));
+        }
+        let sent = |text: String| Step::Bytes(Direction::Out, text.into_bytes());
+        let answered = |text: String| Step::Bytes(Direction::In, text.into_bytes());
+        let mut steps: Vec<_> = if is_pipelined {
+            vec![sent(requests.concat()), answered(responses.concat())]
+        } else {
+            requests.into_iter().zip(responses).flat_map(|(up, down)| [sent(up), answered(down)]).collect()
+        };
+        steps.push(Step::Fin(Direction::In));
+        let case = Case::of(steps);
+        for cut in [corpus::Cut::Whole, corpus::Cut::Bytes, corpus::Cut::Shuffled(seed)] {
+            let lines: Vec<_> = corpus::play(&case, cut).iter().map(corpus::line).collect();
+            prop_assert_eq!(&lines, &expected, "{:?}", cut);
+        }
+    }
+}

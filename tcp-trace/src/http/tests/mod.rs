@@ -3,6 +3,7 @@
 mod corpus;
 mod generated;
 mod skip;
+mod times;
 
 use super::*;
 use crate::{
@@ -335,23 +336,6 @@ fn nothing_is_kept_between_messages() {
     for cut in [Cut::Whole, Cut::Bytes, Cut::Shuffled(3)] {
         assert_eq!(play(&[c(GET), s(OK)], cut, End::Unknown).1.retained_bytes(), 0);
     }
-}
-
-#[test]
-fn times_are_those_of_the_bytes() {
-    let mut http = HttpConnection::new(Some(Role::Client));
-    let mut exchanges = Vec::new();
-    http.start(Direction::Out, 0);
-    http.start(Direction::In, 0);
-    let (first, second) = GET.as_bytes().split_at(9);
-    http.payload(Direction::Out, 0, first, Time(1_000_000), &mut exchanges);
-    http.payload(Direction::Out, 9, second, Time(1_010_000), &mut exchanges);
-    let (first, second) = OK.as_bytes().split_at(9);
-    http.payload(Direction::In, 0, first, Time(1_210_000), &mut exchanges);
-    http.payload(Direction::In, 9, second, Time(1_213_000), &mut exchanges);
-    let timing = exchanges[0].timing;
-    assert_eq!((timing.send_us(), timing.wait_us(), timing.receive_us()), (Some(10), Some(200), Some(3)));
-    assert_eq!((timing.started, timing.total_us()), (Time(1_000_000), 213));
 }
 
 /// Plays `turns` whole, but the bytes `hole` of the server's stream are never seen.

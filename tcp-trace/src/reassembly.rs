@@ -22,6 +22,13 @@ pub enum Chunk<'a> {
         /// When their segment passed.
         time: Time,
     },
+    /// Bytes that passed and whose values nobody asked for.
+    Skipped {
+        /// How many.
+        bytes: u64,
+        /// When their segment passed.
+        time: Time,
+    },
     /// Bytes that were never seen.
     Gap {
         /// How many.
@@ -29,6 +36,52 @@ pub enum Chunk<'a> {
         /// When they were given up.
         time: Time,
     },
+}
+
+/// A segment's payload.
+#[derive(Clone, Copy, Debug)]
+enum Piece<'a> {
+    Seen(&'a [u8]),
+    Skipped(u64),
+}
+
+impl<'a> Piece<'a> {
+    fn len(self) -> u64 {
+        match self {
+            Self::Seen(bytes) => bytes.len() as u64,
+            Self::Skipped(bytes) => bytes,
+        }
+    }
+
+    /// What is behind the first `known` bytes, if anything.
+    fn behind(self, known: u64, time: Time) -> Option<Chunk<'a>> {
+        let left = self.len().checked_sub(known).filter(|left| *left > 0)?;
+        Some(match self {
+            // At most the length of `bytes`, so it fits.
+            Self::Seen(bytes) => Chunk::Bytes { bytes: &bytes[known as usize..], time },
+            Self::Skipped(_) => Chunk::Skipped { bytes: left, time },
+        })
+    }
+}
+
+/// A payload that is held while something before it is missing.
+#[derive(Debug)]
+enum Held {
+    Seen(Vec<u8>),
+    Skipped(u64),
+}
+
+impl Held {
+    fn piece(&self) -> Piece<'_> {
+        match self {
+            Self::Seen(bytes) => Piece::Seen(bytes),
+            Self::Skipped(bytes) => Piece::Skipped(*bytes),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        if let Self::Seen(bytes) = self { bytes.len() } else { 0 }
+    }
 }
 
 /// Puts the segments of one direction in order. Of bytes that come twice the first ones count.
@@ -41,7 +94,7 @@ pub struct Reassembly {
     next: Option<u32>,
     /// How many bytes came before it.
     position: u64,
-    held: BTreeMap<u64, (Time, Vec<u8>)>,
+    held: BTreeMap<u64, (Time, Held)>,
     held_bytes: usize,
     ignored: u64,
 }
@@ -67,8 +120,22 @@ impl Reassembly {
         self.ignored
     }
 
+    /// Whether something is held because what is before it is missing.
+    pub fn has_hole(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Takes a segment's payload and delivers what is in order now.
-    pub fn push(&mut self, sequence: u32, bytes: &[u8], time: Time, mut deliver: impl FnMut(Chunk<'_>)) {
+    pub fn push(&mut self, sequence: u32, bytes: &[u8], time: Time, deliver: impl FnMut(Chunk<'_>)) {
+        self.piece(sequence, Piece::Seen(bytes), time, deliver);
+    }
+
+    /// Takes payload that passed without being seen, and delivers what is in order now.
+    pub fn push_skipped(&mut self, sequence: u32, bytes: u32, time: Time, deliver: impl FnMut(Chunk<'_>)) {
+        self.piece(sequence, Piece::Skipped(bytes.into()), time, deliver);
+    }
+
+    fn piece(&mut self, sequence: u32, piece: Piece<'_>, time: Time, mut deliver: impl FnMut(Chunk<'_>)) {
         let next = *self.next.get_or_insert(sequence);
         // Sequence numbers are compared modulo 2^32.
         let distance = sequence.wrapping_sub(next).cast_signed();
@@ -77,14 +144,14 @@ impl Reassembly {
             return;
         }
         if distance <= 0 {
-            if let Some(new) = bytes.get(distance.unsigned_abs() as usize..).filter(|new| !new.is_empty()) {
-                self.advance(new.len() as u64);
-                deliver(Chunk::Bytes { bytes: new, time });
+            if let Some(chunk) = piece.behind(distance.unsigned_abs().into(), time) {
+                self.advance(piece.len() - u64::from(distance.unsigned_abs()));
+                deliver(chunk);
                 self.deliver_held(&mut deliver);
             }
             return;
         }
-        self.hold(self.position + u64::from(distance.unsigned_abs()), bytes, time);
+        self.hold(self.position + u64::from(distance.unsigned_abs()), piece, time);
         while self.held_bytes > HELD_BYTES_MAX || self.held.len() > HELD_SEGMENTS_MAX {
             self.give_up_hole(time, &mut deliver);
         }
@@ -97,11 +164,16 @@ impl Reassembly {
         }
     }
 
-    fn hold(&mut self, position: u64, bytes: &[u8], time: Time) {
-        let known = self.held.get(&position).map_or(0, |(_, held)| held.len());
-        if bytes.len() > known {
-            self.held_bytes += bytes.len() - known;
-            self.held.insert(position, (time, bytes.to_vec()));
+    fn hold(&mut self, position: u64, piece: Piece<'_>, time: Time) {
+        let known = self.held.get(&position).map_or(0, |(_, held)| held.piece().len());
+        if piece.len() > known {
+            let held = match piece {
+                Piece::Seen(bytes) => Held::Seen(bytes.to_vec()),
+                Piece::Skipped(bytes) => Held::Skipped(bytes),
+            };
+            self.held_bytes += held.memory();
+            let before = self.held.insert(position, (time, held));
+            self.held_bytes -= before.map_or(0, |(_, held)| held.memory());
         }
     }
 
@@ -120,12 +192,12 @@ impl Reassembly {
             if *entry.key() > self.position {
                 return;
             }
-            let (start, (time, bytes)) = entry.remove_entry();
-            self.held_bytes -= bytes.len();
-            let known = usize::try_from(self.position - start).unwrap_or(usize::MAX);
-            if let Some(new) = bytes.get(known..).filter(|new| !new.is_empty()) {
-                self.advance(new.len() as u64);
-                deliver(Chunk::Bytes { bytes: new, time });
+            let (start, (time, held)) = entry.remove_entry();
+            self.held_bytes -= held.memory();
+            let known = self.position - start;
+            if let Some(chunk) = held.piece().behind(known, time) {
+                self.advance(held.piece().len() - known);
+                deliver(chunk);
             }
         }
     }
@@ -159,6 +231,7 @@ mod tests {
     fn show(chunk: Chunk<'_>, out: &mut String) {
         match chunk {
             Chunk::Bytes { bytes, .. } => out.push_str(std::str::from_utf8(bytes).unwrap()),
+            Chunk::Skipped { bytes, .. } => out.push_str(&format!("[{bytes}]")),
             Chunk::Gap { bytes, .. } => out.push_str(&format!("<{bytes}>")),
         }
     }
@@ -205,6 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn skipped_payload_takes_its_place_and_no_memory() {
+        let mut reassembly = Reassembly::default();
+        reassembly.start(0);
+        let mut out = String::new();
+        reassembly.push(7, b"h", Time(0), |chunk| show(chunk, &mut out));
+        reassembly.push_skipped(2, 5, Time(0), |chunk| show(chunk, &mut out));
+        assert_eq!(reassembly.held_bytes(), 1);
+        reassembly.push(0, b"abc", Time(0), |chunk| show(chunk, &mut out));
+        reassembly.push_skipped(6, 4, Time(0), |chunk| show(chunk, &mut out));
+        reassembly.push(10, b"k", Time(0), |chunk| show(chunk, &mut out));
+        assert_eq!((out.as_str(), reassembly.held_bytes()), ("abc[4]h[2]k", 0));
+    }
+
+    #[test]
     fn what_is_held_is_bounded() {
         let mut reassembly = Reassembly::default();
         reassembly.start(0);
@@ -213,6 +300,7 @@ mod tests {
             reassembly.push(1 + segment * 1001, &[b'x'; 1000], Time(0), |chunk| match chunk {
                 Chunk::Gap { .. } => gaps += 1,
                 Chunk::Bytes { bytes: delivered, .. } => bytes += delivered.len(),
+                Chunk::Skipped { .. } => panic!("nothing is skipped"),
             });
             assert!(reassembly.held_bytes() <= HELD_BYTES_MAX);
         }
@@ -240,7 +328,7 @@ mod tests {
                 let sequence = start.wrapping_add(u32::try_from(from).unwrap());
                 reassembly.push(sequence, &bytes[from..to], Time(0), |chunk| match chunk {
                     Chunk::Bytes { bytes, .. } => out.extend_from_slice(bytes),
-                    Chunk::Gap { .. } => panic!("nothing is missing"),
+                    _ => panic!("nothing is missing"),
                 });
             }
             prop_assert_eq!(out, bytes);

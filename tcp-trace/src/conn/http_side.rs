@@ -1,6 +1,6 @@
 //! The HTTP that a connection carries: which bytes go to its parser, and when it ends.
 
-use super::Connection;
+use super::{Connection, close::errno_name};
 use crate::{
     event::{Direction, Flags, Role, Segment},
     http::{End, Exchange, HttpConnection},
@@ -37,6 +37,14 @@ impl HttpSide {
         })
     }
 
+    /// The parser, while it may be HTTP.
+    pub(super) fn parser(&mut self) -> Option<&mut HttpConnection> {
+        match &mut self.payload {
+            Payload::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+
     fn count(&mut self, exchanges: &[Exchange]) {
         self.exchanges += exchanges.len() as u64;
         let request = exchanges.iter().rev().find_map(|exchange| exchange.request.as_ref());
@@ -68,6 +76,9 @@ impl Connection {
         let sequence = segment.sequence.wrapping_add(syn);
         if !segment.payload.is_empty() {
             http.payload(segment.direction, sequence, segment.payload, time, exchanges);
+        } else if segment.length > 0 {
+            // The kernel side left it out, as it was told.
+            http.skipped(segment.direction, sequence, segment.length, time, exchanges);
         }
         if segment.flags.has(Flags::FIN) {
             let fin = sequence.wrapping_add(segment.length);
@@ -95,8 +106,8 @@ impl Connection {
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         let end = match (self.closed, self.ending.reset) {
             (None, _) => End::Unknown,
-            (Some(_), Some(_)) => End::Reset,
-            (Some(_), None) => End::Fin,
+            (Some(_), reset @ Some(_)) => End::Reset(reset),
+            (Some(_), None) => errno_name(self.ending.error).map_or(End::Fin, End::Failed),
         };
         let Payload::Http(mut http) = std::mem::replace(&mut self.http.payload, Payload::Other) else {
             return;

@@ -7,6 +7,9 @@ use crate::event::{Direction, Flags, Segment};
 /// tell apart, so that they are never taken for old ones.
 const AHEAD: u32 = 1 << 30;
 
+/// Bytes that are left of a body when it is worth a system call to do without them.
+const WORTH_TELLING: i32 = 32 << 10;
+
 impl Connection {
     /// What to tell the kernel side after a segment that passed: payload of its direction is not needed before the
     /// sequence number (`Some(Some(..))`), or is needed again (`Some(None)`). `None` when there is no news.
@@ -17,7 +20,7 @@ impl Connection {
         let end = segment.sequence.wrapping_add(segment.length);
         let told = self.skips[segment.direction.index()];
         let until = if is_wanted && !self.is_not_http() {
-            self.body_until(segment.direction)
+            self.body_until(segment.direction, end, told)
         } else {
             let is_far =
                 told.is_some_and(|told| told.wrapping_sub(end).cast_signed() > AHEAD.cast_signed() / 2);
@@ -29,9 +32,19 @@ impl Connection {
         (until != told).then_some(until)
     }
 
-    /// Where the body ends that a direction is in the middle of, if that can be told.
-    fn body_until(&self, _direction: Direction) -> Option<u32> {
-        None
+    /// Where the body ends that a direction is in the middle of after `end`, if that is worth telling.
+    fn body_until(&mut self, direction: Direction, end: u32, told: Option<u32>) -> Option<u32> {
+        let http = self.http.parser()?;
+        let until = http.skip_until(direction)?;
+        if told == Some(until) {
+            return told;
+        }
+        let ahead = until.wrapping_sub(end).cast_signed();
+        if ahead < WORTH_TELLING {
+            return None;
+        }
+        http.skip(direction, until);
+        Some(until)
     }
 }
 
@@ -39,7 +52,7 @@ impl Connection {
 mod tests {
     use super::*;
     use crate::{
-        event::{Endpoints, State},
+        event::{Endpoints, Role, State},
         record::ConnectionId,
         time::Time,
     };
@@ -86,6 +99,28 @@ mod tests {
     fn nothing_is_told_of_payload_that_may_be_http() {
         let mut connection = connection();
         assert_eq!(connection.skip(&segment(1_000, 100), true), None);
+    }
+
+    #[test]
+    fn of_a_large_body_only_the_beginning_is_needed() {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        let length = u32::try_from(head.len()).unwrap();
+        let (id, state) = (ConnectionId::of_socket(1, 0), Some(State::Established));
+        let mut connection = Connection::new(id, Time(0), state, Some(Role::Server));
+        let mut exchanges = Vec::new();
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let request = Segment { direction: Direction::In, payload: request, ..segment(9, 27) };
+        connection.feed_http(Time(0), &request, &mut exchanges);
+        assert_eq!(connection.skip(&request, true), None);
+        let first = Segment { payload: head, ..segment(1_000, length) };
+        connection.feed_http(Time(0), &first, &mut exchanges);
+        let until = 1_000 + length + 100_000;
+        assert_eq!(connection.skip(&first, true), Some(Some(until)));
+        // Its last segment comes without its payload.
+        let last = segment(until - 500, 500);
+        connection.feed_http(Time(5), &last, &mut exchanges);
+        assert_eq!(connection.skip(&last, true), Some(None));
+        assert_eq!(exchanges[0].response.as_ref().unwrap().body_size, 100_000);
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! A request and its response.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::time::Time;
+use super::websocket::WebSocket;
+use crate::{event::Direction, time::Time};
 
 /// Header fields in wire order and wire case.
 pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Why something is as it is, in words. What it quotes of the network is escaped and short.
+pub type Reason = Cow<'static, str>;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +20,7 @@ pub struct Request {
     pub method: Vec<u8>,
     /// Request target as sent.
     pub target: Vec<u8>,
-    /// Minor version: 0 or 1.
+    /// Minor version: a digit, 0 or 1 unless somebody invents one.
     pub version: u8,
     /// Header fields.
     pub headers: Fields,
@@ -31,7 +37,7 @@ pub struct Response {
     pub status_code: u16,
     /// Reason phrase.
     pub reason: Vec<u8>,
-    /// Minor version: 0 or 1.
+    /// Minor version: a digit, 0 or 1 unless somebody invents one.
     pub version: u8,
     /// Header fields.
     pub headers: Fields,
@@ -63,10 +69,50 @@ pub enum Outcome {
     Ok,
     /// The connection ended, or the session did, before a response began.
     NoResponse,
-    /// The connection was reset before the response was complete.
+    /// The connection was reset before both messages were complete.
     Reset,
+    /// The response began, and the connection or the session ended before it did.
+    Truncated,
     /// The connection went over to another protocol.
     Upgraded,
+    /// A message is illegal or ambiguous (RFC 9112); what follows it on its direction is not read.
+    Invalid,
+}
+
+/// One of the two messages of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// What the client sends.
+    Request,
+    /// What the server sends.
+    Response,
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Nothing of it was seen.
+    None,
+    /// Start line and header section.
+    Head,
+    /// The body.
+    Body,
+}
+
+/// Where an exchange broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ended {
+    /// In which message.
+    pub message: Message,
+    /// In which part of it.
+    pub part: Part,
+    /// Bytes of that part that had passed; of a body without the framing of the chunked coding.
+    pub offset: u64,
 }
 
 /// How a connection ended.
@@ -74,8 +120,10 @@ pub enum Outcome {
 pub enum End {
     /// With FINs.
     Fin,
-    /// With an RST.
-    Reset,
+    /// With an RST, sent in this direction if that is known.
+    Reset(Option<Direction>),
+    /// With an error of the socket, by its symbolic name.
+    Failed(&'static str),
     /// It has not: the session is over.
     Unknown,
 }
@@ -140,6 +188,20 @@ pub struct Exchange {
     pub integrity: Integrity,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why it is not `ok`, in words.
+    pub reason: Option<Reason>,
+    /// Where it broke off, when it did.
+    pub ended: Option<Ended>,
+    /// Bytes of a body of declared length that did not come.
+    pub missing: Option<u64>,
+    /// Status codes of interim responses, the first [`INFORMATIONAL_MAX`](super::INFORMATIONAL_MAX).
+    pub informational: Vec<u16>,
+    /// The frames that followed, when it opened a WebSocket.
+    pub websocket: Option<Box<WebSocket>>,
+    /// Whether the connection had carried an exchange before, when known.
+    pub reused: Option<bool>,
+    /// From the end of the previous exchange to the beginning of this one, microseconds; 0 when they overlap.
+    pub idle_us: Option<u64>,
     /// When.
     pub timing: Timing,
 }

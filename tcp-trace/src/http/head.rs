@@ -1,16 +1,14 @@
 //! Heads: where one ends, whether bytes can be one, and what it says (RFC 9112, sections 2 to 5).
 
 use super::{
-    body::Framing,
     exchange::{Fields, Request, Response},
+    line::{self, METHOD_MAX, Refused},
 };
 
 /// Longest head that is read, in bytes.
 pub const HEAD_MAX: usize = 64 << 10;
-/// Header fields that are read at first, and when those are not enough.
-const FIELDS: [usize; 2] = [64, 2048];
-/// Longest method token that is taken for one.
-const METHOD_MAX: usize = 64;
+/// Header fields that are read the fast way.
+const FIELDS: usize = 64;
 
 /// Where the head that starts with `bytes` ends: behind the first empty line. Lines end with CRLF or, as
 /// RFC 9112 section 2.2 allows a recipient to read, with LF alone. The search starts at `from`, which has to
@@ -33,81 +31,50 @@ pub(super) fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
-/// Whether `bytes`, which may go on, can be the beginning of a request of HTTP/1.
-pub(super) fn can_be_request(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let method = line.iter().take_while(|byte| is_token(**byte)).count();
-    if method > METHOD_MAX || method < line.len() && (method == 0 || line[method] != b' ') {
-        return false;
-    }
-    let is_whole_line = line.len() < bytes.len();
-    !is_whole_line || is_request_line(line)
-}
-
-/// Whether `bytes` begin with a whole request line of HTTP/1.
-pub(super) fn is_request(bytes: &[u8]) -> bool {
-    can_be_request(bytes) && bytes.contains(&b'\n')
-}
-
-fn is_request_line(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
-}
-
-/// Whether `bytes`, which may go on, can be the beginning of a response of HTTP/1.
-pub(super) fn can_be_response(bytes: &[u8]) -> bool {
-    const START: &[u8] = b"HTTP/1.";
-    let length = bytes.len().min(START.len());
-    bytes[..length] == START[..length]
-}
-
 /// Whether `bytes` begin like a response of HTTP/1.
 pub(super) fn is_response(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.")
 }
 
-/// `tchar` (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// Reads the head of a request. What httparse refuses is read line by line, which is less strict where RFC 9112
+/// lets a recipient be, and says why where it does not.
+pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
+    fast_request(bytes).map_or_else(|| line::request(bytes), Ok)
 }
 
-/// Reads the head of a request; `None` when it is not one.
-pub(super) fn request(bytes: &[u8]) -> Option<(Request, Framing)> {
-    FIELDS.into_iter().find_map(|count| {
-        let mut fields = vec![httparse::EMPTY_HEADER; count];
-        let mut parsed = httparse::Request::new(&mut fields);
-        parsed.parse(bytes).ok()?;
-        let request = Request {
-            method: parsed.method?.as_bytes().to_vec(),
-            target: parsed.path?.as_bytes().to_vec(),
-            version: parsed.version?,
-            headers: owned(parsed.headers),
-            header_size: bytes.len() as u64,
-            body_size: 0,
-        };
-        let framing = Framing::of_request(&request.headers)?;
-        Some((request, framing))
+/// Reads the head of a response, in the same way.
+pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
+    fast_response(bytes).map_or_else(|| line::response(bytes), Ok)
+}
+
+/// A request as httparse reads it.
+pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    parsed.parse(bytes).ok().filter(httparse::Status::is_complete)?;
+    Some(Request {
+        method: parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes().to_vec(),
+        target: parsed.path?.as_bytes().to_vec(),
+        version: parsed.version?,
+        headers: owned(parsed.headers),
+        header_size: bytes.len() as u64,
+        body_size: 0,
     })
 }
 
-/// Reads the head of a response to a request with `method`; `None` when it is not one.
-pub(super) fn response(bytes: &[u8], method: Option<&[u8]>) -> Option<(Response, Framing)> {
-    FIELDS.into_iter().find_map(|count| {
-        let mut fields = vec![httparse::EMPTY_HEADER; count];
-        let mut parsed = httparse::Response::new(&mut fields);
-        let mut config = httparse::ParserConfig::default();
-        config.allow_obsolete_multiline_headers_in_responses(true);
-        config.parse_response(&mut parsed, bytes).ok()?;
-        let response = Response {
-            status_code: parsed.code?,
-            reason: parsed.reason.unwrap_or_default().as_bytes().to_vec(),
-            version: parsed.version?,
-            headers: owned(parsed.headers),
-            header_size: bytes.len() as u64,
-            body_size: 0,
-        };
-        let framing = Framing::of_response(&response, method)?;
-        Some((response, framing))
+/// A response as httparse reads it.
+pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    parsed.parse(bytes).ok().filter(httparse::Status::is_complete)?;
+    Some(Response {
+        status_code: parsed.code.filter(|code| *code >= 100)?,
+        // It gives none when there are bytes in it that are not ASCII.
+        reason: parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end().as_bytes().to_vec(),
+        version: parsed.version?,
+        headers: owned(parsed.headers),
+        header_size: bytes.len() as u64,
+        body_size: 0,
     })
 }
 
@@ -117,7 +84,11 @@ fn owned(fields: &[httparse::Header<'_>]) -> Fields {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::exchange::Message, *};
+
+    fn can_be_request(bytes: &[u8]) -> bool {
+        !line::is_illegal(Message::Request, bytes, 0, &mut 0)
+    }
 
     #[test]
     fn a_head_ends_behind_the_first_empty_line() {
@@ -164,8 +135,8 @@ mod tests {
         for length in 0..=request.len() {
             assert!(can_be_request(&request[..length]), "{length}");
         }
-        assert!(is_request(request));
-        assert!(!is_request(&request[..20]), "the line is not whole yet");
+        assert!(line::begins_request(request));
+        assert!(!line::begins_request(&request[..20]), "the line is not whole yet");
     }
 
     #[test]
@@ -175,6 +146,6 @@ mod tests {
             bytes.extend_from_slice(format!("X-{field}: y\r\n").as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
-        assert_eq!(request(&bytes).unwrap().0.headers.len(), 500);
+        assert_eq!(request(&bytes).unwrap().headers.len(), 500);
     }
 }

@@ -1,13 +1,26 @@
 //! HTTP/1 from TCP payload: messages, and requests linked with their responses (RFC 9110, RFC 9112). Pure.
 
-mod body;
+mod chunked;
 mod connection;
+mod ending;
 mod exchange;
+mod framing;
+pub mod fuzz;
 mod head;
+mod line;
+mod message;
+mod open;
+mod skip;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 pub use connection::HttpConnection;
-pub use exchange::{End, Exchange, Integrity, Outcome, Request, Response, Timing};
+pub use exchange::{
+    End, Ended, Exchange, Integrity, Message, Outcome, Part, Reason, Request, Response, Timing,
+};
 pub use head::HEAD_MAX;
+pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
+pub use skip::SKIP_MAX;
+pub use websocket::{Frames, WebSocket};

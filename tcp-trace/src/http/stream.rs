@@ -1,16 +1,19 @@
 //! One direction of an HTTP connection: where in a message it is.
 
+use std::borrow::Cow;
+
 use super::{
-    body::{Chunked, Framing},
+    chunked::Chunked,
+    exchange::Message,
+    framing::Framing,
     head::{self, HEAD_MAX},
+    line,
+    websocket::Follower,
 };
 use crate::{reassembly::Reassembly, time::Time};
 
-/// Beginning of a head that is checked for being one, before it is whole.
-const CHECKED: usize = 256;
-
 /// Where in its messages a direction is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Position {
     /// Before or in a head.
     Head,
@@ -20,8 +23,14 @@ pub(super) enum Position {
     Chunked(Chunked),
     /// In a body that ends with the connection.
     UntilClose,
+    /// Behind a request that asks for another protocol: what follows depends on the response.
+    Undecided,
     /// Behind the last message: another protocol.
     Tunnel,
+    /// Behind the last message: frames of a WebSocket.
+    WebSocket(Box<Follower>),
+    /// Behind an illegal message: nothing more is read.
+    Broken,
     /// Nobody knows: bytes are missing.
     Lost,
 }
@@ -37,6 +46,17 @@ impl Position {
             Framing::Tunnel => Self::Tunnel,
         }
     }
+
+    /// Bytes that follow and only have to be counted.
+    pub(super) fn unneeded(&self) -> u64 {
+        match self {
+            Self::Head | Self::Undecided | Self::Lost => 0,
+            Self::Length(left) => *left,
+            Self::Chunked(chunked) => chunked.unneeded(),
+            Self::WebSocket(follower) => follower.unneeded(),
+            Self::UntilClose | Self::Tunnel | Self::Broken => u64::MAX,
+        }
+    }
 }
 
 /// What came of bytes that belong to a head.
@@ -44,10 +64,8 @@ impl Position {
 pub(super) enum HeadStep<'a> {
     /// All bytes are taken, the head goes on.
     Partial,
-    /// These bytes cannot be a head, or it is too long.
-    Illegal,
-    /// A whole head in `bytes`, which began at `started`; what is behind it.
-    Whole { bytes: std::borrow::Cow<'a, [u8]>, started: Time, rest: &'a [u8] },
+    /// A head in `bytes`, which began at `started`, and what is behind it. It is whole or illegal.
+    Whole { bytes: Cow<'a, [u8]>, started: Time, rest: &'a [u8] },
 }
 
 /// One direction.
@@ -55,9 +73,15 @@ pub(super) enum HeadStep<'a> {
 pub(super) struct Stream {
     pub(super) reassembly: Reassembly,
     pub(super) position: Position,
-    /// A head that is not whole; empty between messages.
+    /// A head that is not whole, or bytes that are undecided; empty between messages.
     head: Vec<u8>,
     head_started: Time,
+    /// Bytes of the head in lines that are known to be legal.
+    judged: usize,
+    /// Sequence number of the FIN.
+    pub(super) fin: Option<u32>,
+    /// Payload before this sequence number may never come, because nobody needs it.
+    pub(super) skipped_until: Option<u32>,
 }
 
 impl Stream {
@@ -67,6 +91,9 @@ impl Stream {
             position: Position::Head,
             head: Vec::new(),
             head_started: Time(0),
+            judged: 0,
+            fin: None,
+            skipped_until: None,
         }
     }
 
@@ -75,63 +102,74 @@ impl Stream {
         self.reassembly.held_bytes() + self.head.capacity()
     }
 
-    /// Gives up the place in the messages.
-    pub(super) fn lose(&mut self) {
-        self.position = Position::Lost;
-        self.head = Vec::new();
+    /// A head that is not whole, and when it began.
+    pub(super) fn partial_head(&self) -> Option<(&[u8], Time)> {
+        let is_there = self.position == Position::Head && !self.head.is_empty();
+        is_there.then_some((&self.head, self.head_started))
     }
 
-    /// Takes bytes of a head. `can_be` tells whether the beginning of a head can be one.
-    pub(super) fn head<'a>(
-        &mut self,
-        bytes: &'a [u8],
-        time: Time,
-        can_be: impl Fn(&[u8]) -> bool,
-    ) -> HeadStep<'a> {
+    /// Gives up the place in the messages.
+    pub(super) fn lose(&mut self) {
+        self.leave(Position::Lost);
+    }
+
+    /// Goes where no head is read.
+    pub(super) fn leave(&mut self, position: Position) {
+        self.position = position;
+        self.head = Vec::new();
+        self.judged = 0;
+    }
+
+    /// Keeps bytes until it is known what they are. Too many of them are never read.
+    pub(super) fn keep_undecided(&mut self, bytes: &[u8], time: Time) {
+        if self.head.is_empty() {
+            self.head_started = time;
+        }
+        if self.head.len() + bytes.len() > HEAD_MAX {
+            self.leave(Position::Broken);
+        } else {
+            self.head.extend_from_slice(bytes);
+        }
+    }
+
+    /// The bytes that were undecided, with the time of the first.
+    pub(super) fn take_undecided(&mut self) -> (Vec<u8>, Time) {
+        (std::mem::take(&mut self.head), self.head_started)
+    }
+
+    /// Takes bytes of a head. What comes out does not depend on how they were cut.
+    pub(super) fn head<'a>(&mut self, bytes: &'a [u8], time: Time, message: Message) -> HeadStep<'a> {
         if self.head.is_empty() {
             let bytes = &bytes[head::leading_empty_lines(bytes)..];
             if bytes.is_empty() {
                 return HeadStep::Partial;
             }
             self.head_started = time;
-            if !can_be(&bytes[..bytes.len().min(CHECKED)]) {
-                return HeadStep::Illegal;
-            }
             // A head that is whole in its segment, as most are, is read in place.
-            if let Some(end) = head::end(bytes, 0) {
+            if let Some(end) = head::end(bytes, 0).filter(|end| *end <= HEAD_MAX) {
                 let (head, rest) = bytes.split_at(end);
                 return HeadStep::Whole { bytes: head.into(), started: time, rest };
             }
-            return self.keep(bytes);
+            return self.more(bytes, message);
         }
-        let before = self.head.len();
-        if let HeadStep::Illegal = self.keep(bytes) {
-            return HeadStep::Illegal;
-        }
-        if before < CHECKED && !can_be(&self.head[..self.head.len().min(CHECKED)]) {
-            return HeadStep::Illegal;
-        }
-        // An empty line has at most three bytes before the newly come ones.
-        match head::end(&self.head, before.saturating_sub(3)) {
-            None => HeadStep::Partial,
-            Some(end) => {
-                let mut whole = std::mem::take(&mut self.head);
-                whole.truncate(end);
-                HeadStep::Whole {
-                    bytes: whole.into(),
-                    started: self.head_started,
-                    rest: &bytes[end - before..],
-                }
-            }
-        }
+        self.more(bytes, message)
     }
 
-    fn keep<'a>(&mut self, bytes: &[u8]) -> HeadStep<'a> {
-        // What is behind the head is in `bytes` too, so the limit is on what was there before.
-        if self.head.len() > HEAD_MAX {
-            return HeadStep::Illegal;
+    fn more<'a>(&mut self, bytes: &'a [u8], message: Message) -> HeadStep<'a> {
+        let before = self.head.len();
+        // One byte more than the limit, to know that it is exceeded. The rest is never read.
+        self.head.extend_from_slice(&bytes[..bytes.len().min(HEAD_MAX + 1 - before)]);
+        // An empty line has at most three bytes before the newly come ones.
+        let end = head::end(&self.head, before.saturating_sub(3)).filter(|end| *end <= HEAD_MAX);
+        let whole = end.unwrap_or(self.head.len().min(HEAD_MAX));
+        let is_over = end.is_some() || self.head.len() > HEAD_MAX;
+        if !is_over && !line::is_illegal(message, &self.head, before, &mut self.judged) {
+            return HeadStep::Partial;
         }
-        self.head.extend_from_slice(bytes);
-        HeadStep::Partial
+        self.judged = 0;
+        let mut head = std::mem::take(&mut self.head);
+        head.truncate(whole);
+        let rest = &bytes[whole.saturating_sub(before).min(bytes.len())..];
+        HeadStep::Whole { bytes: head.into(), started: self.head_started, rest }
     }
 }

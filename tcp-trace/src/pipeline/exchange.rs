@@ -1,5 +1,7 @@
 //! The `http` record of an exchange: URL, redaction, and where the time went.
 
+use std::borrow::Cow;
+
 use crate::{
     conn::Connection,
     http::Exchange,
@@ -27,6 +29,7 @@ pub(super) fn record(
         wait_us: timing.wait_us(),
         receive_us: timing.receive_us(),
         total_us: timing.total_us(),
+        idle_us: exchange.idle_us,
     };
     let version = exchange.request.as_ref().map(|request| request.version);
     let version = version.or(exchange.response.as_ref().map(|response| response.version));
@@ -57,11 +60,16 @@ pub(super) fn record(
             peer: network.peer,
         },
         url: request.as_ref().map(url),
-        http: Messages { request, response },
+        http: Messages { request, informational: exchange.informational, response },
         process: connection.process(),
         timing,
         integrity: exchange.integrity,
         outcome: exchange.outcome,
+        reason: exchange.reason.map(Cow::into_owned),
+        ended: exchange.ended,
+        missing: exchange.missing,
+        reused: exchange.reused,
+        websocket: exchange.websocket,
     })
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConnectionId, Endpoint, NetworkType, Process, Text};
 use crate::{event::Role, time::Time};
 
-pub use crate::http::{Integrity, Outcome};
+pub use crate::http::{Ended, Frames, Integrity, Message, Outcome, Part, WebSocket};
 
 /// One HTTP exchange, written when its response ends or its connection does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,21 @@ pub struct Http {
     pub integrity: Integrity,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why it is not `ok`, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it broke off, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+    /// Bytes of a body of declared length that did not come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
+    /// Whether the connection had carried an exchange before, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<bool>,
+    /// The frames that followed, when it opened a WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Box<WebSocket>>,
 }
 
 /// The protocol of an exchange and the ends of its connection.
@@ -70,6 +85,9 @@ pub struct Messages {
     /// The request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// Status codes of the interim responses (1xx) before the response, of which the first 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub informational: Vec<u16>,
     /// The response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,
@@ -152,4 +170,8 @@ pub struct Timing {
     pub receive_us: Option<u64>,
     /// First byte of the request to the last byte seen.
     pub total_us: u64,
+    /// Last byte of the connection's previous exchange to the first of this one; 0 when they overlap, absent on
+    /// the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_us: Option<u64>,
 }

@@ -14,7 +14,8 @@ pub use connection::{
     AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, StateSpan, ZeroWindow,
 };
 pub use http::{
-    Body, Headers, Http, HttpNetwork, Integrity, Messages, Outcome, Protocol, Request, Response, Timing, Url,
+    Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
+    Request, Response, Timing, Url, WebSocket,
 };
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};

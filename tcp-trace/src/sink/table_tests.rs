@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     event::State,
     record::{
-        Body, ConnectionId, End, HttpNetwork, Integrity, LossPlace, Messages, Network, NetworkType, Outcome,
-        Protocol, Ready, Request, Response, Timing, Url,
+        Body, ConnectionId, End, Ended, Frames, HttpNetwork, Integrity, LossPlace, Message, Messages,
+        Network, NetworkType, Outcome, Part, Protocol, Ready, Request, Response, Timing, Url, WebSocket,
     },
 };
 
@@ -59,6 +59,7 @@ fn http(target: &str) -> Http {
                 header_size: 79,
                 body: Body { size: 0 },
             }),
+            informational: vec![],
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
@@ -69,9 +70,21 @@ fn http(target: &str) -> Http {
         },
         url: None,
         process: None,
-        timing: Timing { started: TIME, send_us: None, wait_us: None, receive_us: None, total_us: 1_234 },
+        timing: Timing {
+            started: TIME,
+            send_us: None,
+            wait_us: None,
+            receive_us: None,
+            total_us: 1_234,
+            idle_us: None,
+        },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,
+        reason: None,
+        ended: None,
+        missing: None,
+        reused: None,
+        websocket: None,
     }
 }
 
@@ -176,6 +189,42 @@ fn what_is_unusual_is_said_in_words() {
         unusual(Outcome::Ok, Integrity::Gap, true),
         "GET /a → 200 OK  12 B in 1.23 ms  (gap: bytes were not seen)"
     );
+}
+
+#[test]
+fn reasons_are_told_with_the_byte_where_it_broke_off() {
+    let told = |outcome, reason: &str, ended, missing| {
+        let mut http = http("/a");
+        (http.outcome, http.reason, http.ended, http.missing) =
+            (outcome, Some(reason.to_owned()), ended, missing);
+        http.integrity = Integrity::Truncated;
+        exchange(&http).to_string()
+    };
+    let ended = |part, offset| Some(Ended { message: Message::Response, part, offset });
+    let fault = "request: Content-Length \"-5\" is not a number";
+    for (line, expected) in [
+        (told(Outcome::Invalid, fault, None, None), "INVALID request: Content-Length \"-5\" is not a number"),
+        (
+            told(Outcome::Reset, "reset by the server during the response", ended(Part::Body, 12), Some(8)),
+            "RESET by the server during the response, at byte 12 of the response's body, 8 B missing",
+        ),
+        (
+            told(Outcome::Truncated, "closed by the client during the response", ended(Part::Head, 7), None),
+            "TRUNCATED: closed by the client during the response, at byte 7 of the response's head",
+        ),
+        (
+            told(Outcome::NoResponse, "closed by the client before the response", ended(Part::None, 0), None),
+            "no response: closed by the client before the response",
+        ),
+    ] {
+        assert_eq!(line, format!("GET /a → 200 OK  12 B, {expected} in 1.23 ms"));
+    }
+    let mut websocket = http("/ws");
+    websocket.outcome = Outcome::Upgraded;
+    let server = Frames { text: 2, close: 1, bytes: 9, close_code: Some(1000), ..Frames::default() };
+    websocket.websocket = Some(Box::new(WebSocket { client: Frames::default(), server }));
+    let line = exchange(&websocket).to_string();
+    assert!(line.contains("upgraded, WebSocket 0 frames 0 B up, 3 frames 9 B close 1000 down"), "{line}");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::{
     phrase::{Phrase, Tone, cut},
     units::{Micros, Size},
 };
-use crate::record::{End, Http, Integrity, Loss, LossPlace, Outcome, Process, Text};
+use crate::record::{
+    End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
+};
 
 /// Longest piece of text from the network that is shown whole, in columns.
 const TEXT_MAX: usize = 120;
@@ -47,12 +49,9 @@ pub(super) fn exchange(http: &Http) -> Phrase {
     let request = request_line(http).unwrap_or_else(|| "(no request seen)".to_owned());
     let size = http.http.response.as_ref().map(|response| Size(response.body.size));
     let response = status(http).zip(size).map(|(status, size)| status.and(Tone::Plain, format!("  {size}")));
-    let outcome = match http.outcome {
-        Outcome::Ok if response.is_none() => Some((Tone::Warning, "(no response seen)")),
-        Outcome::Ok => None,
-        Outcome::NoResponse => Some((Tone::Failure, "no response")),
-        Outcome::Reset => Some((Tone::Failure, "RESET")),
-        Outcome::Upgraded => Some((Tone::Plain, "upgraded")),
+    let outcome = match outcome(http) {
+        None if response.is_none() => Some((Tone::Warning, "(no response seen)".to_owned())),
+        outcome => outcome,
     };
     let comma = if response.is_some() { ", " } else { "" };
     let mut phrase = Phrase::plain(format!("{request} → ")).then(response.unwrap_or_default());
@@ -60,7 +59,7 @@ pub(super) fn exchange(http: &Http) -> Phrase {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }
     phrase = phrase.and(Tone::Aside, format!(" in {}", Micros(http.timing.total_us)));
-    if let Some(incomplete) = incomplete(http.integrity) {
+    if let Some(incomplete) = incomplete(http) {
         phrase = phrase.and(Tone::Warning, format!("  ({incomplete})"));
     }
     if let Some(host) = named_host(http) {
@@ -69,10 +68,50 @@ pub(super) fn exchange(http: &Http) -> Phrase {
     phrase
 }
 
-/// What is wrong with a message's bytes, if anything.
-pub(super) fn incomplete(integrity: Integrity) -> Option<&'static str> {
-    match integrity {
+/// How an exchange ended, unless it is as it should be, and why.
+pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
+    let reason = http.reason.as_deref().map(recorded);
+    let because = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let (tone, mut text) = match http.outcome {
+        Outcome::Ok if http.ended.is_some() => (Tone::Warning, format!("request incomplete{because}")),
+        Outcome::Ok => return None,
+        Outcome::NoResponse => (Tone::Failure, format!("no response{because}")),
+        Outcome::Reset => {
+            let who = reason.as_ref().and_then(|reason| reason.strip_prefix("reset"));
+            (Tone::Failure, format!("RESET{}", who.unwrap_or(&because)))
+        }
+        Outcome::Truncated => (Tone::Failure, format!("TRUNCATED{because}")),
+        Outcome::Upgraded => (Tone::Plain, format!("upgraded{because}")),
+        Outcome::Invalid => (Tone::Failure, format!("INVALID {}", reason.unwrap_or_default())),
+    };
+    if let Some(Ended { message, part: part @ (Part::Head | Part::Body), offset }) = http.ended {
+        let message = if message == Message::Request { "request" } else { "response" };
+        let part = if part == Part::Head { "head" } else { "body" };
+        text += &format!(", at byte {offset} of the {message}'s {part}");
+    }
+    if let Some(missing) = http.missing {
+        text += &format!(", {} missing", Size(missing));
+    }
+    if let Some(websocket) = &http.websocket {
+        text += &format!(", WebSocket {} up, {} down", frames(&websocket.client), frames(&websocket.server));
+    }
+    Some((tone, text))
+}
+
+/// `3 frames 20 B close 1000`.
+fn frames(frames: &Frames) -> String {
+    let Frames { continuation, text, binary, close, ping, pong, bytes, close_code } = *frames;
+    // A recording may have been written by anybody, so the sum may be too large.
+    let count = [continuation, text, binary, close, ping, pong].into_iter().fold(0, u64::saturating_add);
+    let code = close_code.map_or(String::new(), |code| format!(" close {code}"));
+    format!("{} {}{code}", counted(count, "frame"), Size(bytes))
+}
+
+/// What is wrong with a message's bytes, if anything that the outcome does not say.
+pub(super) fn incomplete(http: &Http) -> Option<&'static str> {
+    match http.integrity {
         Integrity::Complete => None,
+        Integrity::Truncated if http.reason.is_some() => None,
         Integrity::Truncated => Some("truncated"),
         Integrity::Gap => Some("gap: bytes were not seen"),
     }

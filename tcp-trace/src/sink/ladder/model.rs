@@ -210,7 +210,7 @@ fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
         rows.push(row(after(until_response), Side::Server, Event::Response(http)));
         rows.push(row(end, observer, Event::Timing(http)));
     }
-    if http.outcome != Outcome::Ok || http.integrity != Integrity::Complete {
+    if http.outcome != Outcome::Ok || http.ended.is_some() || http.integrity != Integrity::Complete {
         rows.push(row(end, observer, Event::Unusual(http)));
     }
     rows

@@ -12,9 +12,9 @@ use crate::{
     record::{By, Close, Connection, How, Http, Outcome, Segment, Timing, Transition},
     sink::{
         Palette,
-        phrase::{Phrase, Tone, cut, padded},
+        phrase::{Phrase, Tone, cut, padded, width},
         units::{Micros, Size},
-        words::{counted, exchange, incomplete, loss, recorded, request_line, status, totals},
+        words::{counted, exchange, incomplete, loss, outcome, recorded, request_line, status, totals},
     },
 };
 
@@ -31,6 +31,13 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
         let process = padded(&process(ladder, row.side), layout.process);
         let line = time.and(Tone::Plain, format!("  {process} ")).then(draw(ladder, row, layout.inner));
         write_line(&mut text, line, palette);
+        if let Event::Unusual(http) = row.event {
+            let margin = " ".repeat(layout.margin());
+            for more in unusual(http, layout.inner - 1).into_iter().skip(1) {
+                let line = Phrase::plain(&margin).then(beside(row.side, more, layout.inner));
+                write_line(&mut text, line, palette);
+            }
+        }
     }
     if ladder.has_unseen_arrival() {
         let meaning = ": not seen to arrive: lost on the way, or arrived unseen";
@@ -111,7 +118,10 @@ fn draw(ladder: &Ladder<'_>, row: &Row<'_>, inner: usize) -> Phrase {
         Event::Request(http) => arrow(&|room| request(http, room), false),
         Event::Response(http) => arrow(&|room| response(http, room), false),
         Event::Timing(http) => beside(row.side, timing(&http.timing), inner),
-        Event::Unusual(http) => beside(row.side, unusual(http), inner),
+        // The first line; the others are drawn below it.
+        Event::Unusual(http) => {
+            beside(row.side, unusual(http, inner - 1).into_iter().next().unwrap_or_default(), inner)
+        }
         Event::Exchange(http) => beside(row.side, exchange(http).cut(inner - 2), inner),
     }
 }
@@ -223,19 +233,41 @@ fn timing(timing: &Timing) -> Phrase {
     Phrase::new(Tone::Aside, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// What did not go as it should, in words.
-fn unusual(http: &Http) -> Phrase {
-    let outcome = match http.outcome {
-        Outcome::Ok => Phrase::default(),
-        Outcome::NoResponse => Phrase::new(Tone::Failure, "no response"),
-        Outcome::Reset => Phrase::new(Tone::Failure, "RESET before the response ended"),
-        Outcome::Upgraded => Phrase::plain("upgraded to another protocol"),
+/// What did not go as it should, in words, in lines of `room` columns.
+fn unusual(http: &Http, room: usize) -> Vec<Phrase> {
+    let (tone, outcome) = match http.outcome {
+        Outcome::Reset if http.reason.is_none() => {
+            (Tone::Failure, "RESET before the response ended".to_owned())
+        }
+        Outcome::Upgraded if http.reason.is_none() && http.websocket.is_none() => {
+            (Tone::Plain, "upgraded to another protocol".to_owned())
+        }
+        _ => outcome(http).unwrap_or((Tone::Plain, String::new())),
     };
-    let Some(incomplete) = incomplete(http.integrity) else {
-        return outcome;
-    };
-    let semicolon = if http.outcome == Outcome::Ok { "" } else { "; " };
-    outcome.and(Tone::Plain, semicolon).and(Tone::Warning, incomplete)
+    let incomplete = incomplete(http).unwrap_or_default();
+    let semicolon = if outcome.is_empty() || incomplete.is_empty() { "" } else { "; " };
+    let whole = width(&outcome) + semicolon.len() + width(incomplete);
+    if whole <= room {
+        let phrase = Phrase::new(tone, outcome).and(Tone::Plain, semicolon).and(Tone::Warning, incomplete);
+        return vec![phrase];
+    }
+    let lines = |tone, text: &str| wrapped(text, room).into_iter().map(move |line| Phrase::new(tone, line));
+    lines(tone, &outcome).chain(lines(Tone::Warning, incomplete)).collect()
+}
+
+/// A text in lines of at most `room` columns, broken between words. A longer word is cut.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(cut(word, room)),
+        }
+    }
+    lines
 }
 
 fn ending(ladder: &Ladder<'_>) -> Phrase {

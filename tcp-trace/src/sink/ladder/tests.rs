@@ -100,6 +100,7 @@ fn http(us: u64, id: u64) -> Record {
                 header_size: 79,
                 body: Body { size: 0 },
             }),
+            informational: vec![],
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
@@ -116,9 +117,15 @@ fn http(us: u64, id: u64) -> Record {
             wait_us: Some(850),
             receive_us: Some(50),
             total_us: 900,
+            idle_us: None,
         },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,
+        reason: None,
+        ended: None,
+        missing: None,
+        reused: None,
+        websocket: None,
     }))
 }
 

@@ -246,6 +246,25 @@ fn a_reset_in_the_middle_of_a_response_says_so() {
 }
 
 #[test]
+fn the_reason_of_an_invalid_message_is_folded_between_the_lanes() {
+    let mut records: Vec<_> = session().into_iter().take(9).collect();
+    let mut http = http(100, 4101);
+    if let Record::Http(http) = &mut http {
+        http.outcome = Outcome::Invalid;
+        http.integrity = Integrity::Truncated;
+        http.reason = Some("response: both Transfer-Encoding and Content-Length".to_owned());
+    }
+    records.push(http);
+    let text = print(&records);
+    let end: Vec<_> = text.lines().rev().take(4).collect();
+    insta::assert_snapshot!(end.into_iter().rev().collect::<Vec<_>>().join("\n"), @"
+        1.000  curl[13838]        │ INVALID response: both Transfer-Encoding   │
+                                  │ and Content-Length                         │
+    how it ended is not in these records
+    ");
+}
+
+#[test]
 fn an_exchange_that_only_the_server_saw_is_shown() {
     let records: Vec<_> = session()
         .into_iter()

@@ -40,6 +40,18 @@ impl HttpConnection {
         time: Time,
         exchanges: &mut Vec<Exchange>,
     ) {
+        self.pass_skipped(direction, sequence, time, exchanges);
+        self.left_out(direction, sequence, length, time, exchanges);
+    }
+
+    fn left_out(
+        &mut self,
+        direction: Direction,
+        sequence: u32,
+        length: u32,
+        time: Time,
+        exchanges: &mut Vec<Exchange>,
+    ) {
         self.with_reassembly(direction, |reassembly, this| {
             reassembly.push_skipped(sequence, length, time, |chunk| this.chunk(direction, chunk, exchanges));
         });
@@ -64,7 +76,7 @@ impl HttpConnection {
             stream.skipped_until = None;
         }
         if ahead > 0 {
-            self.skipped(direction, next, ahead.unsigned_abs(), time, exchanges);
+            self.left_out(direction, next, ahead.unsigned_abs(), time, exchanges);
         }
     }
 

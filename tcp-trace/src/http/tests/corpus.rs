@@ -9,10 +9,8 @@
 //! - `middle`: the beginning of the connection was not seen. Such a case is only played whole.
 //! - `= exchange`: an exchange that comes out, in order; see [`line`].
 //! - `+ name: value`, `- name: value`: a field of the request, the response of the exchange before.
-//!
-//! `UPDATE_CORPUS=1 cargo test corpus` writes the exchanges that come out; look at every change of them.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::fmt::Write as _;
 
 use super::super::{End, Ended, Exchange, Frames, HttpConnection, Integrity, Outcome};
 use crate::{
@@ -21,6 +19,15 @@ use crate::{
 };
 
 const CASES_MIN: usize = 150;
+const FILES: [(&str, &str); 7] = [
+    ("1-framing", include_str!("../corpus/1-framing.txt")),
+    ("2-chunked", include_str!("../corpus/2-chunked.txt")),
+    ("3-heads", include_str!("../corpus/3-heads.txt")),
+    ("4-lengths", include_str!("../corpus/4-lengths.txt")),
+    ("5-order", include_str!("../corpus/5-order.txt")),
+    ("6-websocket", include_str!("../corpus/6-websocket.txt")),
+    ("7-endings", include_str!("../corpus/7-endings.txt")),
+];
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -275,29 +282,17 @@ fn mismatch(case: &Case, exchanges: &[Exchange]) -> Option<String> {
     None
 }
 
-fn files() -> Vec<PathBuf> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/corpus");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
 #[test]
 fn every_conversation_of_the_corpus_gives_its_exchanges_however_it_is_cut() {
     let (mut count, mut failures) = (0, Vec::new());
-    for file in files() {
-        let mut text = std::fs::read_to_string(&file).unwrap();
-        if std::env::var_os("UPDATE_CORPUS").is_some() {
-            text = updated(&text);
-            std::fs::write(&file, &text).unwrap();
-        }
-        for case in parse(&text) {
+    for (file, text) in FILES {
+        for case in parse(text) {
             count += 1;
             let cuts = [Cut::Whole, Cut::Bytes, Cut::Shuffled(1), Cut::Shuffled(20), Cut::Shuffled(300)];
             for cut in cuts.into_iter().take(if case.is_middle { 1 } else { 5 }) {
                 let exchanges = play(&case, cut);
                 if let Some(mismatch) = mismatch(&case, &exchanges) {
-                    failures.push(format!("{}: {}, {cut:?} {mismatch}", file.display(), case.name));
+                    failures.push(format!("{}: {}, {cut:?} {mismatch}", file, case.name));
                     break;
                 }
                 assert!(exchanges.iter().zip(0..).all(|(exchange, index)| exchange.index == index));
@@ -306,34 +301,4 @@ fn every_conversation_of_the_corpus_gives_its_exchanges_however_it_is_cut() {
     }
     assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures.join("\n\n"));
     assert!(count >= CASES_MIN, "{count} cases");
-}
-
-/// The text with the exchanges that come out in place of those that are there. Lines with fields stay.
-fn updated(text: &str) -> String {
-    let mut out = String::new();
-    for block in text.split_inclusive("\n\n") {
-        let Some(case) = parse(block).pop() else {
-            out += block;
-            continue;
-        };
-        let mut lines =
-            play(&case, Cut::Whole).into_iter().map(|exchange| format!("= {}\n", line(&exchange)));
-        let mut has_exchange = false;
-        for old in block.lines().filter(|line| !line.is_empty()) {
-            if old.starts_with('=') && !old.starts_with("==") {
-                out.extend(lines.next());
-                has_exchange = true;
-                continue;
-            }
-            if old.starts_with(['+', '-']) && !has_exchange {
-                out.extend(lines.next());
-                has_exchange = true;
-            }
-            out += old;
-            out.push('\n');
-        }
-        out.extend(lines);
-        out.push('\n');
-    }
-    out.trim_end().to_owned() + "\n"
 }

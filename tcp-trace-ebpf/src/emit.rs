@@ -60,6 +60,8 @@ pub(crate) fn segment_with_payload(ctx: &SkBuffContext, mut segment: RawSegment,
         payload::<{ PAYLOAD_SIZES[2] }>(ctx, segment, packet_offset);
     } else if length <= PAYLOAD_SIZES[3] {
         payload::<{ PAYLOAD_SIZES[3] }>(ctx, segment, packet_offset);
+    } else if length <= PAYLOAD_SIZES[4] {
+        payload::<{ PAYLOAD_SIZES[4] }>(ctx, segment, packet_offset);
     } else {
         if length > PAYLOAD_MAX {
             segment.captured = PAYLOAD_MAX as u32;

@@ -28,7 +28,8 @@ pub struct ExistingSocket {
     /// What it knows.
     pub figures: Figures,
     /// Bytes of data sent so far, each counted once, and sequence numbers received: those of the data, and the FIN's.
-    pub bytes: (u64, u64),
+    /// `None` of mini-sockets.
+    pub bytes: Option<(u64, u64)>,
     /// Of a mini-socket, what is left of its timer, in microseconds.
     pub mini_socket_us: Option<u64>,
 }
@@ -82,7 +83,9 @@ impl Pipeline {
         }
         if is_new {
             tracked.connection.learn_figures(figures);
-            tracked.connection.count_bytes_from(bytes);
+            if let Some(bytes) = bytes {
+                tracked.connection.count_bytes_from(bytes);
+            }
             if let Some(other) = other_end {
                 tracked.connection.learn_peer(ConnectionId::of_socket(other, 0));
             }
@@ -102,11 +105,14 @@ impl Pipeline {
 
     /// Notes what the sockets know that are still open at the end, and whose they are.
     pub fn still_open(&mut self, sockets: Vec<ExistingSocket>) {
-        for socket in sockets {
+        // A mini-socket has the cookie of a socket of which the end is still unread, and knows nothing.
+        for socket in sockets.into_iter().filter(|socket| socket.mini_socket_us.is_none()) {
             let tracked = self.table.get_mut(&socket.cookie);
             let Some(tracked) = tracked.filter(|tracked| tracked.connection.has_socket()) else { continue };
             tracked.connection.learn_figures(socket.figures);
-            tracked.connection.learn_bytes(socket.bytes);
+            if let Some(bytes) = socket.bytes {
+                tracked.connection.learn_bytes(bytes);
+            }
             if let Some(owner) = &socket.owner {
                 tracked.connection.learn_owner(owner);
             }

@@ -253,9 +253,9 @@ fn figures(socket: &Socket) -> Figures {
     }
 }
 
-fn bytes(socket: &Socket) -> (u64, u64) {
-    let info = socket.info.unwrap_or_default();
-    (info.bytes_sent.saturating_sub(info.bytes_retrans), info.bytes_received)
+fn bytes(socket: &Socket) -> Option<(u64, u64)> {
+    let info = socket.info?;
+    Some((info.bytes_sent.saturating_sub(info.bytes_retrans), info.bytes_received))
 }
 
 /// The process with where it runs, which many sockets of it share.

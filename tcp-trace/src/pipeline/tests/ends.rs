@@ -279,7 +279,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         role,
         owner: Some(owner(812, "nginx")),
         figures: crate::event::Figures::default(),
-        bytes: (0, 0),
+        bytes: None,
         mini_socket_us: None,
     };
     let existing = vec![
@@ -326,7 +326,7 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         role: None,
         owner: None,
         figures: crate::event::Figures::default(),
-        bytes: (0, 0),
+        bytes: None,
         mini_socket_us: None,
     };
     host.pipeline.existing(Time(host.now), vec![existing], &mut host.out);

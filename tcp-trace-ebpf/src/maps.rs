@@ -39,8 +39,10 @@ pub(crate) struct SocketMemory {
     pub(crate) lives: u8,
     /// Per direction: 1 after a segment whose sender could take no more data.
     pub(crate) zero_window: [u8; 2],
+    /// 1 after a datagram to a DNS server until its sender is reported.
+    pub(crate) sender_awaited: u8,
     /// Always 0.
-    pub(crate) padding: [u8; 2],
+    pub(crate) padding: u8,
 }
 
 #[btf_map]

@@ -84,7 +84,10 @@ impl Probe {
             name: programs::SEND,
             tracepoint: Some(programs::SEND),
             arguments: 0,
-            without: Some("the process of a server that writes before it reads is learnt when it closes"),
+            without: Some(
+                "the process of a server that writes before it reads is learnt when it closes, and that of a DNS \
+                 lookup by UDP is not known, nor which connection follows it",
+            ),
             follows: false,
         },
         Self {

@@ -4,6 +4,7 @@ mod exchange;
 mod existing;
 mod gate;
 mod half_open;
+mod lookups;
 mod mini_sockets;
 mod peers;
 mod stream;

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{exchange, gate::Gate, peers::Peers};
+use super::{exchange, gate::Gate, lookups, peers::Peers};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
+    dns::{Lookup, Lookups, Names},
     event::{Cookie, Event, EventKind, Role, Segment, State, StateChange},
     http::Exchange,
-    record::{ConnectionId, Filter, Record},
+    record::{ConnectionId, Dns, Filter, Record},
     time::Time,
 };
 
@@ -57,6 +58,12 @@ pub struct Pipeline {
     closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
     undecided: Vec<Cookie>,
+    pub(super) lookups: Lookups,
+    /// Lookups that are over and not recorded yet.
+    pub(super) lookups_over: Vec<Lookup>,
+    pub(super) lookup_count: u64,
+    /// Recent lookups, with their records where those were not asked for yet.
+    pub(super) names: Names<Box<Dns>>,
     pub(super) lost: u64,
     /// Reused from event to event.
     exchanges: Vec<Exchange>,
@@ -75,6 +82,10 @@ impl Pipeline {
             ended_before_existing: None,
             closed: VecDeque::new(),
             undecided: Vec::new(),
+            lookups: Lookups::default(),
+            lookups_over: Vec::new(),
+            lookup_count: 0,
+            names: Names::default(),
             lost: 0,
             exchanges: Vec::new(),
         }
@@ -82,7 +93,7 @@ impl Pipeline {
 
     /// Events given up since the last call because a bounded table was full.
     pub fn take_lost(&mut self) -> u64 {
-        std::mem::take(&mut self.lost)
+        std::mem::take(&mut self.lost) + self.lookups.take_lost()
     }
 
     /// Whether a connection of a followed process is still open.
@@ -102,7 +113,10 @@ impl Pipeline {
             EventKind::Segment(segment) => {
                 self.segment(event.time, event.cookie, segment, out);
             }
+            EventKind::Datagram(datagram) => self.datagram(event.time, event.cookie, datagram, out),
             EventKind::Owner(owner) => {
+                self.lookups.owner(event.cookie, owner, &mut self.lookups_over);
+                self.pass_lookups(out);
                 if let Some(tracked) = self.table.get_mut(&event.cookie) {
                     tracked.connection.learn_owner(owner);
                     tracked.gate.decide(&self.settings.filter, &tracked.connection, event.time, false, out);
@@ -137,11 +151,15 @@ impl Pipeline {
         self.undecided = undecided;
         self.half_open.tick(now);
         self.half_open_over(now, out);
+        self.lookups.tick(now, &mut self.lookups_over);
+        self.pass_lookups(out);
+        self.names.tick(now);
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
     /// waits for it. Without this, held payload would pile up behind every lost segment.
     pub fn events_lost(&mut self, now: Time, out: &mut Vec<Record>) {
+        self.lookups.events_lost();
         let mut cookies: Vec<_> = self.table.keys().copied().collect();
         // The table's own order differs from run to run.
         cookies.sort_unstable();
@@ -158,6 +176,8 @@ impl Pipeline {
         while let Some((time, id)) = self.closed.pop_front() {
             self.socket_gone(id, time, out);
         }
+        self.lookups.finish(now, &mut self.lookups_over);
+        self.pass_lookups(out);
         self.half_open.finish();
         self.half_open_over(now, out);
         let mut open: Vec<_> = self.table.values().map(|tracked| tracked.connection.id()).collect();
@@ -187,14 +207,15 @@ impl Pipeline {
         {
             return;
         }
+        self.learn_ends(cookie, change);
+        if is_birth {
+            self.link_lookup(time, cookie);
+            self.pass_linked(cookie, out);
+        }
         let Some(tracked) = self.table.get_mut(&cookie) else {
             return;
         };
         let connection = &mut tracked.connection;
-        connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            connection.learn_owner(owner);
-        }
         // A half-open connection became a socket: its life began with the SYN.
         let held = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
@@ -218,6 +239,15 @@ impl Pipeline {
         }
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
+        }
+    }
+
+    /// Learns addresses and process from a state change.
+    fn learn_ends(&mut self, cookie: Cookie, change: &StateChange) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
+        if let Some(owner) = &change.owner {
+            tracked.connection.learn_owner(owner);
         }
     }
 
@@ -250,11 +280,18 @@ impl Pipeline {
             return;
         };
         tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
+        if tracked.gate.is_undecided() {
+            self.pass_linked(cookie, out);
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             tracked.gate.pass(Record::Segment(record), out);
             self.note_other_end(time, cookie, segment, out);
         }
+        self.dns_segment(time, cookie, segment, out);
         let Some(tracked) = self.table.get_mut(&cookie).filter(|tracked| !tracked.gate.is_shut()) else {
             return;
         };
@@ -267,6 +304,7 @@ impl Pipeline {
             return;
         };
         for exchange in self.exchanges.drain(..) {
+            lookups::learn_host(&mut tracked.connection, &exchange);
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
             {
@@ -319,6 +357,7 @@ impl Pipeline {
         if self.tracked(id).is_none() {
             return;
         }
+        self.end_lookups_of(id, now, out);
         let Some(mut tracked) = self.table.remove(&id.cookie) else {
             return;
         };

@@ -8,6 +8,7 @@ mod http_side;
 mod mini_socket;
 mod sequence;
 mod server_name;
+mod skip;
 mod summary;
 
 pub use connection::{Connection, process_of};

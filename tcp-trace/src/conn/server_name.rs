@@ -50,6 +50,11 @@ impl Connection {
         Some(Server { address: address.clone(), source })
     }
 
+    /// Whether it carries DNS, of which all payload is needed.
+    pub fn carries_dns(&self) -> bool {
+        self.server_name.dns.as_ref().is_some_and(|dns| !dns.is_over())
+    }
+
     /// Hands a segment's payload to the DNS parser; the other end is a DNS server. Gives the messages that are
     /// complete.
     pub fn feed_dns(&mut self, time: Time, segment: &Segment<'_>) -> Vec<StreamMessage> {

@@ -78,6 +78,11 @@ impl Streams {
         }
     }
 
+    /// Whether no more messages can come.
+    pub fn is_over(&self) -> bool {
+        self.sides.iter().all(|side| side.is_over)
+    }
+
     /// Gives up directions that wait for bytes that will not come.
     pub fn give_up_holes(&mut self) {
         for side in &mut self.sides {

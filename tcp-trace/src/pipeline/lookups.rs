@@ -4,7 +4,7 @@ use super::Pipeline;
 use crate::{
     conn::{Connection, process_of},
     dns::{DNS_PORT, Lookup, Source, Transport},
-    event::{Cookie, Datagram, Role, Segment},
+    event::{Cookie, Datagram, Role, Segment, State, StateChange},
     filter::Facts,
     record::{ConnectionId, Dns, Network, Record},
     time::Time,
@@ -83,8 +83,27 @@ impl Pipeline {
         }
     }
 
+    /// Learns addresses and process from a state change; of a connection that begins, also the lookup that it follows.
+    pub(super) fn learn_ends(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        change: &StateChange,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
+        if let Some(owner) = &change.owner {
+            tracked.connection.learn_owner(owner);
+        }
+        if change.old == State::Close {
+            self.link_lookup(time, cookie);
+            self.pass_linked(cookie, out);
+        }
+    }
+
     /// Links a connection that begins to the lookup that its process made for it.
-    pub(super) fn link_lookup(&mut self, time: Time, cookie: Cookie) {
+    fn link_lookup(&mut self, time: Time, cookie: Cookie) {
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
         let connection = &mut tracked.connection;
         let (Some(Role::Client), Some(endpoints), Some(owner)) =

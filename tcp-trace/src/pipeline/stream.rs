@@ -9,7 +9,7 @@ use super::{exchange, gate::Gate, lookups, peers::Peers};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
     dns::{Lookup, Lookups, Names},
-    event::{Cookie, Event, EventKind, Role, Segment, State, StateChange},
+    event::{Cookie, Direction, Event, EventKind, Role, Segment, State, StateChange},
     http::Exchange,
     record::{ConnectionId, Dns, Filter, Record},
     time::Time,
@@ -32,6 +32,17 @@ pub struct Settings {
     pub show_secrets: bool,
     /// The running kernel's names of the reasons for which it sends an RST.
     pub reset_reasons: HashMap<u32, Arc<str>>,
+}
+
+/// Payload that is not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Of which socket.
+    pub cookie: Cookie,
+    /// Of which direction.
+    pub direction: Direction,
+    /// Before which sequence number; `None` when all is needed again.
+    pub until: Option<u32>,
 }
 
 /// A connection with its gate.
@@ -65,6 +76,7 @@ pub struct Pipeline {
     /// Recent lookups, with their records where those were not asked for yet.
     pub(super) names: Names<Box<Dns>>,
     pub(super) lost: u64,
+    skips: Vec<Skip>,
     /// Reused from event to event.
     exchanges: Vec<Exchange>,
 }
@@ -87,6 +99,7 @@ impl Pipeline {
             lookup_count: 0,
             names: Names::default(),
             lost: 0,
+            skips: Vec::new(),
             exchanges: Vec::new(),
         }
     }
@@ -94,6 +107,11 @@ impl Pipeline {
     /// Events given up since the last call because a bounded table was full.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost) + self.lookups.take_lost()
+    }
+
+    /// What to tell the kernel side since the last call.
+    pub fn take_skips(&mut self) -> impl Iterator<Item = Skip> {
+        self.skips.drain(..)
     }
 
     /// Whether a connection of a followed process is still open.
@@ -207,11 +225,7 @@ impl Pipeline {
         {
             return;
         }
-        self.learn_ends(cookie, change);
-        if is_birth {
-            self.link_lookup(time, cookie);
-            self.pass_linked(cookie, out);
-        }
+        self.learn_ends(time, cookie, change, out);
         let Some(tracked) = self.table.get_mut(&cookie) else {
             return;
         };
@@ -239,15 +253,6 @@ impl Pipeline {
         }
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
-        }
-    }
-
-    /// Learns addresses and process from a state change.
-    fn learn_ends(&mut self, cookie: Cookie, change: &StateChange) {
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            tracked.connection.learn_owner(owner);
         }
     }
 
@@ -292,10 +297,16 @@ impl Pipeline {
             self.note_other_end(time, cookie, segment, out);
         }
         self.dns_segment(time, cookie, segment, out);
-        let Some(tracked) = self.table.get_mut(&cookie).filter(|tracked| !tracked.gate.is_shut()) else {
-            return;
-        };
-        tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let is_wanted = !tracked.gate.is_shut();
+        if is_wanted {
+            tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        }
+        if !tracked.connection.carries_dns()
+            && let Some(until) = tracked.connection.skip(segment, is_wanted)
+        {
+            self.skips.push(Skip { cookie, direction: segment.direction, until });
+        }
         self.pass_exchanges(cookie, time, out);
     }
 

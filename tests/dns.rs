@@ -134,10 +134,10 @@ fn lookups_are_what_tshark_captured() {
 }
 
 /// curl by name to an nginx in the namespace, recorded with a filter that only the connection passes.
-fn curl_by_name(namespace: &Namespace, server: &DnsServer) -> (Tracer, u32) {
+fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Tracer, u32) {
     let tracer = Tracer::start(&["--port", &PORT.to_string()]);
     let mut command = server.client(namespace, "curl");
-    command.args(["--silent", "--output", "/dev/null", &format!("http://alias.test:{PORT}/echo/x")]);
+    command.args(["--silent", "--output", "/dev/null", &format!("http://{name}:{PORT}/echo/x")]);
     let mut curl = Running::start(&mut command);
     assert!(curl.0.wait().expect("it can be waited for").success());
     wait_for("both ends", || {
@@ -152,10 +152,19 @@ fn curl_by_name(namespace: &Namespace, server: &DnsServer) -> (Tracer, u32) {
 
 #[test]
 fn a_connection_tells_the_name_that_its_process_looked_up() {
+    connection_by_name("alias.test", Transport::Udp);
+}
+
+#[test]
+fn a_name_that_was_looked_up_by_tcp_is_told_too() {
+    connection_by_name("long.test", Transport::Tcp);
+}
+
+fn connection_by_name(asked_for: &str, transport: Transport) {
     let namespace = Namespace::new();
     let server = DnsServer::start(&namespace);
     let _nginx = Nginx::start_in(&namespace, PORT);
-    let (tracer, pid) = curl_by_name(&namespace, &server);
+    let (tracer, pid) = curl_by_name(&namespace, &server, asked_for);
     let recording = tracer.stop();
     let netns = Some(namespace.inode());
     let of = |role| {
@@ -165,18 +174,19 @@ fn a_connection_tells_the_name_that_its_process_looked_up() {
     };
     let (client, server_end) = (of(Role::Client), of(Role::Server));
     let called = client.server.as_ref().expect("it is called something");
-    assert_eq!((called.address.as_str(), called.source), ("alias.test", ServerSource::Dns));
+    assert_eq!((called.address.as_str(), called.source), (asked_for, ServerSource::Dns));
     let called = server_end.server.as_ref().expect("curl says Host");
-    assert_eq!((called.address.as_str(), called.source), ("alias.test", ServerSource::Host));
+    assert_eq!((called.address.as_str(), called.source), (asked_for, ServerSource::Host));
     assert!(server_end.dns.is_none());
     let resolved = client.dns.as_ref().expect("it follows a lookup");
     let lookups = lookups(&recording, &namespace);
     let [dns] = lookups[..] else { panic!("one lookup is linked to what was chosen: {lookups:?}") };
-    assert_eq!((dns.lookup, name(dns), kind(dns)), (resolved.lookup, "alias.test", "A"));
+    assert_eq!((dns.lookup, name(dns), kind(dns)), (resolved.lookup, asked_for, "A"));
     assert_eq!(dns.duration_us, Some(resolved.duration_us));
     assert_eq!(client.opened.micros_since(dns.time), resolved.age_us);
     assert_eq!(dns.process.as_ref().map(|process| process.pid), Some(pid));
-    assert!(server.asked().contains(&(Transport::Udp, "alias.test".to_owned(), "A")));
+    assert_eq!(dns.transport, transport);
+    assert!(server.asked().contains(&(transport, asked_for.to_owned(), "A")));
     let position = |is: &dyn Fn(&Record) -> bool| recording.records.iter().position(is);
     let line = position(&|record| matches!(record, Record::Dns(of) if of.lookup == dns.lookup));
     let first =

@@ -3,14 +3,14 @@
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{helpers::bpf_skb_load_bytes, maps::ring_buf::RingBufEntry, programs::SkBuffContext};
-use tcp_trace_ebpf::{LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawSegment};
+use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment};
 
 use crate::maps::{COUNTERS, EVENTS};
 
-/// A segment's record with room for `N` bytes of payload.
+/// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]
-struct WithPayload<const N: usize> {
-    segment: RawSegment,
+struct WithPayload<T, const N: usize> {
+    head: T,
     payload: [u8; N],
 }
 
@@ -53,38 +53,53 @@ pub(crate) fn segment_with_payload(ctx: &SkBuffContext, mut segment: RawSegment,
     segment.captured = segment.length;
     let length = segment.length as usize;
     if length <= PAYLOAD_SIZES[0] {
-        payload::<{ PAYLOAD_SIZES[0] }>(ctx, segment, packet_offset);
+        payload::<_, { PAYLOAD_SIZES[0] }>(ctx, segment, segment.captured, packet_offset);
     } else if length <= PAYLOAD_SIZES[1] {
-        payload::<{ PAYLOAD_SIZES[1] }>(ctx, segment, packet_offset);
+        payload::<_, { PAYLOAD_SIZES[1] }>(ctx, segment, segment.captured, packet_offset);
     } else if length <= PAYLOAD_SIZES[2] {
-        payload::<{ PAYLOAD_SIZES[2] }>(ctx, segment, packet_offset);
+        payload::<_, { PAYLOAD_SIZES[2] }>(ctx, segment, segment.captured, packet_offset);
     } else if length <= PAYLOAD_SIZES[3] {
-        payload::<{ PAYLOAD_SIZES[3] }>(ctx, segment, packet_offset);
+        payload::<_, { PAYLOAD_SIZES[3] }>(ctx, segment, segment.captured, packet_offset);
     } else if length <= PAYLOAD_SIZES[4] {
-        payload::<{ PAYLOAD_SIZES[4] }>(ctx, segment, packet_offset);
+        payload::<_, { PAYLOAD_SIZES[4] }>(ctx, segment, segment.captured, packet_offset);
     } else {
         if length > PAYLOAD_MAX {
             segment.captured = PAYLOAD_MAX as u32;
             lost();
         }
-        payload::<PAYLOAD_MAX>(ctx, segment, packet_offset);
+        payload::<_, PAYLOAD_MAX>(ctx, segment, segment.captured, packet_offset);
+    }
+}
+
+/// The same for a datagram, which is not empty.
+#[inline(always)]
+pub(crate) fn datagram_with_payload(ctx: &SkBuffContext, mut datagram: RawDatagram, packet_offset: u32) {
+    datagram.captured = datagram.length;
+    if datagram.length as usize <= PAYLOAD_SIZES[0] {
+        payload::<_, { PAYLOAD_SIZES[0] }>(ctx, datagram, datagram.captured, packet_offset);
+    } else {
+        if datagram.length as usize > DATAGRAM_MAX {
+            datagram.captured = DATAGRAM_MAX as u32;
+            lost();
+        }
+        payload::<_, DATAGRAM_MAX>(ctx, datagram, datagram.captured, packet_offset);
     }
 }
 
 #[inline(always)]
-fn payload<const N: usize>(ctx: &SkBuffContext, segment: RawSegment, packet_offset: u32) {
+fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u32, packet_offset: u32) {
     const { assert!(N.is_power_of_two()) };
-    let Some(mut entry) = EVENTS.reserve_untyped::<WithPayload<N>>(0) else {
+    let Some(mut entry) = EVENTS.reserve_untyped::<WithPayload<T, N>>(0) else {
         lost();
         return;
     };
-    let record: *mut WithPayload<N> = MaybeUninit::as_mut_ptr(&mut entry);
+    let record: *mut WithPayload<T, N> = MaybeUninit::as_mut_ptr(&mut entry);
     // The verifier has to see both bounds, 1 to N, on the very register that it checks: hence the mask,
     // and the black box that keeps the compiler from removing it as redundant.
-    let length = (core::hint::black_box(segment.captured - 1) & (N as u32 - 1)) + 1;
-    // SAFETY: `record` points to size_of::<WithPayload<N>>() bytes of the ring, and `length` is at most N.
+    let length = (core::hint::black_box(captured - 1) & (N as u32 - 1)) + 1;
+    // SAFETY: `record` points to size_of::<WithPayload<T, N>>() bytes of the ring, and `length` is at most N.
     let result = unsafe {
-        (&raw mut (*record).segment).write(segment);
+        (&raw mut (*record).head).write(head);
         bpf_skb_load_bytes(
             ctx.skb.skb.cast_const().cast::<c_void>(),
             packet_offset,

@@ -39,7 +39,7 @@ pub mod programs {
     pub const INGRESS: &str = "segment_ingress";
     /// tp_btf on `tcp_rcv_space_adjust`: the first read names the owner.
     pub const RECEIVE: &str = "tcp_rcv_space_adjust";
-    /// tp_btf on `sock_send_length`: the first write names the owner.
+    /// tp_btf on `sock_send_length`: the first write names the owner, and so does each question to a DNS server.
     pub const SEND: &str = "sock_send_length";
     /// tp_btf on `tcp_send_reset`: why the kernel sends an RST.
     pub const RESET: &str = "tcp_send_reset";
@@ -90,6 +90,8 @@ pub const KIND_SEGMENT: u32 = 2;
 pub const KIND_OWNER: u32 = 3;
 /// [`RawHeader::kind`] of a [`RawReset`].
 pub const KIND_RESET: u32 = 4;
+/// [`RawHeader::kind`] of a [`RawDatagram`].
+pub const KIND_DATAGRAM: u32 = 5;
 
 /// [`RawSegment::direction`]: leaves the socket.
 pub const DIRECTION_OUT: u8 = 0;
@@ -111,6 +113,12 @@ pub const PAYLOAD_SIZES: [usize; 6] = [512, 4096, 16384, 32768, 65536, PAYLOAD_M
 /// The largest payload that is captured whole. On loopback a socket's segments of up to some 113 KiB were seen, which
 /// are split only behind the hook; with BIG TCP there may be longer ones. The rest of these is counted as lost.
 pub const PAYLOAD_MAX: usize = 131_072;
+/// The largest payload of a datagram that is captured whole: the second of [`PAYLOAD_SIZES`], and what servers of DNS
+/// send at most unless they were told otherwise (RFC 6891, section 6.2.5). The rest of a longer one is counted as lost.
+pub const DATAGRAM_MAX: usize = PAYLOAD_SIZES[1];
+
+/// Port of DNS servers (RFC 1035, section 4.2): only datagrams to and from it are reported.
+pub const DNS_PORT: u16 = 53;
 
 /// Offsets in bytes of the kernel's struct fields that the programs read, looked up in the running kernel's BTF.
 #[repr(C)]
@@ -300,7 +308,27 @@ pub struct RawSegment {
     pub zero_window: u8,
 }
 
-/// A process used a socket for the first time.
+/// One UDP datagram to or from [`DNS_PORT`] of the other end. `captured` bytes of its payload follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawDatagram {
+    /// Kind [`KIND_DATAGRAM`].
+    pub header: RawHeader,
+    /// Of the packet, turned so that local is the reporting socket's end.
+    pub endpoints: RawEndpoints,
+    /// Payload length of the whole datagram, bytes.
+    pub length: u32,
+    /// How many bytes of the payload follow this struct.
+    pub captured: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+    pub direction: u8,
+    /// Always 0.
+    pub padding: [u8; 3],
+}
+
+/// A process used a socket for the first time, or sent a datagram that was reported.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawOwned {
@@ -329,5 +357,6 @@ const _: () = assert!(size_of::<RawOwner>() == 56);
 const _: () = assert!(size_of::<RawFigures>() == 24);
 const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 24);
 const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 24);
+const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawOwned>() == 24 + 56);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);

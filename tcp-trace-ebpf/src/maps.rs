@@ -41,8 +41,10 @@ pub(crate) struct SocketMemory {
     pub(crate) is_due: [u8; 2],
     /// 1 once the owner has been reported.
     pub(crate) owner_known: u8,
+    /// 1 after a datagram to a DNS server until its sender is reported.
+    pub(crate) sender_awaited: u8,
     /// Always 0.
-    pub(crate) padding: [u8; 3],
+    pub(crate) padding: [u8; 2],
     /// Per direction: 1 after a segment whose sender could take no more data.
     pub(crate) zero_window: [u8; 2],
     /// How often the socket left `CLOSE`.

@@ -319,6 +319,21 @@ pub struct Segment<'a> {
     pub zero_window: bool,
 }
 
+/// One UDP datagram to or from a DNS server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Seen from the socket of the event's cookie.
+    pub direction: Direction,
+    /// Addresses and ports of the packet, seen from the local socket.
+    pub endpoints: Endpoints,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Payload length of the whole datagram in bytes.
+    pub length: u32,
+    /// The captured payload: all of it, or the beginning.
+    pub payload: &'a [u8],
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind<'a> {
@@ -326,7 +341,9 @@ pub enum EventKind<'a> {
     StateChange(StateChange),
     /// A segment passed.
     Segment(Segment<'a>),
-    /// A process used the socket for the first time.
+    /// A datagram passed.
+    Datagram(Datagram<'a>),
+    /// A process used the socket for the first time, or sent the last datagram that passed.
     Owner(Owner),
     /// The kernel sends an RST, for this reason (`enum sk_rst_reason`).
     Reset(u32),

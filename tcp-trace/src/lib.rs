@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod conn;
 pub mod container;
+pub mod dns;
 pub mod event;
 pub mod explain;
 pub mod filter;

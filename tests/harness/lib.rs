@@ -4,6 +4,8 @@
 mod check;
 mod compare;
 mod curl;
+mod dns_capture;
+mod dns_server;
 mod folder;
 mod half_open;
 mod interface;
@@ -27,6 +29,8 @@ mod wire;
 pub use check::{hold, while_doing};
 pub use compare::assert_same;
 pub use curl::{Curl, curl, curl_in};
+pub use dns_capture::{CapturedAnswer, DnsCapture};
+pub use dns_server::{Asked, DnsServer};
 pub use folder::Folder;
 pub use half_open::HalfOpen;
 pub(crate) use interface::InterfaceRequest;

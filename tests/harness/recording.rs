@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tcp_trace::{
     event::Role,
-    record::{Connection, ConnectionId, End, Http, Loss, Record, Segment, Session, Transition},
+    record::{Connection, ConnectionId, Dns, End, Http, Loss, Record, Segment, Session, Transition},
 };
 
 /// A complete recording.
@@ -36,6 +36,7 @@ impl Recording {
         let end = &self.end;
         assert_eq!(end.connections, self.connections().count() as u64, "end.connections");
         assert_eq!(end.http, self.http().count() as u64, "end.http");
+        assert_eq!(end.dns, self.lookups().count() as u64, "end.dns");
         assert_eq!(end.lost, self.losses().map(|loss| loss.events).sum::<u64>(), "end.lost");
         let mut summed_up = HashSet::new();
         for connection in self.connections() {
@@ -104,6 +105,14 @@ impl Recording {
             _ => None,
         });
         all.filter(|segment| segment.connection == id).collect()
+    }
+
+    /// Lookups of names.
+    pub fn lookups(&self) -> impl Iterator<Item = &Dns> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Dns(dns) => Some(&**dns),
+            _ => None,
+        })
     }
 
     /// Losses.

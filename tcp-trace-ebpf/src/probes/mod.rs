@@ -1,5 +1,6 @@
 //! One hook per file: a thin attach function and its fallible `try_` twin.
 
+mod datagram;
 mod owner;
 mod process;
 mod reset;

@@ -37,9 +37,17 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sk: *const u8 = ctx.arg(0);
     let known = maps::memory(sk, 0);
-    // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
-    if !known.is_null() && unsafe { (*known).owner_known } != 0 {
-        return Ok(());
+    if !known.is_null() {
+        // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
+        let noted = unsafe { &mut *known };
+        if noted.sender_awaited != 0 {
+            // Each question is its sender's: such a socket may be used by one process after the other.
+            noted.sender_awaited = 0;
+            return report(sk);
+        }
+        if noted.owner_known != 0 {
+            return Ok(());
+        }
     }
     // Sends of UDP, Unix and other sockets come here too.
     if !sock::is_tcp(Address::from(sk)) {
@@ -49,6 +57,12 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     if filter::is_unwanted(local_port, peer_port) || remember(sk).is_none() {
         return Ok(());
     }
+    report(sk)
+}
+
+/// Says that the process that runs now uses `sk`.
+#[inline(always)]
+fn report(sk: *const u8) -> Result<(), i32> {
     emit::record(RawOwned {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.

@@ -1,4 +1,5 @@
 //! Every TCP segment that a socket sends or receives: which of them user space hears of, and with what payload.
+//! Datagrams are handed on.
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -12,6 +13,7 @@ use tcp_trace_ebpf::{
     ZERO_WINDOW, skip_index,
 };
 
+use super::datagram;
 use crate::{
     emit, filter,
     maps::{self, SKIP, SocketMemory},
@@ -32,6 +34,7 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 /// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
@@ -62,9 +65,12 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if sk.is_null() {
         return Ok(());
     }
-    let Some((mut endpoints, tcp_offset)) = ip_header(ctx, direction)? else {
+    let Some((mut endpoints, tcp_offset, protocol)) = ip_header(ctx, direction)? else {
         return Ok(());
     };
+    if protocol == IPPROTO_UDP {
+        return datagram::try_datagram(ctx, sk, endpoints, tcp_offset, direction);
+    }
     let header: [u8; 20] = ctx.load(tcp_offset as usize).map_err(|error| error as i32)?;
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
     (endpoints.local_port, endpoints.peer_port) =
@@ -153,35 +159,36 @@ fn need_of_payload(cookie: u64, segment: &RawSegment) -> Need {
     }
 }
 
-/// Addresses, and where the TCP header starts; `None` for packets that are not TCP.
+/// Addresses, where the TCP or UDP header starts, and which of the two it is; `None` for other packets.
 #[inline(always)]
-fn ip_header(ctx: &SkBuffContext, direction: u8) -> Result<Option<(RawEndpoints, u32)>, i32> {
+fn ip_header(ctx: &SkBuffContext, direction: u8) -> Result<Option<(RawEndpoints, u32, u8)>, i32> {
     let first: u8 = ctx.load(0).map_err(|error| error as i32)?;
     let mut endpoints = RawEndpoints::default();
     let (source, destination): ([u8; 16], [u8; 16]);
-    let tcp_offset;
+    let (offset, protocol);
     if first >> 4 == 4 {
         let header: [u8; IPV4_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
-        if header[9] != IPPROTO_TCP {
+        protocol = header[9];
+        if protocol != IPPROTO_TCP && protocol != IPPROTO_UDP {
             return Ok(None);
         }
         endpoints.family = AF_INET;
         source = v4(&header, 12);
         destination = v4(&header, 16);
-        tcp_offset = u32::from(first & 0x0f) * 4;
+        offset = u32::from(first & 0x0f) * 4;
     } else {
         let header: [u8; IPV6_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
-        let Some(offset) = behind_extension_headers(ctx, header[6])? else {
+        let Some(found) = behind_extension_headers(ctx, header[6])? else {
             return Ok(None);
         };
+        (offset, protocol) = found;
         endpoints.family = AF_INET6;
         source = v6(&header, 8);
         destination = v6(&header, 24);
-        tcp_offset = offset;
     }
     (endpoints.local_address, endpoints.peer_address) =
         if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) };
-    Ok(Some((endpoints, tcp_offset)))
+    Ok(Some((endpoints, offset, protocol)))
 }
 
 #[inline(always)]
@@ -198,16 +205,17 @@ fn v6(header: &[u8; 40], at: usize) -> [u8; 16] {
     address
 }
 
-/// Where the TCP header starts in an IPv6 packet whose fixed header names `next` (RFC 8200, section 4).
+/// Where the TCP or UDP header starts in an IPv6 packet whose fixed header names `next` (RFC 8200, section 4), and
+/// which of the two it is.
 #[inline(always)]
-fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<u32>, i32> {
+fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<(u32, u8)>, i32> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const DESTINATION: u8 = 60;
     let mut offset = IPV6_HEADER;
     for _ in 0..EXTENSION_HEADERS_MAX {
         match next {
-            IPPROTO_TCP => return Ok(Some(offset)),
+            IPPROTO_TCP | IPPROTO_UDP => return Ok(Some((offset, next))),
             HOP_BY_HOP | ROUTING | DESTINATION => {
                 let header: [u8; 2] = ctx.load(offset as usize).map_err(|error| error as i32)?;
                 next = header[0];

@@ -111,12 +111,13 @@ struct Replay<'a> {
     tell: &'a mut dyn FnMut(String),
     connections: u64,
     http: u64,
+    dns: u64,
     broken: u64,
 }
 
 impl<'a> Replay<'a> {
     fn new(selection: Selection, output: Output<'a>, tell: &'a mut dyn FnMut(String)) -> Self {
-        Self { selection, output, tell, connections: 0, http: 0, broken: 0 }
+        Self { selection, output, tell, connections: 0, http: 0, dns: 0, broken: 0 }
     }
 
     fn run(&mut self, input: impl Read) -> Result<(), Failure> {
@@ -161,9 +162,10 @@ impl<'a> Replay<'a> {
         match &mut record {
             Record::Connection(_) => self.connections += 1,
             Record::Http(_) => self.http += 1,
+            Record::Dns(_) => self.dns += 1,
             // Of what is shown, as a session with this filter counts.
             Record::End(end) if !self.selection.is_all() => {
-                (end.connections, end.http) = (self.connections, self.http);
+                (end.connections, end.http, end.dns) = (self.connections, self.http, self.dns);
             }
             _ => {}
         }
@@ -188,6 +190,13 @@ impl<'a> Replay<'a> {
             (self.tell)(format!(
                 "connections left out: {connections}, whose process or port came too late to be waited for; \
                  from a file, instead of a pipe, all are found"
+            ));
+        }
+        if self.selection.lookups_left_out() > 0 {
+            let lookups = self.selection.lookups_left_out();
+            (self.tell)(format!(
+                "lookups that were not waited for: {lookups}; from a file, instead of a pipe, those that a chosen \
+                 connection follows are found"
             ));
         }
         match ending {

@@ -8,6 +8,7 @@ use super::{
     http_side::HttpSide,
     mini_socket::MiniSocket,
     sequence::Sequence,
+    server_name::ServerName,
 };
 use crate::{
     event::{Direction, Endpoints, Figures, Flags, Owner, Role, Segment, State, StateChange},
@@ -42,6 +43,7 @@ pub struct Connection {
     pub(super) sequences: [Sequence; 2],
     pub(super) ending: Ending,
     pub(super) http: HttpSide,
+    pub(super) server_name: ServerName,
     pub(super) figures: Figures,
     pub(super) mini_socket: Option<MiniSocket>,
     /// The other end, when it is on this host.
@@ -74,6 +76,7 @@ impl Connection {
             sequences: [Sequence::default(); 2],
             ending: Ending::default(),
             http: HttpSide::default(),
+            server_name: ServerName::default(),
             figures: Figures::default(),
             mini_socket: None,
             peer: None,
@@ -213,13 +216,7 @@ impl Connection {
 
     /// Process as recorded.
     pub fn process(&self) -> Option<Process> {
-        let owner = self.owner.as_ref()?;
-        Some(Process {
-            pid: owner.pid,
-            name: Text(owner.name.clone()),
-            executable: owner.place.executable.as_ref().map(|path| Text(path.to_vec())),
-            uid: owner.uid,
-        })
+        self.owner.as_ref().map(process_of)
     }
 
     /// Applies a state change and gives its record.
@@ -324,5 +321,15 @@ impl Connection {
             length: segment.length,
             retransmit,
         })
+    }
+}
+
+/// A process as recorded.
+pub fn process_of(owner: &Owner) -> Process {
+    Process {
+        pid: owner.pid,
+        name: Text(owner.name.clone()),
+        executable: owner.place.executable.as_ref().map(|path| Text(path.to_vec())),
+        uid: owner.uid,
     }
 }

@@ -96,6 +96,7 @@ impl Connection {
 
     /// Gives up payload that was not seen, after a loss of events. Exchanges that end by that are appended.
     pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
+        self.server_name.give_up_holes();
         let Payload::Http(http) = &mut self.http.payload else { return };
         let before = exchanges.len();
         http.give_up_holes(time, exchanges);

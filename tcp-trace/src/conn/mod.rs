@@ -7,10 +7,11 @@ mod handshake;
 mod http_side;
 mod mini_socket;
 mod sequence;
+mod server_name;
 mod skip;
 mod summary;
 
-pub use connection::Connection;
+pub use connection::{Connection, process_of};
 pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
 pub use mini_socket::Listed;
 

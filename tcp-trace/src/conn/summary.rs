@@ -23,6 +23,8 @@ impl Connection {
             connection: self.id,
             role: self.role,
             network: self.network(),
+            server: self.server(),
+            dns: self.resolved().cloned(),
             peer_connection: self.peer(),
             process: self.process(),
             cgroup: cgroup.map(str::to_owned),

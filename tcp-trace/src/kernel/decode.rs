@@ -3,16 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_OWNER, KIND_RESET, KIND_SEGMENT,
-    KIND_TRANSITION, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment, RawTransition,
-    ZERO_WINDOW,
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
+    KIND_SEGMENT, KIND_TRANSITION, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset,
+    RawSegment, RawTransition, ZERO_WINDOW,
 };
 use thiserror::Error;
 
 use crate::{
     event::{
-        Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, Owner, Place, Segment, State,
-        StateChange,
+        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, Owner, Place, Segment,
+        State, StateChange,
     },
     time::Time,
 };
@@ -56,6 +56,7 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
             EventKind::Owner(owner.ok_or(DecodeError::Value { field: "known", value: 0 })?)
         }
         KIND_RESET => EventKind::Reset(reader.u32()?),
+        KIND_DATAGRAM => EventKind::Datagram(datagram(&mut reader)?),
         kind => return Err(DecodeError::Kind(kind)),
     };
     Ok(Event { time: Time(header.time_ns.wrapping_add(clock_offset)), cookie: header.cookie, kind })
@@ -100,13 +101,7 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     let length = reader.u32()?;
     let captured = reader.u32()?;
     let netns = reader.u32()?;
-    let direction = match reader.u8()? {
-        DIRECTION_OUT => Direction::Out,
-        DIRECTION_IN => Direction::In,
-        other => {
-            return Err(DecodeError::Value { field: "direction", value: other.into() });
-        }
-    };
+    let direction = direction(reader)?;
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
     let zero_window = reader.u8()? == ZERO_WINDOW;
@@ -126,6 +121,28 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         state,
         zero_window,
     })
+}
+
+fn datagram<'a>(reader: &mut Reader<'a>) -> Result<Datagram<'a>, DecodeError> {
+    let endpoints = endpoints(reader)?;
+    let length = reader.u32()?;
+    let captured = reader.u32()?;
+    let netns = reader.u32()?;
+    let direction = direction(reader)?;
+    reader.array::<3>()?;
+    if captured > length {
+        return Err(DecodeError::Value { field: "captured", value: captured.into() });
+    }
+    let payload = reader.slice(captured as usize)?;
+    Ok(Datagram { direction, endpoints, netns, length, payload })
+}
+
+fn direction(reader: &mut Reader<'_>) -> Result<Direction, DecodeError> {
+    match reader.u8()? {
+        DIRECTION_OUT => Ok(Direction::Out),
+        DIRECTION_IN => Ok(Direction::In),
+        other => Err(DecodeError::Value { field: "direction", value: other.into() }),
+    }
 }
 
 fn state(reader: &mut Reader<'_>, field: &'static str) -> Result<State, DecodeError> {
@@ -219,6 +236,7 @@ impl<'a> Reader<'a> {
 const _: () = {
     assert!(size_of::<RawTransition>() == 160);
     assert!(size_of::<RawSegment>() == 88);
+    assert!(size_of::<RawDatagram>() == 80);
     assert!(size_of::<RawOwned>() == 80);
     assert!(size_of::<RawReset>() == 32);
 };

@@ -170,3 +170,32 @@ proptest! {
         let _ = decode(&bytes, u64::MAX);
     }
 }
+
+fn question() -> RawDatagram {
+    RawDatagram {
+        header: header(KIND_DATAGRAM),
+        endpoints: loopback(),
+        length: 9,
+        captured: 5,
+        netns: 4026531840,
+        direction: DIRECTION_IN,
+        padding: [0; 3],
+    }
+}
+
+#[test]
+fn a_datagram_comes_with_what_was_captured_of_it() {
+    let bytes = [bytes_of(&question()), b"hello".to_vec()].concat();
+    let EventKind::Datagram(datagram) = decode(&bytes, 0).unwrap().kind else { panic!("another kind") };
+    assert_eq!((datagram.payload, datagram.length, datagram.netns), (&b"hello"[..], 9, 4026531840));
+    assert_eq!((datagram.direction, datagram.endpoints.peer.port()), (Direction::In, 8080));
+    let short = decode(&bytes[..bytes.len() - 1], 0);
+    assert!(matches!(short, Err(DecodeError::Short { .. })), "{short:?}");
+    for (datagram, field) in [
+        (RawDatagram { direction: 2, ..question() }, "direction"),
+        (RawDatagram { captured: 10, ..question() }, "captured"),
+    ] {
+        let error = decode(&bytes_of(&datagram), 0).unwrap_err();
+        assert!(matches!(error, DecodeError::Value { field: of, .. } if of == field), "{error}");
+    }
+}

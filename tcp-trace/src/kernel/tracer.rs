@@ -13,7 +13,7 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
+use tcp_trace_ebpf::{DNS_PORT, FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
@@ -89,7 +89,10 @@ impl Probe {
             name: programs::SEND,
             tracepoint: Some(programs::SEND),
             arguments: 0,
-            without: Some("the process of a server that writes before it reads is learnt when it closes"),
+            without: Some(
+                "the process of a server that writes before it reads is learnt when it closes, and that of a DNS \
+                 lookup by UDP is not known, nor which connection follows it",
+            ),
             follows: false,
         },
         Self {
@@ -340,12 +343,12 @@ fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
 }
 
-/// Sets a bit for each port.
+/// Sets a bit for each port, and for that of DNS servers: a connection that is asked for may follow a lookup by TCP.
 fn filter_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), KernelError> {
     let failed = |error| KernelError::failed("filter by port", error);
     let map = ebpf.map_mut(maps::PORTS).ok_or_else(|| not_in_object(maps::PORTS))?;
     let mut words = Array::<_, u64>::try_from(map).map_err(failed)?;
-    for port in ports {
+    for port in ports.iter().copied().chain([DNS_PORT]) {
         let index = u32::from(port / 64);
         let word = words.get(&index, 0).map_err(failed)? | 1 << (port % 64);
         words.set(index, word, 0).map_err(failed)?;

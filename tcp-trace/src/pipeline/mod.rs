@@ -4,8 +4,10 @@ mod exchange;
 mod existing;
 mod gate;
 mod half_open;
+mod lookups;
 mod mini_sockets;
 mod peers;
+mod segments;
 mod stream;
 
 pub use existing::ExistingSocket;

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{exchange, gate::Gate, mini_sockets::four_tuple, peers::Peers};
+use super::{gate::Gate, peers::Peers};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
-    event::{Cookie, Direction, Event, EventKind, Flags, Role, Segment, State, StateChange},
+    dns::{Lookup, Lookups, Names},
+    event::{Cookie, Direction, Event, EventKind, Role, State, StateChange},
     http::Exchange,
-    record::{ConnectionId, Filter, Record},
+    record::{ConnectionId, Dns, Filter, Record},
     time::Time,
 };
 
@@ -71,10 +72,16 @@ pub struct Pipeline {
     closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
     undecided: Vec<Cookie>,
+    pub(super) lookups: Lookups,
+    /// Lookups that are over and not recorded yet.
+    pub(super) lookups_over: Vec<Lookup>,
+    pub(super) lookup_count: u64,
+    /// Recent lookups, with their records where those were not asked for yet.
+    pub(super) names: Names<Box<Dns>>,
     pub(super) lost: u64,
-    skips: Vec<Skip>,
+    pub(super) skips: Vec<Skip>,
     /// Reused from event to event.
-    exchanges: Vec<Exchange>,
+    pub(super) exchanges: Vec<Exchange>,
 }
 
 impl Pipeline {
@@ -90,6 +97,10 @@ impl Pipeline {
             ended_before_existing: None,
             closed: VecDeque::new(),
             undecided: Vec::new(),
+            lookups: Lookups::default(),
+            lookups_over: Vec::new(),
+            lookup_count: 0,
+            names: Names::default(),
             lost: 0,
             skips: Vec::new(),
             exchanges: Vec::new(),
@@ -98,7 +109,7 @@ impl Pipeline {
 
     /// Events given up since the last call because a bounded table was full.
     pub fn take_lost(&mut self) -> u64 {
-        std::mem::take(&mut self.lost)
+        std::mem::take(&mut self.lost) + self.lookups.take_lost()
     }
 
     /// What to tell the kernel side since the last call.
@@ -123,7 +134,10 @@ impl Pipeline {
             EventKind::Segment(segment) => {
                 self.segment(event.time, event.cookie, segment, out);
             }
+            EventKind::Datagram(datagram) => self.datagram(event.time, event.cookie, datagram, out),
             EventKind::Owner(owner) => {
+                self.lookups.owner(event.cookie, owner, &mut self.lookups_over);
+                self.pass_lookups(out);
                 if let Some(tracked) = self.table.get_mut(&event.cookie) {
                     tracked.connection.learn_owner(owner);
                     tracked.gate.decide(&self.settings.filter, &tracked.connection, event.time, false, out);
@@ -153,11 +167,15 @@ impl Pipeline {
         self.undecided = undecided;
         self.half_open.tick(now);
         self.half_open_over(now, out);
+        self.lookups.tick(now, &mut self.lookups_over);
+        self.pass_lookups(out);
+        self.names.tick(now);
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
     /// waits for it. Without this, held payload would pile up behind every lost segment.
     pub fn events_lost(&mut self, now: Time, out: &mut Vec<Record>) {
+        self.lookups.events_lost();
         let mut cookies: Vec<_> = self.table.keys().copied().collect();
         // The table's own order differs from run to run.
         cookies.sort_unstable();
@@ -174,6 +192,8 @@ impl Pipeline {
         while let Some((time, id)) = self.closed.pop_front() {
             self.socket_gone(id, time, out);
         }
+        self.lookups.finish(now, &mut self.lookups_over);
+        self.pass_lookups(out);
         self.half_open.finish();
         self.half_open_over(now, out);
         let mut open: Vec<_> = self.table.values().map(|tracked| tracked.connection.id()).collect();
@@ -217,14 +237,11 @@ impl Pipeline {
         {
             return;
         }
+        self.learn_ends(time, cookie, change, out);
         let Some(tracked) = self.table.get_mut(&cookie) else {
             return;
         };
         let connection = &mut tracked.connection;
-        connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            connection.learn_owner(owner);
-        }
         // A half-open connection became a socket: its life began with the SYN.
         let held = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
@@ -252,74 +269,6 @@ impl Pipeline {
         }
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
-        }
-    }
-
-    fn segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>, out: &mut Vec<Record>) {
-        if matches!(segment.state, Some(State::Listen | State::SynRecv))
-            && !self
-                .table
-                .get(&cookie)
-                .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
-        {
-            self.half_open_segment(time, cookie, segment, out);
-            return;
-        }
-        if !self.table.contains_key(&cookie) {
-            let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
-            else {
-                self.mini_socket_segment(time, segment, out);
-                return;
-            };
-            let id = ConnectionId::of_socket(cookie, 0);
-            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
-                return;
-            }
-        }
-        self.own_segment(time, cookie, segment, out);
-    }
-
-    fn own_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>, out: &mut Vec<Record>) {
-        let Some(tracked) = self.table.get_mut(&cookie) else {
-            return;
-        };
-        tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
-        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
-        if let Some(record) = tracked.connection.segment(time, segment) {
-            tracked.gate.pass(Record::Segment(record), out);
-            if segment.flags.has(Flags::RST)
-                && segment.direction == Direction::Out
-                && let Some(transition) = tracked.connection.was_reset_at_close()
-            {
-                tracked.gate.pass(Record::Transition(transition), out);
-                let connection = &tracked.connection;
-                if let Some(key) = four_tuple(connection) {
-                    self.mini_sockets.remove(&key);
-                }
-            }
-            self.note_other_end(time, cookie, segment, out);
-        }
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let is_wanted = !tracked.gate.is_shut();
-        if is_wanted {
-            tracked.connection.feed_http(time, segment, &mut self.exchanges);
-        }
-        if let Some(until) = tracked.connection.skip(segment, is_wanted) {
-            self.skips.push(Skip { cookie, direction: segment.direction, until });
-        }
-        self.pass_exchanges(cookie, time, out);
-    }
-
-    fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
-        let Some(tracked) = self.table.get_mut(&cookie) else {
-            return;
-        };
-        for exchange in self.exchanges.drain(..) {
-            if let Some(http) =
-                exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
-            {
-                tracked.gate.pass(Record::Http(Box::new(http)), out);
-            }
         }
     }
 
@@ -367,6 +316,7 @@ impl Pipeline {
         if self.tracked(id).is_none() {
             return;
         }
+        self.end_lookups_of(id, now, out);
         let Some(mut tracked) = self.table.remove(&id.cookie) else {
             return;
         };

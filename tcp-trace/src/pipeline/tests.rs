@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+mod dns;
 mod ends;
 
 use super::*;

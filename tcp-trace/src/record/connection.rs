@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Network, Process};
+use super::{ConnectionId, Network, Process, Resolved, Server, is_zero};
 use crate::{
     event::{Role, State},
     time::Time,
@@ -22,6 +22,12 @@ pub struct Connection {
     /// Both ends, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What the server is called, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+    /// The lookup that gave its address to this process, when one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Resolved>,
     /// The connection of the other end, when that is on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_connection: Option<ConnectionId>,
@@ -86,10 +92,6 @@ pub struct Connection {
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// The container that a process runs in, by the name of its cgroup.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, ConnectionId, End, FlagNames, Http, Loss, Network, Process, Ready, Session};
+use super::{Connection, ConnectionId, Dns, End, FlagNames, Http, Loss, Network, Process, Ready, Session};
 use crate::{
     event::{Direction, State},
     time::Time,
@@ -23,6 +23,8 @@ pub enum Record {
     Segment(Segment),
     /// An HTTP exchange.
     Http(Box<Http>),
+    /// A lookup of a name.
+    Dns(Box<Dns>),
     /// A connection's summary.
     Connection(Box<Connection>),
     /// Events were lost.

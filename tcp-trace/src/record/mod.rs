@@ -1,6 +1,7 @@
 //! The recording format, version 1: the types of each line (see docs/recording-format.md).
 
 mod connection;
+mod dns;
 mod http;
 mod line;
 mod network;
@@ -13,6 +14,10 @@ mod text;
 pub use connection::{
     AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, StateSpan, ZeroWindow,
 };
+pub use dns::{
+    Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,
+    Transport,
+};
 pub use http::{
     Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
     Request, Response, Timing, Url, WebSocket,
@@ -21,3 +26,8 @@ pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
 pub use text::Text;
+
+/// Whether a count is left out.
+fn is_zero<N: Copy + Into<u64>>(number: &N) -> bool {
+    (*number).into() == 0
+}

@@ -141,6 +141,9 @@ pub struct End {
     pub connections: u64,
     /// Number of `http` lines.
     pub http: u64,
+    /// Number of `dns` lines.
+    #[serde(default)]
+    pub dns: u64,
     /// Events that came from the kernel.
     pub events: u64,
     /// Events that were lost; 0 means nothing was.

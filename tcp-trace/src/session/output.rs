@@ -13,18 +13,20 @@ pub(super) struct Output<'a> {
     sink: &'a mut dyn Sink,
     connections: u64,
     http: u64,
+    dns: u64,
     lost: u64,
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(sink: &'a mut dyn Sink) -> Self {
-        Self { sink, connections: 0, http: 0, lost: 0 }
+        Self { sink, connections: 0, http: 0, dns: 0, lost: 0 }
     }
 
     pub(super) fn put(&mut self, record: Record) -> io::Result<()> {
         match &record {
             Record::Connection(_) => self.connections += 1,
             Record::Http(_) => self.http += 1,
+            Record::Dns(_) => self.dns += 1,
             Record::Loss(loss) => self.lost += loss.events,
             _ => {}
         }
@@ -50,6 +52,7 @@ impl<'a> Output<'a> {
             time,
             connections: self.connections,
             http: self.http,
+            dns: self.dns,
             events,
             lost: self.lost,
             interrupted,

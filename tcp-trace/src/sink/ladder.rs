@@ -1,6 +1,7 @@
 //! A sequence diagram of each connection: the client on the left, the server on the right.
 
 mod layout;
+mod lookups;
 mod model;
 mod parts;
 mod render;
@@ -87,7 +88,11 @@ impl<W: Write> Sink for Ladder<W> {
             Record::Loss(loss) => {
                 self.rest.further_losses = self.rest.further_losses.saturating_add(loss.events);
             }
-            Record::Transition(_) | Record::Segment(_) | Record::Http(_) | Record::Connection(_) => {
+            Record::Transition(_)
+            | Record::Segment(_)
+            | Record::Http(_)
+            | Record::Dns(_)
+            | Record::Connection(_) => {
                 self.keep(record);
             }
         }
@@ -101,10 +106,14 @@ impl<W: Write> Sink for Ladder<W> {
     fn finish(&mut self) -> io::Result<()> {
         self.output.write_all(self.title.as_bytes())?;
         let all = parts::by_connection(&self.records);
+        let mut lookups = lookups::Lookups::new(&self.records);
         for pair in parts::pairs(&all) {
-            let text = render::ladder(&model::Ladder::new(&all, pair), &self.palette);
-            self.output.write_all(text.as_bytes())?;
+            let ladder = model::Ladder::new(&all, pair);
+            let above = lookups.of(&ladder).map(|above| render::above(&above, &self.palette));
+            self.output.write_all(above.unwrap_or_default().as_bytes())?;
+            self.output.write_all(render::ladder(&ladder, &self.palette).as_bytes())?;
         }
+        self.output.write_all(render::without_connection(lookups.rest(), &self.palette).as_bytes())?;
         self.output.write_all(render::rest(&self.rest, &self.palette).as_bytes())?;
         self.output.flush()
     }

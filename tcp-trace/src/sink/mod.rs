@@ -8,6 +8,7 @@ mod phrase;
 mod table;
 mod units;
 mod words;
+mod words_dns;
 
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};

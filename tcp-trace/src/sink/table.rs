@@ -1,4 +1,4 @@
-//! One line per transition and per HTTP exchange.
+//! One line per transition, per HTTP exchange and per lookup of a name.
 
 use std::{
     fmt::Write as _,
@@ -12,10 +12,11 @@ use super::{
     phrase::{Phrase, Tone, padded},
     units::Micros,
     words::{exchange, loss, named, recorded, totals},
+    words_dns::lookup,
 };
 use crate::{
     event::Role,
-    record::{Endpoint, Http, Loss, Process, Record, Transition},
+    record::{Dns, Endpoint, Http, Loss, Process, Record, Transition},
     time::Time,
 };
 
@@ -102,6 +103,11 @@ impl<W: Write> Table<W> {
         self.line(http.time, http.process.as_ref(), http.role, ends, &exchange(http));
     }
 
+    fn dns(&mut self, dns: &Dns) {
+        let ends = (dns.network.local, dns.network.peer);
+        self.line(dns.time, dns.process.as_ref(), Some(Role::Client), ends, &lookup(dns));
+    }
+
     fn loss(&mut self, lost: &Loss) {
         self.header();
         let time = Phrase::new(Tone::Aside, lost.time.time_of_day(&self.zone)).and(Tone::Plain, " ");
@@ -115,6 +121,7 @@ impl<W: Write> Sink for Table<W> {
             Record::Ready(_) => self.header(),
             Record::Transition(transition) => self.transition(transition),
             Record::Http(http) => self.http(http),
+            Record::Dns(dns) => self.dns(dns),
             Record::Loss(loss) => self.loss(loss),
             Record::End(end) => {
                 let _ = writeln!(self.text, "{}", totals(end).painted(&self.palette));

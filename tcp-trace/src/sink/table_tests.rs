@@ -4,8 +4,9 @@ use super::*;
 use crate::{
     event::State,
     record::{
-        Body, ConnectionId, End, Ended, Frames, HttpNetwork, Integrity, LossPlace, Message, Messages,
-        Network, NetworkType, Outcome, Part, Protocol, Ready, Request, Response, Timing, Url, WebSocket,
+        Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Frames, HttpNetwork, Integrity,
+        LossPlace, Message, Messages, Network, NetworkType, Outcome, Part, Protocol, Ready, Request,
+        Response, Timing, Transport, Url, WebSocket,
     },
 };
 
@@ -105,7 +106,15 @@ fn transitions_and_exchanges_have_a_line_each() {
         Record::Transition(transition(State::Close, State::SynSent, None)),
         Record::Transition(transition(State::SynSent, State::Established, Some(45))),
         Record::Http(Box::new(http("/a?x=1"))),
-        Record::End(End { time: TIME, connections: 1, http: 1, events: 20, lost: 0, interrupted: true }),
+        Record::End(End {
+            time: TIME,
+            connections: 1,
+            http: 1,
+            dns: 0,
+            events: 20,
+            lost: 0,
+            interrupted: true,
+        }),
     ]);
     insta::assert_snapshot!(lines, @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
@@ -131,7 +140,15 @@ fn colours_are_for_states_times_and_what_failed() {
         Record::Http(Box::new(not_found)),
         Record::Http(Box::new(broken)),
         Record::Loss(Loss { time: TIME, place: LossPlace::Table, events: 12, cpu: None }),
-        Record::End(End { time: TIME, connections: 1, http: 1, events: 20, lost: 12, interrupted: true }),
+        Record::End(End {
+            time: TIME,
+            connections: 1,
+            http: 1,
+            dns: 0,
+            events: 20,
+            lost: 12,
+            interrupted: true,
+        }),
     ];
     let mut output = Vec::new();
     let mut table = Table::new(&mut output, TimeZone::UTC).painted(Palette::COLOURED);
@@ -150,7 +167,7 @@ fn colours_are_for_states_times_and_what_failed() {
     <t>14:13:20.123456<> curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        <s>SYN_SENT<> → <s>CLOSE<><t>  after 64 us<>  <f>ECONNREFUSED<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a → <w>404 OK<>  12 B<t> in 1.23 ms<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t> in 1.23 ms<><w>  (truncated)<>
-    <t>14:13:20.123456<> <f>*** LOST 12 events<>: too many connections at once
+    <t>14:13:20.123456<> <f>*** LOST 12 events<>: too many connections or lookups at once
     1 connection, 1 HTTP exchange, 20 events, <f>12 LOST<>
     ");
     let plain = ["<s>", "<t>", "<w>", "<f>", "<>"].iter().fold(marked, |text, mark| text.replace(mark, ""));
@@ -241,7 +258,7 @@ fn a_failed_connection_says_why() {
 #[test]
 fn losses_stand_out() {
     let loss = Loss { time: TIME, place: LossPlace::Ring, events: 12, cpu: Some(1) };
-    let end = End { time: TIME, connections: 1, http: 1, events: 20, lost: 12, interrupted: false };
+    let end = End { time: TIME, connections: 1, http: 1, dns: 0, events: 20, lost: 12, interrupted: false };
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
@@ -326,4 +343,61 @@ fn long_targets_are_shortened() {
     let text = exchange(&http(&"/é".repeat(100))).to_string();
     assert!(text.contains("/… →"), "{text}");
     assert!(text.chars().count() < 160, "{text}");
+}
+
+fn dns(outcome: DnsOutcome, answers: &[(&str, &str)]) -> Dns {
+    let ends = network(endpoint("127.0.0.1", 40000), endpoint("127.0.0.53", 53));
+    let answer = |(kind, data): &(&str, &str)| DnsAnswer {
+        name: "example.com".to_owned(),
+        kind: (*kind).to_owned(),
+        ttl: 60,
+        data: (*data).to_owned(),
+    };
+    Dns {
+        time: TIME,
+        lookup: 1,
+        question: Some(DnsQuestion { name: "example.com".to_owned(), kind: "A".to_owned() }),
+        answers: answers.iter().map(answer).collect(),
+        rcode: None,
+        outcome,
+        started: TIME,
+        duration_us: (outcome != DnsOutcome::NoAnswer).then_some(1_200),
+        retransmits: 0,
+        process: curl(),
+        server: ends.peer,
+        transport: Transport::Udp,
+        network: ends,
+        connection: None,
+        error: None,
+    }
+}
+
+#[test]
+fn a_lookup_has_a_line_and_its_failure_is_in_words() {
+    let ok = DnsOutcome::Ok;
+    let many = [("A", "192.0.2.1"); 6];
+    for (dns, expected) in [
+        (dns(ok, &[("CNAME", "x.example"), ("A", "192.0.2.1")]), "192.0.2.1  in 1.20 ms"),
+        (dns(ok, &many), "192.0.2.1, 192.0.2.1, 192.0.2.1, 192.0.2.1, 2 more  in 1.20 ms"),
+        (dns(DnsOutcome::NoData, &[]), "no A record  in 1.20 ms"),
+        (dns(DnsOutcome::Nxdomain, &[]), "no such name (NXDOMAIN)  in 1.20 ms"),
+        (dns(DnsOutcome::Servfail, &[]), "the server failed (SERVFAIL)  in 1.20 ms"),
+        (dns(DnsOutcome::Refused, &[]), "the server refused (REFUSED)  in 1.20 ms"),
+        (Dns { rcode: Some("NOTIMP".to_owned()), ..dns(DnsOutcome::Error, &[]) }, "NOTIMP  in 1.20 ms"),
+        (dns(DnsOutcome::Truncated, &[]), "too long for UDP  in 1.20 ms"),
+        (Dns { retransmits: 2, ..dns(DnsOutcome::NoAnswer, &[]) }, "no answer  (asked 3 times)"),
+        (
+            Dns { error: Some("answer 1: \u{1b}[31m".to_owned()), ..dns(DnsOutcome::Malformed, &[]) },
+            r"malformed  (answer 1: \u{1b}[31m)  in 1.20 ms",
+        ),
+    ] {
+        let mut output = Vec::new();
+        let mut table = Table::new(&mut output, TimeZone::UTC);
+        table.record(&Record::Dns(Box::new(dns))).unwrap();
+        table.finish().unwrap();
+        let text = String::from_utf8(output).unwrap();
+        let line = text.lines().last().unwrap();
+        let start = "14:13:20.123456 curl[13838]            127.0.0.1:40000       → 127.0.0.53:53         DNS A example.com → ";
+        assert_eq!(line, format!("{start}{expected}"));
+    }
 }

@@ -138,7 +138,7 @@ pub(super) fn loss(loss: &Loss) -> Phrase {
         LossPlace::Ring => "the ring buffer was full (a larger --ring-size or a filter helps)",
         LossPlace::Program => "they happened while another was being reported",
         LossPlace::Reader => "they could not be understood",
-        LossPlace::Table => "too many connections at once",
+        LossPlace::Table => "too many connections or lookups at once",
     };
     let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
     let what = format!("*** LOST {}{cpu}", counted(loss.events, "event"));
@@ -155,7 +155,8 @@ pub(super) fn totals(end: &End) -> Phrase {
     let connections = counted(end.connections, "connection");
     let http = counted(end.http, "HTTP exchange");
     let events = counted(end.events, "event");
-    let phrase = Phrase::plain(format!("{connections}, {http}, {events}, "));
+    let lookups = if end.dns > 0 { format!("{}, ", counted(end.dns, "lookup")) } else { String::new() };
+    let phrase = Phrase::plain(format!("{connections}, {http}, {lookups}{events}, "));
     match end.lost {
         0 => phrase.and(Tone::Plain, "0 lost"),
         lost => phrase.and(Tone::Failure, format!("{lost} LOST")),

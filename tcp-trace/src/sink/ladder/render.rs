@@ -5,16 +5,20 @@ use std::fmt::Write as _;
 use super::{
     Rest,
     layout::{COLUMNS, Layout, process, relative},
+    lookups::Above,
     model::{Event, Ladder, Row, Side},
 };
 use crate::{
     event::{Flags, State},
-    record::{By, Close, Connection, How, Http, Outcome, Segment, Timing, Transition},
+    record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Transition},
     sink::{
         Palette,
         phrase::{Phrase, Tone, cut, padded, width},
         units::{Micros, Size},
-        words::{counted, exchange, incomplete, loss, outcome, recorded, request_line, status, totals},
+        words::{
+            counted, exchange, incomplete, loss, named, outcome, recorded, request_line, status, totals,
+        },
+        words_dns::lookup,
     },
 };
 
@@ -45,6 +49,34 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
     }
     write_line(&mut text, ending(ladder), palette);
     text.push('\n');
+    text
+}
+
+/// Prints the lookup that a connection follows.
+pub(super) fn above(above: &Above<'_>, palette: &Palette) -> String {
+    let mut text = String::new();
+    let process = above.dns.process.as_ref().map(|process| format!("{}: ", named(process)));
+    let age = above.resolved.age_us;
+    let line = Phrase::plain(process.unwrap_or_default())
+        .then(lookup(above.dns))
+        .and(Tone::Aside, format!(", {} before", Micros(age)));
+    write_line(&mut text, line, palette);
+    text
+}
+
+/// Prints the lookups that no connection follows.
+pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, palette: &Palette) -> String {
+    let mut text = String::new();
+    for dns in lookups {
+        if text.is_empty() {
+            text.push_str("Lookups that no connection follows:\n");
+        }
+        let process = dns.process.as_ref().map_or("-".to_owned(), named);
+        write_line(&mut text, Phrase::plain(format!("{process}: ")).then(lookup(dns)), palette);
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text
 }
 

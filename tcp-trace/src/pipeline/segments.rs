@@ -1,0 +1,104 @@
+//! Segments of connections: what they say of the connection, and the HTTP and DNS that they carry.
+
+use super::{Pipeline, exchange, lookups, mini_sockets::four_tuple, stream::Skip};
+use crate::{
+    conn::Connection,
+    event::{Cookie, Direction, Flags, Role, Segment, State},
+    record::{ConnectionId, Record},
+    time::Time,
+};
+
+impl Pipeline {
+    /// Takes a segment.
+    pub(super) fn segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        if matches!(segment.state, Some(State::Listen | State::SynRecv))
+            && !self
+                .table
+                .get(&cookie)
+                .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
+        {
+            self.half_open_segment(time, cookie, segment, out);
+            return;
+        }
+        if !self.table.contains_key(&cookie) {
+            let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
+            else {
+                self.mini_socket_segment(time, segment, out);
+                return;
+            };
+            let id = ConnectionId::of_socket(cookie, 0);
+            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
+                return;
+            }
+        }
+        self.own_segment(time, cookie, segment, out);
+    }
+
+    /// Takes a segment of a connection that is followed.
+    pub(super) fn own_segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
+        if tracked.gate.is_undecided() {
+            self.pass_linked(cookie, out);
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
+        if let Some(record) = tracked.connection.segment(time, segment) {
+            tracked.gate.pass(Record::Segment(record), out);
+            if segment.flags.has(Flags::RST)
+                && segment.direction == Direction::Out
+                && let Some(transition) = tracked.connection.was_reset_at_close()
+            {
+                tracked.gate.pass(Record::Transition(transition), out);
+                let connection = &tracked.connection;
+                if let Some(key) = four_tuple(connection) {
+                    self.mini_sockets.remove(&key);
+                }
+            }
+            self.note_other_end(time, cookie, segment, out);
+        }
+        self.dns_segment(time, cookie, segment, out);
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let is_wanted = !tracked.gate.is_shut();
+        if is_wanted {
+            tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        }
+        if !tracked.connection.carries_dns()
+            && let Some(until) = tracked.connection.skip(segment, is_wanted)
+        {
+            self.skips.push(Skip { cookie, direction: segment.direction, until });
+        }
+        self.pass_exchanges(cookie, time, out);
+    }
+
+    /// Writes the exchanges that have ended.
+    pub(super) fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        for exchange in self.exchanges.drain(..) {
+            lookups::learn_host(&mut tracked.connection, &exchange);
+            if let Some(http) =
+                exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
+            {
+                tracked.gate.pass(Record::Http(Box::new(http)), out);
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The lookup of a name above the ladder of the connection that follows it.
+
+use super::*;
+use crate::record::{Dns, DnsAnswer, DnsOutcome, DnsQuestion, Resolved, Transport};
+
+fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
+    let endpoint = |port| Endpoint { address: [127, 0, 0, 53].into(), port };
+    let data = "192.0.2.1".to_owned();
+    let answer = DnsAnswer { name: name.to_owned(), kind: "A".to_owned(), ttl: 60, data };
+    Record::Dns(Box::new(Dns {
+        time: at(0),
+        lookup: number,
+        question: Some(DnsQuestion { name: name.to_owned(), kind: "A".to_owned() }),
+        answers: if outcome == DnsOutcome::Ok { vec![answer] } else { vec![] },
+        rcode: None,
+        outcome,
+        started: at(0),
+        duration_us: Some(1_200),
+        retransmits: 0,
+        process: process(4101),
+        server: endpoint(53),
+        transport: Transport::Udp,
+        network: Network { kind: NetworkType::Ipv4, local: endpoint(40000), peer: endpoint(53), netns: None },
+        connection: None,
+        error: None,
+    }))
+}
+
+#[test]
+fn a_lookup_stands_above_the_connection_that_follows_it() {
+    let mut records = session();
+    for record in &mut records {
+        if let Record::Connection(summary) = record
+            && summary.role == Some(Role::Client)
+        {
+            let name = "example.com".to_owned();
+            summary.dns = Some(Resolved { lookup: 1, name, duration_us: 1_200, age_us: 300 });
+        }
+    }
+    records.insert(0, lookup(1, "example.com", DnsOutcome::Ok));
+    records.insert(1, lookup(2, "typo.example", DnsOutcome::Nxdomain));
+    let text = print(&records);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "curl[13838]: DNS A example.com → 192.0.2.1  in 1.20 ms, 300 us before");
+    assert!(lines[1].contains("process"), "{text}");
+    assert_eq!(
+        lines[lines.len() - 3..],
+        [
+            "Lookups that no connection follows:",
+            "curl[13838]: DNS A typo.example → no such name (NXDOMAIN)  in 1.20 ms",
+            ""
+        ]
+    );
+}

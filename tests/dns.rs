@@ -1,0 +1,315 @@
+//! Lookups of names, against what the server was asked, tshark, and the connections that follow.
+
+use std::{io::Write as _, net::UdpSocket, process::Stdio};
+
+use tcp_trace::{
+    event::Role,
+    record::{Dns, DnsOutcome, Record, ServerSource, Transport},
+};
+use tcp_trace_tests::{
+    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, Tracer, output, tcp_trace,
+    wait_for,
+};
+
+/// A port of servers: each test has a namespace of its own.
+const PORT: u16 = 8080;
+
+/// The lookups of a namespace: other tests may make some at the same time.
+fn lookups<'a>(recording: &'a Recording, namespace: &Namespace) -> Vec<&'a Dns> {
+    let netns = namespace.inode();
+    recording.lookups().filter(|dns| dns.network.netns == Some(netns)).collect()
+}
+
+fn name(dns: &Dns) -> &str {
+    &dns.question.as_ref().expect("it was understood").name
+}
+
+fn kind(dns: &Dns) -> &str {
+    &dns.question.as_ref().expect("it was understood").kind
+}
+
+/// Asks for a name as programs do, with getaddrinfo(), and gives the process's id. It may fail.
+fn getent(server: &DnsServer, namespace: &Namespace, name: &str) -> u32 {
+    let mut command = server.client(namespace, "getent");
+    // The last dot keeps the resolver from trying the name in the host's domain.
+    command.args(["ahosts", &format!("{name}.")]).stdout(Stdio::null());
+    let mut process = Running::start(&mut command);
+    process.0.wait().expect("it can be waited for");
+    process.pid()
+}
+
+#[test]
+fn lookups_are_what_the_server_was_asked() {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let tracer = Tracer::start(&["--comm", "getent"]);
+    let names = ["web", "alias", "missing", "broken", "refused", "silent", "long"];
+    let pids: Vec<_> =
+        names.iter().map(|name| getent(&server, &namespace, &format!("{name}.test"))).collect();
+    let recording = tracer.stop();
+    let lookups = lookups(&recording, &namespace);
+    let mut asked: Vec<Asked> = server.asked();
+    let mut recorded: Vec<(Transport, String, String)> = lookups
+        .iter()
+        .flat_map(|dns| {
+            let one = (dns.transport, name(dns).to_owned(), kind(dns).to_owned());
+            vec![one; dns.retransmits as usize + 1]
+        })
+        .collect();
+    let order = |(transport, name, kind): &(Transport, String, String)| {
+        (*transport == Transport::Tcp, name.clone(), kind.clone())
+    };
+    recorded.sort_by_key(order);
+    asked.sort_by_key(|(transport, name, kind)| order(&(*transport, name.clone(), (*kind).to_owned())));
+    let asked: Vec<_> =
+        asked.into_iter().map(|(transport, name, kind)| (transport, name, kind.to_owned())).collect();
+    assert_eq!(recorded, asked);
+    for (number, name_of) in names.iter().enumerate() {
+        let of: Vec<_> =
+            lookups.iter().filter(|dns| name(dns).strip_suffix(".test") == Some(*name_of)).collect();
+        assert!(of.iter().any(|dns| kind(dns) == "A"), "{name_of}");
+        for dns in of {
+            let process = dns.process.as_ref().expect("its process is known");
+            assert_eq!(
+                (process.pid, process.name.printable().to_string()),
+                (pids[number], "getent".to_owned())
+            );
+            assert_eq!(dns.outcome, expected(name_of, dns), "{dns:?}");
+            assert_eq!(dns.duration_us.is_some(), dns.outcome != DnsOutcome::NoAnswer);
+            assert_eq!((dns.server.address.is_loopback(), dns.server.port), (true, 53));
+            let data: Vec<_> = dns.answers.iter().map(|answer| answer.data.as_str()).collect();
+            let (web, localhost) = ("web.test", "127.0.0.1");
+            match (*name_of, kind(dns), dns.transport) {
+                ("web", "A", _) => assert_eq!(data, [localhost]),
+                ("alias", "A", _) => assert_eq!(data, [web, localhost]),
+                ("alias", "AAAA", _) => assert_eq!(data, [web]),
+                ("long", "A", Transport::Tcp) => assert_eq!(data, vec![localhost; 40]),
+                _ => assert_eq!(data, [""; 0]),
+            }
+            let is_carried =
+                recording.connections().any(|summary| Some(summary.connection) == dns.connection);
+            assert_eq!(is_carried, dns.transport == Transport::Tcp);
+        }
+    }
+    assert_eq!(recording.end.lost, 0);
+}
+
+fn expected(name: &str, dns: &Dns) -> DnsOutcome {
+    match (name, kind(dns), dns.transport) {
+        ("missing", ..) => DnsOutcome::Nxdomain,
+        ("broken", ..) => DnsOutcome::Servfail,
+        ("refused", ..) => DnsOutcome::Refused,
+        ("silent", ..) => DnsOutcome::NoAnswer,
+        ("long", "A", Transport::Udp) => DnsOutcome::Truncated,
+        (_, "A", _) => DnsOutcome::Ok,
+        _ => DnsOutcome::NoData,
+    }
+}
+
+#[test]
+fn lookups_are_what_tshark_captured() {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let mut capture = DnsCapture::start(&namespace);
+    let tracer = Tracer::start(&["--comm", "getent"]);
+    for name in ["web.test", "alias.test", "missing.test"] {
+        getent(&server, &namespace, name);
+    }
+    let recording = tracer.stop();
+    let lookups = lookups(&recording, &namespace);
+    assert!(lookups.len() >= 6, "A and AAAA of each: {lookups:?}");
+    for _ in &lookups {
+        let captured = capture.next_answer();
+        let same = lookups.iter().find(|dns| {
+            let number = if kind(dns) == "A" { 1 } else { 28 };
+            (name(dns), number) == (captured.name.as_str(), captured.kind)
+        });
+        let same = same.unwrap_or_else(|| panic!("not recorded: {captured:?}"));
+        assert_eq!(same.rcode.as_deref(), Some(if captured.rcode == 3 { "NXDOMAIN" } else { "NOERROR" }));
+        let addresses: Vec<_> = same.answers.iter().filter(|answer| answer.kind == "A").collect();
+        assert_eq!(addresses.first().map_or("", |answer| answer.data.as_str()), captured.addresses);
+        let duration = same.duration_us.expect("it was answered") as f64;
+        assert!((duration - captured.duration_us).abs() < 1_000.0, "{captured:?} {same:?}");
+    }
+}
+
+/// curl by name to an nginx in the namespace, recorded with a filter that only the connection passes.
+fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Tracer, u32) {
+    let tracer = Tracer::start(&["--port", &PORT.to_string()]);
+    let mut command = server.client(namespace, "curl");
+    command.args(["--silent", "--output", "/dev/null", &format!("http://{name}:{PORT}/echo/x")]);
+    let mut curl = Running::start(&mut command);
+    assert!(curl.0.wait().expect("it can be waited for").success());
+    wait_for("both ends", || {
+        let of = tracer.records().into_iter().filter(|record| match record {
+            Record::Http(http) => http.url.as_ref().is_some_and(|url| url.path.0 == b"/echo/x"),
+            _ => false,
+        });
+        (of.count() >= 2).then_some(())
+    });
+    (tracer, curl.pid())
+}
+
+#[test]
+fn a_connection_tells_the_name_that_its_process_looked_up() {
+    connection_by_name("alias.test", Transport::Udp);
+}
+
+#[test]
+fn a_name_that_was_looked_up_by_tcp_is_told_too() {
+    connection_by_name("long.test", Transport::Tcp);
+}
+
+fn connection_by_name(asked_for: &str, transport: Transport) {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let _nginx = Nginx::start_in(&namespace, PORT);
+    let (tracer, pid) = curl_by_name(&namespace, &server, asked_for);
+    let recording = tracer.stop();
+    let netns = Some(namespace.inode());
+    let of = |role| {
+        let all = recording.connections_of(role).into_iter();
+        let mut ours = all.filter(|end| end.network.is_some_and(|network| network.netns == netns));
+        ours.next().expect("it is recorded")
+    };
+    let (client, server_end) = (of(Role::Client), of(Role::Server));
+    let called = client.server.as_ref().expect("it is called something");
+    assert_eq!((called.address.as_str(), called.source), (asked_for, ServerSource::Dns));
+    let called = server_end.server.as_ref().expect("curl says Host");
+    assert_eq!((called.address.as_str(), called.source), (asked_for, ServerSource::Host));
+    assert!(server_end.dns.is_none());
+    let resolved = client.dns.as_ref().expect("it follows a lookup");
+    let lookups = lookups(&recording, &namespace);
+    let [dns] = lookups[..] else { panic!("one lookup is linked to what was chosen: {lookups:?}") };
+    assert_eq!((dns.lookup, name(dns), kind(dns)), (resolved.lookup, asked_for, "A"));
+    assert_eq!(dns.duration_us, Some(resolved.duration_us));
+    assert_eq!(client.opened.micros_since(dns.time), resolved.age_us);
+    assert_eq!(dns.process.as_ref().map(|process| process.pid), Some(pid));
+    assert_eq!(dns.transport, transport);
+    assert!(server.asked().contains(&(transport, asked_for.to_owned(), "A")));
+    let position = |is: &dyn Fn(&Record) -> bool| recording.records.iter().position(is);
+    let line = position(&|record| matches!(record, Record::Dns(of) if of.lookup == dns.lookup));
+    let first =
+        position(&|record| matches!(record, Record::Transition(of) if of.connection == client.connection));
+    assert!(line < first, "the lookup comes before what follows it");
+}
+
+#[test]
+fn show_prints_the_lookup_of_a_chosen_connection() {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let _nginx = Nginx::start_in(&namespace, PORT);
+    let tracer = Tracer::start(&["--addr", "127.0.0.1"]);
+    let mut curl = server.client(&namespace, "curl");
+    output(curl.args(["--silent", &format!("http://web.test:{PORT}/echo/y")]).stdout(Stdio::null()));
+    let folder = Folder::new();
+    let file = folder.file("all.jsonl");
+    std::fs::write(&file, tracer.stop_for_text()).expect("the folder is ours");
+    let port = PORT.to_string();
+    let show = |from: &str, format: &str| {
+        let mut command = tcp_trace();
+        command
+            .args(["show", from, "--port", &port, "--comm", "curl", "--color", "never", "--format", format]);
+        command
+    };
+    let path = file.to_str().expect("the folder's name is text");
+    let line = "DNS A web.test → 127.0.0.1  in ";
+    for format in ["table", "ladder"] {
+        let text = String::from_utf8(output(&mut show(path, format)).stdout).expect("it is text");
+        assert!(text.contains(line), "{format}:\n{text}");
+        assert!(text.contains("GET /echo/y"), "{format}:\n{text}");
+    }
+    let mut child = show("-", "table");
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
+    let bytes = std::fs::read(&file).expect("it was written");
+    child.stdin.take().expect("it is piped").write_all(&bytes).expect("it is read");
+    let text = String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("it is text");
+    assert!(text.contains(line), "from a pipe:\n{text}");
+}
+
+#[test]
+fn a_followed_command_shows_its_lookups() {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let client = server.client(&namespace, "getent");
+    for (format, name, expected) in [
+        ("table", "web.test", "DNS A web.test → 127.0.0.1  in "),
+        ("table", "missing.test", "DNS A missing.test → no such name (NXDOMAIN)  in "),
+        ("ladder", "missing.test", "DNS A missing.test → no such name (NXDOMAIN)  in "),
+    ] {
+        let mut live = tcp_trace();
+        live.args(["live", "--color", "never", "--format", format, "--"]).arg(client.get_program());
+        live.args(client.get_args()).args(["ahosts", &format!("{name}.")]);
+        let text = live.output().expect("it can be started").stdout;
+        let text = String::from_utf8(text).expect("it is text");
+        assert!(text.contains(expected), "{format}:\n{text}");
+    }
+}
+
+#[test]
+fn a_lookup_of_another_process_names_nothing() {
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let _nginx = Nginx::start_in(&namespace, PORT);
+    let tracer = Tracer::start(&["--addr", "127.0.0.1"]);
+    getent(&server, &namespace, "web.test");
+    let mut curl = namespace.command("curl");
+    output(curl.args(["--silent", &format!("http://127.0.0.1:{PORT}/echo/z")]).stdout(Stdio::null()));
+    let recording = tracer.stop();
+    let netns = Some(namespace.inode());
+    let clients = recording.connections_of(Role::Client);
+    let ours = clients.iter().find(|client| client.network.is_some_and(|network| network.netns == netns));
+    let client = ours.expect("it is recorded");
+    assert_eq!((&client.dns, &client.server), (&None, &None));
+    assert!(lookups(&recording, &namespace).iter().any(|dns| dns.outcome == DnsOutcome::Ok));
+}
+
+#[test]
+fn sockets_that_are_not_connected_and_ipv6_are_known_too() {
+    let namespace = Namespace::new();
+    let _server = DnsServer::start(&namespace);
+    let tracer = Tracer::start(&["--comm", "python3"]);
+    let script = "import socket\n\
+        q = b'\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x03six\\x04test\\0\\0\\x1c\\0\\x01'\n\
+        for family, to in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1'), (socket.AF_INET6, '::ffff:127.0.0.1')):\n\
+        \x20   s = socket.socket(family, socket.SOCK_DGRAM)\n\
+        \x20   for _ in range(2):\n\
+        \x20       s.sendto(q, (to, 53))\n\
+        \x20       s.recvfrom(512)\n";
+    let mut python = Running::start(namespace.command("python3").args(["-c", script]));
+    assert!(python.0.wait().expect("it can be waited for").success());
+    let recording = tracer.stop();
+    let lookups = lookups(&recording, &namespace);
+    let told: Vec<_> = lookups
+        .iter()
+        .map(|dns| {
+            assert_eq!(dns.process.as_ref().map(|process| process.pid), Some(python.pid()));
+            assert_eq!((dns.outcome, dns.answers[0].data.as_str()), (DnsOutcome::Ok, "::1"));
+            dns.server.address.to_string()
+        })
+        .collect();
+    assert_eq!(told, ["127.0.0.1", "127.0.0.1", "::1", "::1", "127.0.0.1", "127.0.0.1"]);
+}
+
+#[test]
+fn what_is_no_dns_is_told_and_lost_by_nobody() {
+    let namespace = Namespace::new();
+    let tracer = Tracer::start(&["--pid", &std::process::id().to_string()]);
+    let (server, client) = namespace.run(|| {
+        let bind = |port| UdpSocket::bind(("127.0.0.1", port)).expect("the port is free");
+        (bind(53), bind(0))
+    });
+    let send = |bytes: &[u8]| client.send_to(bytes, "127.0.0.1:53").expect("loopback takes everything");
+    send(b"");
+    send(b"hello");
+    send(&[0xff; 512]);
+    send(&[0; 4096]);
+    let mut buffer = [0; 4096];
+    let lengths: Vec<_> = (0..4).map(|_| server.recv_from(&mut buffer).expect("it came").0).collect();
+    assert_eq!(lengths, [0, 5, 512, 4096]);
+    let recording = tracer.stop();
+    let errors: Vec<_> = lookups(&recording, &namespace).iter().map(|dns| dns.error.clone()).collect();
+    let short = |length| Some(format!("{length} bytes are too short for a DNS header"));
+    assert_eq!(errors[..2], [short(0), short(5)]);
+    assert_eq!(recording.end.lost, 0);
+}

@@ -10,6 +10,10 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of `u64`: [`LOST_RECORDS`](crate::LOST_RECORDS) and [`NESTED`](crate::NESTED).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Array of `u64` by [`skip_index`](crate::skip_index): payload that user space does not need.
+    pub const SKIP: &str = "SKIP";
+    /// Array of `u64` with a bit per port: those that are asked for, when [`FILTERS_PORTS`](crate::globals::FILTERS_PORTS).
+    pub const PORTS: &str = "PORTS";
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
@@ -19,6 +23,8 @@ pub mod maps {
 pub mod globals {
     /// [`Offsets`](crate::Offsets) in the running kernel.
     pub const OFFSETS: &str = "OFFSETS";
+    /// `u8`: 1 when only sockets with one of certain ports are asked for.
+    pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
 }
 
 /// Names of the programs.
@@ -49,6 +55,24 @@ pub const LOST_RECORDS: u32 = 0;
 pub const NESTED: u32 = 1;
 /// How many counters there are.
 pub const COUNTERS_LEN: usize = 2;
+
+/// Sockets that [`maps::SKIP`] has room for, a power of two. Of two sockets with the same place the later one has
+/// it: that costs the other's bytes, and no correctness.
+pub const SKIP_SOCKETS: usize = 65536;
+
+/// Where [`maps::SKIP`] tells of a socket's direction, [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+pub const fn skip_index(cookie: u64, direction: u8) -> u32 {
+    (cookie as u32 & (SKIP_SOCKETS as u32 - 1)) * 2 + (direction & 1) as u32
+}
+
+/// The entry that says: payload of the socket with this cookie is not needed before sequence number `until`.
+/// One word, so that it is read as it was written; the cookie's low half tells whose it is. 0 says nothing of any.
+pub const fn skip_entry(cookie: u64, until: u32) -> u64 {
+    cookie << 32 | until as u64
+}
+
+/// Words of [`maps::PORTS`].
+pub const PORT_WORDS: usize = 65536 / 64;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 
 mod emit;
+mod filter;
 mod maps;
 mod probes;
 mod sock;

@@ -1,11 +1,11 @@
 //! Maps and globals.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage},
     helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
-use tcp_trace_ebpf::{COUNTERS_LEN, Offsets};
+use tcp_trace_ebpf::{COUNTERS_LEN, Offsets, PORT_WORDS, SKIP_SOCKETS};
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;
@@ -17,6 +17,12 @@ pub(crate) static EVENTS: RingBuf<u8, RING_BYTES> = RingBuf::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { COUNTERS_LEN }> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static PORTS: Array<u64, { PORT_WORDS }> = Array::new();
+
+#[btf_map]
+pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
 
 /// 1 while the program on `inet_sock_set_state` runs on this CPU.
 #[btf_map]
@@ -61,6 +67,10 @@ pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
     }
     .cast()
 }
+
+/// Whether [`PORTS`] says what is asked for. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static FILTERS_PORTS: u8 = 0;
 
 /// Where the running kernel keeps what `sock` reads. User space sets it before loading.
 #[unsafe(no_mangle)]

@@ -51,15 +51,18 @@ fn family(sock: Address) -> Result<u16, i32> {
     sock.read(offset!(skc_family))
 }
 
+/// Local and peer's port of a socket; those that are not chosen yet are 0.
+#[inline(always)]
+pub(crate) fn ports(sock: Address) -> Result<(u16, u16), i32> {
+    Ok((sock.read(offset!(skc_num))?, u16::from_be(sock.read(offset!(skc_dport))?)))
+}
+
 /// Addresses and ports of a socket; ports that are not chosen yet are 0.
 #[inline(always)]
 pub(crate) fn endpoints(sock: Address) -> Result<RawEndpoints, i32> {
-    let mut endpoints = RawEndpoints {
-        family: family(sock)?,
-        local_port: sock.read(offset!(skc_num))?,
-        peer_port: u16::from_be(sock.read(offset!(skc_dport))?),
-        ..RawEndpoints::default()
-    };
+    let (local_port, peer_port) = ports(sock)?;
+    let mut endpoints =
+        RawEndpoints { family: family(sock)?, local_port, peer_port, ..RawEndpoints::default() };
     if endpoints.family == AF_INET6 {
         endpoints.local_address = sock.read(offset!(skc_v6_rcv_saddr))?;
         endpoints.peer_address = sock.read(offset!(skc_v6_daddr))?;

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv6Addr, TcpListener},
     process::{Child, Command, Output},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -65,10 +66,22 @@ pub fn output(command: &mut Command) -> Output {
     output
 }
 
-/// A port of loopback, of both IP versions, that nobody listens on.
+/// Ports of tests, below those that the kernel chooses for clients.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// A port that no other test of this process has. Other processes of tests begin elsewhere.
+pub(crate) fn next_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let first = u16::from_be_bytes([high, low]).wrapping_mul(64);
+    PORTS.start + first.wrapping_add(number) % (PORTS.end - PORTS.start)
+}
+
+/// A port of loopback, of both IP versions, that nobody listens on and no client will be given.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port can be had");
-    listener.local_addr().expect("a bound socket has an address").port()
+    let is_free = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok();
+    std::iter::repeat_with(next_port).take(PORTS.len()).find(is_free).expect("a port can be had")
 }
 
 /// A process that is ended with its handle: asked first, so that it can end its own children.

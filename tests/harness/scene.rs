@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
-    sync::atomic::{AtomicU16, Ordering},
 };
 
 use rustix::{
@@ -11,10 +10,9 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, connect, listen, socket_with},
 };
 
-use crate::{KernelText, Namespace, PATIENCE, Recording, Tracer, Wire, WireAddresses, wait_for};
-
-/// Ports of scenes, below those that the kernel chooses for clients.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
+use crate::{
+    KernelText, Namespace, PATIENCE, Recording, Tracer, Wire, WireAddresses, process::next_port, wait_for,
+};
 
 /// A namespace in which one connection, or a few, live their lives, recorded and witnessed.
 #[derive(Debug)]
@@ -135,13 +133,4 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
 fn with_patience(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     stream
-}
-
-/// A port for one scene. Other processes of tests begin elsewhere, and have other addresses.
-fn next_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let first = u16::from_be_bytes([high, low]).wrapping_mul(64);
-    PORTS.start + first.wrapping_add(number) % (PORTS.end - PORTS.start)
 }

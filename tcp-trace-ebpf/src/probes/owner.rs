@@ -10,7 +10,7 @@ use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{KIND_OWNER, RawHeader, RawOwned};
 
 use crate::{
-    emit,
+    emit, filter,
     maps::{self, SocketMemory},
     sock::{self, Address},
 };
@@ -42,7 +42,11 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
         return Ok(());
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !sock::is_tcp(Address::from(sk)) || remember(sk).is_none() {
+    if !sock::is_tcp(Address::from(sk)) {
+        return Ok(());
+    }
+    let (local_port, peer_port) = sock::ports(Address::from(sk))?;
+    if filter::is_unwanted(local_port, peer_port) || remember(sk).is_none() {
         return Ok(());
     }
     emit::record(RawOwned {

@@ -9,12 +9,12 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment,
-    ZERO_WINDOW,
+    ZERO_WINDOW, skip_index,
 };
 
 use crate::{
-    emit,
-    maps::{self, SocketMemory},
+    emit, filter,
+    maps::{self, SKIP, SocketMemory},
     sock,
 };
 
@@ -69,6 +69,9 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
     (endpoints.local_port, endpoints.peer_port) =
         if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
+    if filter::is_unwanted(endpoints.local_port, endpoints.peer_port) {
+        return Ok(());
+    }
     let payload_offset = tcp_offset + u32::from(header[12] >> 4) * 4;
     let length = ctx.len().saturating_sub(payload_offset);
     // SAFETY: not null.
@@ -92,23 +95,62 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if !is_wanted(sk, &segment) {
         return Ok(());
     }
+    // SAFETY: the pointer is this program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    let need = need_of_payload(cookie, &segment);
+    if need == Need::Nothing {
+        return Ok(());
+    }
     segment.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
-        // SAFETY: the pointer is this program's own context.
-        cookie: unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) },
+        cookie,
         kind: KIND_SEGMENT,
         padding: 0,
     };
     if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) || state == CLOSE {
         segment.netns = sock::netns(sock::of_packet(ctx)?)?;
     }
-    if length == 0 {
+    if length == 0 || need == Need::Segment {
         emit::record(segment);
     } else {
         emit::segment_with_payload(ctx, segment, payload_offset);
     }
     Ok(())
+}
+
+/// What user space needs of a segment.
+#[derive(PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// That it passed, without its payload.
+    Segment,
+    Payload,
+}
+
+/// What user space needs of a segment with payload. It may have said so too late: then it gets more.
+#[inline(always)]
+fn need_of_payload(cookie: u64, segment: &RawSegment) -> Need {
+    if segment.length == 0 || segment.flags & (SYN | FIN | RST) != 0 || segment.zero_window != 0 {
+        return Need::Payload;
+    }
+    let Some(entry) = SKIP.get_ptr(skip_index(cookie, segment.direction)) else {
+        return Need::Payload;
+    };
+    // SAFETY: the pointer is to a word of the map. Read volatile: user space writes it at any time.
+    let entry = unsafe { entry.read_volatile() };
+    if entry == 0 || (entry >> 32) as u32 != cookie as u32 {
+        return Need::Payload;
+    }
+    let end = segment.sequence.wrapping_add(segment.length);
+    let beyond = end.wrapping_sub(entry as u32) as i32;
+    if beyond < 0 {
+        Need::Nothing
+    } else if beyond == 0 {
+        Need::Segment
+    } else {
+        Need::Payload
+    }
 }
 
 /// Addresses, and where the TCP header starts; `None` for packets that are not TCP.

@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{KIND_TRANSITION, NESTED, RawFigures, RawHeader, RawOwner, RawTransition};
 
 use crate::{
-    emit,
+    emit, filter,
     maps::STATE_RUNNING,
     probes::owner,
     sock::{self, Address},
@@ -69,6 +69,11 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sock = Address::from(sk);
     // The tracepoint also reports SCTP and MPTCP sockets.
     if !sock::is_tcp(sock) {
+        return Ok(());
+    }
+    let (local_port, peer_port) = sock::ports(sock)?;
+    // A client whose beginning was reported without a port has to be known by it.
+    if old != SYN_SENT && filter::is_unwanted(local_port, peer_port) {
         return Ok(());
     }
     let is_owners = is_in_process_context(old, new);

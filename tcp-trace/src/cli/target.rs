@@ -19,9 +19,15 @@ pub(super) fn settings(
     log: bool,
 ) -> Result<(Settings, Option<Command>), CliError> {
     let command = command(&arguments.command)?;
+    let filter = arguments.filter();
     let settings = Settings {
-        kernel: Options { ring_bytes: arguments.ring_size, follow_children: command.is_some(), log },
-        filter: arguments.filter(),
+        kernel: Options {
+            ring_bytes: arguments.ring_size,
+            follow_children: command.is_some(),
+            log,
+            ports: filter.port.clone(),
+        },
+        filter,
         duration: arguments.duration,
         settle,
         show_secrets: arguments.show_secrets,

@@ -48,6 +48,12 @@ pub struct Connection {
     peer: Option<ConnectionId>,
     /// Half-open connections of this listener that were given up.
     pub(super) half_open_unrecorded: u32,
+    /// SYNs that this listener did not answer.
+    pub(super) syns_unanswered: u32,
+    /// By [`Direction::index`]: before which number the kernel side hands over no payload.
+    pub(super) skips: [Option<u32>; 2],
+    /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
+    bytes_before: Option<(u64, u64)>,
 }
 
 impl Connection {
@@ -72,6 +78,9 @@ impl Connection {
             mini_socket: None,
             peer: None,
             half_open_unrecorded: 0,
+            syns_unanswered: 0,
+            skips: [None; 2],
+            bytes_before: state.is_none().then_some((0, 0)),
         }
     }
 
@@ -121,9 +130,27 @@ impl Connection {
         self.figures = figures;
     }
 
+    /// Notes what its socket had sent and received before it was first seen.
+    pub fn count_bytes_from(&mut self, before: (u64, u64)) {
+        self.bytes_before = Some(before);
+    }
+
+    /// Notes what its open socket has sent and received: of what was skipped, the segments do not tell yet.
+    pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
+        let Some((sent_before, received_before)) = self.bytes_before else { return };
+        let fin = u64::from(self.ending.fin[Direction::In.index()].is_some());
+        self.sequences[Direction::Out.index()].bytes = sent.saturating_sub(sent_before);
+        self.sequences[Direction::In.index()].bytes = received.saturating_sub(received_before + fin);
+    }
+
     /// Counts half-open connections of this listener that are given up.
     pub fn give_up_half_open(&mut self, count: u32) {
         self.half_open_unrecorded = self.half_open_unrecorded.saturating_add(count);
+    }
+
+    /// Counts SYNs that this listener did not answer.
+    pub fn leave_unanswered(&mut self, count: u32) {
+        self.syns_unanswered = self.syns_unanswered.saturating_add(count);
     }
 
     /// Notes that a listener's half-open connection became this socket. Its life began with the SYN, if

@@ -58,6 +58,8 @@ pub struct Over {
     pub ended: Option<Time>,
     /// Whether `ended` was inferred.
     pub estimated: bool,
+    /// Whether the listener answered, or the kernel listed it: else there was a SYN and nothing more.
+    pub answered: bool,
 }
 
 #[derive(Debug)]
@@ -190,8 +192,9 @@ impl HalfOpen {
 
     fn remove(&mut self, key: &FourTuple, ended: Option<Time>, estimated: bool) {
         if let Some(entry) = self.entries.remove(key) {
+            let answered = entry.is_answered();
             let Entry { listener, segments, .. } = entry;
-            self.over.push(Over { four_tuple: *key, listener, segments, ended, estimated });
+            self.over.push(Over { four_tuple: *key, listener, segments, ended, estimated, answered });
         }
     }
 
@@ -226,6 +229,13 @@ impl HalfOpen {
 }
 
 impl Entry {
+    /// Whether there is more of it than a SYN. Linux 6.1 does not show the answers of IPv6 listeners to cgroup
+    /// programs, but lists the connection.
+    fn is_answered(&self) -> bool {
+        let is_answer = |held: &HeldSegment| held.segment.direction == Direction::Out;
+        self.listed.is_some() || self.segments.iter().any(is_answer)
+    }
+
     /// Whether the client's RST ends it (`tcp_check_req()`): its number has to be one that is expected.
     fn is_reset_by(&self, segment: &Segment<'_>) -> bool {
         let is_reset = segment.direction == Direction::In && segment.flags.has(Flags::RST);

@@ -47,6 +47,11 @@ impl HttpSide {
 }
 
 impl Connection {
+    /// Whether its payload is known not to be HTTP.
+    pub(super) fn is_not_http(&self) -> bool {
+        matches!(self.http.payload, Payload::Other)
+    }
+
     /// Hands a segment's payload and FIN to the HTTP parser. Exchanges that are complete are appended.
     pub fn feed_http(&mut self, time: Time, segment: &Segment<'_>, exchanges: &mut Vec<Exchange>) {
         if matches!(self.http.payload, Payload::None) {

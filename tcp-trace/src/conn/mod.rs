@@ -7,6 +7,7 @@ mod handshake;
 mod http_side;
 mod mini_socket;
 mod sequence;
+mod skip;
 mod summary;
 
 pub use connection::Connection;

@@ -55,6 +55,7 @@ impl Connection {
                 limit: self.figures.accept_queue_limit,
             }),
             half_open_unrecorded: self.half_open_unrecorded,
+            syns_unanswered: self.syns_unanswered,
             http: self.http.totals(),
         }
     }

@@ -9,11 +9,11 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs};
+use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
@@ -24,7 +24,10 @@ use super::{
     offsets, privileges,
     readiness::Readiness,
 };
-use crate::record::Missing;
+use crate::{
+    event::{Cookie, Direction},
+    record::Missing,
+};
 
 /// The compiled programs: see `cargo xtask ebpf`.
 static OBJECT: &[u8] =
@@ -57,6 +60,8 @@ pub struct Options {
     pub follow_children: bool,
     /// Whether the eBPF programs log diagnostics.
     pub log: bool,
+    /// Ports that are asked for; empty when all are. What has none of them is dropped as early as it is known.
+    pub ports: Vec<u16>,
 }
 
 /// One thing that is attached.
@@ -112,6 +117,7 @@ pub struct Tracer {
     ebpf: Option<Ebpf>,
     ring: RingBuf<MapData>,
     losses: Losses,
+    skips: Array<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
@@ -132,14 +138,17 @@ impl Tracer {
         if options.follow_children {
             follow_children(&mut ebpf)?;
         }
+        filter_ports(&mut ebpf, &options.ports)?;
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
         let reset_reasons = reset_reasons(&btf);
+        let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
+        let skips = skips.map_err(|error| KernelError::failed("use the map of what is skipped", error))?;
         let losses = Losses::new(counters, state_program(&ebpf)?);
-        Ok(Self { ebpf: Some(ebpf), ring, losses, logger, clock, missing, reset_reasons })
+        Ok(Self { ebpf: Some(ebpf), ring, losses, skips, logger, clock, missing, reset_reasons })
     }
 
     /// What this kernel does not give.
@@ -178,6 +187,16 @@ impl Tracer {
         self.losses.newly()
     }
 
+    /// Tells the programs which payload is not needed: that of a socket's direction before the sequence number.
+    pub fn skip(&mut self, cookie: Cookie, direction: Direction, until: Option<u32>) {
+        let index = skip_index(cookie, direction.index() as u8);
+        let entry = until.map_or(0, |until| skip_entry(cookie, until));
+        if let Err(error) = self.skips.set(index, entry, 0) {
+            // They go on handing it over: that costs time, and nothing else.
+            log::debug!("cannot tell what payload is not needed: {error}");
+        }
+    }
+
     /// Passes the programs' log records on to the `log` crate.
     pub fn flush_log(&mut self) {
         if let Some(logger) = &mut self.logger {
@@ -193,9 +212,11 @@ impl Tracer {
 
 fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
     let offsets = OffsetsPod(offsets::look_up(btf)?);
+    let filters_ports = u8::from(!options.ports.is_empty());
     let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
     EbpfLoader::new()
         .override_global(globals::OFFSETS, &offsets, true)
+        .override_global(globals::FILTERS_PORTS, &filters_ports, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
         .load(OBJECT)
@@ -317,6 +338,19 @@ fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let map = ebpf.map_mut(maps::FOLLOWED).ok_or_else(|| not_in_object(maps::FOLLOWED))?;
     let mut followed = HashMap::<_, u32, u8>::try_from(map).map_err(failed)?;
     followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
+}
+
+/// Sets a bit for each port.
+fn filter_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), KernelError> {
+    let failed = |error| KernelError::failed("filter by port", error);
+    let map = ebpf.map_mut(maps::PORTS).ok_or_else(|| not_in_object(maps::PORTS))?;
+    let mut words = Array::<_, u64>::try_from(map).map_err(failed)?;
+    for port in ports {
+        let index = u32::from(port / 64);
+        let word = words.get(&index, 0).map_err(failed)? | 1 << (port % 64);
+        words.set(index, word, 0).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {

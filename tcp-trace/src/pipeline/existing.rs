@@ -27,6 +27,8 @@ pub struct ExistingSocket {
     pub owner: Option<Owner>,
     /// What it knows.
     pub figures: Figures,
+    /// Bytes of data sent so far, each counted once, and sequence numbers received: those of the data, and the FIN's.
+    pub bytes: (u64, u64),
     /// Of a mini-socket, what is left of its timer, in microseconds.
     pub mini_socket_us: Option<u64>,
 }
@@ -66,7 +68,8 @@ impl Pipeline {
         other_end: Option<Cookie>,
         out: &mut Vec<Record>,
     ) {
-        let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, mini_socket_us } = socket;
+        let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, bytes, mini_socket_us } =
+            socket;
         let is_new = !self.table.contains_key(&cookie);
         let id = ConnectionId::of_socket(cookie, 0);
         if is_new && !self.add(now, cookie, Connection::new(id, now, Some(state), role)) {
@@ -79,6 +82,7 @@ impl Pipeline {
         }
         if is_new {
             tracked.connection.learn_figures(figures);
+            tracked.connection.count_bytes_from(bytes);
             if let Some(other) = other_end {
                 tracked.connection.learn_peer(ConnectionId::of_socket(other, 0));
             }
@@ -102,6 +106,7 @@ impl Pipeline {
             let tracked = self.table.get_mut(&socket.cookie);
             let Some(tracked) = tracked.filter(|tracked| tracked.connection.has_socket()) else { continue };
             tracked.connection.learn_figures(socket.figures);
+            tracked.connection.learn_bytes(socket.bytes);
             if let Some(owner) = &socket.owner {
                 tracked.connection.learn_owner(owner);
             }

@@ -36,12 +36,17 @@ impl Pipeline {
             }
         }
         for over in self.half_open.take_over() {
-            self.record_half_open(over, now, out);
+            if over.answered {
+                self.record_half_open(over, now, out);
+            } else if let Some(tracked) = self.table.get_mut(&over.listener) {
+                tracked.connection.leave_unanswered(1);
+            }
         }
     }
 
     fn record_half_open(&mut self, over: Over, now: Time, out: &mut Vec<Record>) {
-        let Over { four_tuple: FourTuple { netns, endpoints }, listener, segments, ended, estimated } = over;
+        let Over { four_tuple: FourTuple { netns, endpoints }, listener, segments, ended, estimated, .. } =
+            over;
         let Some(began) = segments.first().map(|first| first.time) else { return };
         self.half_open_count = self.half_open_count.wrapping_add(1);
         let id = ConnectionId::half_open(listener, self.half_open_count);

@@ -11,7 +11,7 @@ mod stream;
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
 pub use mini_sockets::{ListedSocket, MINI_SOCKETS_MAX};
-pub use stream::{CONNECTIONS_MAX, Pipeline, Settings, TICK_US};
+pub use stream::{CONNECTIONS_MAX, Pipeline, Settings, Skip, TICK_US};
 
 #[cfg(test)]
 mod tests;

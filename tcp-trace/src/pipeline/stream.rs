@@ -8,7 +8,7 @@ use std::{
 use super::{exchange, gate::Gate, peers::Peers};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
-    event::{Cookie, Event, EventKind, Role, Segment, State, StateChange},
+    event::{Cookie, Direction, Event, EventKind, Role, Segment, State, StateChange},
     http::Exchange,
     record::{ConnectionId, Filter, Record},
     time::Time,
@@ -31,6 +31,17 @@ pub struct Settings {
     pub show_secrets: bool,
     /// The running kernel's names of the reasons for which it sends an RST.
     pub reset_reasons: HashMap<u32, Arc<str>>,
+}
+
+/// Payload that is not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Of which socket.
+    pub cookie: Cookie,
+    /// Of which direction.
+    pub direction: Direction,
+    /// Before which sequence number; `None` when all is needed again.
+    pub until: Option<u32>,
 }
 
 /// A connection with its gate.
@@ -58,6 +69,7 @@ pub struct Pipeline {
     /// Connections whose gate is not decided.
     undecided: Vec<Cookie>,
     pub(super) lost: u64,
+    skips: Vec<Skip>,
     /// Reused from event to event.
     exchanges: Vec<Exchange>,
 }
@@ -76,6 +88,7 @@ impl Pipeline {
             closed: VecDeque::new(),
             undecided: Vec::new(),
             lost: 0,
+            skips: Vec::new(),
             exchanges: Vec::new(),
         }
     }
@@ -83,6 +96,11 @@ impl Pipeline {
     /// Events given up since the last call because a bounded table was full.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
+    }
+
+    /// What to tell the kernel side since the last call.
+    pub fn take_skips(&mut self) -> impl Iterator<Item = Skip> {
+        self.skips.drain(..)
     }
 
     /// Whether a connection of a followed process is still open.
@@ -255,10 +273,14 @@ impl Pipeline {
             tracked.gate.pass(Record::Segment(record), out);
             self.note_other_end(time, cookie, segment, out);
         }
-        let Some(tracked) = self.table.get_mut(&cookie).filter(|tracked| !tracked.gate.is_shut()) else {
-            return;
-        };
-        tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let is_wanted = !tracked.gate.is_shut();
+        if is_wanted {
+            tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        }
+        if let Some(until) = tracked.connection.skip(segment, is_wanted) {
+            self.skips.push(Skip { cookie, direction: segment.direction, until });
+        }
         self.pass_exchanges(cookie, time, out);
     }
 

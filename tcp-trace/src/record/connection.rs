@@ -80,6 +80,9 @@ pub struct Connection {
     /// Half-open connections of a listener that were given up unrecorded, because there were too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub half_open_unrecorded: u32,
+    /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub syns_unanswered: u32,
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cli::CliError,
     kernel::{NewlyLost, Readiness, Tracer, decode},
-    pipeline::{self, Pipeline, TICK_US},
+    pipeline::{self, Pipeline, Skip, TICK_US},
     record::{LossPlace, Record},
 };
 
@@ -279,6 +279,9 @@ impl<'a> Reader<'a> {
     fn put_records(&mut self) -> Result<(), ReadError> {
         for record in self.records.drain(..) {
             self.output.put(record)?;
+        }
+        for Skip { cookie, direction, until } in self.pipeline.take_skips() {
+            self.tracer.skip(cookie, direction, until);
         }
         Ok(())
     }

@@ -164,6 +164,7 @@ impl Reader {
                 role: role(&socket, listening.contains(&(netns, socket.endpoints.local.port()))),
                 owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
                 figures: figures(&socket),
+                bytes: bytes(&socket),
                 mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
             })
             .collect()
@@ -250,6 +251,11 @@ fn figures(socket: &Socket) -> Figures {
         accept_queue: if is_listener { socket.rqueue } else { 0 },
         accept_queue_limit: if is_listener { socket.wqueue } else { 0 },
     }
+}
+
+fn bytes(socket: &Socket) -> (u64, u64) {
+    let info = socket.info.unwrap_or_default();
+    (info.bytes_sent.saturating_sub(info.bytes_retrans), info.bytes_received)
 }
 
 /// The process with where it runs, which many sockets of it share.

@@ -185,11 +185,15 @@ pub struct TcpInfo {
     pub bytes_acked: u64,
     /// Bytes received in order, the FIN counted as one (RFC 4898 `tcpEStatsAppHCThruOctetsReceived`).
     pub bytes_received: u64,
+    /// Bytes of data sent, with those sent again.
+    pub bytes_sent: u64,
+    /// Bytes of data sent again.
+    pub bytes_retrans: u64,
 }
 
 impl TcpInfo {
-    /// As far as it is read: Linux 4.1 has so much.
-    const LENGTH: usize = 136;
+    /// As far as it is read: Linux 4.19 has so much.
+    const LENGTH: usize = 216;
 
     fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         let fixed: &[u8; Self::LENGTH] = chunk(bytes, "struct tcp_info")?;
@@ -204,6 +208,8 @@ impl TcpInfo {
             total_retrans: u32_at(100),
             bytes_acked: u64_at(120),
             bytes_received: u64_at(128),
+            bytes_sent: u64_at(200),
+            bytes_retrans: u64_at(208),
         })
     }
 }

@@ -78,6 +78,8 @@ fn attributes_are_read_and_unknown_ones_passed_over() {
         total_retrans: 100,
         bytes_acked: of_u64(120),
         bytes_received: of_u64(128),
+        bytes_sent: of_u64(200),
+        bytes_retrans: of_u64(208),
     };
     assert_eq!(socket.info, Some(expected));
 }
@@ -150,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_messages_are_errors_or_sockets(length in 0usize..300, value in prop::collection::vec(any::<u8>(), 200)) {
+    fn cut_messages_are_errors_or_sockets(length in 0usize..300, value in prop::collection::vec(any::<u8>(), 220)) {
         let mut bytes = message([2, 1, 0, 0]);
         attribute(&mut bytes, INET_DIAG_INFO, &value);
         let cut = &bytes[..length.min(bytes.len())];

@@ -20,6 +20,15 @@ impl Host {
         }
     }
 
+    /// A SYN and its answer.
+    fn half_open(&mut self) {
+        let server = endpoints(8080, 41352);
+        let (syn, syn_ack) = ((CLIENT_ISN, 0), (SERVER_ISN, CLIENT_ISN + 1));
+        self.segment(LISTENER, server, Direction::In, Flags::SYN, syn, b"", State::Listen);
+        let flags = Flags::SYN.with(Flags::ACK);
+        self.segment(LISTENER, server, Direction::Out, flags, syn_ack, b"", State::SynRecv);
+    }
+
     /// The client closes, and the server does not: an orphan in FIN_WAIT2.
     fn close_client_only(&mut self) {
         let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
@@ -227,10 +236,20 @@ fn a_half_open_connection_that_never_completes_is_recorded_with_its_listeners_pr
 }
 
 #[test]
-fn a_half_open_connection_at_the_end_of_the_session_is_open() {
+fn a_syn_that_nobody_answers_is_no_connection() {
     let mut host = Host::new(Filter::default());
+    host.state(LISTENER, endpoints(8080, 0), State::Close, State::Listen, Some(owner(812, "nginx")), 0);
     let server = endpoints(8080, 41352);
     host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    host.finish();
+    assert_eq!(host.connections(), 1);
+    assert_eq!(host.summary("c2").syns_unanswered, 1);
+}
+
+#[test]
+fn a_half_open_connection_at_the_end_of_the_session_is_open() {
+    let mut host = Host::new(Filter::default());
+    host.half_open();
     host.finish();
     assert_eq!(host.transitions("c2h1"), ["LISTEN>SYN_RECV"]);
     let summary = host.summary("c2h1");
@@ -242,7 +261,7 @@ fn a_half_open_connection_at_the_end_of_the_session_is_open() {
 fn a_reset_of_the_client_ends_a_half_open_connection_at_once() {
     let mut host = Host::new(Filter::default());
     let server = endpoints(8080, 41352);
-    host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    host.half_open();
     host.segment(LISTENER, server, Direction::In, Flags::RST, (CLIENT_ISN + 1, 0), b"", State::SynRecv);
     let summary = host.summary("c2h1");
     assert_eq!((summary.close.by, summary.close.how), (By::Peer, How::Rst));
@@ -260,6 +279,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         role,
         owner: Some(owner(812, "nginx")),
         figures: crate::event::Figures::default(),
+        bytes: (0, 0),
         mini_socket_us: None,
     };
     let existing = vec![
@@ -306,6 +326,7 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         role: None,
         owner: None,
         figures: crate::event::Figures::default(),
+        bytes: (0, 0),
         mini_socket_us: None,
     };
     host.pipeline.existing(Time(host.now), vec![existing], &mut host.out);

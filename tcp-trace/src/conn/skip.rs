@@ -1,0 +1,98 @@
+//! Which payload is not needed: the kernel side is told, and hands over the rest.
+
+use super::Connection;
+use crate::event::{Direction, Flags, Segment};
+
+/// How far ahead payload is waved through that is of no interest at all, in bytes: half of what sequence numbers can
+/// tell apart, so that they are never taken for old ones.
+const AHEAD: u32 = 1 << 30;
+
+impl Connection {
+    /// What to tell the kernel side after a segment that passed: payload of its direction is not needed before the
+    /// sequence number (`Some(Some(..))`), or is needed again (`Some(None)`). `None` when there is no news.
+    pub fn skip(&mut self, segment: &Segment<'_>, is_wanted: bool) -> Option<Option<u32>> {
+        if segment.length == 0 || segment.flags.has(Flags::SYN) || segment.flags.has(Flags::FIN) {
+            return None;
+        }
+        let end = segment.sequence.wrapping_add(segment.length);
+        let told = self.skips[segment.direction.index()];
+        let until = if is_wanted && !self.is_not_http() {
+            self.body_until(segment.direction)
+        } else {
+            let is_far =
+                told.is_some_and(|told| told.wrapping_sub(end).cast_signed() > AHEAD.cast_signed() / 2);
+            if is_far { told } else { Some(end.wrapping_add(AHEAD)) }
+        };
+        // A number that was passed has to be taken back before numbers wrap around to it.
+        let until = until.filter(|until| until.wrapping_sub(end).cast_signed() > 0);
+        self.skips[segment.direction.index()] = until;
+        (until != told).then_some(until)
+    }
+
+    /// Where the body ends that a direction is in the middle of, if that can be told.
+    fn body_until(&self, _direction: Direction) -> Option<u32> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Endpoints, State},
+        record::ConnectionId,
+        time::Time,
+    };
+
+    fn connection() -> Connection {
+        Connection::new(ConnectionId::of_socket(1, 0), Time(0), Some(State::Established), None)
+    }
+
+    fn segment(sequence: u32, length: u32) -> Segment<'static> {
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        Segment {
+            direction: Direction::Out,
+            flags: Flags::ACK,
+            sequence,
+            acknowledgment: 0,
+            length,
+            payload: &[],
+            endpoints: Endpoints { local: nowhere, peer: nowhere },
+            netns: None,
+            state: Some(State::Established),
+            zero_window: false,
+        }
+    }
+
+    #[test]
+    fn payload_of_what_is_not_recorded_is_waved_through_far_ahead() {
+        let mut connection = connection();
+        let first = connection.skip(&segment(1_000, 100), false);
+        assert_eq!(first, Some(Some(1_100 + AHEAD)));
+        assert_eq!(connection.skip(&segment(1_100, 100), false), None, "it is told already");
+        let late = 1_000 + AHEAD / 2 + 200;
+        assert_eq!(connection.skip(&segment(late, 100), false), Some(Some(late + 100 + AHEAD)));
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let mut connection = connection();
+        let first = connection.skip(&segment(u32::MAX - 9, 20), false);
+        assert_eq!(first, Some(Some(10 + AHEAD)));
+        assert_eq!(connection.skip(&segment(10, 20), false), None);
+    }
+
+    #[test]
+    fn nothing_is_told_of_payload_that_may_be_http() {
+        let mut connection = connection();
+        assert_eq!(connection.skip(&segment(1_000, 100), true), None);
+    }
+
+    #[test]
+    fn what_was_told_is_taken_back() {
+        let mut connection = connection();
+        connection.skips[0] = Some(5_000);
+        assert_eq!(connection.skip(&segment(4_990, 20), true), Some(None));
+        assert_eq!(connection.skip(&segment(5_010, 20), true), None);
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use tcp_trace::{event::Role, record::Outcome};
-use tcp_trace_tests::{Folder, Nginx, Script, Tracer, assert_logged, free_port, output, wait_for};
+use tcp_trace_tests::{Folder, Nginx, Script, Tracer, assert_logged, free_port, output};
 
 /// What the browser tells of a part of a page (`PerformanceResourceTiming`).
 #[derive(Debug, Deserialize)]
@@ -66,6 +66,7 @@ fn a_page_of_twenty_parts_is_recorded() {
     // The browser may ask for an icon too: whatever is logged when it has ended is what there is.
     let log = nginx.access_log(1 + 4 * EACH);
     tracer.wait_for_lines("http", 2 * log.len());
+    tracer.wait_for_closed();
     let recording = tracer.stop();
     assert_logged(&recording, &log, "nginx");
     let (_, told) = document.split_once("<pre id=\"told\">").expect("the page has it");
@@ -97,12 +98,7 @@ fn a_websocket_of_a_page_is_one_exchange_that_is_upgraded() {
     load(&node.url("/page"));
     let log = node.access_log(3);
     tracer.wait_for_lines("http", 2 * log.len());
-    wait_for("the end of every connection", || {
-        let text = tracer.text();
-        let count = |what: &str| text.matches(what).count();
-        (count("\"new\":\"TIME_WAIT\"") + count("\"new\":\"CLOSE\"") >= 2 * count("\"new\":\"SYN_SENT\""))
-            .then_some(())
-    });
+    tracer.wait_for_closed();
     let recording = tracer.stop();
     assert_eq!(recording.end.lost, 0);
     for role in [Role::Client, Role::Server] {

@@ -105,7 +105,8 @@ pub(crate) fn assert_ends_agree(recording: &Recording) {
             (handshake.syn_seq.expect("it was seen"), handshake.syn_ack_seq.expect("it was seen"))
         };
         assert_eq!(sequences(client), sequences(server));
-        assert_eq!((client.bytes.sent, client.bytes.received), (server.bytes.received, server.bytes.sent));
+        let (sent, received) = (client.bytes.sent, client.bytes.received);
+        assert_eq!((sent, received), (server.bytes.received, server.bytes.sent), "{client:?} {server:?}");
         assert!(client.seen_from_start && server.seen_from_start, "{client:?} {server:?}");
         assert_handshake(recording, client.connection, server.connection);
     }

@@ -19,8 +19,6 @@ pub struct ProxyLogLine {
     pub uri: String,
     /// Status code.
     pub status: u16,
-    /// Bytes of the response to the client.
-    pub bytes_sent: u64,
     /// The client's port.
     pub client_port: u16,
     /// HAProxy's own port on its connection to the server behind it.
@@ -87,7 +85,7 @@ defaults
     timeout connect 60s
     timeout client 60s
     timeout server 60s
-    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"bytes_sent":%B,"client_port":%cp,"own_port":%bp,"pid":%pid}}'
+    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":%bp,"pid":%pid}}'
 frontend front
     bind 127.0.0.1:{port}
     default_backend back

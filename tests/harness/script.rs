@@ -6,17 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde::Deserialize;
+use crate::{AccessLogLine, Folder, Running, free_port, wait_for};
 
-use crate::{AccessLogLine, Folder, Running, wait_for};
-
-#[derive(Deserialize)]
-struct Listening {
-    port: u16,
-}
-
-/// A running program of `tests/programs`: it listens on a port of the kernel's choice, prints that as JSON, and then
-/// each exchange.
+/// A running program of `tests/programs`: it listens on the port that it is given, says so in a line, and prints then
+/// each exchange as JSON.
 #[derive(Debug)]
 pub struct Script {
     process: Running,
@@ -27,21 +20,24 @@ pub struct Script {
 impl Script {
     /// Starts it with its interpreter.
     pub fn start(interpreter: &str, name: &str) -> Self {
-        let folder = Folder::new();
+        let (folder, port) = (Folder::new(), free_port());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name);
         let output = File::create(folder.file("log")).expect("the folder is ours");
         let mut command = Command::new(interpreter);
-        command.arg(path).current_dir(folder.path()).stdin(Stdio::null()).stdout(output);
+        command
+            .arg(path)
+            .arg(port.to_string())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output);
         let mut process = Running::start(&mut command);
-        let listening: Listening = wait_for("the script's port", || {
+        wait_for("the script to listen", || {
             if let Ok(Some(status)) = process.0.try_wait() {
                 panic!("{command:?}: {status}");
             }
-            let text = fs::read_to_string(folder.file("log")).ok()?;
-            let (line, _) = text.split_once('\n')?;
-            Some(serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            fs::read_to_string(folder.file("log")).ok().filter(|text| text.starts_with("listening\n"))
         });
-        Self { process, folder, port: listening.port }
+        Self { process, folder, port }
     }
 
     /// Its process id.

@@ -73,6 +73,16 @@ impl Tracer {
         });
     }
 
+    /// Waits until every connection that was opened has lost its socket.
+    pub fn wait_for_closed(&self) {
+        wait_for("all connections to close", || {
+            let text = self.text();
+            let count = |start: &str| text.lines().filter(|line| line.contains(start)).count();
+            let opened = count("\"new\":\"SYN_SENT\"") + count("\"old\":\"LISTEN\",\"new\":\"SYN_RECV\"");
+            (count("\"new\":\"TIME_WAIT\"") + count("\"new\":\"CLOSE\"") >= opened).then_some(())
+        });
+    }
+
     /// How many events its programs say they could not hand over, as bpftool reads it from the kernel.
     pub fn lost_in_kernel(&self) -> u64 {
         let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");

@@ -1,7 +1,8 @@
-"""A server that sends bodies in the ways that do not pass through write(): prints its port, then each exchange.
+"""A server that sends bodies in the ways that do not pass through write(). It listens on the port that it is given, says
+so, then prints each exchange as JSON.
 
-/sendfile: sendfile(2); /splice: splice(2) by way of a pipe; /io_uring: IORING_OP_SEND. One connection at a time, one
-request on each, of which only the first line is looked at.
+/sendfile/SIZE: sendfile(2); /splice/SIZE: splice(2) by way of a pipe; /io_uring/SIZE: IORING_OP_SEND. One connection at
+a time, one request on each, of which only the first line is looked at.
 """
 
 import ctypes
@@ -10,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+import sys
 import tempfile
 
 BODY = bytes(range(256)) * (1 << 12)
@@ -60,17 +62,17 @@ class Ring:
         return sent
 
 
-def by_sendfile(connection, file):
+def by_sendfile(connection, file, size):
     sent = 0
-    while sent < len(BODY):
-        sent += os.sendfile(connection.fileno(), file.fileno(), sent, len(BODY) - sent)
+    while sent < size:
+        sent += os.sendfile(connection.fileno(), file.fileno(), sent, size - sent)
 
 
-def by_splice(connection, file):
+def by_splice(connection, file, size):
     readable, writable = os.pipe()
     sent = 0
-    while sent < len(BODY):
-        piece = os.splice(file.fileno(), writable, 1 << 16, offset_src=sent)
+    while sent < size:
+        piece = os.splice(file.fileno(), writable, min(1 << 16, size - sent), offset_src=sent)
         sent += piece
         while piece:
             piece -= os.splice(readable, connection.fileno(), piece)
@@ -78,16 +80,16 @@ def by_splice(connection, file):
     os.close(writable)
 
 
-def by_io_uring(connection, file):
+def by_io_uring(connection, file, size):
     ring = Ring()
     body = ctypes.create_string_buffer(BODY, len(BODY))
     sent = 0
-    while sent < len(BODY):
-        sent += ring.send(connection, ctypes.addressof(body) + sent, len(BODY) - sent)
+    while sent < size:
+        sent += ring.send(connection, ctypes.addressof(body) + sent, size - sent)
     os.close(ring.fd)
 
 
-WAYS = {"/sendfile": by_sendfile, "/splice": by_splice, "/io_uring": by_io_uring}
+WAYS = {"sendfile": by_sendfile, "splice": by_splice, "io_uring": by_io_uring}
 
 
 def serve(connection, port, file):
@@ -98,15 +100,17 @@ def serve(connection, port, file):
             return
         request += piece
     method, target, _ = request.split(b"\r\n")[0].decode().split(" ")
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(BODY)
+    _, way, size = target.split("/")
+    size = int(size)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
     connection.sendall(head)
-    WAYS[target](connection, file)
+    WAYS[way](connection, file, size)
     line = {
         "method": method,
         "uri": target,
         "status": 200,
-        "body_bytes_sent": len(BODY),
-        "bytes_sent": len(head) + len(BODY),
+        "body_bytes_sent": size,
+        "bytes_sent": len(head) + size,
         "request_length": len(request),
         "remote_port": port,
         "pid": os.getpid(),
@@ -115,8 +119,8 @@ def serve(connection, port, file):
 
 
 def main():
-    listener = socket.create_server(("127.0.0.1", 0))
-    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    print("listening", flush=True)
     with tempfile.TemporaryFile() as file:
         file.write(BODY)
         file.flush()

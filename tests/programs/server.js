@@ -1,4 +1,4 @@
-// HTTP by node: prints its port, then each exchange, as JSON.
+// HTTP by node on the port that it is given: says when it listens, then prints each exchange as JSON.
 //
 // POST and PUT are answered with the request's body, chunk by chunk; /page is a page that talks WebSocket; /held is
 // answered once a WebSocket message has been; anything else is text.
@@ -70,4 +70,4 @@ server.on('upgrade', (request, socket) => {
   socket.on('end', () => socket.end());
 });
 
-server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));
+server.listen(Number(process.argv[2]), '127.0.0.1', () => console.log('listening'));

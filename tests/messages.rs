@@ -259,6 +259,7 @@ fn a_slow_client_takes_the_time_that_it_takes() {
         }
     }
     let took = began.elapsed().as_micros();
+    drop(stream);
     let recording = stop(tracer, 1);
     assert_logged(&recording, &nginx.access_log(1), "nginx");
     for role in ENDS {

@@ -3,7 +3,7 @@
 use std::thread;
 
 use tcp_trace::{event::Role, record::Outcome};
-use tcp_trace_tests::{Curl, Nginx, Recording, Tracer, assert_same, curl, free_port, wait_for};
+use tcp_trace_tests::{Curl, Nginx, Recording, Tracer, assert_same, curl, free_port};
 
 const REQUESTS: usize = 200;
 /// curls at the same time; the requests are all made at once as far as two processors allow.
@@ -19,18 +19,8 @@ fn traced(make: impl FnOnce(&Nginx) -> Vec<Curl>) -> (Recording, Vec<Curl>, Ngin
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
     let curls = make(&nginx);
     tracer.wait_for_lines("http", 2 * curls.len());
-    wait_for_closed(&tracer);
+    tracer.wait_for_closed();
     (tracer.stop(), curls, nginx)
-}
-
-/// Waits until every connection that was opened has lost its socket.
-fn wait_for_closed(tracer: &Tracer) {
-    wait_for("all connections to close", || {
-        let text = tracer.text();
-        let count = |start: &str| text.lines().filter(|line| line.contains(start)).count();
-        let opened = count("\"new\":\"SYN_SENT\"") + count("\"old\":\"LISTEN\",\"new\":\"SYN_RECV\"");
-        (count("\"new\":\"TIME_WAIT\"") + count("\"new\":\"CLOSE\"") >= opened).then_some(())
-    });
 }
 
 fn sequential(nginx: &Nginx, address: &str) -> Vec<Curl> {

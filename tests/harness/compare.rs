@@ -1,4 +1,4 @@
-//! A recording against what nginx logged and curl reported.
+//! A recording against what a server logged and curl reported.
 
 use std::collections::HashMap;
 
@@ -15,6 +15,11 @@ type Key = (u16, String);
 /// Every request that curl made and nginx logged is in the recording exactly once per end, with the figures
 /// of both, and nothing else is.
 pub fn assert_same(recording: &Recording, log: &[AccessLogLine], curls: &[Curl]) {
+    assert_same_at("nginx", recording, log, curls);
+}
+
+/// The same for a server whose processes have this name.
+pub fn assert_same_at(server_name: &str, recording: &Recording, log: &[AccessLogLine], curls: &[Curl]) {
     assert_eq!(recording.end.lost, 0);
     let server = by_key(recording.http_of(Role::Server), |http| http.network.peer.port);
     let client = by_key(recording.http_of(Role::Client), |http| http.network.local.port);
@@ -28,25 +33,29 @@ pub fn assert_same(recording: &Recording, log: &[AccessLogLine], curls: &[Curl])
                 exchanges.get(&key).unwrap_or_else(|| panic!("{key:?} is missing at the {role}'s end"));
             assert_figures(http, line);
         }
-        assert_process(server[&key], line.pid, "nginx");
+        assert_process(server[&key], line.pid, server_name);
         assert_process(client[&key], pids[&line.remote_port], "curl");
     }
     for curl in curls {
-        let of_curl = client.values().find(|http| {
-            let response = http.http.response.as_ref().expect("it was answered");
-            http.network.local.port == curl.local_port
-                && http.process.as_ref().is_some_and(|process| process.pid == curl.pid)
-                && response.status_code == curl.http_code
-                && response.header_size == curl.size_header
-                && http.http.request.as_ref().is_some_and(|request| {
-                    (request.header_size, request.body.size)
-                        == (curl.size_request - curl.size_upload, curl.size_upload)
-                })
-                && response.body.size == curl.size_download
-        });
-        assert!(of_curl.is_some(), "no exchange has the figures of {curl:?}");
+        assert_has(&client, curl);
     }
     assert_ends_agree(recording);
+}
+
+fn assert_has(client: &HashMap<Key, &Http>, curl: &Curl) {
+    let of_curl = client.values().find(|http| {
+        let response = http.http.response.as_ref().expect("it was answered");
+        http.network.local.port == curl.local_port
+            && http.process.as_ref().is_some_and(|process| process.pid == curl.pid)
+            && response.status_code == curl.http_code
+            && response.header_size == curl.size_header
+            && http.http.request.as_ref().is_some_and(|request| {
+                (request.header_size, request.body.size)
+                    == (curl.size_request - curl.size_upload, curl.size_upload)
+            })
+            && response.body.size == curl.size_download
+    });
+    assert!(of_curl.is_some(), "no exchange has the figures of {curl:?}");
 }
 
 fn by_key(exchanges: Vec<&Http>, port: impl Fn(&Http) -> u16) -> HashMap<Key, &Http> {
@@ -59,7 +68,7 @@ fn by_key(exchanges: Vec<&Http>, port: impl Fn(&Http) -> u16) -> HashMap<Key, &H
     by_key
 }
 
-fn assert_figures(http: &Http, line: &AccessLogLine) {
+pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
     assert_eq!(http.outcome, Outcome::Ok, "{line:?}");
     let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
         panic!("half an exchange: {http:?}");
@@ -75,13 +84,13 @@ fn assert_figures(http: &Http, line: &AccessLogLine) {
     }
 }
 
-fn assert_process(http: &Http, pid: u32, name: &str) {
+pub(crate) fn assert_process(http: &Http, pid: u32, name: &str) {
     let process = http.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
     assert_eq!((process.pid, process.name.clone()), (pid, name.into()), "{http:?}");
 }
 
 /// Both ends of each connection are there, and saw the same handshake and the same bytes.
-fn assert_ends_agree(recording: &Recording) {
+pub(crate) fn assert_ends_agree(recording: &Recording) {
     let servers: HashMap<u16, &Connection> = recording
         .connections_of(Role::Server)
         .into_iter()
@@ -96,7 +105,8 @@ fn assert_ends_agree(recording: &Recording) {
             (handshake.syn_seq.expect("it was seen"), handshake.syn_ack_seq.expect("it was seen"))
         };
         assert_eq!(sequences(client), sequences(server));
-        assert_eq!((client.bytes.sent, client.bytes.received), (server.bytes.received, server.bytes.sent));
+        let (sent, received) = (client.bytes.sent, client.bytes.received);
+        assert_eq!((sent, received), (server.bytes.received, server.bytes.sent), "{client:?} {server:?}");
         assert!(client.seen_from_start && server.seen_from_start, "{client:?} {server:?}");
         assert_handshake(recording, client.connection, server.connection);
     }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests are made of: the tracer under test, real servers and clients, namespaces, a remote
 //! host that the test plays itself, and independent witnesses.
 
+mod apache;
 mod check;
 mod compare;
 mod curl;
@@ -8,36 +9,43 @@ mod dns_capture;
 mod dns_server;
 mod folder;
 mod half_open;
+mod haproxy;
 mod interface;
 mod kernel_life;
 mod kernel_text;
 mod life;
 mod load;
+mod logged;
 mod namespace;
 mod nginx;
 mod peer;
 mod process;
 mod recording;
 mod scene;
+mod script;
 mod segment;
 mod sockets;
+mod stream;
 mod tracer;
 mod tshark;
 mod unprivileged;
 mod wire;
 
+pub use apache::Apache;
 pub use check::{hold, while_doing};
-pub use compare::assert_same;
+pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
 pub use dns_capture::{CapturedAnswer, DnsCapture};
 pub use dns_server::{Asked, DnsServer};
 pub use folder::Folder;
 pub use half_open::HalfOpen;
+pub use haproxy::{Haproxy, ProxyLogLine};
 pub(crate) use interface::InterfaceRequest;
 pub use kernel_life::{KernelLife, kernel_lives};
 pub use kernel_text::{KernelLine, KernelText, now};
 pub use life::{Life, Moment};
 pub use load::Load;
+pub use logged::{assert_logged, client_port};
 pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};
@@ -46,8 +54,10 @@ pub use process::{
 };
 pub use recording::Recording;
 pub use scene::{Scene, accept};
+pub use script::Script;
 pub use segment::Segment;
 pub use sockets::{Socket, Timer};
+pub use stream::{Kind, StreamedTracer, Sum, Sums};
 pub use tracer::{Tracer, tcp_trace};
 pub use tshark::{Captured, Tshark};
 pub use unprivileged::unprivileged;

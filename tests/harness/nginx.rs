@@ -2,14 +2,15 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Stdio},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{Folder, Namespace, Running, wait_for, wait_for_listener};
 
-/// One line of the access log.
+/// One line of the access log. Apache's and the scripts' are the same.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AccessLogLine {
     /// Method.
@@ -28,6 +29,16 @@ pub struct AccessLogLine {
     pub remote_port: u16,
     /// Process id of the worker.
     pub pid: u32,
+}
+
+/// What a file says in lines of JSON, once it has so many.
+pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path, lines: usize) -> Vec<T> {
+    let text = wait_for(&format!("{lines} lines in {}", path.display()), || {
+        let text = fs::read_to_string(path).ok()?;
+        (text.matches('\n').count() >= lines).then_some(text)
+    });
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    text.lines().map(parse).collect()
 }
 
 /// A running nginx, one master and two workers.
@@ -84,13 +95,14 @@ impl Nginx {
         self.port
     }
 
+    /// Serves a file in addition.
+    pub fn put(&self, name: &str, content: &str) {
+        fs::write(self.folder.file("www").join(name), content).expect("the folder is ours");
+    }
+
     /// The access log, once it has so many lines.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
-        let text = wait_for(&format!("{lines} lines of nginx's access log"), || {
-            let text = fs::read_to_string(self.folder.file("access.log")).ok()?;
-            (text.matches('\n').count() >= lines).then_some(text)
-        });
-        text.lines().map(|line| serde_json::from_str(line).expect("the log is JSON")).collect()
+        json_lines(&self.folder.file("access.log"), lines)
     }
 }
 
@@ -107,7 +119,7 @@ http {{
         '"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,'
         '"remote_port":$remote_port,"pid":$pid}}';
     access_log {path}/access.log json;
-    types {{ text/plain txt; }}
+    types {{ text/plain txt; text/html html; text/css css; text/javascript js; image/svg+xml svg; }}
     sendfile on;
     if_modified_since before;
     gzip_min_length 1;

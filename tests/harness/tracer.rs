@@ -1,13 +1,14 @@
 //! The program under test.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
 
 use rustix::process::Signal;
-use tcp_trace::record::Record;
+use tcp_trace::{event::State, record::Record};
 
 use crate::{Folder, Recording, Running, output, recording::parse_line, require_root, wait_for};
 
@@ -70,6 +71,20 @@ impl Tracer {
         wait_for(&format!("{count} lines of type {kind}"), || {
             let text = self.text();
             (text.lines().filter(|line| line.starts_with(&start)).count() >= count).then_some(())
+        });
+    }
+
+    /// Waits until every connection that was opened has lost its socket.
+    pub fn wait_for_closed(&self) {
+        wait_for("all connections to close", || {
+            let mut states = HashMap::new();
+            for record in self.records() {
+                if let Record::Transition(transition) = record {
+                    states.insert(transition.connection, transition.new);
+                }
+            }
+            let is_over = |state: &State| matches!(state, State::TimeWait | State::Close | State::Listen);
+            (!states.is_empty() && states.values().all(is_over)).then_some(())
         });
     }
 

@@ -25,16 +25,24 @@ const CHECKS: [Check; 6] = [
 ];
 
 /// Programs that the end-to-end tests run, with the Debian package of each.
-const PROGRAMS_OF_TESTS: [(&str, &str); 9] = [
+const PROGRAMS_OF_TESTS: [(&str, &str); 17] = [
+    ("ab", "apache2-utils"),
+    ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("node", "nodejs"),
     ("nsenter", "util-linux"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("tshark", "tshark"),
     ("unshare", "util-linux"),
+    ("wget", "wget"),
+    ("wrk", "wrk"),
 ];
 
 /// Whether there is a check of this name.
@@ -75,6 +83,8 @@ fn end_to_end(rest: &[&str]) -> Result<()> {
         bail!("the end-to-end tests load eBPF programs and make network namespaces: run as root");
     }
     require(&PROGRAMS_OF_TESTS, "the end-to-end tests")?;
+    run(Command::new("python3").args(["-c", "import requests"]))
+        .context("the end-to-end tests need Python's requests: apt-get install python3-requests")?;
     // The README's first command, which also builds what the tests run.
     run(cargo().args(["run", "--release", "--locked", "--", "demo"]))?;
     run(cargo().args(["test", "--release", "--locked", "--package=tcp-trace-tests"]).args(rest))

@@ -1,0 +1,96 @@
+//! HAProxy as a proxy with a configuration of the test's own, and its log.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+
+use crate::{Folder, Running, nginx::json_lines, wait_for_listener};
+
+/// One line of its log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProxyLogLine {
+    /// Method.
+    pub method: String,
+    /// Request target as sent.
+    pub uri: String,
+    /// Status code.
+    pub status: u16,
+    /// The client's port.
+    pub client_port: u16,
+    /// HAProxy's own port on its connection to the server behind it.
+    pub own_port: u16,
+    /// HAProxy's process id.
+    pub pid: u32,
+}
+
+/// A running HAProxy.
+#[derive(Debug)]
+pub struct Haproxy {
+    _process: Running,
+    folder: Folder,
+    port: u16,
+}
+
+impl Haproxy {
+    /// Starts it on a port of IPv4's loopback, in front of the server on another.
+    pub fn start(port: u16, behind: u16) -> Self {
+        let folder = Folder::new();
+        let path = folder.file("haproxy.conf");
+        fs::write(&path, configuration(port, behind)).expect("the folder is ours");
+        let log = |name| File::create(folder.file(name)).expect("the folder is ours");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(path);
+        command.stdin(Stdio::null()).stdout(log("log")).stderr(log("errors"));
+        let mut process = Running::start(&mut command);
+        assert_runs(&mut process, &folder.file("errors"));
+        wait_for_listener(Command::new("ss"), port, 1);
+        Self { _process: process, folder, port }
+    }
+
+    /// A URL on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The log, once it has so many lines.
+    pub fn log(&self, lines: usize) -> Vec<ProxyLogLine> {
+        json_lines(&self.folder.file("log"), lines)
+    }
+}
+
+fn assert_runs(process: &mut Running, errors: &Path) {
+    if let Ok(Some(status)) = process.0.try_wait() {
+        panic!("haproxy: {status}\n{}", fs::read_to_string(errors).unwrap_or_default());
+    }
+}
+
+fn configuration(port: u16, behind: u16) -> String {
+    format!(
+        r#"
+global
+    nbthread 2
+    log stdout format raw local0
+defaults
+    mode http
+    log global
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":%bp,"pid":%pid}}'
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend back
+backend back
+    server behind 127.0.0.1:{behind}
+"#
+    )
+}

@@ -35,7 +35,6 @@ fn io_uring_is_recorded() {
 }
 
 #[test]
-#[ignore = "on loopback, segments of up to 128 KiB leave a socket before they are split: what exceeds 64 KiB is lost"]
 fn large_bodies_are_recorded_whole_however_they_are_sent() {
     assert_recorded(&["sendfile", "splice", "io_uring"], MANY_SEGMENTS);
 }

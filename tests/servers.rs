@@ -48,7 +48,6 @@ fn apache_is_recorded_as_its_log_says() {
 }
 
 #[test]
-#[ignore = "on loopback, segments of up to 128 KiB leave a socket before they are split: what exceeds 64 KiB is lost"]
 fn a_large_body_of_apache_is_recorded_as_its_log_says() {
     let apache = Apache::start(free_port());
     let (recording, curls) = traced(apache.port(), || {
@@ -148,7 +147,6 @@ fn a_proxy_has_each_exchange_on_both_of_its_connections() {
 }
 
 #[test]
-#[ignore = "on loopback, segments of up to 128 KiB leave a socket before they are split: what exceeds 64 KiB is lost"]
 fn a_proxy_has_large_bodies_on_both_of_its_connections() {
     assert_proxied(&["/big"; 3]);
 }

@@ -3,7 +3,10 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, channel},
+    },
 };
 
 use rustix::net::sockopt;
@@ -35,15 +38,20 @@ impl Load {
         let address = self.address();
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| {
+                // A client ends its connection when one was accepted: those that wait to be accepted are never so many
+                // that the kernel turns one away, which would be missed for ever.
+                let (accepted, is_accepted) = channel();
+                scope.spawn(move || {
                     for _ in 0..connections {
                         let (connection, _) = self.listener.accept().expect("a client comes");
+                        accepted.send(()).expect("its client waits");
                         serve(connection).expect("a client asks until it is done");
                     }
                 });
-                scope.spawn(|| {
+                let answered = &answered;
+                scope.spawn(move || {
                     for _ in 0..connections {
-                        ask(address, requests).expect("the server answers");
+                        ask(address, requests, &is_accepted).expect("the server answers");
                         answered.fetch_add(requests, Ordering::Relaxed);
                     }
                 });
@@ -73,7 +81,7 @@ fn serve(mut connection: TcpStream) -> io::Result<()> {
     }
 }
 
-fn ask(address: SocketAddr, requests: u64) -> io::Result<()> {
+fn ask(address: SocketAddr, requests: u64, is_accepted: &Receiver<()>) -> io::Result<()> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
     sockopt::set_socket_linger(&connection, Some(std::time::Duration::ZERO))?;
@@ -81,5 +89,6 @@ fn ask(address: SocketAddr, requests: u64) -> io::Result<()> {
         connection.write_all(format!("GET /{request} HTTP/1.1\r\nHost: load\r\n\r\n").as_bytes())?;
         connection.read_exact(&mut [0; RESPONSE.len()])?;
     }
+    is_accepted.recv().map_err(io::Error::other)?;
     Ok(())
 }

@@ -74,7 +74,11 @@ fn lookups_are_what_the_server_was_asked() {
                 (process.pid, process.name.printable().to_string()),
                 (pids[number], "getent".to_owned())
             );
-            assert_eq!(dns.outcome, expected(name_of, dns), "{dns:?}");
+            // Told that one answer is truncated, getent turns to TCP and may close before the other answer comes.
+            let is_given_up = (*name_of, kind(dns), dns.transport) == ("long", "AAAA", Transport::Udp)
+                && dns.rcode.is_none();
+            let expected = if is_given_up { DnsOutcome::NoAnswer } else { expected(name_of, dns) };
+            assert_eq!(dns.outcome, expected, "{dns:?}");
             assert_eq!(dns.duration_us.is_some(), dns.outcome != DnsOutcome::NoAnswer);
             assert_eq!((dns.server.address.is_loopback(), dns.server.port), (true, 53));
             let data: Vec<_> = dns.answers.iter().map(|answer| answer.data.as_str()).collect();

@@ -35,6 +35,8 @@ pub(super) fn head(ladder: &Ladder<'_>, above: Option<&Above<'_>>, palette: &Pal
         lines.push(("URL", Phrase::plain(url).and(Tone::Aside, more)));
     }
     lines.extend(name.map(|name| ("name", name)));
+    let others = above.map(|above| above.others.as_slice()).unwrap_or_default();
+    lines.extend(others.iter().map(|dns| ("", lookup_with_aliases(dns))));
     if !lines.is_empty() || route.is_some() {
         lines.push(("address", Phrase::plain(network.peer.to_string())));
     }

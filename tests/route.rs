@@ -4,11 +4,10 @@ use std::process::Stdio;
 
 use tcp_trace::{
     event::Role,
-    record::{Connection, Record, RouteType},
+    record::{Connection, RouteType},
 };
 use tcp_trace_tests::{
     DnsServer, Folder, Namespace, Nginx, Recording, Routed, Tracer, curl_in, ip_json, output, tcp_trace,
-    wait_for,
 };
 
 /// A port of servers: each test has namespaces of its own.
@@ -178,7 +177,7 @@ fn a_ladder_tells_the_life_of_a_url_from_its_name_to_the_close() {
         "name     DNS A www.far.test → far.test → 10.98.2.2  in ",
         "from 127.0.0.1:53, ",
         " before the connect\n",
-        "         DNS AAAA www.far.test → no AAAA record  in ",
+        "         DNS AAAA www.far.test → far.test → no AAAA record  in ",
         "address  10.98.2.2:8080\n",
         "from     10.98.1.2:",
         " by near, next hop 10.98.1.1 (5e:00:53:00:01:01)\n",
@@ -197,17 +196,13 @@ fn a_ladder_tells_the_life_of_a_url_from_its_name_to_the_close() {
     assert_steps(&text, &steps);
     assert!(!text.contains("Lookups that no connection follows"), "{text}");
     // A recording says the same.
-    let tracer = Tracer::start(&["--addr", "10.98.2.2"]);
-    output(&mut curl);
-    let is_exchange =
-        |record: &Record| matches!(record, Record::Http(http) if http.role == Some(Role::Client));
-    wait_for("the exchange", || tracer.records().iter().any(is_exchange).then_some(()));
-    tracer.wait_for_closed();
     let folder = Folder::new();
     let file = folder.file("recording.jsonl");
-    std::fs::write(&file, tracer.stop_for_text()).expect("the folder is ours");
+    let mut record = tcp_trace();
+    record.args(["record", "-o"]).arg(&file).arg("--").arg(curl.get_program()).args(curl.get_args());
+    output(&mut record);
     let mut show = tcp_trace();
-    show.arg("show").arg(&file).args(["--comm", "curl", "--color", "never", "--format", "ladder"]);
+    show.arg("show").arg(&file).args(["--color", "never", "--format", "ladder"]);
     let text = String::from_utf8(output(&mut show).stdout).expect("it prints text");
     assert_steps(&text, &steps);
     // What it refers to is there.

@@ -179,3 +179,44 @@ fn open(netns: u32) -> Option<Rtnetlink> {
         .inspect_err(|error| log::info!("routes of network namespace {netns} cannot be asked for: {error}"))
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(peer: SocketAddr, cookie: u64) -> RouteQuestion {
+        let connection = ConnectionId::of_socket(cookie, 0);
+        // No network namespace has this number, so what is asked for has no route.
+        RouteQuestion { connection, netns: 0, local: [127, 0, 0, 1].into(), peer }
+    }
+
+    #[test]
+    fn connections_with_the_same_addresses_share_an_answer_for_a_second() {
+        let mut routes = Routes::new().unwrap();
+        let (peer, now) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
+        for cookie in 0..10 {
+            assert_eq!(routes.ask(question(peer, cookie), now), None, "it is being asked for");
+        }
+        assert_eq!((routes.asked, routes.waiting), (1, 10));
+        let (key, answer) = routes.answers.blocking_recv().unwrap();
+        routes.take(key, &answer, &mut Pipeline::new(crate::pipeline::Settings::default()));
+        assert_eq!(routes.waiting, 0);
+        assert_eq!(routes.ask(question(peer, 10), now), Some(None), "it is known");
+        assert_eq!(routes.ask(question(peer, 11), now + FRESH), None, "it is asked for again");
+        assert_eq!((routes.asked, routes.left_out), (1, 0));
+    }
+
+    #[test]
+    fn beyond_so_many_in_a_second_none_is_asked_for() {
+        let mut routes = Routes::new().unwrap();
+        let peers = |count: u16| (0..count).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let now = Instant::now();
+        let answers: Vec<_> =
+            peers(ASKED_MAX as u16 + 3).map(|peer| routes.ask(question(peer, 1), now)).collect();
+        assert!(answers[..ASKED_MAX].iter().all(Option::is_none));
+        assert_eq!(answers[ASKED_MAX..], [Some(None), Some(None), Some(None)]);
+        assert_eq!(routes.left_out, 3);
+        // Those that are not answered count still: a kernel that does not answer is not asked ever more.
+        assert_eq!(routes.ask(question(SocketAddr::from(([127, 0, 0, 2], 1)), 1), now + FRESH), Some(None));
+    }
+}

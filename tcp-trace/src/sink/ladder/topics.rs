@@ -4,7 +4,7 @@ use super::Rest;
 use crate::{
     event::{Flags, State},
     explain::{Language, Library},
-    record::{Connection, Http, Integrity, Outcome, Record, RouteType, Transition},
+    record::{Connection, How, Http, Integrity, Outcome, Record, RouteType, Transition},
 };
 
 /// Topics that are referred to at most.
@@ -124,9 +124,10 @@ impl Found {
         if let Some(reason) = &summary.close.reason {
             self.add_recorded(reason);
         }
-        // Where it is stuck.
+        // Where it is stuck, or was.
+        let is_stuck = matches!(summary.close.how, How::Open | How::Abandoned | How::Timeout);
         if let Some(last) = summary.states.last()
-            && summary.open
+            && is_stuck
             && last.state != State::Established
         {
             self.add_recorded(last.state.name());

@@ -1,7 +1,9 @@
 //! What stands above a ladder, and the topics below.
 
 use super::{lookups::lookup, *};
-use crate::record::{DnsOutcome, Interface, NextHop, Resolved, Route, RouteType, Server, ServerSource, Url};
+use crate::record::{
+    DnsOutcome, Interface, NextHop, Resolved, Route, RouteType, Server, ServerSource, StateSpan, Url,
+};
 
 /// The session with its client's summary and its exchanges changed.
 fn changed(change: impl Fn(&mut Connection)) -> Vec<Record> {
@@ -146,5 +148,11 @@ fn the_topics_are_those_of_what_was_printed() {
         "more: tcp-trace explain GAP, 503, ECONNRESET, RST, life-of-a-URL, next-hop,\n    \
          three-way-handshake, TIME_WAIT"
     );
+    let stuck = changed(|summary| {
+        summary.close.how = How::Abandoned;
+        let (state, entered) = (State::SynSent, at(0));
+        summary.states = vec![StateSpan { state, entered, duration_us: None, estimated: false }];
+    });
+    assert!(more(&stuck).starts_with("more: tcp-trace explain SYN_SENT, life-of-a-URL,"), "{stuck:?}");
     assert_eq!(more(&[]), "");
 }

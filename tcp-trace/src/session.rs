@@ -4,6 +4,7 @@ mod command;
 mod output;
 mod places;
 mod reader;
+mod routes;
 mod sockets;
 
 use std::{

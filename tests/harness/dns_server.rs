@@ -27,8 +27,8 @@ const NAME: &[u8] = &[0xc0, 12];
 pub type Asked = (Transport, String, &'static str);
 
 /// A server on port 53 of a namespace's loopback, 127.0.0.1 and ::1. It knows these names below `test`: `web` and
-/// `alias` (a CNAME of `web`) are 127.0.0.1, `six` is ::1, `long` is truncated by UDP, `broken` and `refused` fail,
-/// `silent` is not answered; others do not exist.
+/// `alias` (a CNAME of `web`) are 127.0.0.1, `far` and `www.far` (a CNAME of `far`) are 10.98.2.2, `six` is ::1, `long`
+/// is truncated by UDP, `broken` and `refused` fail, `silent` is not answered; others do not exist.
 #[derive(Debug)]
 pub struct DnsServer {
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -113,6 +113,7 @@ fn answer(question: &[u8], transport: Transport, asked: &Mutex<Vec<Asked>>) -> O
     };
     asked.lock().expect("no thread panics with it").push((transport, name.clone(), kind_name));
     let (localhost, web) = ([127, 0, 0, 1], b"\x03web\x04test\0");
+    let (far, far_address) = (b"\x03far\x04test\0", [10, 98, 2, 2]);
     let v4 = |name: &[u8]| record(name, A, &localhost);
     let (flags, answers) = match (name.as_str(), kind) {
         ("silent.test", _) => return None,
@@ -120,9 +121,12 @@ fn answer(question: &[u8], transport: Transport, asked: &Mutex<Vec<Asked>>) -> O
         ("long.test", A) if transport == Transport::Tcp => (ANSWER, vec![v4(NAME); 40]),
         ("long.test", A) => (ANSWER | TRUNCATED, vec![]),
         ("alias.test", A) => (ANSWER, vec![record(NAME, CNAME, web), v4(web)]),
+        ("far.test", A) => (ANSWER, vec![record(NAME, A, &far_address)]),
+        ("www.far.test", A) => (ANSWER, vec![record(NAME, CNAME, far), record(far, A, &far_address)]),
+        ("www.far.test", AAAA) => (ANSWER, vec![record(NAME, CNAME, far)]),
         ("alias.test", AAAA) => (ANSWER, vec![record(NAME, CNAME, web)]),
         ("six.test", AAAA) => (ANSWER, vec![record(NAME, AAAA, &Ipv6Addr::LOCALHOST.octets())]),
-        ("web.test" | "long.test" | "six.test", _) => (ANSWER, vec![]),
+        ("web.test" | "far.test" | "long.test" | "six.test", _) => (ANSWER, vec![]),
         ("broken.test", _) => (ANSWER | 2, vec![]),
         ("refused.test", _) => (ANSWER | 5, vec![]),
         _ => (ANSWER | 3, vec![]),

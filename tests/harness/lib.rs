@@ -21,6 +21,7 @@ mod nginx;
 mod peer;
 mod process;
 mod recording;
+mod routed;
 mod scene;
 mod script;
 mod segment;
@@ -53,6 +54,7 @@ pub use process::{
     PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener, wait_until,
 };
 pub use recording::Recording;
+pub use routed::{Routed, ip_json};
 pub use scene::{Scene, accept};
 pub use script::Script;
 pub use segment::Segment;

@@ -71,8 +71,13 @@ impl Namespace {
     /// A command that will run in it, in a process with the id of the one that is started.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.mount_point.display())).arg("--").arg(program);
+        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command
+    }
+
+    /// A file that refers to it, for other programs.
+    pub fn path(&self) -> String {
+        self.mount_point.display().to_string()
     }
 
     /// Inode number of the namespace.
@@ -109,7 +114,7 @@ fn set_loopback_up() -> io::Result<()> {
 /// second.
 pub fn joined_namespaces() -> (Namespace, Namespace) {
     let (first, second) = (Namespace::new(), Namespace::new());
-    let peer = second.mount_point.display().to_string();
+    let peer = second.path();
     let pair = ["link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", &peer];
     output(first.command("ip").args(pair));
     for (namespace, host) in [(&first, 1), (&second, 2)] {

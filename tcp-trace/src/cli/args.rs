@@ -86,7 +86,8 @@ pub(super) struct Demo {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A name such as TIME_WAIT, ECONNREFUSED or 404, or words to search for; without any, all topics are listed
+    /// A name such as TIME_WAIT, ECONNREFUSED or 404, names with commas between them, or words to search for; without any,
+    /// all topics are listed
     #[arg(value_name = "TOPIC")]
     pub(super) topic: Vec<String>,
     /// Language of the notes; default: that of LC_ALL, LC_MESSAGES or LANG

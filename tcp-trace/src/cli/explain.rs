@@ -18,6 +18,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
         Page::list(&library, &palette)
     } else if let Some(topic) = library.named(words) {
         Page::topic(topic, language, &palette)
+    } else if let Some(topics) = library.listed(words) {
+        let pages = topics.into_iter().map(|topic| Page::topic(topic, language, &palette));
+        pages.collect::<Vec<_>>().join("\n")
     } else {
         let found = library.containing(words);
         if found.is_empty() {

@@ -57,6 +57,8 @@ fn the_table_is_that_of_live() {
 fn the_ladder_is_that_of_live() {
     let (ladder, _) = all(RECORDING, Format::Ladder);
     insta::assert_snapshot!(ladder, @"
+    URL      http://localhost:8080/größe?x=1
+    address  127.0.0.1:8080
            ms  process            client                                  server
                                   127.0.0.1:41352                 127.0.0.1:8080
         0.000  curl[13838]        │ SYN_SENT                                   │
@@ -75,6 +77,8 @@ fn the_ladder_is_that_of_live() {
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
     *** what is above may have gaps
+    more: tcp-trace explain LOST, 503, ECONNRESET, life-of-a-URL,
+        three-way-handshake
     2 connections, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }

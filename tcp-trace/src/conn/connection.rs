@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Endpoints, Figures, Flags, Owner, Role, Segment, State, StateChange},
-    record::{self, ConnectionId, FlagNames, Network, Process, Text, Transition},
+    record::{self, ConnectionId, FlagNames, Network, Process, Route, Text, Transition},
     time::Time,
 };
 
@@ -46,6 +46,8 @@ pub struct Connection {
     pub(super) server_name: ServerName,
     pub(super) figures: Figures,
     pub(super) mini_socket: Option<MiniSocket>,
+    pub(super) route: Option<Arc<Route>>,
+    awaits_route: bool,
     /// The other end, when it is on this host.
     peer: Option<ConnectionId>,
     /// Half-open connections of this listener that were given up.
@@ -79,6 +81,8 @@ impl Connection {
             server_name: ServerName::default(),
             figures: Figures::default(),
             mini_socket: None,
+            route: None,
+            awaits_route: false,
             peer: None,
             half_open_unrecorded: 0,
             syns_unanswered: 0,
@@ -163,6 +167,22 @@ impl Connection {
             Some(time) => self.opened = time,
             None => self.seen_from_start = false,
         }
+    }
+
+    /// Notes that its route is being asked for.
+    pub fn ask_route(&mut self) {
+        self.awaits_route = true;
+    }
+
+    /// Whether an answer to that is still to come.
+    pub fn awaits_route(&self) -> bool {
+        self.awaits_route
+    }
+
+    /// Notes the answer. The last one that tells something counts.
+    pub fn learn_route(&mut self, route: Option<Arc<Route>>) {
+        self.awaits_route = false;
+        self.route = route.or(self.route.take());
     }
 
     /// Both ends, as far as known.

@@ -25,6 +25,7 @@ impl Connection {
             network: self.network(),
             server: self.server(),
             dns: self.resolved().cloned(),
+            route: self.route.as_deref().cloned(),
             peer_connection: self.peer(),
             process: self.process(),
             cgroup: cgroup.map(str::to_owned),

@@ -25,6 +25,14 @@ impl Library {
         self.topics().find(is_name).or_else(|| self.topics().find(is_foreign))
     }
 
+    /// The topics of a list with commas, such as a ladder prints; `None` unless they are several and all exist.
+    pub fn listed(&self, words: &[String]) -> Option<Vec<&Topic>> {
+        let text = words.join(" ");
+        let names: Vec<_> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let topics = names.iter().map(|name| self.named(&[(*name).to_owned()]));
+        if names.len() > 1 { topics.collect() } else { None }
+    }
+
     /// The topics that contain all words, best first.
     pub fn containing(&self, words: &[String]) -> Vec<&Topic> {
         let words: Vec<_> = words.iter().flat_map(|word| word.split_whitespace()).map(letters).collect();

@@ -12,6 +12,19 @@ fn names(topics: &[&Topic]) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_list_with_commas_means_each_of_its_topics() {
+    let library = Library::new(Language::En);
+    let listed = |text: &str| {
+        let words: Vec<_> = text.split(' ').map(str::to_owned).collect();
+        let topics = library.listed(&words)?;
+        Some(topics.into_iter().map(Topic::name).collect::<Vec<_>>())
+    };
+    assert_eq!(listed("time-wait, handshake,RST"), Some(vec!["TIME_WAIT", "three-way-handshake", "RST"]));
+    assert_eq!(listed("TIME_WAIT"), None, "no list");
+    assert_eq!(listed("TIME_WAIT, nothing"), None);
+}
+
+#[test]
 fn a_name_is_found_however_it_is_written() {
     for language in [Language::En, Language::Zh] {
         let library = Library::new(language);

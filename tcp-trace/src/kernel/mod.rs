@@ -7,11 +7,13 @@ mod clock;
 mod decode;
 mod error;
 mod losses;
+mod netlink;
 pub mod netns;
 mod offsets;
 mod privileges;
 pub mod process;
 mod readiness;
+pub mod rtnetlink;
 pub mod sock_diag;
 mod tracer;
 

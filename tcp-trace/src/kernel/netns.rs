@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{cgroup::unescape, process::pids, sock_diag::SockDiag};
+use super::{cgroup::unescape, process::pids, rtnetlink::Rtnetlink, sock_diag::SockDiag};
 
 /// The calling process's own namespace.
 const OWN: &str = "/proc/self/ns/net";
@@ -50,6 +50,11 @@ impl NetworkNamespace {
     /// A socket that lists its TCP sockets. `EPERM` without CAP_SYS_ADMIN unless it is this process's own.
     pub fn sock_diag(&self) -> io::Result<SockDiag> {
         if self.is_own { SockDiag::open() } else { SockDiag::in_namespace(self.open()?.as_fd()) }
+    }
+
+    /// A socket that asks for its routes. `EPERM` without CAP_SYS_ADMIN unless it is this process's own.
+    pub fn rtnetlink(&self) -> io::Result<Rtnetlink> {
+        if self.is_own { Rtnetlink::open() } else { Rtnetlink::in_namespace(self.open()?.as_fd()) }
     }
 }
 

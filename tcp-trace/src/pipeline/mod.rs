@@ -7,12 +7,14 @@ mod half_open;
 mod lookups;
 mod mini_sockets;
 mod peers;
+mod routes;
 mod segments;
 mod stream;
 
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
 pub use mini_sockets::{ListedSocket, MINI_SOCKETS_MAX};
+pub use routes::RouteQuestion;
 pub use stream::{CONNECTIONS_MAX, Pipeline, Settings, Skip, TICK_US};
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ impl Pipeline {
         };
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
+            // A connect that hangs: its route is asked for before it has failed.
+            let is_unanswered = record.retransmit && segment.flags.has(Flags::SYN);
             tracked.gate.pass(Record::Segment(record), out);
             if segment.flags.has(Flags::RST)
                 && segment.direction == Direction::Out
@@ -72,6 +74,9 @@ impl Pipeline {
                 }
             }
             self.note_other_end(time, cookie, segment, out);
+            if is_unanswered {
+                self.ask_route(cookie);
+            }
         }
         self.dns_segment(time, cookie, segment, out);
         let Some(tracked) = self.table.get_mut(&cookie) else { return };

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{gate::Gate, peers::Peers};
+use super::{gate::Gate, peers::Peers, routes::RouteQuestion};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
     dns::{Lookup, Lookups, Names},
@@ -22,6 +22,8 @@ pub const TICK_US: u64 = 100_000;
 /// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
 /// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
 const LINGER_US: u64 = 50_000;
+/// How long it waits for an answer to the question for its route.
+const ROUTE_LINGER_US: u64 = 1_000_000;
 
 /// The kernel's reason for an RST that a mini-socket sends (`SK_RST_REASON_TCP_TIMEWAIT_SOCKET`).
 const OF_MINI_SOCKET: &str = "TCP_TIMEWAIT_SOCKET";
@@ -80,6 +82,7 @@ pub struct Pipeline {
     pub(super) names: Names<Box<Dns>>,
     pub(super) lost: u64,
     pub(super) skips: Vec<Skip>,
+    pub(super) route_questions: Vec<RouteQuestion>,
     /// Reused from event to event.
     pub(super) exchanges: Vec<Exchange>,
 }
@@ -103,6 +106,7 @@ impl Pipeline {
             names: Names::default(),
             lost: 0,
             skips: Vec::new(),
+            route_questions: Vec::new(),
             exchanges: Vec::new(),
         }
     }
@@ -150,7 +154,8 @@ impl Pipeline {
     /// Lets time pass: summaries that are due, and records that have waited long enough.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Record>) {
         while let Some((time, id)) = self.closed.front().copied() {
-            if now.micros_since(time) < LINGER_US {
+            let closed_us = now.micros_since(time);
+            if closed_us < LINGER_US || closed_us < ROUTE_LINGER_US && self.awaits_route(id) {
                 break;
             }
             self.closed.pop_front();
@@ -267,6 +272,7 @@ impl Pipeline {
         } else if change.new == State::Close {
             self.socket_closes(time, cookie, change, out);
         }
+        self.ask_route_after(cookie, change);
         for held in held {
             self.own_segment(held.time, cookie, &held.segment(), out);
         }

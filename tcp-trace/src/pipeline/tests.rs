@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 mod dns;
 mod ends;
+mod routes;
 
 use super::*;
 use crate::{
@@ -463,15 +464,8 @@ fn after_a_loss_nothing_waits_for_the_bytes_that_were_lost() {
     host.handshake();
     let client = endpoints(41352, 8080);
     let (out, inward) = (Direction::Out, Direction::In);
-    host.segment(
-        CLIENT,
-        client,
-        out,
-        Flags::ACK,
-        (CLIENT_ISN + 1, SERVER_ISN + 1),
-        REQUEST,
-        State::Established,
-    );
+    let request = (CLIENT_ISN + 1, SERVER_ISN + 1);
+    host.segment(CLIENT, client, out, Flags::ACK, request, REQUEST, State::Established);
     // The segment with the response's head and the first byte of its body never came through the ring buffer.
     let response = (SERVER_ISN + RESPONSE.len() as u32, CLIENT_ISN + 1 + REQUEST.len() as u32);
     host.segment(CLIENT, client, inward, Flags::ACK, response, b"i", State::Established);

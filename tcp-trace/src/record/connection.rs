@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Network, Process, Resolved, Server, is_zero};
+use super::{ConnectionId, Network, Process, Resolved, Route, Server, is_zero};
 use crate::{
     event::{Role, State},
     time::Time,
@@ -28,6 +28,9 @@ pub struct Connection {
     /// The lookup that gave its address to this process, when one was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Resolved>,
+    /// Which way its segments leave this host, when it connected and that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
     /// The connection of the other end, when that is on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_connection: Option<ConnectionId>,

@@ -6,6 +6,7 @@ mod http;
 mod line;
 mod network;
 pub mod reader;
+mod route;
 #[cfg(test)]
 mod schema_tests;
 mod session;
@@ -24,6 +25,7 @@ pub use http::{
 };
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
+pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
 pub use text::Text;
 

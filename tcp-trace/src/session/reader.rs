@@ -12,6 +12,7 @@ use super::{
     command::Followed,
     output::Output,
     places::Places,
+    routes::Routes,
     sockets::{Answer, Pace, Sockets},
 };
 use crate::{
@@ -88,6 +89,7 @@ pub(super) struct Reader<'a> {
     pipeline: Pipeline,
     places: Places,
     sockets: Sockets,
+    routes: Routes,
     pace: Pace,
     duration: Option<Duration>,
     settle: Duration,
@@ -98,8 +100,9 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
-        let sockets = Sockets::new(tracer.clock())
-            .map_err(|error| ReadError::Other(CliError::io("cannot start a thread", &error)))?;
+        let no_thread = |error: io::Error| ReadError::Other(CliError::io("cannot start a thread", &error));
+        let sockets = Sockets::new(tracer.clock()).map_err(no_thread)?;
+        let routes = Routes::new().map_err(no_thread)?;
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
         let mut pipeline = Pipeline::new(pipeline::Settings {
@@ -117,6 +120,7 @@ impl<'a> Reader<'a> {
             pipeline,
             places: Places::new(),
             sockets,
+            routes,
             pace: Pace::new(),
             duration: settings.duration,
             settle: settings.settle,
@@ -206,6 +210,7 @@ impl<'a> Reader<'a> {
                 }
             }
         });
+        self.routes.exchange(&mut self.pipeline);
         self.put_records()?;
         Ok(count)
     }
@@ -299,6 +304,7 @@ impl<'a> Reader<'a> {
         self.tracer.detach();
         self.read(ALL)?;
         self.last_list().await?;
+        self.routes.finish(&mut self.pipeline).await;
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
         self.pipeline.finish(now, &mut self.records);

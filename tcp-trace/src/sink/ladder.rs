@@ -1,5 +1,6 @@
 //! A sequence diagram of each connection: the client on the left, the server on the right.
 
+mod head;
 mod layout;
 mod lookups;
 mod model;
@@ -8,6 +9,7 @@ mod render;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::{
     io::{self, Write},
@@ -109,12 +111,13 @@ impl<W: Write> Sink for Ladder<W> {
         let mut lookups = lookups::Lookups::new(&self.records);
         for pair in parts::pairs(&all) {
             let ladder = model::Ladder::new(&all, pair);
-            let above = lookups.of(&ladder).map(|above| render::above(&above, &self.palette));
-            self.output.write_all(above.unwrap_or_default().as_bytes())?;
+            let head = head::head(&ladder, lookups.of(&ladder).as_ref(), &self.palette);
+            self.output.write_all(head.as_bytes())?;
             self.output.write_all(render::ladder(&ladder, &self.palette).as_bytes())?;
         }
         self.output.write_all(render::without_connection(lookups.rest(), &self.palette).as_bytes())?;
-        self.output.write_all(render::rest(&self.rest, &self.palette).as_bytes())?;
+        let topics = topics::topics(&self.records, &self.rest);
+        self.output.write_all(render::rest(&self.rest, &topics, &self.palette).as_bytes())?;
         self.output.flush()
     }
 }

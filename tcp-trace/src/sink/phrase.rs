@@ -6,9 +6,6 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Palette;
 
-/// Columns before the further lines of a phrase that is folded.
-const INDENT: &str = "    ";
-
 /// What a word is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -77,8 +74,9 @@ impl Phrase {
         Self(kept)
     }
 
-    /// In lines of at most `room` columns, broken behind a semicolon where there is one, else between words.
-    pub(super) fn folded(self, room: usize) -> Self {
+    /// In lines of at most `room` columns, broken behind a semicolon where there is one, else between words. Further
+    /// lines begin behind `margin` spaces.
+    pub(super) fn folded(self, room: usize, margin: usize) -> Self {
         if self.width() <= room {
             return self;
         }
@@ -86,27 +84,32 @@ impl Phrase {
         let (mut breaks, mut start, mut indent) = (Vec::new(), 0, 0);
         while indent + width(&text[start..]) > room {
             let line = &text[start..];
-            let fits = |at: usize| at > 0 && indent + width(&line[..at]) <= room;
-            let spaces = || line.match_indices(' ').map(|(at, _)| at).take_while(|at| fits(*at));
+            // A label in the first line is as wide as the margin.
+            let first = if start == 0 { margin } else { 0 };
+            let fits = |at: usize| indent + width(&line[..at]) <= room;
+            let spaces = || {
+                let all = line.match_indices(' ').map(|(at, _)| at);
+                all.skip_while(|at| *at <= first).take_while(|at| fits(*at))
+            };
             let Some(at) = spaces().filter(|at| line[..*at].ends_with(';')).last().or(spaces().last()) else {
                 break;
             };
             breaks.push(start + at);
             start += at + 1;
-            indent = INDENT.len();
+            indent = margin;
         }
-        self.broken_at(&breaks)
+        self.broken_at(&breaks, margin)
     }
 
     /// With the spaces at these places turned into line breaks.
-    fn broken_at(self, breaks: &[usize]) -> Self {
+    fn broken_at(self, breaks: &[usize], margin: usize) -> Self {
         let mut start = 0;
         let pieces = self.0.into_iter().map(|(tone, text)| {
             let mut broken = String::with_capacity(text.len());
             for (at, character) in text.char_indices() {
                 if breaks.contains(&(start + at)) {
                     broken.push('\n');
-                    broken.push_str(INDENT);
+                    broken.push_str(&" ".repeat(margin));
                 } else {
                     broken.push(character);
                 }
@@ -215,7 +218,7 @@ mod tests {
             ("one two three four five six seven", "one two three four\n    five six seven"),
             ("a-word-that-does-not-fit-anywhere", "a-word-that-does-not-fit-anywhere"),
         ] {
-            let folded = Phrase::plain(&text[..3]).and(Tone::Failure, &text[3..]).folded(20);
+            let folded = Phrase::plain(&text[..3]).and(Tone::Failure, &text[3..]).folded(20, 4);
             assert_eq!(folded.to_string(), expected);
         }
     }

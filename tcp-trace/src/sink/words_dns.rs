@@ -11,14 +11,32 @@ use crate::record::{Dns, DnsOutcome};
 const NAME_MAX: usize = 60;
 /// Answers that are shown.
 const ANSWERS_MAX: usize = 4;
+/// Aliases that are shown.
+const ALIASES_MAX: usize = 4;
 
 /// A lookup in one line: `DNS A example.com → 93.184.216.34  in 1.20 ms`.
 pub(super) fn lookup(dns: &Dns) -> Phrase {
+    lookup_by(dns, "")
+}
+
+/// The same with the aliases (CNAME) that lead to the answer: `DNS A www.example.com → example.com → 93.184.216.34`.
+pub(super) fn lookup_with_aliases(dns: &Dns) -> Phrase {
+    let aliases = dns.answers.iter().filter(|answer| answer.kind == "CNAME");
+    let mut names: Vec<_> = aliases.clone().take(ALIASES_MAX).map(|answer| name(&answer.data)).collect();
+    let more = aliases.count().saturating_sub(ALIASES_MAX);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    lookup_by(dns, &names.iter().map(|name| format!("{name} → ")).collect::<String>())
+}
+
+/// A lookup whose answer is reached by way of these names.
+fn lookup_by(dns: &Dns, aliases: &str) -> Phrase {
     let question = match &dns.question {
         Some(question) => format!("{} {}", name(&question.kind), name(&question.name)),
         None => "(not understood)".to_owned(),
     };
-    let mut phrase = Phrase::plain(format!("DNS {question} → ")).then(result(dns));
+    let mut phrase = Phrase::plain(format!("DNS {question} → {aliases}")).then(result(dns));
     if let Some(us) = dns.duration_us {
         phrase = phrase.and(Tone::Aside, format!("  in {}", Micros(us)));
     }
@@ -62,6 +80,6 @@ fn answers(dns: &Dns, kind: &str) -> String {
 }
 
 /// Text of a message, which is ASCII and escaped when this program wrote it.
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     cut(&recorded(text), NAME_MAX)
 }

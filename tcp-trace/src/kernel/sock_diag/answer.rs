@@ -4,11 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::{
-    DiagError, MessageError, Socket,
-    netlink::{Messages, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, error_number},
-    request::SOCK_DIAG_BY_FAMILY,
-};
+use super::{DiagError, MessageError, Socket, request::SOCK_DIAG_BY_FAMILY};
+use crate::kernel::netlink::message::{Messages, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, error_number};
 
 /// How a list went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

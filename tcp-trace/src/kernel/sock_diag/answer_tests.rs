@@ -2,11 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{
-    super::{netlink::HEADER_LENGTH, socket::tests::message as socket_bytes},
-    *,
-};
-use crate::event::State;
+use super::{super::socket::tests::message as socket_bytes, *};
+use crate::{event::State, kernel::netlink::message::HEADER_LENGTH};
 
 const SEQUENCE: u32 = 9;
 const ESTABLISHED: [u8; 4] = [2, 1, 0, 0];

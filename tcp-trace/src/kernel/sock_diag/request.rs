@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{
-    netlink::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST},
-    socket::{Family, ID_LENGTH, INET_DIAG_INFO},
+use super::socket::{Family, ID_LENGTH, INET_DIAG_INFO};
+use crate::{
+    event::{Endpoints, State},
+    kernel::netlink::message::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST},
 };
-use crate::event::{Endpoints, State};
 
 /// `SOCK_DIAG_BY_FAMILY`: the type of requests and of the messages that describe a socket.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;

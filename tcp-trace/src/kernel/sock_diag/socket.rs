@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::netlink::{Attributes, MessageError, array, chunk};
-use crate::event::{Cookie, Endpoints, State};
+use crate::{
+    event::{Cookie, Endpoints, State},
+    kernel::netlink::message::{Attributes, MessageError, array, chunk},
+};
 
 /// Number of the attribute with `struct tcp_info`; a request has a bit for it.
 pub(super) const INET_DIAG_INFO: u16 = 2;

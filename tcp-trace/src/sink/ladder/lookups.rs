@@ -1,13 +1,21 @@
-//! Which lookup stands above which ladder, and which above none.
+//! Which lookups stand above which ladder, and which above none.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::model::{Ladder, Side};
 use crate::record::{Dns, Record, Resolved};
 
+/// How far apart the lookups of a name end that a process makes for one connection, in microseconds: it asks for IPv4
+/// and IPv6 addresses at the same time, and waits for either some seconds.
+const TOGETHER_US: u64 = 5_000_000;
+/// How many lookups that ended before and after one are looked at for others of its name.
+const NEAR: u64 = 64;
+
 /// The lookups of a session.
 pub(super) struct Lookups<'a> {
     by_number: BTreeMap<u64, &'a Dns>,
+    /// Those that a connection follows.
+    followed: HashSet<u64>,
     shown: HashSet<u64>,
 }
 
@@ -15,23 +23,38 @@ pub(super) struct Lookups<'a> {
 pub(super) struct Above<'a> {
     pub(super) dns: &'a Dns,
     pub(super) resolved: &'a Resolved,
+    /// Lookups of the same name by the same process at that time, which no connection follows.
+    pub(super) others: Vec<&'a Dns>,
 }
 
 impl<'a> Lookups<'a> {
     pub(super) fn new(records: &'a [Record]) -> Self {
-        let dns = records.iter().filter_map(|record| match record {
-            Record::Dns(dns) => Some((dns.lookup, &**dns)),
-            _ => None,
-        });
-        Self { by_number: dns.collect(), shown: HashSet::new() }
+        let (mut by_number, mut followed) = (BTreeMap::new(), HashSet::new());
+        for record in records {
+            match record {
+                Record::Dns(dns) => {
+                    by_number.insert(dns.lookup, &**dns);
+                }
+                Record::Connection(summary) => followed.extend(summary.dns.as_ref().map(|dns| dns.lookup)),
+                _ => {}
+            }
+        }
+        Self { by_number, followed, shown: HashSet::new() }
     }
 
     /// The lookup that a connection follows, if it is there.
     pub(super) fn of(&mut self, ladder: &Ladder<'a>) -> Option<Above<'a>> {
         let resolved = ladder.end(Side::Client)?.summary?.dns.as_ref()?;
         let dns = *self.by_number.get(&resolved.lookup)?;
-        self.shown.insert(resolved.lookup);
-        Some(Above { dns, resolved })
+        let is_other = |other: &&Dns| {
+            !self.followed.contains(&other.lookup)
+                && !self.shown.contains(&other.lookup)
+                && are_together(dns, other)
+        };
+        let near = dns.lookup.saturating_sub(NEAR)..=dns.lookup.saturating_add(NEAR);
+        let others: Vec<_> = self.by_number.range(near).map(|(_, dns)| *dns).filter(is_other).collect();
+        self.shown.extend(others.iter().map(|other| other.lookup).chain([dns.lookup]));
+        Some(Above { dns, resolved, others })
     }
 
     /// The lookups that were not given out.
@@ -39,4 +62,12 @@ impl<'a> Lookups<'a> {
         let rest = self.by_number.iter().filter(|(number, _)| !self.shown.contains(number));
         rest.map(|(_, dns)| *dns)
     }
+}
+
+/// Whether two lookups are of the same name, by the same process, at the same time.
+fn are_together(one: &Dns, other: &Dns) -> bool {
+    let name = |dns: &Dns| dns.question.as_ref().map(|question| question.name.to_ascii_lowercase());
+    let pid = |dns: &Dns| dns.process.as_ref().map(|process| process.pid);
+    let apart_us = one.time.micros_since(other.time).max(other.time.micros_since(one.time));
+    name(one).is_some() && name(one) == name(other) && pid(one) == pid(other) && apart_us <= TOGETHER_US
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use super::{
     Rest,
     layout::{COLUMNS, Layout, process, relative},
-    lookups::Above,
     model::{Event, Ladder, Row, Side},
 };
 use crate::{
@@ -22,6 +21,8 @@ use crate::{
     },
 };
 
+/// Columns before the further lines of one that is folded.
+const MARGIN: usize = 4;
 /// Columns of the longest reason for an ending.
 const REASON_MAX: usize = 40;
 
@@ -52,18 +53,6 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
     text
 }
 
-/// Prints the lookup that a connection follows.
-pub(super) fn above(above: &Above<'_>, palette: &Palette) -> String {
-    let mut text = String::new();
-    let process = above.dns.process.as_ref().map(|process| format!("{}: ", named(process)));
-    let age = above.resolved.age_us;
-    let line = Phrase::plain(process.unwrap_or_default())
-        .then(lookup(above.dns))
-        .and(Tone::Aside, format!(", {} before", Micros(age)));
-    write_line(&mut text, line, palette);
-    text
-}
-
 /// Prints the lookups that no connection follows.
 pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, palette: &Palette) -> String {
     let mut text = String::new();
@@ -81,7 +70,7 @@ pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, pal
 }
 
 /// Prints what is to say of the session as a whole.
-pub(super) fn rest(rest: &Rest, palette: &Palette) -> String {
+pub(super) fn rest(rest: &Rest, topics: &[&str], palette: &Palette) -> String {
     let mut lines: Vec<Phrase> = rest.losses.iter().map(loss).collect();
     if rest.further_losses > 0 {
         let events = counted(rest.further_losses, "event");
@@ -95,7 +84,13 @@ pub(super) fn rest(rest: &Rest, palette: &Palette) -> String {
         let why = ": more than a ladder can hold; `record` keeps all";
         lines.push(Phrase::new(Tone::Warning, format!("*** {records} left out")).and(Tone::Plain, why));
     }
-    lines.extend(rest.end.as_ref().map(totals));
+    if let Some(end) = &rest.end {
+        if !topics.is_empty() {
+            let more = Phrase::new(Tone::Aside, "more: ");
+            lines.push(more.and(Tone::Plain, format!("tcp-trace explain {}", topics.join(", "))));
+        }
+        lines.push(totals(end));
+    }
     let mut text = String::new();
     for line in lines {
         write_line(&mut text, line, palette);
@@ -105,8 +100,13 @@ pub(super) fn rest(rest: &Rest, palette: &Palette) -> String {
 
 /// Prints one line, or more when it is too long for one.
 fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
+    write_folded(text, line, MARGIN, palette);
+}
+
+/// The same, with further lines behind a margin.
+pub(super) fn write_folded(text: &mut String, line: Phrase, margin: usize, palette: &Palette) {
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}", line.folded(COLUMNS).painted(palette));
+    let _ = writeln!(text, "{}", line.folded(COLUMNS, margin).painted(palette));
 }
 
 fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {

@@ -1,6 +1,7 @@
 //! What a ladder looks like, and the session that the tests draw.
 
 mod columns;
+mod head;
 mod lookups;
 mod odd;
 

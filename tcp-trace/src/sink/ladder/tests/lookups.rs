@@ -3,7 +3,7 @@
 use super::*;
 use crate::record::{Dns, DnsAnswer, DnsOutcome, DnsQuestion, Resolved, Transport};
 
-fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
+pub(super) fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
     let endpoint = |port| Endpoint { address: [127, 0, 0, 53].into(), port };
     let data = "192.0.2.1".to_owned();
     let answer = DnsAnswer { name: name.to_owned(), kind: "A".to_owned(), ttl: 60, data };
@@ -38,11 +38,20 @@ fn a_lookup_stands_above_the_connection_that_follows_it() {
         }
     }
     records.insert(0, lookup(1, "example.com", DnsOutcome::Ok));
-    records.insert(1, lookup(2, "typo.example", DnsOutcome::Nxdomain));
+    // The same process asks for another type at the same time, and for another name.
+    let Record::Dns(mut other) = lookup(3, "Example.com", DnsOutcome::NoData) else { unreachable!() };
+    if let Some(question) = &mut other.question {
+        question.kind = "AAAA".to_owned();
+    }
+    records.insert(1, Record::Dns(other));
+    records.insert(2, lookup(2, "typo.example", DnsOutcome::Nxdomain));
     let text = print(&records);
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[0], "curl[13838]: DNS A example.com → 192.0.2.1  in 1.20 ms, 300 us before");
-    assert!(lines[1].contains("process"), "{text}");
+    assert_eq!(lines[0], "name     DNS A example.com → 192.0.2.1  in 1.20 ms;");
+    assert_eq!(lines[1], "         from 127.0.0.53:53, 300 us before the connect");
+    assert_eq!(lines[2], "         DNS AAAA Example.com → no AAAA record  in 1.20 ms");
+    assert_eq!(lines[3], "address  127.0.0.1:8080");
+    assert!(lines[4].contains("process"), "{text}");
     assert_eq!(
         lines[lines.len() - 3..],
         [

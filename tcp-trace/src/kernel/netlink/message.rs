@@ -5,20 +5,20 @@
 use thiserror::Error;
 
 /// `NLMSG_ERROR`: a request failed, or was acknowledged with error 0.
-pub(super) const NLMSG_ERROR: u16 = 2;
+pub(in crate::kernel) const NLMSG_ERROR: u16 = 2;
 /// `NLMSG_DONE`: the end of a list.
-pub(super) const NLMSG_DONE: u16 = 3;
+pub(in crate::kernel) const NLMSG_DONE: u16 = 3;
 /// `NLM_F_REQUEST`.
-pub(super) const NLM_F_REQUEST: u16 = 0x1;
+pub(in crate::kernel) const NLM_F_REQUEST: u16 = 0x1;
 /// `NLM_F_DUMP_INTR`: the kernel's tables changed under the list in a way that makes it incomplete.
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(in crate::kernel) const NLM_F_DUMP_INTR: u16 = 0x10;
 /// `NLM_F_DUMP`: all that fit, not one.
-pub(super) const NLM_F_DUMP: u16 = 0x300;
+pub(in crate::kernel) const NLM_F_DUMP: u16 = 0x300;
 
 /// The bits of an attribute's type that are flags (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
 /// `struct nlmsghdr`.
-pub(super) const HEADER_LENGTH: usize = 16;
+pub(in crate::kernel) const HEADER_LENGTH: usize = 16;
 
 /// Why a message of the kernel could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,14 +43,14 @@ pub enum MessageError {
 
 /// `struct nlmsghdr` without the length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
+pub(in crate::kernel) struct Header {
+    pub(in crate::kernel) kind: u16,
+    pub(in crate::kernel) flags: u16,
+    pub(in crate::kernel) sequence: u32,
 }
 
 /// The netlink messages of one datagram. Ends after an error.
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
+pub(in crate::kernel) struct Messages<'a>(pub(in crate::kernel) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<(Header, &'a [u8]), MessageError>;
@@ -81,12 +81,12 @@ fn split_message(bytes: &[u8]) -> Result<(Header, &[u8], &[u8]), MessageError> {
 }
 
 /// The error number at the start of `NLMSG_ERROR` and of `NLMSG_DONE`, positive; 0 is success.
-pub(super) fn error_number(payload: &[u8]) -> Result<i32, MessageError> {
+pub(in crate::kernel) fn error_number(payload: &[u8]) -> Result<i32, MessageError> {
     chunk(payload, "netlink error").map(|bytes| i32::from_ne_bytes(*bytes).saturating_neg())
 }
 
 /// The attributes (`struct nlattr`) of a message. Ends after an error.
-pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
+pub(in crate::kernel) struct Attributes<'a>(pub(in crate::kernel) &'a [u8]);
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = Result<(u16, &'a [u8]), MessageError>;
@@ -118,12 +118,12 @@ fn after(bytes: &[u8], length: usize) -> &[u8] {
 }
 
 /// The bytes at `at`, which the callers know to be there.
-pub(super) fn array<const N: usize, const M: usize>(bytes: &[u8; N], at: usize) -> [u8; M] {
+pub(in crate::kernel) fn array<const N: usize, const M: usize>(bytes: &[u8; N], at: usize) -> [u8; M] {
     std::array::from_fn(|index| bytes[at + index])
 }
 
 /// The beginning of `bytes`, or that they are too short.
-pub(super) fn chunk<'a, const N: usize>(
+pub(in crate::kernel) fn chunk<'a, const N: usize>(
     bytes: &'a [u8],
     what: &'static str,
 ) -> Result<&'a [u8; N], MessageError> {
@@ -131,5 +131,5 @@ pub(super) fn chunk<'a, const N: usize>(
 }
 
 #[cfg(test)]
-#[path = "netlink_tests.rs"]
+#[path = "message_tests.rs"]
 mod tests;

@@ -1,0 +1,116 @@
+//! What stands above a ladder, as textbooks tell it: URL, name, address, and the way of the segments out of the host.
+
+use super::{
+    layout::COLUMNS,
+    lookups::Above,
+    model::{End, Event, Ladder, Side},
+    render::write_folded,
+};
+use crate::{
+    record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url},
+    sink::{
+        Palette,
+        phrase::{Phrase, Tone, cut},
+        units::Micros,
+        words::{printable, recorded},
+        words_dns::{lookup_with_aliases, name},
+    },
+};
+
+/// Columns of the labels.
+const LABEL: usize = 9;
+
+/// Prints the steps that come before the connection, as far as they are known of the client's end.
+pub(super) fn head(ladder: &Ladder<'_>, above: Option<&Above<'_>>, palette: &Palette) -> String {
+    let Some(&End { network: Some(network), summary, .. }) = ladder.end(Side::Client) else {
+        return String::new();
+    };
+    let (first, requests) = requests(ladder);
+    let url = first.and_then(url);
+    let route = summary.and_then(|summary| summary.route.as_ref());
+    let name = above.map(looked_up).or_else(|| summary.and_then(called));
+    let mut lines = Vec::new();
+    if let Some(url) = url {
+        let more = if requests > 1 { format!("  (the first of {requests} requests)") } else { String::new() };
+        lines.push(("URL", Phrase::plain(url).and(Tone::Aside, more)));
+    }
+    lines.extend(name.map(|name| ("name", name)));
+    let others = above.map(|above| above.others.as_slice()).unwrap_or_default();
+    lines.extend(others.iter().map(|dns| ("", lookup_with_aliases(dns))));
+    if !lines.is_empty() || route.is_some() {
+        lines.push(("address", Phrase::plain(network.peer.to_string())));
+    }
+    lines.extend(route.map(|route| ("from", way(&network, route))));
+    let mut text = String::new();
+    for (label, line) in lines {
+        let label = Phrase::new(Tone::Aside, format!("{label:<LABEL$}"));
+        write_folded(&mut text, label.then(line), LABEL, palette);
+    }
+    text
+}
+
+/// The first request, and how many there are.
+fn requests<'a>(ladder: &Ladder<'a>) -> (Option<&'a Http>, usize) {
+    let mut all = ladder.rows.iter().filter_map(|row| match row.event {
+        Event::Request(http) => Some(http),
+        _ => None,
+    });
+    let first = all.next();
+    (first, usize::from(first.is_some()) + all.count())
+}
+
+/// The URL of a request that has a whole one: not of `CONNECT` and `*`.
+fn url(http: &Http) -> Option<String> {
+    let Url { scheme, host, path, query } = http.url.as_ref()?;
+    let (scheme, host) = (scheme.as_ref()?, host.as_ref()?);
+    let query = query.as_ref().map_or(String::new(), |query| format!("?{}", printable(query)));
+    let url = format!("{}://{}{}{query}", printable(scheme), printable(host), printable(path));
+    Some(cut(&url, COLUMNS - LABEL))
+}
+
+/// The lookup that the connection follows.
+fn looked_up(above: &Above<'_>) -> Phrase {
+    let age = Micros(above.resolved.age_us);
+    lookup_with_aliases(above.dns)
+        .and(Tone::Aside, format!("; from {}, {age} before the connect", above.dns.server))
+}
+
+/// What the server is called, where its lookup is not in the records.
+fn called(summary: &Connection) -> Option<Phrase> {
+    if let Some(resolved) = &summary.dns {
+        let (duration, age) = (Micros(resolved.duration_us), Micros(resolved.age_us));
+        let when = format!("  looked up in {duration}; {age} before the connect");
+        return Some(Phrase::plain(name(&resolved.name)).and(Tone::Aside, when));
+    }
+    let server = summary.server.as_ref().filter(|server| server.source == ServerSource::Host)?;
+    Some(Phrase::plain(name(&server.address)).and(Tone::Aside, "  (no lookup seen)"))
+}
+
+/// Source, interface and next hop.
+fn way(network: &Network, route: &Route) -> Phrase {
+    let index = || format!("interface {}", route.interface.index);
+    let interface = route.interface.name.as_ref().map_or_else(index, printable);
+    let phrase = Phrase::plain(format!("{} by {interface}, ", network.local));
+    match (&route.next_hop, route.kind) {
+        (_, RouteType::Local) => phrase.and(Tone::Plain, "this host itself"),
+        (Some(hop), RouteType::OnLink) => phrase.and(Tone::Plain, "on link ").then(link_address(hop)),
+        (Some(hop), RouteType::Gateway) => {
+            phrase.and(Tone::Plain, format!("next hop {} ", hop.address)).then(link_address(hop))
+        }
+        (None, _) => phrase.and(Tone::Plain, "next hop not known"),
+    }
+}
+
+/// `(5e:00:53:00:00:01)`. That a neighbour does not answer stands out.
+fn link_address(hop: &NextHop) -> Phrase {
+    let state = hop.state.as_deref();
+    let has_failed = matches!(state, Some("FAILED" | "INCOMPLETE"));
+    match (&hop.mac, state) {
+        (_, Some(state)) if has_failed => Phrase::plain("(")
+            .and(Tone::Failure, format!("no MAC: {}", recorded(state)))
+            .and(Tone::Plain, ")"),
+        (Some(mac), _) => Phrase::plain(format!("({})", recorded(mac))),
+        (None, Some(state)) => Phrase::plain(format!("(no MAC: {})", recorded(state))),
+        (None, None) => Phrase::plain("(MAC not known)"),
+    }
+}

@@ -1,0 +1,166 @@
+//! Which notes of `explain` tell more of what the ladders show.
+
+use super::Rest;
+use crate::{
+    event::{Flags, State},
+    explain::{Language, Library},
+    record::{Connection, How, Http, Integrity, Outcome, Record, RouteType, Transition},
+};
+
+/// Topics that are referred to at most.
+const TOPICS_MAX: usize = 8;
+
+/// The topics that a ladder can refer to beside those that are called as what was recorded: status codes, errors, and
+/// the kernel's reasons.
+mod topic {
+    pub(super) const LOST: &str = "LOST";
+    pub(super) const GAP: &str = "GAP";
+    pub(super) const OUTCOME: &str = "outcome";
+    pub(super) const INTEGRITY: &str = "integrity";
+    pub(super) const RST: &str = "RST";
+    pub(super) const RETRANSMISSION: &str = "retransmission";
+    pub(super) const ZERO_WINDOW: &str = "zero-window";
+    pub(super) const SIMULTANEOUS_CLOSE: &str = "simultaneous-close";
+    pub(super) const URL: &str = "life-of-a-URL";
+    pub(super) const NEXT_HOP: &str = "next-hop";
+    pub(super) const HANDSHAKE: &str = "three-way-handshake";
+    pub(super) const CLOSE: &str = "four-step-close";
+    pub(super) const TIME_WAIT: &str = "TIME_WAIT";
+    pub(super) const ESTIMATED: &str = "estimated";
+
+    /// What went wrong first, then the life in its order. What is recorded comes between these two.
+    pub(super) const FIRST: [&str; 2] = [LOST, GAP];
+    pub(super) const THEN: [&str; 12] = [
+        OUTCOME,
+        INTEGRITY,
+        RST,
+        RETRANSMISSION,
+        ZERO_WINDOW,
+        SIMULTANEOUS_CLOSE,
+        URL,
+        NEXT_HOP,
+        HANDSHAKE,
+        CLOSE,
+        TIME_WAIT,
+        ESTIMATED,
+    ];
+}
+
+/// What was found in the records, each once.
+#[derive(Default)]
+struct Found {
+    fixed: Vec<&'static str>,
+    /// Status codes, errors and reasons, which need not have a topic.
+    recorded: Vec<String>,
+}
+
+/// The names of the topics that are worth reading, the most telling first.
+pub(super) fn topics(records: &[Record], rest: &Rest) -> Vec<&'static str> {
+    let mut found = Found::default();
+    if !rest.losses.is_empty() {
+        found.add(topic::LOST);
+    }
+    for record in records {
+        match record {
+            Record::Transition(transition) => found.transition(transition),
+            Record::Segment(segment) => {
+                let flags = segment.flags.0;
+                found.add_if(flags.has(Flags::RST), topic::RST);
+                found.add_if(flags.has(Flags::SYN) && flags.has(Flags::ACK), topic::HANDSHAKE);
+                found.add_if(flags.has(Flags::FIN), topic::CLOSE);
+                found.add_if(segment.retransmit, topic::RETRANSMISSION);
+            }
+            Record::Http(http) => found.http(http),
+            Record::Connection(summary) => found.summary(summary),
+            _ => {}
+        }
+    }
+    found.names()
+}
+
+impl Found {
+    fn add(&mut self, topic: &'static str) {
+        if !self.fixed.contains(&topic) {
+            self.fixed.push(topic);
+        }
+    }
+
+    fn add_if(&mut self, is_found: bool, topic: &'static str) {
+        if is_found {
+            self.add(topic);
+        }
+    }
+
+    /// Something that may be the name of a topic.
+    fn add_recorded(&mut self, name: &str) {
+        // What is no name of a topic is not kept beyond the few that are shown.
+        if self.recorded.len() < TOPICS_MAX && !self.recorded.iter().any(|known| known == name) {
+            self.recorded.push(name.to_owned());
+        }
+    }
+
+    fn transition(&mut self, transition: &Transition) {
+        self.add_if(transition.gap, topic::GAP);
+        self.add_if(transition.estimated, topic::ESTIMATED);
+        self.add_if(transition.new == State::TimeWait, topic::TIME_WAIT);
+        self.add_if(transition.new == State::Closing, topic::SIMULTANEOUS_CLOSE);
+    }
+
+    fn http(&mut self, http: &Http) {
+        self.add_if(http.http.request.is_some() && http.url.is_some(), topic::URL);
+        self.add_if(!matches!(http.outcome, Outcome::Ok | Outcome::Upgraded), topic::OUTCOME);
+        self.add_if(http.integrity != Integrity::Complete, topic::INTEGRITY);
+        if let Some(response) = &http.http.response
+            && (response.status_code >= 400 || response.status_code == 101)
+        {
+            self.add_recorded(&response.status_code.to_string());
+        }
+    }
+
+    fn summary(&mut self, summary: &Connection) {
+        self.add_if(summary.zero_window.is_some(), topic::ZERO_WINDOW);
+        let is_routed = summary.route.as_ref().is_some_and(|route| route.kind != RouteType::Local);
+        self.add_if(is_routed, topic::NEXT_HOP);
+        if let Some(reason) = &summary.close.reason {
+            self.add_recorded(reason);
+        }
+        // Where it is stuck, or was.
+        let is_stuck = matches!(summary.close.how, How::Open | How::Abandoned | How::Timeout);
+        if let Some(last) = summary.states.last()
+            && is_stuck
+            && last.state != State::Established
+        {
+            self.add_recorded(last.state.name());
+        }
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        let library = Library::new(Language::En);
+        let named = |name: &str| library.topics().find(|topic| topic.names.contains(&name));
+        let fixed =
+            |all: &'static [&'static str]| all.iter().filter(|name| self.fixed.contains(name)).copied();
+        let recorded = self.recorded.iter().filter_map(|name| Some(named(name)?.name()));
+        let mut names = Vec::new();
+        for name in fixed(&topic::FIRST).chain(recorded).chain(fixed(&topic::THEN)) {
+            if names.len() < TOPICS_MAX && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_that_is_referred_to_exists_in_both_languages() {
+        for language in [Language::En, Language::Zh] {
+            let library = Library::new(language);
+            for name in topic::FIRST.iter().chain(&topic::THEN) {
+                assert!(library.topics().any(|topic| topic.name() == *name), "{name} in {language:?}");
+            }
+        }
+    }
+}

@@ -16,8 +16,10 @@ pub(crate) fn print_heading(rounds: u32, seconds: u32) {
 pub(crate) fn print_workload(workload: Workload, measured: &[Measured]) {
     println!("### {}: {}\n", workload.name(), workload.description());
     let rate = if workload == Workload::Bulk { "Gbit/s" } else { "requests/s" };
-    println!("| tool | ratio | {rate} | p99 ms | server us/request | tool us/request | tool MiB | events | lost |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| tool | ratio | {rate} | p99 ms | server us/request | tool us/request | tool MiB | events | lost |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for Measured { tool, samples } in measured {
         let of = |value: &dyn Fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(value).collect());
         let per_request = |time: fn(&Sample) -> std::time::Duration| {
@@ -36,6 +38,7 @@ pub(crate) fn print_workload(workload: Workload, measured: &[Measured]) {
             cell(per_request(|sample| sample.tool_time), 2),
             cell(of(&|sample| Some(sample.memory as f64 / f64::from(1 << 20))), 1),
             cell(of(&|sample| sample.ended.events.map(|events| events as f64)), 0),
+            cell(of(&|sample| sample.ended.http.map(|http| http as f64)), 0),
             // Not the median: what was lost once was lost.
             most_lost(samples),
         ];

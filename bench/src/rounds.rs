@@ -36,7 +36,12 @@ pub(crate) struct Measured {
 }
 
 /// Measures every tool in every round.
-pub(crate) fn measure(workload: Workload, tools: &[Tool], rounds: u32, seconds: u32) -> Result<Vec<Measured>> {
+pub(crate) fn measure(
+    workload: Workload,
+    tools: &[Tool],
+    rounds: u32,
+    seconds: u32,
+) -> Result<Vec<Measured>> {
     let target = workload.prepare()?;
     let all = [Tool::None].iter().chain(tools);
     let mut measured: Vec<_> = all.map(|tool| Measured { tool: *tool, samples: Vec::new() }).collect();

@@ -158,9 +158,11 @@ impl RunningTool {
         if !self.is_recorder {
             return Ok(Ended::default());
         }
-        let text = fs::read_to_string(self.folder.file("recording.jsonl")).context("cannot read the recording")?;
+        let text =
+            fs::read_to_string(self.folder.file("recording.jsonl")).context("cannot read the recording")?;
         let end = text.lines().next_back().context("the recording is empty")?;
-        let end: serde_json::Value = serde_json::from_str(end).context("the recording's last line is not JSON")?;
+        let end: serde_json::Value =
+            serde_json::from_str(end).context("the recording's last line is not JSON")?;
         let number = |field: &str| end[field].as_u64();
         Ok(Ended { events: number("events"), http: number("http"), lost: number("lost") })
     }

@@ -180,7 +180,9 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, expected) in [("20.00us", Some(20)), ("1.50ms", Some(1500)), ("2.00s", Some(2_000_000)), ("7", None)] {
+        for (text, expected) in
+            [("20.00us", Some(20)), ("1.50ms", Some(1500)), ("2.00s", Some(2_000_000)), ("7", None)]
+        {
             assert_eq!(parse_time(text), expected.map(Duration::from_micros), "{text}");
         }
     }

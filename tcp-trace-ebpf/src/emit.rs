@@ -2,10 +2,15 @@
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{helpers::bpf_skb_load_bytes, maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RINGBUF_HDR_SZ},
+    helpers::{bpf_ringbuf_query, bpf_skb_load_bytes},
+    maps::ring_buf::RingBufEntry,
+    programs::SkBuffContext,
+};
 use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment};
 
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{COUNTERS, EVENTS, WAKE_BYTES};
 
 /// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]
@@ -17,13 +22,25 @@ struct WithPayload<T, const N: usize> {
 /// Writes one record of fixed size.
 #[inline(always)]
 pub(crate) fn record<T: 'static>(record: T) {
-    match EVENTS.reserve_untyped::<T>(0) {
-        Some(mut entry) => {
-            entry.write(record);
-            entry.submit(0);
-        }
-        None => lost(),
+    if let Some(mut entry) = reserve::<T>() {
+        entry.write(record);
+        entry.submit(wake_up(size_of::<T>()));
     }
+}
+
+/// Whether the reader is woken for a record of `bytes`: when it makes what waits more than [`WAKE_BYTES`], and neither
+/// before nor again. Waking costs more than all else that is done for a record; the reader looks by itself, too.
+#[inline(always)]
+fn wake_up(bytes: usize) -> u64 {
+    // SAFETY: the map is a ring buffer; the helper has no other preconditions.
+    let waiting =
+        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) };
+    // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
+    // value.
+    let limit = u64::from(unsafe { core::ptr::read_volatile(&raw const WAKE_BYTES) });
+    // The ring buffer has a header of its own before each record.
+    let is_crossing = waiting >= limit && waiting < limit + bytes as u64 + u64::from(BPF_RINGBUF_HDR_SZ);
+    u64::from(if is_crossing { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }
 
 /// Room for one record that is too large for the stack; it has to go to [`submit`].
@@ -40,8 +57,8 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, filled: Result<(), i32>) -> Result<(), i32> {
     match filled {
-        Ok(()) => entry.submit(0),
-        Err(_) => entry.discard(0),
+        Ok(()) => entry.submit(wake_up(size_of::<T>())),
+        Err(_) => entry.discard(BPF_RB_NO_WAKEUP.into()),
     }
     filled
 }
@@ -62,6 +79,8 @@ pub(crate) fn segment_with_payload(ctx: &SkBuffContext, mut segment: RawSegment,
         payload::<_, { PAYLOAD_SIZES[3] }>(ctx, segment, segment.captured, packet_offset);
     } else if length <= PAYLOAD_SIZES[4] {
         payload::<_, { PAYLOAD_SIZES[4] }>(ctx, segment, segment.captured, packet_offset);
+    } else if length <= PAYLOAD_SIZES[5] {
+        payload::<_, { PAYLOAD_SIZES[5] }>(ctx, segment, segment.captured, packet_offset);
     } else {
         if length > PAYLOAD_MAX {
             segment.captured = PAYLOAD_MAX as u32;
@@ -89,10 +108,7 @@ pub(crate) fn datagram_with_payload(ctx: &SkBuffContext, mut datagram: RawDatagr
 #[inline(always)]
 fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u32, packet_offset: u32) {
     const { assert!(N.is_power_of_two()) };
-    let Some(mut entry) = EVENTS.reserve_untyped::<WithPayload<T, N>>(0) else {
-        lost();
-        return;
-    };
+    let Some(mut entry) = reserve::<WithPayload<T, N>>() else { return };
     let record: *mut WithPayload<T, N> = MaybeUninit::as_mut_ptr(&mut entry);
     // The verifier has to see both bounds, 1 to N, on the very register that it checks: hence the mask,
     // and the black box that keeps the compiler from removing it as redundant.
@@ -108,9 +124,9 @@ fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u
         )
     };
     if result == 0 {
-        entry.submit(0);
+        entry.submit(wake_up(size_of::<WithPayload<T, N>>()));
     } else {
-        entry.discard(0);
+        entry.discard(BPF_RB_NO_WAKEUP.into());
         lost();
     }
 }

@@ -12,7 +12,8 @@ pub mod maps {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of `u64` by [`skip_index`](crate::skip_index): payload that user space does not need.
     pub const SKIP: &str = "SKIP";
-    /// Array of `u64` with a bit per port: those that are asked for, when [`FILTERS_PORTS`](crate::globals::FILTERS_PORTS).
+    /// Array of `u64` with a bit per port, [`PORT_WORDS`](crate::PORT_WORDS) for each set of
+    /// [`FILTERS_PORTS`](crate::globals::FILTERS_PORTS), in the order of their bits: the ports that are asked for.
     pub const PORTS: &str = "PORTS";
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
@@ -23,8 +24,11 @@ pub mod maps {
 pub mod globals {
     /// [`Offsets`](crate::Offsets) in the running kernel.
     pub const OFFSETS: &str = "OFFSETS";
-    /// `u8`: 1 when only sockets with one of certain ports are asked for.
+    /// `u8`: which sets of ports are asked for, of [`PORTS_EITHER`](crate::PORTS_EITHER),
+    /// [`PORTS_LOCAL`](crate::PORTS_LOCAL) and [`PORTS_PEER`](crate::PORTS_PEER).
     pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
+    /// `u32`: with so many bytes waiting in the ring buffer, its reader is woken; before, it looks by itself.
+    pub const WAKE_BYTES: &str = "WAKE_BYTES";
 }
 
 /// Names of the programs.
@@ -71,8 +75,16 @@ pub const fn skip_entry(cookie: u64, until: u32) -> u64 {
     cookie << 32 | until as u64
 }
 
-/// Words of [`maps::PORTS`].
+/// Words of one set in [`maps::PORTS`].
 pub const PORT_WORDS: usize = 65536 / 64;
+/// Sets in [`maps::PORTS`].
+pub const PORT_SETS: usize = 3;
+/// The set of ports of which either end has to have one.
+pub const PORTS_EITHER: u8 = 1;
+/// The set of ports of which the local end has to have one.
+pub const PORTS_LOCAL: u8 = 2;
+/// The set of ports of which the peer has to have one.
+pub const PORTS_PEER: u8 = 4;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;
@@ -109,13 +121,13 @@ pub const AF_INET6: u16 = 10;
 /// The payload areas that a segment record can have, in bytes: powers of two, so that the verifier can
 /// bound the copy. The record with the smallest area that holds a segment's payload is used. There is no
 /// loop over parts: older verifiers walk every path through every round of it.
-pub const PAYLOAD_SIZES: [usize; 6] = [512, 4096, 16384, 32768, 65536, PAYLOAD_MAX];
+pub const PAYLOAD_SIZES: [usize; 7] = [256, 1024, 4096, 16384, 32768, 65536, PAYLOAD_MAX];
 /// The largest payload that is captured whole. On loopback a socket's segments of up to some 113 KiB were seen, which
 /// are split only behind the hook; with BIG TCP there may be longer ones. The rest of these is counted as lost.
 pub const PAYLOAD_MAX: usize = 131_072;
-/// The largest payload of a datagram that is captured whole: the second of [`PAYLOAD_SIZES`], and what servers of DNS
+/// The largest payload of a datagram that is captured whole: the third of [`PAYLOAD_SIZES`], and what servers of DNS
 /// send at most unless they were told otherwise (RFC 6891, section 6.2.5). The rest of a longer one is counted as lost.
-pub const DATAGRAM_MAX: usize = PAYLOAD_SIZES[1];
+pub const DATAGRAM_MAX: usize = PAYLOAD_SIZES[2];
 
 /// Port of DNS servers (RFC 1035, section 4.2): only datagrams to and from it are reported.
 pub const DNS_PORT: u16 = 53;

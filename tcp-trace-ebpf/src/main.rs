@@ -7,6 +7,7 @@
 mod emit;
 mod filter;
 mod maps;
+mod packet;
 mod probes;
 mod sock;
 

@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
-use tcp_trace_ebpf::{COUNTERS_LEN, Offsets, PORT_WORDS, SKIP_SOCKETS};
+use tcp_trace_ebpf::{COUNTERS_LEN, Offsets, PORT_SETS, PORT_WORDS, SKIP_SOCKETS};
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;
@@ -19,7 +19,7 @@ pub(crate) static EVENTS: RingBuf<u8, RING_BYTES> = RingBuf::new();
 pub(crate) static COUNTERS: PerCpuArray<u64, { COUNTERS_LEN }> = PerCpuArray::new();
 
 #[btf_map]
-pub(crate) static PORTS: Array<u64, { PORT_WORDS }> = Array::new();
+pub(crate) static PORTS: Array<u64, { PORT_SETS * PORT_WORDS }> = Array::new();
 
 #[btf_map]
 pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
@@ -70,9 +70,13 @@ pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
     .cast()
 }
 
-/// Whether [`PORTS`] says what is asked for. User space sets it before loading.
+/// Which sets of [`PORTS`] say what is asked for. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_PORTS: u8 = 0;
+
+/// How many bytes wait in the ring buffer when its reader is woken. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static WAKE_BYTES: u32 = 0;
 
 /// Where the running kernel keeps what `sock` reads. User space sets it before loading.
 #[unsafe(no_mangle)]

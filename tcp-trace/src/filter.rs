@@ -33,13 +33,20 @@ impl Filter {
     }
 
     fn judge_ports(&self, facts: Facts<'_>) -> Option<bool> {
-        if self.port.is_empty() {
+        if self.port.is_empty() && self.local_port.is_empty() && self.peer_port.is_empty() {
             return Some(true);
         }
         let Endpoints { local, peer } = facts.endpoints?;
-        let matches = self.port.contains(&local.port()) || self.port.contains(&peer.port());
-        // A port that the kernel has not chosen yet may still match.
-        if !matches && local.port() == 0 { None } else { Some(matches) }
+        let (local, peer) = (local.port(), peer.port());
+        let is_peer = self.peer_port.is_empty() || self.peer_port.contains(&peer);
+        let is_either = |port| self.port.is_empty() || self.port.contains(&port);
+        let is_local = self.local_port.is_empty() || self.local_port.contains(&local);
+        match (is_peer && (is_either(local) || is_either(peer)), is_local) {
+            (true, true) => Some(true),
+            // A port that the kernel has not chosen yet may still match.
+            _ if local == 0 && is_peer => None,
+            _ => Some(false),
+        }
     }
 
     fn judge_addresses(&self, facts: Facts<'_>) -> Option<bool> {
@@ -101,6 +108,26 @@ mod tests {
         let filter = Filter { port: vec![41352], ..Filter::default() };
         assert_eq!(judge(&filter, endpoints(0), None), None);
         assert_eq!(judge(&Filter { port: vec![8080], ..filter }, endpoints(0), None), Some(true));
+    }
+
+    #[test]
+    fn a_port_can_be_asked_for_at_one_end() {
+        let local = |port| Filter { local_port: vec![port], ..Filter::default() };
+        let peer = |port| Filter { peer_port: vec![port], ..Filter::default() };
+        for (filter, local_port, expected) in [
+            (local(41352), 41352, Some(true)),
+            (local(8080), 41352, Some(false)),
+            (local(41352), 0, None),
+            (peer(8080), 41352, Some(true)),
+            (peer(8080), 0, Some(true)),
+            (peer(41352), 41352, Some(false)),
+            (peer(41352), 0, Some(false)),
+            (Filter { port: vec![41352], ..peer(8080) }, 41352, Some(true)),
+            (Filter { port: vec![41352], ..peer(8080) }, 0, None),
+            (Filter { port: vec![41352], ..local(1) }, 41352, Some(false)),
+        ] {
+            assert_eq!(judge(&filter, endpoints(local_port), None), expected, "{filter:?}");
+        }
     }
 
     #[test]

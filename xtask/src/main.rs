@@ -1,6 +1,8 @@
-//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask kernels`.
+//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask bench`,
+//! `cargo xtask kernels`.
 
 mod apt;
+mod bench;
 mod checks;
 mod command;
 mod ebpf;
@@ -17,6 +19,7 @@ usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
        cargo xtask ebpf --check    rebuild it and fail unless the bytes are the same
        cargo xtask test            every check: fmt, clippy, tidy, unit, ebpf, e2e (as root)
        cargo xtask test --only X   one of them; arguments after -- go to the test programs
+       cargo xtask bench           what tracing costs, beside other tools (as root; --help says more)
        cargo xtask kernels         the program and its loopback tests in VMs, on Debian's kernels";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         ["ebpf", "--check"] => ebpf::check(),
         ["test"] => checks::all(),
         ["test", "--only", name, rest @ ..] if checks::exists(name) => checks::only(name, rest),
+        ["bench", rest @ ..] => bench::run_with(rest),
         ["kernels"] => kernels::run(),
         _ => {
             eprintln!("{USAGE}");

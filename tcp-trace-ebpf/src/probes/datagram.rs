@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{DIRECTION_OUT, DNS_PORT, KIND_DATAGRAM, RawDatagram, RawEndpoints, RawHeader};
 
-use crate::{emit, maps, sock};
+use crate::{emit, maps, packet, sock};
 
 /// Length of a UDP header (RFC 768).
 const UDP_HEADER: u32 = 8;
@@ -17,15 +17,14 @@ const UDP_HEADER: u32 = 8;
 pub(super) fn try_datagram(
     ctx: &SkBuffContext,
     sk: *mut bpf_sock,
-    mut endpoints: RawEndpoints,
     udp_offset: u32,
     direction: u8,
 ) -> Result<(), i32> {
     let header: [u8; UDP_HEADER as usize] = ctx.load(udp_offset as usize).map_err(|error| error as i32)?;
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
-    (endpoints.local_port, endpoints.peer_port) =
+    let (local_port, peer_port) =
         if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
-    if endpoints.peer_port != DNS_PORT {
+    if peer_port != DNS_PORT {
         return Ok(());
     }
     if direction == DIRECTION_OUT {
@@ -41,7 +40,7 @@ pub(super) fn try_datagram(
             kind: KIND_DATAGRAM,
             padding: 0,
         },
-        endpoints,
+        endpoints: RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? },
         length: ctx.len().saturating_sub(payload_offset),
         captured: 0,
         netns: sock::netns(sock::of_packet(ctx)?)?,

@@ -12,7 +12,7 @@ use tcp_trace_ebpf::{KIND_OWNER, RawHeader, RawOwned};
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
-    sock::{self, Address},
+    sock,
 };
 
 /// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
@@ -50,10 +50,10 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !sock::is_tcp(Address::from(sk)) {
+    if !sock::is_tcp(sk) {
         return Ok(());
     }
-    let (local_port, peer_port) = sock::ports(Address::from(sk))?;
+    let (local_port, peer_port) = sock::ports(sk);
     if filter::is_unwanted(local_port, peer_port) || remember(sk).is_none() {
         return Ok(());
     }

@@ -9,14 +9,14 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment,
-    ZERO_WINDOW, skip_index,
+    DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment, ZERO_WINDOW, skip_index,
 };
 
 use super::datagram;
 use crate::{
     emit, filter,
     maps::{self, SKIP, SocketMemory},
+    packet::{self, IPPROTO_UDP},
     sock,
 };
 
@@ -32,13 +32,6 @@ const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
-
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-const IPV4_HEADER: u32 = 20;
-const IPV6_HEADER: u32 = 40;
-/// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
-const EXTENSION_HEADERS_MAX: usize = 4;
 
 /// `BPF_CGROUP_RUN_PROG_INET_EGRESS` in `ip_finish_output()` and `ip6_finish_output()`.
 #[cgroup_skb]
@@ -65,37 +58,35 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if sk.is_null() {
         return Ok(());
     }
-    let Some((mut endpoints, tcp_offset, protocol)) = ip_header(ctx, direction)? else {
+    // What is not asked for costs most programs most of the packets: it is told before anything is read of them.
+    if filter::is_unwanted_packet(ctx) {
+        return Ok(());
+    }
+    let Some((offset, protocol)) = packet::transport(ctx)? else {
         return Ok(());
     };
     if protocol == IPPROTO_UDP {
-        return datagram::try_datagram(ctx, sk, endpoints, tcp_offset, direction);
+        return datagram::try_datagram(ctx, sk, offset, direction);
     }
-    let header: [u8; 20] = ctx.load(tcp_offset as usize).map_err(|error| error as i32)?;
-    let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
-    (endpoints.local_port, endpoints.peer_port) =
-        if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
-    if filter::is_unwanted(endpoints.local_port, endpoints.peer_port) {
+    let header = packet::tcp_header(ctx, offset)?;
+    let (local_port, peer_port) = header.ports(direction);
+    if filter::is_unwanted(local_port, peer_port) {
         return Ok(());
     }
-    let payload_offset = tcp_offset + u32::from(header[12] >> 4) * 4;
+    let payload_offset = offset + header.length();
     let length = ctx.len().saturating_sub(payload_offset);
     // SAFETY: not null.
     let state = unsafe { (*sk).state };
+    let flags = header.flags();
     let mut segment = RawSegment {
-        endpoints,
-        sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-        acknowledgment: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+        sequence: header.sequence(),
+        acknowledgment: header.acknowledgment(),
         length,
         direction,
-        flags: header[13],
+        flags,
         state: state as u8,
         // The window of an RST means nothing.
-        zero_window: if header[14] == 0 && header[15] == 0 && header[13] & RST == 0 {
-            ZERO_WINDOW
-        } else {
-            0
-        },
+        zero_window: if header.window() == 0 && flags & RST == 0 { ZERO_WINDOW } else { 0 },
         ..RawSegment::default()
     };
     if !is_wanted(sk, &segment) {
@@ -107,6 +98,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if need == Need::Nothing {
         return Ok(());
     }
+    segment.endpoints = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
     segment.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -157,74 +149,6 @@ fn need_of_payload(cookie: u64, segment: &RawSegment) -> Need {
     } else {
         Need::Payload
     }
-}
-
-/// Addresses, where the TCP or UDP header starts, and which of the two it is; `None` for other packets.
-#[inline(always)]
-fn ip_header(ctx: &SkBuffContext, direction: u8) -> Result<Option<(RawEndpoints, u32, u8)>, i32> {
-    let first: u8 = ctx.load(0).map_err(|error| error as i32)?;
-    let mut endpoints = RawEndpoints::default();
-    let (source, destination): ([u8; 16], [u8; 16]);
-    let (offset, protocol);
-    if first >> 4 == 4 {
-        let header: [u8; IPV4_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
-        protocol = header[9];
-        if protocol != IPPROTO_TCP && protocol != IPPROTO_UDP {
-            return Ok(None);
-        }
-        endpoints.family = AF_INET;
-        source = v4(&header, 12);
-        destination = v4(&header, 16);
-        offset = u32::from(first & 0x0f) * 4;
-    } else {
-        let header: [u8; IPV6_HEADER as usize] = ctx.load(0).map_err(|error| error as i32)?;
-        let Some(found) = behind_extension_headers(ctx, header[6])? else {
-            return Ok(None);
-        };
-        (offset, protocol) = found;
-        endpoints.family = AF_INET6;
-        source = v6(&header, 8);
-        destination = v6(&header, 24);
-    }
-    (endpoints.local_address, endpoints.peer_address) =
-        if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) };
-    Ok(Some((endpoints, offset, protocol)))
-}
-
-#[inline(always)]
-fn v4(header: &[u8; 20], at: usize) -> [u8; 16] {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&header[at..at + 4]);
-    address
-}
-
-#[inline(always)]
-fn v6(header: &[u8; 40], at: usize) -> [u8; 16] {
-    let mut address = [0; 16];
-    address.copy_from_slice(&header[at..at + 16]);
-    address
-}
-
-/// Where the TCP or UDP header starts in an IPv6 packet whose fixed header names `next` (RFC 8200, section 4), and
-/// which of the two it is.
-#[inline(always)]
-fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<(u32, u8)>, i32> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const DESTINATION: u8 = 60;
-    let mut offset = IPV6_HEADER;
-    for _ in 0..EXTENSION_HEADERS_MAX {
-        match next {
-            IPPROTO_TCP | IPPROTO_UDP => return Ok(Some((offset, next))),
-            HOP_BY_HOP | ROUTING | DESTINATION => {
-                let header: [u8; 2] = ctx.load(offset as usize).map_err(|error| error as i32)?;
-                next = header[0];
-                offset += (u32::from(header[1]) + 1) * 8;
-            }
-            _ => return Ok(None),
-        }
-    }
-    Ok(None)
 }
 
 #[inline(always)]

@@ -66,12 +66,11 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sk: *const u8 = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    let sock = Address::from(sk);
     // The tracepoint also reports SCTP and MPTCP sockets.
-    if !sock::is_tcp(sock) {
+    if !sock::is_tcp(sk) {
         return Ok(());
     }
-    let (local_port, peer_port) = sock::ports(sock)?;
+    let (local_port, peer_port) = sock::ports(sk);
     // A client whose beginning was reported without a port has to be known by it.
     if old != SYN_SENT && filter::is_unwanted(local_port, peer_port) {
         return Ok(());
@@ -111,7 +110,7 @@ fn fill(
         kind: KIND_TRANSITION,
         padding: 0,
     };
-    record.endpoints = sock::endpoints(sock)?;
+    record.endpoints = sock::endpoints(sk)?;
     record.owner = if is_owners { sock::current_owner()? } else { RawOwner::default() };
     record.netns = sock::netns(sock)?;
     record.error = sock::error(sock)?;

@@ -157,6 +157,12 @@ pub(super) struct Filters {
     /// Only connections with this port at either end
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
+    /// Only connections with this port at the end that reports: on a server's host, the server's own
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    local_port: Vec<u16>,
+    /// Only connections with this port at the other end
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    peer_port: Vec<u16>,
     /// Only connections with an address in this network at either end
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     addr: Vec<Cidr>,
@@ -172,11 +178,13 @@ impl Tracing {
 impl Filters {
     /// The filter that was typed.
     pub(super) fn filter(&self) -> Filter {
-        let Self { pid, comm, port, addr } = self;
+        let Self { pid, comm, port, local_port, peer_port, addr } = self;
         Filter {
             pid: pid.clone(),
             comm: comm.clone(),
             port: port.clone(),
+            local_port: local_port.clone(),
+            peer_port: peer_port.clone(),
             addr: addr.clone(),
             followed: false,
         }
@@ -244,9 +252,12 @@ mod tests {
 
     #[test]
     fn filters_are_lists() {
-        let live = live("tcp-trace live --port 80,443 --port 8080 --addr 10.0.0.0/8,::1 --comm nginx");
+        let live = live(
+            "tcp-trace live --port 80,443 --port 8080 --local-port 81 --peer-port 82 --addr 10.0.0.0/8,::1 --comm nginx",
+        );
         let filter = live.tracing.filter();
         assert_eq!(filter.port, [80, 443, 8080]);
+        assert_eq!((filter.local_port, filter.peer_port), (vec![81], vec![82]));
         assert_eq!(filter.addr, ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
         assert!(!filter.followed);
     }

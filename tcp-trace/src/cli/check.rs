@@ -6,7 +6,7 @@ use super::CliError;
 use crate::{
     event::State,
     kernel::{
-        Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
+        Capability, Options, Ports, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
         sock_diag::{SockDiag, States},
     },
 };
@@ -20,7 +20,8 @@ pub(super) fn run() -> ExitCode {
         let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: to {}", capability.purpose));
     }
-    let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, ports: vec![] };
+    let options =
+        Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, ports: Ports::default() };
     match Tracer::attach(&options) {
         Ok(tracer) => {
             for probe in Probe::ALL {

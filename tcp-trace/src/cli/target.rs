@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{CliError, args::Tracing};
-use crate::{kernel::Options, session::Settings};
+use crate::{
+    kernel::{Options, Ports},
+    session::Settings,
+};
 
 /// Checks what was typed; nothing has been attached or written yet.
 pub(super) fn settings(
@@ -25,7 +28,11 @@ pub(super) fn settings(
             ring_bytes: arguments.ring_size,
             follow_children: command.is_some(),
             log,
-            ports: filter.port.clone(),
+            ports: Ports {
+                either: filter.port.clone(),
+                local: filter.local_port.clone(),
+                peer: filter.peer_port.clone(),
+            },
         },
         filter,
         duration: arguments.duration,

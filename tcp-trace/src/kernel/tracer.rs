@@ -13,7 +13,7 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{DNS_PORT, FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
+use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
@@ -21,7 +21,9 @@ use super::{
     clock::Clock,
     error::{KernelError, root_errno},
     losses::{Losses, NewlyLost},
-    offsets, privileges,
+    offsets,
+    ports::Ports,
+    privileges,
     readiness::Readiness,
 };
 use crate::{
@@ -38,6 +40,8 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Size of the ring buffer unless `--ring-size` says otherwise: a burst of some 20,000 small messages.
 pub const RING_BYTES_DEFAULT: u32 = 16 << 20;
+/// The reader is woken when this part of the ring buffer is full; before, it looks by itself.
+const WAKE_PART: u32 = 64;
 /// Smallest ring buffer: one page.
 pub const RING_BYTES_MIN: u32 = 4096;
 
@@ -60,8 +64,8 @@ pub struct Options {
     pub follow_children: bool,
     /// Whether the eBPF programs log diagnostics.
     pub log: bool,
-    /// Ports that are asked for; empty when all are. What has none of them is dropped as early as it is known.
-    pub ports: Vec<u16>,
+    /// Ports that are asked for. What has none of them is dropped as early as it is known.
+    pub ports: Ports,
 }
 
 /// One thing that is attached.
@@ -141,7 +145,7 @@ impl Tracer {
         if options.follow_children {
             follow_children(&mut ebpf)?;
         }
-        filter_ports(&mut ebpf, &options.ports)?;
+        options.ports.set(&mut ebpf)?;
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
@@ -215,11 +219,12 @@ impl Tracer {
 
 fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
     let offsets = OffsetsPod(offsets::look_up(btf)?);
-    let filters_ports = u8::from(!options.ports.is_empty());
+    let wake_bytes = (options.ring_bytes / WAKE_PART).max(1);
     let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
     EbpfLoader::new()
         .override_global(globals::OFFSETS, &offsets, true)
-        .override_global(globals::FILTERS_PORTS, &filters_ports, true)
+        .override_global(globals::FILTERS_PORTS, &options.ports.asked(), true)
+        .override_global(globals::WAKE_BYTES, &wake_bytes, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
         .load(OBJECT)
@@ -343,24 +348,11 @@ fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
 }
 
-/// Sets a bit for each port, and for that of DNS servers: a connection that is asked for may follow a lookup by TCP.
-fn filter_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), KernelError> {
-    let failed = |error| KernelError::failed("filter by port", error);
-    let map = ebpf.map_mut(maps::PORTS).ok_or_else(|| not_in_object(maps::PORTS))?;
-    let mut words = Array::<_, u64>::try_from(map).map_err(failed)?;
-    for port in ports.iter().copied().chain([DNS_PORT]) {
-        let index = u32::from(port / 64);
-        let word = words.get(&index, 0).map_err(failed)? | 1 << (port % 64);
-        words.set(index, word, 0).map_err(failed)?;
-    }
-    Ok(())
-}
-
 fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
     ebpf.take_map(name).ok_or_else(|| not_in_object(name))
 }
 
-fn not_in_object(name: &str) -> KernelError {
+pub(super) fn not_in_object(name: &str) -> KernelError {
     let source = io::Error::new(io::ErrorKind::NotFound, "it is not in the embedded eBPF object");
     KernelError::failed(format!("use the map {name}"), source)
 }

@@ -49,6 +49,12 @@ pub struct Filter {
     /// Ports of either end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub port: Vec<u16>,
+    /// Ports of the end that reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_port: Vec<u16>,
+    /// Ports of the other end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer_port: Vec<u16>,
     /// Networks of either end, in CIDR notation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addr: Vec<Cidr>,

@@ -4,7 +4,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -27,6 +27,8 @@ const BATCH: usize = 4096;
 /// More records than a ring buffer of the usual size holds: taken at once where all that happened so far is needed.
 /// Not without bound, because a flood has no end.
 const ALL: usize = 1 << 20;
+/// How often the ring buffer is looked at, because the kernel announces only what piles up.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last list of sockets is waited for.
@@ -150,13 +152,16 @@ impl<'a> Reader<'a> {
         let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut has_more = false;
         // Whether a signal ended it, once only TIME_WAIT is waited for.
         let mut settling = None;
         loop {
             let sockets = &mut self.sockets;
-            let wake = wake(&ring, has_more, &mut tick, &mut signals, deadline, command, sockets).await;
+            let wake =
+                wake(&ring, has_more, (&mut tick, &mut look), &mut signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
                 Wake::Events(result) => {
@@ -343,7 +348,7 @@ impl Reader<'_> {
 async fn wake(
     ring: &Readiness,
     has_more: bool,
-    tick: &mut tokio::time::Interval,
+    (tick, look): (&mut Interval, &mut Interval),
     signals: &mut Signals,
     deadline: Option<Instant>,
     command: &mut Followed,
@@ -360,6 +365,7 @@ async fn wake(
             } } => Wake::TimeOver,
     result = command.ended() => Wake::CommandEnded(result),
             answer = sockets.answer() => Wake::Sockets(answer),
+            _ = look.tick() => Wake::Events(Ok(())),
             result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
         }
 }

@@ -1,0 +1,176 @@
+//! The headers of a packet: addresses, and the TCP header.
+
+use core::arch::asm;
+
+use aya_ebpf::programs::SkBuffContext;
+use tcp_trace_ebpf::{AF_INET, AF_INET6, DIRECTION_OUT, RawEndpoints};
+
+pub(crate) const IPPROTO_TCP: u8 = 6;
+pub(crate) const IPPROTO_UDP: u8 = 17;
+
+/// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
+const EXTENSION_HEADERS_MAX: usize = 4;
+
+/// RFC 791, section 3.1, without options. Two bytes are the alignment that a network header has.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+struct Ipv4Header {
+    version_and_length: u8,
+    service: u8,
+    total_length: u16,
+    identification: u16,
+    fragment: u16,
+    time_to_live: u8,
+    protocol: u8,
+    checksum: u16,
+    source: [u16; 2],
+    destination: [u16; 2],
+}
+
+/// RFC 8200, section 3.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+struct Ipv6Header {
+    version_and_flow: u32,
+    payload_length: u16,
+    next: u8,
+    hop_limit: u8,
+    source: [u16; 8],
+    destination: [u16; 8],
+}
+
+/// RFC 9293, section 3.1, without options; numbers in network byte order.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub(crate) struct TcpHeader {
+    source: u16,
+    destination: u16,
+    sequence: u32,
+    acknowledgment: u32,
+    offset: u8,
+    flags: u8,
+    window: u16,
+    checksum: u16,
+    urgent: u16,
+}
+
+impl TcpHeader {
+    /// Length with its options, in bytes.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u32 {
+        u32::from(self.offset >> 4) * 4
+    }
+
+    #[inline(always)]
+    pub(crate) fn sequence(&self) -> u32 {
+        u32::from_be(self.sequence)
+    }
+
+    #[inline(always)]
+    pub(crate) fn acknowledgment(&self) -> u32 {
+        u32::from_be(self.acknowledgment)
+    }
+
+    /// Control bits.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    #[inline(always)]
+    pub(crate) fn window(&self) -> u16 {
+        u16::from_be(self.window)
+    }
+
+    /// Local and peer's port of a segment in this direction.
+    #[inline(always)]
+    pub(crate) fn ports(&self, direction: u8) -> (u16, u16) {
+        let (source, destination) = (u16::from_be(self.source), u16::from_be(self.destination));
+        if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) }
+    }
+}
+
+/// What lies at `offset` of the packet: read in place where the kernel holds it in one piece, as it does with most
+/// headers, else copied.
+#[inline(always)]
+fn read<T: Copy>(ctx: &SkBuffContext, offset: u32) -> Result<T, i32> {
+    // SAFETY: the context's fields are readable.
+    let (data, end) = unsafe { ((*ctx.skb.skb).data as usize, (*ctx.skb.skb).data_end as usize) };
+    let mut start = data;
+    // SAFETY: an addition. Written so, the compiler adds up in no other order: the verifier knows the bounds of the
+    // very pointer that is compared, and of no other.
+    unsafe { asm!("{0} += {1}", inout(reg) start, in(reg) u64::from(offset), options(pure, nomem, nostack)) };
+    if start + size_of::<T>() <= end {
+        // SAFETY: it lies between `data` and `data_end`, which the verifier checks.
+        return Ok(unsafe { (start as *const T).read() });
+    }
+    ctx.load(offset as usize).map_err(|error| error as i32)
+}
+
+/// The TCP header that starts at `offset`.
+#[inline(always)]
+pub(crate) fn tcp_header(ctx: &SkBuffContext, offset: u32) -> Result<TcpHeader, i32> {
+    read(ctx, offset)
+}
+
+/// Where the header behind the IP headers starts, and its protocol; `None` when that is neither TCP nor UDP.
+#[inline(always)]
+pub(crate) fn transport(ctx: &SkBuffContext) -> Result<Option<(u32, u8)>, i32> {
+    let first: u8 = read(ctx, 0)?;
+    if first >> 4 != 4 {
+        let header: Ipv6Header = read(ctx, 0)?;
+        return behind_extension_headers(ctx, header.next);
+    }
+    let header: Ipv4Header = read(ctx, 0)?;
+    let is_known = header.protocol == IPPROTO_TCP || header.protocol == IPPROTO_UDP;
+    Ok(is_known.then_some((u32::from(first & 0x0f) * 4, header.protocol)))
+}
+
+/// Both addresses, without ports.
+#[inline(always)]
+pub(crate) fn addresses(ctx: &SkBuffContext, direction: u8) -> Result<RawEndpoints, i32> {
+    let mut endpoints = RawEndpoints::default();
+    let first: u8 = read(ctx, 0)?;
+    let (source, destination): ([u16; 8], [u16; 8]);
+    if first >> 4 == 4 {
+        let header: Ipv4Header = read(ctx, 0)?;
+        let ([s0, s1], [d0, d1]) = (header.source, header.destination);
+        source = [s0, s1, 0, 0, 0, 0, 0, 0];
+        destination = [d0, d1, 0, 0, 0, 0, 0, 0];
+        endpoints.family = AF_INET;
+    } else {
+        let header: Ipv6Header = read(ctx, 0)?;
+        (source, destination) = (header.source, header.destination);
+        endpoints.family = AF_INET6;
+    }
+    // SAFETY: both are 16 bytes without padding.
+    let bytes = |words: [u16; 8]| unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) };
+    (endpoints.local_address, endpoints.peer_address) = if direction == DIRECTION_OUT {
+        (bytes(source), bytes(destination))
+    } else {
+        (bytes(destination), bytes(source))
+    };
+    Ok(endpoints)
+}
+
+/// Where the TCP or UDP header starts in an IPv6 packet whose fixed header names `next` (RFC 8200, section 4), and
+/// which of the two it is.
+#[inline(always)]
+fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<(u32, u8)>, i32> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const DESTINATION: u8 = 60;
+    let mut offset = size_of::<Ipv6Header>() as u32;
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        match next {
+            IPPROTO_TCP | IPPROTO_UDP => return Ok(Some((offset, next))),
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let header: [u8; 2] = ctx.load(offset as usize).map_err(|error| error as i32)?;
+                next = header[0];
+                offset += (u32::from(header[1]) + 1) * 8;
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}

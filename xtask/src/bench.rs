@@ -1,0 +1,18 @@
+//! `cargo xtask bench`: builds what is measured and what measures, and runs it.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::{project, run};
+
+/// Passes `arguments` on to the benchmark.
+pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(project()).args(arguments).args(["--release", "--locked", "--quiet"]);
+        cargo
+    };
+    run(&mut cargo(&["build", "--package=tcp-trace"]))?;
+    run(cargo(&["run", "--package=tcp-trace-bench"]).arg("--").args(arguments))
+}

@@ -1,6 +1,9 @@
 //! One page: its address and who loaded it, a line per request, and what stands out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use jiff::tz::TimeZone;
 
@@ -210,7 +213,10 @@ impl<'a> Page<'a> {
             parts.push(format!("{} opened{longest}", counted(opened, "connection")));
         }
         if unknown > 0 {
-            parts.push(format!("{UNKNOWN} {unknown} older than these records"));
+            parts.push(format!(
+                "{} older than these records ({UNKNOWN})",
+                counted(unknown as u64, "connection")
+            ));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
@@ -219,7 +225,7 @@ impl<'a> Page<'a> {
         if self.group.members.len() < 2 {
             return None;
         }
-        let (http, _) = self.members().max_by_key(|(http, _)| http.timing.total_us)?;
+        let (http, _) = self.members().min_by_key(|(http, _)| Reverse(http.timing.total_us))?;
         let wait = http.timing.wait_us.map_or(String::new(), |us| format!(", waited {}", Micros(us)));
         let name = shortened(&name(http, self.origin), 50);
         Some(format!("slowest: {name}  {}{wait}", Micros(http.timing.total_us)))

@@ -9,7 +9,8 @@ use std::{
 
 use tcp_trace::{event::Role, record::Http};
 use tcp_trace_tests::{
-    Folder, Nginx, PAGE_PARTS, Recording, Tracer, curl, free_port, load, output, put_page, unprivileged,
+    DnsServer, Folder, Namespace, Nginx, PAGE_PARTS, Recording, Tracer, curl, free_port, load, output,
+    put_page, unprivileged,
 };
 
 /// A recording that everybody can read.
@@ -81,6 +82,7 @@ struct Page {
     address: String,
     totals: String,
     rows: Vec<Row>,
+    text: String,
 }
 
 /// What is printed of a request.
@@ -101,7 +103,7 @@ impl Page {
         let (_time, address) = title.split_once(' ').expect("a time and an address");
         let totals = lines.next().expect("totals").to_owned();
         let rows = lines.skip(1).map_while(Row::parse).collect();
-        Self { address: address.to_owned(), totals, rows }
+        Self { address: address.to_owned(), totals, rows, text: text.to_owned() }
     }
 }
 
@@ -192,6 +194,40 @@ fn a_redirect_that_curl_follows_is_of_the_page() {
         let last = &page.rows[1];
         assert!(last.start + last.took <= curl.time_total * 1000.0, "{curl:?}: {page:#?}");
     }
+}
+
+#[test]
+fn a_page_begins_with_the_lookup_of_its_name() {
+    const PORT: u16 = 8080;
+    let namespace = Namespace::new();
+    let server = DnsServer::start(&namespace);
+    let nginx = Nginx::start_in(&namespace, PORT);
+    nginx.put("index.html", "<html></html>");
+    let tracer = Tracer::start(&["--comm", "curl"]);
+    let url = nginx.url("web.test.", "/index.html");
+    output(server.client(&namespace, "curl").args(["-so", "/dev/null", &url, &url]));
+    tracer.wait_for_lines("http", 2);
+    tracer.wait_for_closed();
+    let shown = Shown::new(&tracer.stop_for_text());
+    let pages = shown.pages(&[]);
+    let [page, again] = pages.as_slice() else { panic!("{pages:#?}") };
+    shown.assert_recorded(Role::Client, page);
+    let [summary] = shown.recording.connections_of(Role::Client).try_into().expect("one connection");
+    let number = summary.dns.as_ref().expect("it follows a lookup").lookup;
+    let lookup = shown.recording.lookups().find(|dns| dns.lookup == number).expect("it is recorded");
+    let row = &page.rows[0];
+    let start = shown.exchange(Role::Client, row).timing.started.micros_since(lookup.started) as f64 / 1000.0;
+    assert!((row.start - start).abs() < 0.06, "{start} {page:#?}");
+    let bar = page.text.lines().nth(3).expect("a row");
+    let [asked, connected, sent] = ['░', '▒', '─'].map(|glyph| bar.find(glyph));
+    assert!(asked.is_some() && asked < connected, "{page:#?}");
+    assert!(sent.is_none() || connected < sent, "{page:#?}");
+    assert!(
+        page.text.contains("\n1 lookup in ") && page.text.contains("; 1 connection opened in "),
+        "{page:#?}"
+    );
+    // The second is on the same connection.
+    assert!(!again.rows[0].is_new && !again.text.contains(['░', '▒']), "{again:#?}");
 }
 
 #[test]

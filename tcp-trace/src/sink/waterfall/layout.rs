@@ -52,7 +52,7 @@ impl Millis {
     pub(super) fn of(total_us: u64) -> Self {
         Self(match total_us {
             ..100_000 => 2,
-            ..10_000_000 => 1,
+            100_000..10_000_000 => 1,
             _ => 0,
         })
     }

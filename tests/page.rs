@@ -7,10 +7,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tcp_trace::{event::Role, record::Http};
+use tcp_trace::{
+    event::Role,
+    record::{Http, Process, Record},
+};
 use tcp_trace_tests::{
-    DnsServer, Folder, Namespace, Nginx, PAGE_PARTS, Recording, Tracer, curl, free_port, load, output,
-    put_page, unprivileged,
+    DnsServer, Folder, Namespace, Nginx, PAGE_PARTS, Recording, Running, Tracer, curl, free_port, load,
+    output, put_page, unprivileged, wait_for,
 };
 
 /// A recording that everybody can read.
@@ -153,6 +156,7 @@ fn what_a_browser_loads_for_a_page_is_one_page() {
     assert_eq!(counts(page.rows.iter().map(|row| row.target.as_str())), logged, "{page:#?}");
     assert!(page.rows.len() >= 2 + PAGE_PARTS && page.rows[0].target == "/page.html", "{page:#?}");
     shown.assert_recorded(Role::Client, page);
+    assert!(!page.text.contains('~'), "the browser says all by Referer: {page:#?}");
     let exchanges = shown.recording.http_of(Role::Client);
     let pid = exchanges[0].process.as_ref().expect("it is known").pid;
     let start = format!("chromium[{pid}]: {} requests on ", log.len());
@@ -205,14 +209,23 @@ fn a_page_begins_with_the_lookup_of_its_name() {
     nginx.put("index.html", "<html></html>");
     let tracer = Tracer::start(&["--comm", "curl"]);
     let url = nginx.url("web.test.", "/index.html");
-    output(server.client(&namespace, "curl").args(["-so", "/dev/null", &url, &url]));
-    tracer.wait_for_lines("http", 2);
-    tracer.wait_for_closed();
+    let mut client = server.client(&namespace, "curl");
+    let mut curl = Running::start(client.args(["-so", "/dev/null", &url, &url]).stdout(Stdio::null()));
+    assert!(curl.0.wait().expect("it can be waited for").success());
+    // Other tests run a curl too.
+    let is_its =
+        |process: &Option<Process>| process.as_ref().is_some_and(|process| process.pid == curl.pid());
+    wait_for("its exchanges", || {
+        let records = tracer.records();
+        let is_http = |record: &&Record| matches!(record, Record::Http(http) if is_its(&http.process));
+        (records.iter().filter(is_http).count() == 2).then_some(())
+    });
     let shown = Shown::new(&tracer.stop_for_text());
-    let pages = shown.pages(&[]);
+    let pages = shown.pages(&["--pid", &curl.pid().to_string()]);
     let [page, again] = pages.as_slice() else { panic!("{pages:#?}") };
     shown.assert_recorded(Role::Client, page);
-    let [summary] = shown.recording.connections_of(Role::Client).try_into().expect("one connection");
+    let summary =
+        shown.recording.connections().find(|summary| is_its(&summary.process)).expect("it connects");
     let number = summary.dns.as_ref().expect("it follows a lookup").lookup;
     let lookup = shown.recording.lookups().find(|dns| dns.lookup == number).expect("it is recorded");
     let row = &page.rows[0];

@@ -57,9 +57,19 @@ impl<'a> Known<'a> {
         Self { exchanges, openings, lookups }
     }
 
+    /// Whether an exchange is the first on its connection, when known.
+    pub(super) fn is_new(&self, http: &Http) -> Option<bool> {
+        if http.index > 0 {
+            return Some(false);
+        }
+        // Earlier versions did not record it.
+        let is_reused = http.reused.or_else(|| self.openings.contains_key(&http.connection).then_some(false));
+        is_reused.map(|is_reused| !is_reused)
+    }
+
     /// How the connection came about that was opened for an exchange, with the lookup that it waited for.
     pub(super) fn opening(&self, http: &Http) -> Option<Opening> {
-        if http.index > 0 || http.reused != Some(false) {
+        if self.is_new(http) != Some(true) {
             return None;
         }
         let mut opening = *self.openings.get(&http.connection)?;
@@ -195,8 +205,9 @@ impl<'a> Page<'a> {
 
     /// The connections that were opened for the page.
     fn openings(&self) -> Option<String> {
-        let opened: Vec<_> = self.members().filter(|(http, _)| http.reused == Some(false)).collect();
-        let unknown = self.members().filter(|(http, _)| http.reused.is_none()).count();
+        let opened: Vec<_> =
+            self.members().filter(|(http, _)| self.known.is_new(http) == Some(true)).collect();
+        let unknown = self.members().filter(|(http, _)| self.known.is_new(http).is_none()).count();
         let openings: Vec<_> = opened.iter().filter_map(|(http, _)| self.known.opening(http)).collect();
         let mut parts = Vec::new();
         let lookups: Vec<_> = openings.iter().filter_map(|opening| opening.resolution).collect();
@@ -214,7 +225,7 @@ impl<'a> Page<'a> {
         }
         if unknown > 0 {
             parts.push(format!(
-                "{} older than these records ({UNKNOWN})",
+                "{} that may be older than these records ({UNKNOWN})",
                 counted(unknown as u64, "connection")
             ));
         }

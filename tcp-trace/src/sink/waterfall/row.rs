@@ -66,9 +66,9 @@ impl Rows<'_> {
         let status = response.map_or("-".to_owned(), |response| response.status_code.to_string());
         let tone = response.map_or(Tone::Failure, |response| status_tone(response.status_code));
         let size = response.map_or(String::new(), |response| Size(response.body.size).to_string());
-        let new = match http.reused {
-            Some(false) => NEW,
-            Some(true) => " ",
+        let new = match self.known.is_new(http) {
+            Some(true) => NEW,
+            Some(false) => " ",
             None => UNKNOWN,
         };
         let on = padded(&connection_of(http), connection);

@@ -185,7 +185,7 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
     start  request                  size connection                             took
      0.00  GET api/v1/a     200   1000 B +c3 #0     ──────────────████         10.00
      5.00  GET api/v1/b     200   1000 B ?c4 #0             ───────────────███ 10.00
-    1 connection opened; 1 connection older than these records (?)
+    1 connection opened; 1 connection that may be older than these records (?)
     slowest: GET api/v1/a  10.0 ms, waited 8.00 ms
 
     14:13:20.900000 Requests of no page

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod filter;
 pub mod http;
 pub mod kernel;
+pub mod page;
 pub mod pipeline;
 pub mod reassembly;
 pub mod record;

@@ -3,6 +3,7 @@
 
 mod apache;
 mod check;
+mod chromium;
 mod compare;
 mod curl;
 mod dns_capture;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use apache::Apache;
 pub use check::{hold, while_doing};
+pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
 pub use dns_capture::{CapturedAnswer, DnsCapture};

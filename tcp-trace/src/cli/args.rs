@@ -74,6 +74,9 @@ pub(super) struct Show {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) filters: Filters,
+    /// Print the HTTP exchanges in groups, in place of a format
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "format")]
+    pub(super) group: Option<Grouping>,
     #[command(flatten)]
     pub(super) printing: Printing,
 }
@@ -124,6 +127,13 @@ pub(super) enum Format {
     Ladder,
     /// The recording format
     Jsonl,
+}
+
+/// What exchanges are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Grouping {
+    /// A waterfall of each page that a browser or another client loaded
+    Page,
 }
 
 /// What to trace, and for how long.
@@ -294,6 +304,12 @@ mod tests {
             ("tcp-trace live --pid x", "invalid digit"),
             ("tcp-trace live --color red", "invalid value 'red' for '--color <WHEN>'"),
             ("tcp-trace show", "<FILE>"),
+            (
+                "tcp-trace show a --group page --format table",
+                "'--group <WHAT>' cannot be used with '--format",
+            ),
+            ("tcp-trace show a --group process", "[possible values: page]"),
+            ("tcp-trace live --group page", "unexpected argument '--group'"),
             ("tcp-trace show a.jsonl --duration 1s", "unexpected argument '--duration'"),
         ] {
             let error = parse(line).unwrap_err();

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     CliError,
-    args::{Format, Show},
+    args::{Format, Grouping, Show},
     print,
     run::say,
 };
@@ -38,9 +38,10 @@ pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
         File::open(&arguments.file)
     };
     let mut file = file.map_err(|error| cannot_read(&error))?;
-    let output = match arguments.printing.format {
-        Format::Jsonl => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
-        Format::Table | Format::Ladder => Output::Records(print::sink(arguments.printing)),
+    let output = match (arguments.group, arguments.printing.format) {
+        (Some(Grouping::Page), _) => Output::Records(print::waterfall(arguments.printing.colour)),
+        (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
+        (None, Format::Table | Format::Ladder) => Output::Records(print::sink(arguments.printing)),
     };
     let mut selection = Selection::new(arguments.filters.filter());
     let length = learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;

@@ -5,8 +5,10 @@ mod ladder;
 mod output;
 mod palette;
 mod phrase;
+mod rest;
 mod table;
 mod units;
+mod waterfall;
 mod words;
 mod words_dns;
 
@@ -16,3 +18,4 @@ pub use output::Sink;
 pub use palette::Palette;
 pub(crate) use phrase::Tone;
 pub use table::Table;
+pub use waterfall::{COLUMNS_DEFAULT, WATERFALL_EXCHANGES_MAX, Waterfall};

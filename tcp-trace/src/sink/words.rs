@@ -36,12 +36,16 @@ pub(super) fn request_line(http: &Http) -> Option<String> {
 pub(super) fn status(http: &Http) -> Option<Phrase> {
     let response = http.http.response.as_ref()?;
     let text = format!("{} {}", response.status_code, printable(&response.reason));
-    let tone = match response.status_code {
+    Some(Phrase::new(status_tone(response.status_code), text.trim_end()))
+}
+
+/// Whether a status code is one of an error.
+pub(super) fn status_tone(code: u16) -> Tone {
+    match code {
         400..500 => Tone::Warning,
         500.. => Tone::Failure,
         _ => Tone::Plain,
-    };
-    Some(Phrase::new(tone, text.trim_end()))
+    }
 }
 
 /// An exchange in one line: `GET /a → 200 OK  12 B in 1.23 ms`.

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{
-    Rest,
     layout::{COLUMNS, Layout, process, relative},
     model::{Event, Ladder, Row, Side},
 };
@@ -13,16 +12,13 @@ use crate::{
     sink::{
         Palette,
         phrase::{Phrase, Tone, cut, padded, width},
+        rest,
         units::{Micros, Size},
-        words::{
-            counted, exchange, incomplete, loss, named, outcome, recorded, request_line, status, totals,
-        },
+        words::{exchange, incomplete, named, outcome, recorded, request_line, status},
         words_dns::lookup,
     },
 };
 
-/// Columns before the further lines of one that is folded.
-const MARGIN: usize = 4;
 /// Columns of the longest reason for an ending.
 const REASON_MAX: usize = 40;
 
@@ -69,44 +65,9 @@ pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, pal
     text
 }
 
-/// Prints what is to say of the session as a whole.
-pub(super) fn rest(rest: &Rest, topics: &[&str], palette: &Palette) -> String {
-    let mut lines: Vec<Phrase> = rest.losses.iter().map(loss).collect();
-    if rest.further_losses > 0 {
-        let events = counted(rest.further_losses, "event");
-        lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
-    }
-    if !rest.losses.is_empty() {
-        lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
-    }
-    if rest.left_out > 0 {
-        let records = counted(rest.left_out, "record");
-        let why = ": more than a ladder can hold; `record` keeps all";
-        lines.push(Phrase::new(Tone::Warning, format!("*** {records} left out")).and(Tone::Plain, why));
-    }
-    if let Some(end) = &rest.end {
-        if !topics.is_empty() {
-            let more = Phrase::new(Tone::Aside, "more: ");
-            lines.push(more.and(Tone::Plain, format!("tcp-trace explain {}", topics.join(", "))));
-        }
-        lines.push(totals(end));
-    }
-    let mut text = String::new();
-    for line in lines {
-        write_line(&mut text, line, palette);
-    }
-    text
-}
-
 /// Prints one line, or more when it is too long for one.
 fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
-    write_folded(text, line, MARGIN, palette);
-}
-
-/// The same, with further lines behind a margin.
-pub(super) fn write_folded(text: &mut String, line: Phrase, margin: usize, palette: &Palette) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}", line.folded(COLUMNS, margin).painted(palette));
+    rest::write_line(text, line, COLUMNS, palette);
 }
 
 fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {

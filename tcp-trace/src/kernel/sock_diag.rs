@@ -9,7 +9,6 @@ mod socket;
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    panic, thread,
     time::Duration,
 };
 
@@ -24,14 +23,13 @@ use self::{
     answer::{List, one_socket},
     request::Request,
 };
-use crate::event::Endpoints;
+use crate::{event::Endpoints, kernel::netns::within};
 use rustix::{
     io::retry_on_intr,
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink as protocol, recv, send,
         socket_with, sockopt,
     },
-    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 /// Twice the most that the kernel puts into one datagram (`netlink_recvmsg()` bounds it at 32 KiB).
@@ -60,14 +58,7 @@ impl SockDiag {
     /// A netlink socket stays in the namespace in which it was made: a thread enters it, makes the socket and ends.
     /// `EPERM` without CAP_SYS_ADMIN in the user namespaces of both.
     pub fn in_namespace(namespace: BorrowedFd<'_>) -> io::Result<Self> {
-        let socket = thread::scope(|scope| {
-            let enter = || {
-                move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
-                open_socket()
-            };
-            let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, enter)?;
-            thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
-        })?;
+        let socket = within(namespace, open_socket)??;
         Ok(Self { socket, buffer: vec![0; BUFFER_BYTES].into(), sequence: 0 })
     }
 

@@ -82,7 +82,7 @@ impl<W: Write> Ladder<W> {
 impl<W: Write> Sink for Ladder<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Session(_) | Record::Ready(_) | Record::Unknown => {}
+            Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Unknown => {}
             Record::End(end) => self.rest.end = Some(end.clone()),
             Record::Loss(loss) if self.rest.losses.len() < LOSSES_MAX => self.rest.losses.push(loss.clone()),
             Record::Loss(loss) => {

@@ -62,7 +62,7 @@ impl<'a> Facts<'a> {
         Some(&self.now.sockets[*index as usize])
     }
 
-    /// The process that has a socket open, or that of its listener while it is not accepted.
+    /// The process that has a socket open.
     pub fn owner(&self, socket: &Socket) -> Option<&'a Process> {
         self.now.owner(socket)
     }
@@ -89,11 +89,15 @@ impl<'a> Facts<'a> {
     /// changing the state, as the answer to a keep-alive probe, is made up for by the snapshot at the beginning.
     pub fn waiting_us(&self, socket: &Socket, of: impl Fn(&Socket) -> Option<u64>) -> Option<u64> {
         let since_before = || {
-            let before = self.before?;
-            let earlier = &before.sockets[*self.earlier.get(&socket.diag.cookie)? as usize];
-            let is_same = earlier.state() == socket.state() && earlier.diag.rqueue == socket.diag.rqueue;
-            is_same.then(|| of(earlier).map(|us| us + self.now.time.micros_since(before.time)))?
+            let earlier = self.earlier(socket).filter(|earlier| earlier.diag.rqueue == socket.diag.rqueue)?;
+            Some(of(earlier)? + self.now.time.micros_since(self.before?.time))
         };
         of(socket).max(since_before())
+    }
+
+    /// The same socket at the beginning, if it was there in the same state.
+    pub fn earlier(&self, socket: &Socket) -> Option<&'a Socket> {
+        let index = self.earlier.get(&socket.diag.cookie)?;
+        self.before?.sockets.get(*index as usize).filter(|earlier| earlier.state() == socket.state())
     }
 }

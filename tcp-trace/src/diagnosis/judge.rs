@@ -39,6 +39,7 @@ fn too_young(facts: &Facts<'_>, thresholds: &Thresholds) -> Vec<(String, u64)> {
     let state = crate::event::State::CloseWait;
     let young = facts
         .in_state(state)
+        .filter(|socket| !socket.has_no_file())
         .filter(|socket| super::rules::close_wait::age_us(facts, socket) < Some(thresholds.min_age_us));
     match young.count() as u64 {
         0 => Vec::new(),

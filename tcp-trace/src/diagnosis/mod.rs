@@ -7,6 +7,7 @@ pub mod history;
 mod judge;
 pub mod recorded;
 pub mod rules;
+mod silence;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -42,9 +42,9 @@ impl fmt::Display for Age {
         };
         match seconds {
             0 => write!(f, "{} ms", self.0 / 1_000),
-            ..60 => write!(f, "{seconds} s"),
-            ..3_600 => two(f, seconds / 60, seconds % 60, ["min", "s"]),
-            ..86_400 => two(f, seconds / 3_600, seconds % 3_600 / 60, ["h", "min"]),
+            1..60 => write!(f, "{seconds} s"),
+            60..3_600 => two(f, seconds / 60, seconds % 60, ["min", "s"]),
+            3_600..86_400 => two(f, seconds / 3_600, seconds % 3_600 / 60, ["h", "min"]),
             _ => two(f, seconds / 86_400, seconds % 86_400 / 3_600, ["d", "h"]),
         }
     }

@@ -26,14 +26,11 @@ enum Cause {
     EndNotRead,
     /// It has not even read the data.
     DataNotRead,
-    /// It has not accepted the connection.
-    NotAccepted,
 }
 
 impl Cause {
     fn of(socket: &Socket) -> Self {
         match socket.diag.rqueue {
-            _ if socket.has_no_file() => Self::NotAccepted,
             0 => Self::NotClosed,
             1 => Self::EndNotRead,
             _ => Self::DataNotRead,
@@ -45,7 +42,6 @@ impl Cause {
             Self::NotClosed => "not_closed",
             Self::EndNotRead => "end_not_read",
             Self::DataNotRead => "data_not_read",
-            Self::NotAccepted => "not_accepted",
         }
     }
 
@@ -55,7 +51,6 @@ impl Cause {
             Self::NotClosed => "read() has returned 0 and nobody has called close()",
             Self::EndNotRead => "all data was read, but not the end of it",
             Self::DataNotRead => "data that came before the end was never read",
-            Self::NotAccepted => "the connection was never accepted",
         }
     }
 
@@ -76,10 +71,6 @@ impl Cause {
                 "The peer sent data, closed, and the process has read neither: the thread or task that should read \
                  is busy, blocked or gone, or a response body was dropped unread."
             }
-            Self::NotAccepted => {
-                "The client connected, gave up and closed while its connection waited in the accept queue: the \
-                 server does not call accept() fast enough, or not at all."
-            }
         }
     }
 
@@ -97,10 +88,6 @@ impl Cause {
             Self::DataNotRead => {
                 "Find what the reading thread does instead (stack, thread dump, --for shows the last use). Read or \
                  close the response on every path, also when only the status is wanted."
-            }
-            Self::NotAccepted => {
-                "Accept in a loop of its own and hand the work on; look at what the accepting thread waits for. More \
-                 workers help, a longer backlog does not."
             }
         }
     }
@@ -123,24 +110,20 @@ fn still_sends(socket: &Socket, thresholds: &Thresholds) -> bool {
 
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let cases = facts.in_state(State::CloseWait).filter_map(|socket| {
+    // What is not accepted yet is its listener's fault, and told there.
+    let accepted = facts.in_state(State::CloseWait).filter(|socket| !socket.has_no_file());
+    let cases = accepted.filter_map(|socket| {
         let age = age_us(facts, socket)?;
         let is_stuck = age >= thresholds.min_age_us && !still_sends(socket, thresholds);
         is_stuck.then(|| Case { notes: notes(facts, socket), ..Case::new(socket, Some(age)) })
     });
     let key = |case: &Case<'_>| {
-        let holder = holder(facts, case.socket);
-        let pid = facts.owner(holder).map(|process| process.named.pid);
+        let pid = facts.owner(case.socket).map(|process| process.named.pid);
         (pid, Cause::of(case.socket), Service::of(facts, case.socket))
     };
     for ((_, cause, service), cases) in grouped(cases, key) {
         findings.push(finding(facts, thresholds, cause, service, cases));
     }
-}
-
-/// Whose process counts: of a connection that is not accepted, its listener's.
-fn holder<'a>(facts: &Facts<'a>, socket: &'a Socket) -> &'a Socket {
-    if socket.has_no_file() { facts.listener_of(socket).unwrap_or(socket) } else { socket }
 }
 
 fn finding(
@@ -151,8 +134,7 @@ fn finding(
     cases: Vec<Case<'_>>,
 ) -> Finding {
     let count = cases.len();
-    let holder = cases.first().map(|case| holder(facts, case.socket));
-    let process = holder.and_then(|socket| facts.owner(socket));
+    let process = cases.first().and_then(|case| facts.owner(case.socket));
     let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue.saturating_sub(1))).sum();
     let limit = process.and_then(|process| process.files_limit);
     let takes_much = limit.is_some_and(|limit| count as u64 * 100 >= limit * FILES_PERCENT);
@@ -175,11 +157,6 @@ fn finding(
         .and_known("open_files", process.map(|process| process.files).filter(|files| *files > 0))
         .and_known("open_files_limit", limit)
         .and("peers", peers(&cases));
-    let mut finding = of(facts, cases);
-    if let (None, Some(holder)) = (&finding.process, holder) {
-        let of_listener = of(facts, vec![Case::new(holder, None)]);
-        (finding.process, finding.command) = (of_listener.process, of_listener.command);
-    }
     Finding {
         cause: Some(cause.name().to_owned()),
         severity: if takes_much || count as u64 >= thresholds.many {
@@ -191,8 +168,7 @@ fn finding(
         evidence,
         why: cause.why().to_owned(),
         advice: cause.advice().to_owned(),
-        explain: if cause == Cause::NotAccepted { "accept-queue".to_owned() } else { String::new() },
-        ..finding
+        ..of(facts, cases)
     }
 }
 

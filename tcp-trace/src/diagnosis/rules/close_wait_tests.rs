@@ -67,17 +67,6 @@ fn what_is_young_or_still_sends_is_no_fault() {
 }
 
 #[test]
-fn a_connection_that_was_never_accepted_is_its_listeners() {
-    let mut host = server(&[]);
-    host.accepted(None, State::CloseWait, 40_000).idle(100).diag.rqueue = 6;
-    let findings = host.judge("close_wait");
-    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
-    assert_eq!(finding.cause.as_deref(), Some("not_accepted"));
-    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(812));
-    assert_eq!(finding.explain, "accept-queue");
-}
-
-#[test]
 fn many_or_half_of_the_descriptors_are_critical() {
     let mut host = server(&[(90, 0); 10]);
     host.snapshot.processes[0].files_limit = Some(20);

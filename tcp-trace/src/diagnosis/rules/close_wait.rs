@@ -1,6 +1,8 @@
 //! CLOSE_WAIT: the peer has closed, and the process here has not.
 //!
-//! The receive queue names the cause: the FIN counts as one byte in it until `read()` has returned 0.
+//! The receive queue names the cause: the FIN counts as one byte in it until it was read. That is when `read()` has
+//! returned 0, or with the last data where the FIN was there already (`tcp_recvmsg_locked()`, `found_fin_ok`): then the
+//! process is told at its next read.
 
 use super::super::{
     Facts, Thresholds,
@@ -20,7 +22,7 @@ const FILES_PERCENT: u64 = 50;
 /// Why a socket stays in CLOSE_WAIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// The process has read the end and has not closed.
+    /// The process has read everything, with the end, and has not closed.
     NotClosed,
     /// It has read all data, and not the end behind it.
     EndNotRead,
@@ -48,7 +50,7 @@ impl Cause {
     /// What the process has not done.
     fn in_words(self) -> &'static str {
         match self {
-            Self::NotClosed => "read() has returned 0 and nobody has called close()",
+            Self::NotClosed => "everything was read, and nobody has called close()",
             Self::EndNotRead => "all data was read, but not the end of it",
             Self::DataNotRead => "data that came before the end was never read",
         }
@@ -57,10 +59,10 @@ impl Cause {
     fn why(self) -> &'static str {
         match self {
             Self::NotClosed => {
-                "The peer closed its end and this process was told so: its read() returned 0 (end of file). The \
-                 descriptor is still open, so the kernel may not send the FIN. The object that holds the socket is \
-                 still referred to, or an error path left without closing it. This is a leak: no timeout of the \
-                 kernel ends it."
+                "The peer closed its end, and this process has read all that came, with the end: its read() has \
+                 returned 0, or will at once. The descriptor is still open, so the kernel may not send the FIN. The \
+                 object that holds the socket is still referred to, or an error path left without closing it. This \
+                 is a leak: no timeout of the kernel ends it."
             }
             Self::EndNotRead => {
                 "The peer closed its end and the process has not looked at the socket since: it read what it \

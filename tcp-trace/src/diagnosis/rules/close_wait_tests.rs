@@ -24,7 +24,7 @@ fn server(connections: &[(u32, u32)]) -> Host {
 #[test]
 fn the_receive_queue_tells_the_cause() {
     for (queue, cause, in_summary) in [
-        (0, "not_closed", "read() has returned 0"),
+        (0, "not_closed", "everything was read"),
         (1, "end_not_read", "not the end of it"),
         (501, "data_not_read", "was never read (500 B unread)"),
     ] {

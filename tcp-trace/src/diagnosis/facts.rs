@@ -1,6 +1,9 @@
 //! What the rules judge by: a snapshot, an earlier one, and the history between them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
 use super::{
     History,
@@ -60,6 +63,14 @@ impl<'a> Facts<'a> {
     pub fn listener_of(&self, socket: &Socket) -> Option<&'a Socket> {
         let index = self.listeners.get(&(socket.netns, socket.diag.endpoints.local.port()))?;
         Some(&self.now.sockets[*index as usize])
+    }
+
+    /// The listener of this network namespace that is reached at an address of this host.
+    pub fn listener_at(&self, netns: u32, address: SocketAddr) -> Option<&'a Socket> {
+        let index = self.listeners.get(&(netns, address.port()))?;
+        let listener = &self.now.sockets[*index as usize];
+        let at = listener.diag.endpoints.local.ip();
+        (at == address.ip() || (at.is_unspecified() && address.ip().is_loopback())).then_some(listener)
     }
 
     /// The process that has a socket open.

@@ -19,6 +19,8 @@ use crate::{
 
 /// Columns of everything that is printed.
 const COLUMNS: usize = 100;
+/// Connections that are shown of a finding: the first.
+const CONNECTIONS_MAX: usize = 5;
 /// Columns before what a label says.
 const INDENT: usize = 12;
 
@@ -120,9 +122,11 @@ fn evidence(finding: &Finding) -> Vec<String> {
         let others: Vec<_> = finding.shared_with.iter().map(named).collect();
         paragraphs.push(format!("also open in {}", others.join(", ")));
     }
-    paragraphs.extend(connections(&finding.connections));
-    if finding.connections_omitted > 0 {
-        paragraphs.push(format!("and {} more", finding.connections_omitted));
+    let shown = finding.connections.len().min(CONNECTIONS_MAX);
+    paragraphs.extend(connections(&finding.connections[..shown]));
+    let omitted = finding.connections_omitted.saturating_add((finding.connections.len() - shown) as u64);
+    if omitted > 0 {
+        paragraphs.push(format!("and {omitted} more"));
     }
     paragraphs
 }
@@ -187,9 +191,10 @@ fn cells(connection: &FindingConnection) -> [String; 4] {
 /// `unread 160 B`, `end not read`, `not acknowledged 1.50 KiB`: a FIN counts one in the kernel's numbers.
 fn queues(state: State, receive: u64, send: u64) -> String {
     let has_fin = matches!(state, State::CloseWait | State::LastAck | State::Closing);
-    let sent_fin = matches!(state, State::FinWait1 | State::LastAck | State::Closing);
+    // So does a SYN.
+    let sent_flag = matches!(state, State::FinWait1 | State::LastAck | State::Closing | State::SynSent);
     let unread = receive.saturating_sub(has_fin.into());
-    let unacknowledged = send.saturating_sub(sent_fin.into());
+    let unacknowledged = send.saturating_sub(sent_flag.into());
     let words = [
         (unread > 0).then(|| format!("unread {}", Size(unread))),
         (has_fin && receive == 1).then(|| "end not read".to_owned()),

@@ -88,8 +88,8 @@ impl Cause {
                  the server's keep-alive timeout, and give connections back when a response is done."
             }
             Self::DataNotRead => {
-                "Find what the reading thread does instead (stack, thread dump, --for shows the last use). Read or \
-                 close the response on every path, also when only the status is wanted."
+                "Find what the reading thread does instead (stack, thread dump). Read or close the response on every \
+                 path, also when only the status is wanted."
             }
         }
     }
@@ -178,13 +178,9 @@ fn finding(
 fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
     let life = facts.history.life(socket.diag.cookie);
     let exchange = life.and_then(|life| life.exchanges.back()).map(last_exchange);
-    let other = facts.other_end(socket).map(|other| {
-        let state = other.state().name();
-        match facts.owner(other) {
-            Some(process) => format!("other end: {}, {state}", who(Some(process))),
-            None => format!("other end: on this host, {state}"),
-        }
-    });
+    let other = facts.other_end(socket).and_then(|other| Some((other, facts.owner(other)?)));
+    let other =
+        other.map(|(other, process)| format!("other end: {}, {}", who(Some(process)), other.state().name()));
     exchange.into_iter().chain(other).collect()
 }
 

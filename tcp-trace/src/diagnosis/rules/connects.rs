@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::super::{
-    Facts, Thresholds,
-    attempts::{Destination, Failures, Sums},
-    finding::{CONNECTIONS_MAX, Case, counted, of, peers, places},
-    silence,
+use super::{
+    super::{
+        Facts, Thresholds,
+        attempts::{Destination, Failures, Sums},
+        finding::{CONNECTIONS_MAX, Case, counted, of, peers, places},
+        silence,
+    },
+    accept_queue,
 };
 use crate::{
     event::State,
@@ -154,7 +157,13 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let mut by_process = BTreeMap::<Option<u32>, Vec<Case<'_>>>::new();
     for socket in facts.in_state(State::SynSent) {
         let Some(info) = socket.diag.info else { continue };
-        if socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN {
+        // That listener is told by itself.
+        let is_explained = || {
+            let listener = facts.listener_at(socket.netns, socket.diag.endpoints.peer);
+            listener.is_some_and(|listener| accept_queue::is_full(facts, listener))
+        };
+        let is_silent = socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN;
+        if is_silent && !is_explained() {
             let age = facts.traced_age_us(socket).unwrap_or_else(|| silence::resending_us(socket, &info));
             let pid = facts.owner(socket).map(|process| process.named.pid);
             by_process.entry(pid).or_default().push(Case::new(socket, Some(age)));

@@ -95,3 +95,16 @@ fn a_connect_that_waits_is_told_by_its_syns() {
     assert_eq!(findings[0].summary, expected);
     assert_eq!(findings[0].connections[0].age_us, Some(2_500_000));
 }
+
+#[test]
+fn a_full_queue_on_this_host_is_told_instead() {
+    let mut host = Host::new();
+    let (client, api) = (host.process(5, "client"), host.process(6, "api"));
+    host.listener(Some(api), 5, 4);
+    host.accepted(None, State::Established, 40_000).idle(10);
+    let socket = host.socket(Some(client), State::SynSent, "10.0.0.9:50000", "10.0.0.1:8080");
+    socket.diag.timer = Timer::Retransmit;
+    (socket.info().retransmits, socket.info().rto_us) = (3, 1_000_000);
+    assert_eq!(host.judge("connect_timeout"), []);
+    assert_eq!(host.judge("accept_queue_full").len(), 1);
+}

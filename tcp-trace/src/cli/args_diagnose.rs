@@ -53,9 +53,13 @@ pub(super) enum DiagnoseFormat {
     Json,
 }
 
+/// Microseconds of a time that was typed.
+pub(super) fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The limits that were typed.
 pub(super) fn thresholds(arguments: &Diagnose) -> Thresholds {
-    let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Thresholds {
         min_age_us: us(arguments.min_age),
         min_stall_us: us(arguments.min_stall),

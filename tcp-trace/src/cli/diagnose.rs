@@ -1,8 +1,7 @@
 //! `diagnose`: says which sockets are stuck, in whose code, and what to do.
 
 use std::{
-    fs::File,
-    io::{self, BufReader},
+    io::{self, BufReader, Read as _},
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -11,9 +10,10 @@ use std::{
 use super::{
     CliError,
     args::Diagnose,
-    args_diagnose::{self, DiagnoseFormat},
+    args_diagnose::{self, DiagnoseFormat, us},
     print,
     run::say,
+    show,
 };
 use crate::{
     diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
@@ -21,10 +21,11 @@ use crate::{
     kernel::{Clock, Options, RING_BYTES_DEFAULT},
     record::{
         Filter, Record,
-        reader::{Ending, Line, Reader},
+        reader::{Ending, Line, Reader, parse},
     },
+    selection::Selection,
     session::{self, Settings},
-    sink::{Findings, JsonLines, Sink},
+    sink::{Age, Findings, JsonLines, Sink},
 };
 
 /// Exit code when there are findings.
@@ -79,6 +80,7 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
         settle: Duration::ZERO,
         show_secrets: false,
     };
+    say(format!("tracing for {}; Ctrl-C ends it and judges", Age(us(duration))));
     let mut collector = Collector(History::default());
     session::run(settings, None, &mut collector, "the history")?;
     Ok(Seen { now: now(&filter)?, before: Some(before), history: collector.0 })
@@ -104,19 +106,22 @@ impl Sink for Collector {
 
 /// What a recording says, and the sockets that are open at its end.
 fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
-    let name = path.display();
+    let (name, file) = show::open(path);
     let cannot_read = |error: &dyn std::fmt::Display| CliError::io(format!("cannot read {name}"), error);
-    let input: Box<dyn io::Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(File::open(path).map_err(|error| cannot_read(&error))?)
-    };
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, input));
+    let mut file = file.map_err(|error| cannot_read(&error))?;
+    let mut selection = Selection::new(filter.clone());
+    let length = show::learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file.take(length)));
     let (mut history, mut broken) = (History::default(), 0u64);
     while let Some(line) = reader.next_line().map_err(|error| cannot_read(&error))? {
         match line {
-            Line::Record { record, .. } => history.record(&record),
             Line::Broken(_) => broken += 1,
+            Line::Record { raw, record } => {
+                let Some(held) = selection.pass(raw, &record) else { continue };
+                // They were records when they came; they still are.
+                held.iter().filter_map(|line| parse(line).ok()).for_each(|record| history.record(&record));
+                history.record(&record);
+            }
         }
     }
     if broken > 0 {

@@ -107,10 +107,17 @@ pub(super) fn counted(count: usize, what: &str) -> String {
 
 /// A process as `api (pid 812)`.
 pub(super) fn who(process: Option<&Process>) -> String {
-    match process {
-        Some(Process { named, .. }) => format!("{} (pid {})", named.name.printable(), named.pid),
-        None => "a process that could not be seen".to_owned(),
-    }
+    who_named(process.map(|process| &process.named))
+}
+
+/// The same, of a process that may have ended.
+pub(super) fn who_named(process: Option<&Named>) -> String {
+    process.map_or("a process that could not be seen".to_owned(), named)
+}
+
+/// A process as `api (pid 812)`.
+pub(super) fn named(process: &Named) -> String {
+    format!("{} (pid {})", process.name.printable(), process.pid)
 }
 
 /// `for 3 min 5 s`, or `for 3 min 5 s to 2 h 10 min`.

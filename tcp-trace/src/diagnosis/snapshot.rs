@@ -1,6 +1,6 @@
 //! The facts of one moment: sockets, who has them, and the settings and counters of their network namespaces.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use crate::{
     event::State,
@@ -156,6 +156,20 @@ impl Snapshot {
         }
         for (socket, is_chosen) in self.sockets.iter_mut().zip(chosen) {
             socket.is_chosen = is_chosen;
+        }
+        self.choose_of_listeners();
+    }
+}
+
+impl Snapshot {
+    /// What nobody has open belongs to the listener with its port: half-open, not accepted, and closed connections.
+    fn choose_of_listeners(&mut self) {
+        let key = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
+        let listeners =
+            self.sockets.iter().filter(|socket| socket.is_chosen && socket.state() == State::Listen);
+        let chosen: HashSet<_> = listeners.map(key).collect();
+        for socket in &mut self.sockets {
+            socket.is_chosen |= socket.has_no_file() && chosen.contains(&key(socket));
         }
     }
 }

@@ -32,8 +32,9 @@ impl Queue {
             let sockets = if listener.diag.rqueue == 0 { &[][..] } else { &facts.now.sockets };
             sockets.iter().filter(|socket| {
                 let is_connected = matches!(socket.state(), State::Established | State::CloseWait);
-                let is_of = |of: &Socket| of.connection() == listener.connection();
-                is_connected && socket.has_no_file() && facts.listener_of(socket).is_some_and(is_of)
+                // Listeners that share a port (SO_REUSEPORT) are not told apart.
+                let of = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
+                is_connected && socket.has_no_file() && of(socket) == of(listener)
             })
         };
         // A server that has not accepted has not sent either: this dates the handshake.

@@ -6,7 +6,7 @@ use super::{
     super::{
         Facts, Thresholds,
         attempts::{Destination, Failures, Sums},
-        finding::{CONNECTIONS_MAX, Case, counted, of, peers, places},
+        finding::{CONNECTIONS_MAX, Case, counted, of, peers, places, who_named},
         silence,
     },
     accept_queue,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::State,
     kernel::sock_diag::Timer,
-    record::{Evidence, Finding, FindingConnection, Process, Severity},
+    record::{Evidence, Finding, FindingConnection, Severity},
 };
 
 /// SYNs that were sent again, from which on a connect that goes on is a fault: 3 s have passed.
@@ -130,7 +130,7 @@ fn of_process(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
         summary: format!(
             "{} of {} to {} {}{}.",
             counted(count as usize, "connect"),
-            named(process.as_ref()),
+            who_named(process.as_ref()),
             place(destinations.iter().map(|(destination, _)| destination.peer)),
             way.in_words[usize::from(count > 1)],
             if established > 0 { format!("; {established} succeeded") } else { String::new() },
@@ -180,7 +180,7 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             summary: format!(
                 "{} of {} to {} {} no answer to any SYN {}.",
                 counted(cases.len(), "connect"),
-                named(process),
+                who_named(process),
                 place(ends),
                 if cases.len() == 1 { "gets" } else { "get" },
                 super::super::finding::for_how_long(&cases),
@@ -194,13 +194,6 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             advice: TIMED_OUT.advice.to_owned(),
             ..of(facts, cases)
         });
-    }
-}
-
-fn named(process: Option<&Process>) -> String {
-    match process {
-        Some(process) => format!("{} (pid {})", process.name.printable(), process.pid),
-        None => "a process that could not be seen".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         testing::{Host, NOW},
     },
     event::{Endpoints, Role},
-    record::{Close, Connection, ConnectionId, How, Network, Record, StateSpan},
+    record::{Close, Connection, ConnectionId, How, Network, Process, Record, StateSpan},
 };
 
 /// A history of connects of process 5: where to, how they ended, and by what error.

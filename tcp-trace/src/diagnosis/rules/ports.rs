@@ -8,12 +8,12 @@ use std::{
 use super::super::{
     Facts, Thresholds,
     attempts::Sums,
-    finding::{Case, Service, counted, grouped, of, places, who},
-    snapshot::{Network, Process},
+    finding::{Case, Service, counted, grouped, named, of, places, who},
+    snapshot::Network,
 };
 use crate::{
     event::State,
-    record::{Evidence, Finding, Severity},
+    record::{Evidence, Finding, Process, Severity},
 };
 
 /// Percentage of the ports from which on connects are about to fail.
@@ -36,7 +36,7 @@ pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &m
             summary: format!(
                 "{}, {service}, in TIME_WAIT: {} closes them first, and each stays for 60 s.",
                 counted(cases.len(), "socket"),
-                process.map_or("this host".to_owned(), |process| who(Some(process))),
+                process.as_ref().map_or("this host".to_owned(), named),
             ),
             evidence: habits(facts, service)
                 .and("sockets", count)
@@ -50,22 +50,28 @@ pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &m
                      requests per connection at the server. Let the client close first where it can. Beyond \
                      net.ipv4.tcp_max_tw_buckets the kernel forgets them at once."
                 .to_owned(),
-            process: process.map(|process| process.named.clone()),
-            command: process.map(|process| process.command.clone()).unwrap_or_default(),
+            process,
             ..of(facts, cases)
         });
     }
 }
 
-/// Whose they were: sockets in TIME_WAIT belong to nobody. A process that has others of the same service now.
-fn closer<'a>(facts: &Facts<'a>, service: Service, cases: &[Case<'a>]) -> Option<&'a Process> {
-    match service {
+/// Whose they were: sockets in TIME_WAIT belong to nobody. The listener's; else the process that was seen to close most
+/// of them, or one that has others of the same service now.
+fn closer(facts: &Facts<'_>, service: Service, cases: &[Case<'_>]) -> Option<Process> {
+    let now = match service {
         Service::Accepted(_) => facts.owner(facts.listener_of(cases.first()?.socket)?),
         Service::ConnectedTo(peer) => {
+            let traced = facts.history.attempts().destinations().filter(|(to, _)| to.peer == peer);
+            let closer = traced.max_by_key(|(_, sums)| sums.closed_first).map(|(_, sums)| sums);
+            if let Some(Sums { process: Some(process), closed_first: 1.., .. }) = closer {
+                return Some(process.clone());
+            }
             let mut same = facts.now.sockets.iter().filter(|socket| socket.diag.endpoints.peer == peer);
             same.find_map(|socket| facts.owner(socket))
         }
-    }
+    };
+    now.map(|process| process.named.clone())
 }
 
 /// How connections to a destination were used, if that was traced.
@@ -127,7 +133,8 @@ pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &
                 destination.netns.and_then(|netns| facts.network(netns)).cloned().unwrap_or_default();
             let failed = without_port(facts, destination.peer);
             let finding = exhausted(facts, &network, destination.peer, 0, failed, none);
-            findings.push(Finding { process: sums.process.clone(), ..finding });
+            let process = finding.process.clone().or_else(|| sums.process.clone());
+            findings.push(Finding { process, ..finding });
         }
     }
 }
@@ -149,7 +156,7 @@ fn exhausted(
     let Used { ports, time_wait, cases } = used;
     let owners = cases.iter().filter_map(|case| facts.owner(case.socket));
     let owners: Vec<_> = owners.map(|process| who(Some(process))).collect();
-    let process = cases.iter().find_map(|case| facts.owner(case.socket));
+    let process = closer(facts, Service::ConnectedTo(peer), &cases);
     let all = network.ports().unwrap_or_default();
     let range = network.port_range.map(|(first, last)| format!("{first} to {last}"));
     let failures = match failed {
@@ -183,8 +190,7 @@ fn exhausted(
                  first. More destinations (addresses or ports), a wider net.ipv4.ip_local_port_range and \
                  net.ipv4.tcp_tw_reuse=1 give room."
             .to_owned(),
-        process: process.map(|process| process.named.clone()),
-        command: process.map(|process| process.command.clone()).unwrap_or_default(),
+        process,
         ..of(facts, cases)
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     record::{Evidence, Finding, Severity},
 };
 
+/// `net.ipv4.tcp_syncookies` that sends them for every SYN.
+const ALWAYS_COOKIES: u64 = 2;
+
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
     let mut by_listener = BTreeMap::<(u32, u16), Vec<Case<'_>>>::new();
@@ -21,9 +24,46 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
         let key = (socket.netns, socket.diag.endpoints.local.port());
         by_listener.entry(key).or_default().push(Case::new(socket, None));
     }
-    for cases in by_listener.into_values() {
-        findings.extend(of_listener(facts, thresholds, cases));
+    let mut told = BTreeSet::new();
+    for ((netns, _), cases) in by_listener {
+        let finding = of_listener(facts, thresholds, cases);
+        told.extend(finding.is_some().then_some(netns));
+        findings.extend(finding);
     }
+    // Counters are of a whole namespace: they say nothing of a few sockets that were asked for.
+    if facts.now.sockets.iter().all(|socket| socket.is_chosen) {
+        let rest = facts.now.networks.iter().filter(|network| !told.contains(&network.netns));
+        findings.extend(rest.filter_map(|network| overflowed(facts, network.netns)));
+    }
+}
+
+/// A backlog that was full meanwhile, as the kernel counts it.
+fn overflowed(facts: &Facts<'_>, netns: u32) -> Option<Finding> {
+    let growth = |name| facts.growth(netns, name).unwrap_or_default();
+    let (cookies, dropped) = (growth("SyncookiesSent"), growth("TCPReqQFullDrop"));
+    if cookies + dropped == 0 || facts.network(netns)?.syncookies == Some(ALWAYS_COOKIES) {
+        return None;
+    }
+    let what = match dropped {
+        0 => format!("sent {}", counted(cookies as usize, "SYN cookie")),
+        _ => format!("dropped {}", counted(dropped as usize, "SYN")),
+    };
+    Some(Finding {
+        cause: Some("overflowed".to_owned()),
+        severity: Severity::Warning,
+        summary: format!("The backlog of a listener in network namespace {netns} was full meanwhile: the kernel {what}."),
+        evidence: Evidence::default()
+            .and("cookies_sent", cookies)
+            .and("cookies_that_came_back_wrong", growth("SyncookiesFailed"))
+            .and("dropped", dropped),
+        why: "More handshakes were under way at once than the listener's backlog holds: a SYN flood, or a burst of real \
+              clients at a small backlog. With SYN cookies they still get through; without, their SYNs are dropped."
+            .to_owned(),
+        advice: "Raise the argument of listen() and net.core.somaxconn; the kernel log names the port. \
+                 net.ipv4.tcp_syncookies=1 keeps listeners reachable."
+            .to_owned(),
+        ..Finding::default()
+    })
 }
 
 fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>) -> Option<Finding> {
@@ -87,7 +127,7 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Host;
+    use crate::diagnosis::{History, testing::Host};
 
     /// Half-open connections from so many addresses, each answered with so many SYN+ACKs again.
     fn host(count: u16, sources: u16, retransmits: u8, limit: u32) -> Host {
@@ -125,5 +165,27 @@ mod tests {
         host.accepted(None, State::Established, 40_000).idle(5);
         assert_eq!(host.judge("syn_backlog"), []);
         assert_eq!(host.judge("accept_queue_full").len(), 1);
+    }
+
+    #[test]
+    fn cookies_that_were_sent_meanwhile_are_told() {
+        let (mut before, mut now) = (Host::new(), Host::new());
+        let counters = |host: &mut Host, count| {
+            host.snapshot.networks[0].counters = vec![("SyncookiesSent".to_owned(), count)];
+        };
+        counters(&mut before, 10);
+        counters(&mut now, 30);
+        let history = History::default();
+        let found = |now: &Host| {
+            let mut findings = Vec::new();
+            let facts = Facts::new(&now.snapshot, Some(&before.snapshot), &history);
+            judge(&facts, &Thresholds::DEFAULT, &mut findings);
+            findings
+        };
+        assert!(found(&now)[0].summary.ends_with("the kernel sent 20 SYN cookies."));
+        now.snapshot.networks[0].syncookies = Some(ALWAYS_COOKIES);
+        assert_eq!(found(&now), []);
+        counters(&mut now, 10);
+        assert_eq!(found(&now), []);
     }
 }

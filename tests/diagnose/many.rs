@@ -15,6 +15,17 @@ const PROCESSES: usize = 6;
 const CONNECTIONS: usize = 8_400;
 /// Memory that judging them may take, in KiB.
 const MEMORY_MAX: u64 = 200 << 10;
+/// Processor time that it may take.
+const TIME_MAX: Duration = Duration::from_secs(3);
+
+/// What a run took.
+struct Measured {
+    output: String,
+    /// Of its resident memory, in KiB.
+    peak: u64,
+    processor: Duration,
+    time: Duration,
+}
 
 #[test]
 fn a_busy_server_has_no_finding() {
@@ -32,11 +43,13 @@ fn a_busy_server_has_no_finding() {
 fn a_hundred_thousand_sockets_are_judged_in_little_memory() {
     let start = || Script::start_with("python3", "many.py", &[&CONNECTIONS.to_string()]);
     let scripts: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
-    let (output, peak, time) = measured(&["diagnose"]);
+    let Measured { output, peak, processor, time } = measured(&["diagnose"]);
     let sockets = sockets_in(&output);
-    println!("{sockets} sockets: {peak} KiB, {time:?}");
+    println!("{sockets} sockets: {peak} KiB, {processor:?} of a processor within {time:?}");
     assert!(sockets >= 2 * PROCESSES * CONNECTIONS, "{output}");
     assert!(peak < MEMORY_MAX, "{peak} KiB");
+    // Other tests run meanwhile: the time that passes says more of them.
+    assert!(processor < TIME_MAX, "{processor:?}");
     let pid = scripts[0].pid().to_string();
     Diagnosis::with(tcp_trace(), &["--pid", &pid]).expect_none();
 }
@@ -48,21 +61,29 @@ fn sockets_in(output: &str) -> usize {
     words[at.expect("the last line says how many") + 1].parse().expect("a number")
 }
 
-/// What a run printed, the peak of its resident memory in KiB, and how long it took.
-fn measured(arguments: &[&str]) -> (String, u64, Duration) {
+/// Runs it, and measures until it has ended.
+fn measured(arguments: &[&str]) -> Measured {
     let start = Instant::now();
     let mut command = tcp_trace();
     let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = Running::start(command);
-    let mut peak = 0;
+    let (mut peak, mut processor) = (0, Duration::ZERO);
     while running.0.try_wait().expect("it can be waited for").is_none() {
         let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         peak = peak.max(kib.unwrap_or_default());
+        processor = processor.max(processor_time(running.pid()));
         std::thread::sleep(Duration::from_millis(1));
     }
     let (mut output, time) = (String::new(), start.elapsed());
     running.0.stdout.take().expect("it is piped").read_to_string(&mut output).expect("it is text");
-    (output, peak, time)
+    Measured { output, peak, processor, time }
+}
+
+/// Fields 14 and 15 of `/proc/PID/stat`, in hundredths of a second; nothing once it has ended.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Duration::from_millis(fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
 }

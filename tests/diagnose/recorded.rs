@@ -85,6 +85,7 @@ fn a_recording_is_judged_as_it_ends() {
     let tracer = Tracer::start(&["--port", &port.to_string()]);
     let client = leak(port);
     let closed = Instant::now();
+    TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
     wait_for("CLOSE_WAIT", || tracer.text().contains("\"new\":\"CLOSE_WAIT\"").then_some(()));
     wait_for("the age", || (closed.elapsed() > Duration::from_millis(1_200)).then_some(()));
     let text = tracer.stop_for_text();
@@ -94,8 +95,11 @@ fn a_recording_is_judged_as_it_ends() {
     std::fs::write(&file, text).expect("the folder is ours");
     let name = file.to_str().expect("it is UTF-8");
     let diagnosis = Diagnosis::with(tcp_trace(), &["--from", name, "--min-age", "1s"]);
-    assert_leak(diagnosis.only());
+    let [leak, refused] = diagnosis.findings.as_slice() else { panic!("{diagnosis:#?}") };
+    assert_leak(leak);
+    assert_eq!((refused.code.as_str(), refused.connections.len()), ("connect_refused", 1));
     let other = (port ^ 1).to_string();
     Diagnosis::with(tcp_trace(), &["--from", name, "--min-age", "1s", "--port", &other]).expect_none();
-    Diagnosis::with(tcp_trace(), &["--from", name]).expect_none();
+    let older = Diagnosis::with(tcp_trace(), &["--from", name]);
+    assert_eq!(older.only().code, "connect_refused", "60 s have not passed");
 }

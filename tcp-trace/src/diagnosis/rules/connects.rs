@@ -1,6 +1,9 @@
 //! Connects that fail: refused, not answered, no way to the host. Those that are over are known from the history only.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use super::{
     super::{
@@ -14,11 +17,14 @@ use super::{
 use crate::{
     event::State,
     kernel::sock_diag::Timer,
-    record::{Evidence, Finding, FindingConnection, Severity},
+    record::{Evidence, Finding, FindingConnection, Severity, Text},
 };
 
 /// SYNs that were sent again, from which on a connect that goes on is a fault: 3 s have passed.
 const SYN_RETRANSMITS_MIN: u8 = 2;
+
+/// Connects that failed sooner have no time that is worth telling, in microseconds.
+const SHORT_US: u64 = 1_000;
 
 /// What is told of each way to fail.
 struct Way {
@@ -77,16 +83,17 @@ pub(super) fn no_route(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Fin
     judge(facts, &UNREACHABLE, findings);
 }
 
-/// A finding per process.
+/// A finding per program: one that is started again and again is many processes.
 fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Vec<Finding>) {
-    let mut by_process = BTreeMap::<Option<u32>, Vec<(&Destination, &Sums)>>::new();
+    let mut by_program = BTreeMap::<Option<&Text>, Vec<(&Destination, &Sums)>>::new();
     for (destination, sums) in facts.history.attempts().destinations() {
         if (way.of)(sums).count > 0 && !has_another_way(facts, destination) {
-            by_process.entry(destination.pid).or_default().push((destination, sums));
+            let program = sums.process.as_ref().map(|process| &process.name);
+            by_program.entry(program).or_default().push((destination, sums));
         }
     }
-    for destinations in by_process.into_values() {
-        findings.push(of_process(facts, way, &destinations));
+    for destinations in by_program.into_values() {
+        findings.push(of_program(facts, way, &destinations));
     }
 }
 
@@ -99,11 +106,16 @@ fn has_another_way(facts: &Facts<'_>, destination: &Destination) -> bool {
     })
 }
 
-fn of_process(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums)]) -> Finding {
+fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums)]) -> Finding {
     let all = || destinations.iter().map(|(_, sums)| (way.of)(sums));
     let count: u64 = all().map(|failures| failures.count).sum();
     let established: u64 = destinations.iter().map(|(_, sums)| sums.established).sum();
     let process = destinations.iter().find_map(|(_, sums)| sums.process.clone());
+    let processes: BTreeSet<_> = destinations.iter().filter_map(|(destination, _)| destination.pid).collect();
+    let whose = match (&process, processes.len()) {
+        (Some(process), 2..) => format!("{} ({} processes)", process.name.printable(), processes.len()),
+        (process, _) => who_named(process.as_ref()),
+    };
     let peers = destinations.iter().flat_map(|(destination, sums)| {
         std::iter::repeat_n(destination.peer, usize::try_from((way.of)(sums).count).unwrap_or_default())
     });
@@ -130,7 +142,7 @@ fn of_process(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
         summary: format!(
             "{} of {} to {} {}{}.",
             counted(count as usize, "connect"),
-            who_named(process.as_ref()),
+            whose,
             place(destinations.iter().map(|(destination, _)| destination.peer)),
             way.in_words[usize::from(count > 1)],
             if established > 0 { format!("; {established} succeeded") } else { String::new() },
@@ -140,7 +152,7 @@ fn of_process(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
             .and("succeeded", established)
             .and_known("error", reason)
             .and_known("syns_sent_again", (retransmits > 0).then_some(retransmits))
-            .and("longest_us", longest)
+            .and_known("longest_us", (longest >= SHORT_US).then_some(longest))
             .and_known("last_ago_us", last.map(|last| facts.now.time.micros_since(last)))
             .and("peers", places(peers)),
         why: way.why.to_owned(),

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tcp_trace::event::Flags;
@@ -13,31 +13,29 @@ use crate::closes::{Place, assert_age};
 
 const STALL: [&str; 2] = ["--min-stall", "2s"];
 
-/// Writes until nothing more is taken.
-fn fill(client: &mut TcpStream) {
+/// Writes until nothing more is taken for a while: what is taken moves on to the other end. Gives when it was taken last.
+fn fill(client: &mut TcpStream) -> Instant {
     client.set_nonblocking(true).expect("a socket can be told not to wait");
     let block = vec![b'x'; 1 << 16];
-    let mut refused = None;
-    // What is taken moves on to the other end for a while.
+    let mut taken = Instant::now();
     wait_for("full buffers", || match client.write(&block) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let since = *refused.get_or_insert_with(Instant::now);
-            (since.elapsed().as_millis() > 300).then_some(())
+            (taken.elapsed() > Duration::from_millis(300)).then_some(())
         }
         Ok(_) => {
-            refused = None;
+            taken = Instant::now();
             None
         }
         Err(error) => panic!("{error}"),
     });
+    taken
 }
 
 #[test]
 fn of_two_ends_here_the_process_that_does_not_read_is_told() {
     let server = Script::start_with("python3", "stuck.py", &["data"]);
     let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
-    fill(&mut client);
-    let start = Instant::now();
+    let start = fill(&mut client);
     let finding = Diagnosis::wait_for("zero_window", server.port(), &STALL);
     assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(server.pid()));
@@ -79,7 +77,7 @@ fn a_remote_peer_that_does_not_read_is_told() {
     let port = place.server.port();
     let finding = wait_for("the finding", || {
         // It answers each probe: no room.
-        peer.receive_for(std::time::Duration::from_millis(20));
+        peer.receive_for(Duration::from_millis(20));
         peer.send(Flags::ACK);
         let findings = Diagnosis::of_port(port, &STALL).findings;
         findings.into_iter().find(|finding| finding.code == "zero_window")

@@ -6,11 +6,13 @@
 pub mod cli;
 pub mod conn;
 pub mod container;
+pub mod diagnosis;
 pub mod dns;
 pub mod event;
 pub mod explain;
 pub mod filter;
 pub mod http;
+pub mod inspect;
 pub mod kernel;
 pub mod page;
 pub mod pipeline;

@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+pub(super) use super::args_diagnose::Diagnose;
 use crate::{
     explain::Language,
     kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
@@ -30,6 +31,8 @@ pub(super) enum Verb {
     Record(Record),
     /// Print a recording as `live` would have; needs no privileges
     Show(Show),
+    /// Say which sockets are stuck, in whose code, and what to do; exit code 1 when there are any
+    Diagnose(Box<Diagnose>),
     /// Trace one real HTTP request between two processes of its own and print its ladder
     Demo(Demo),
     /// Say what this kernel and these privileges allow
@@ -201,7 +204,7 @@ impl Filters {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| error())?;
     Duration::try_from(duration).map_err(|_| error()).and_then(|duration| {

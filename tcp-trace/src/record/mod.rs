@@ -2,6 +2,7 @@
 
 mod connection;
 mod dns;
+mod finding;
 mod http;
 mod line;
 mod network;
@@ -19,6 +20,7 @@ pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,
     Transport,
 };
+pub use finding::{Evidence, Fact, Finding, FindingConnection, Severity};
 pub use http::{
     Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
     Request, Response, Timing, Url, WebSocket,

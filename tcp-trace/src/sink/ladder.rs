@@ -75,7 +75,7 @@ impl<W: Write> Ladder<W> {
 impl<W: Write> Sink for Ladder<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Session(_) | Record::Ready(_) | Record::Unknown => {}
+            Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Unknown => {}
             Record::End(_) | Record::Loss(_) => self.rest.take(record),
             Record::Transition(_)
             | Record::Segment(_)

@@ -317,6 +317,18 @@ pub struct Segment<'a> {
     pub state: Option<State>,
     /// Whether its sender can take no more data.
     pub zero_window: bool,
+    /// How far its direction had come, when segments of it pass that are not reported because they are in order and
+    /// nobody needs their payload.
+    pub left_off: Option<LeftOff>,
+}
+
+/// How far a direction had come before a segment, with what was not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOff {
+    /// The sequence number after the highest that had passed.
+    pub next: u32,
+    /// How long before the segment that one passed, in microseconds.
+    pub us: u32,
 }
 
 /// One UDP datagram to or from a DNS server.

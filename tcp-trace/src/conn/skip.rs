@@ -74,6 +74,7 @@ mod tests {
             netns: None,
             state: Some(State::Established),
             zero_window: false,
+            left_off: None,
         }
     }
 

@@ -87,6 +87,7 @@ impl Host {
             netns: Some(NETNS),
             state: Some(state),
             zero_window: false,
+            left_off: None,
         };
         self.event(cookie, EventKind::Segment(segment));
     }

@@ -9,6 +9,7 @@ mod table;
 mod units;
 mod words;
 mod words_dns;
+mod words_timing;
 
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};

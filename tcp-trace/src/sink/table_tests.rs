@@ -78,6 +78,7 @@ fn http(target: &str) -> Http {
             receive_us: None,
             total_us: 1_234,
             idle_us: None,
+            stalls: None,
         },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,

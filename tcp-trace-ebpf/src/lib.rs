@@ -102,6 +102,8 @@ pub const DIRECTION_IN: u8 = 1;
 pub const ZERO_WINDOW: u8 = 1;
 /// Bit of [`RawSegment::marks`]: [`RawSegment::left_off`] and [`RawSegment::left_off_us`] are set.
 pub const LEFT_OFF: u8 = 2;
+/// Bit of [`RawSegment::marks`]: from here on payload of its direction is skipped.
+pub const SKIP_BEGINS: u8 = 4;
 
 /// `AF_INET`, in the `family` fields.
 pub const AF_INET: u16 = 2;
@@ -306,7 +308,7 @@ pub struct RawSegment {
     pub flags: u8,
     /// Number of the socket's state.
     pub state: u8,
-    /// [`ZERO_WINDOW`] and [`LEFT_OFF`].
+    /// [`ZERO_WINDOW`], [`LEFT_OFF`] and [`SKIP_BEGINS`].
     pub marks: u8,
     /// Of a direction whose payload is skipped: the sequence number after the highest that passed before this segment,
     /// reported or not.

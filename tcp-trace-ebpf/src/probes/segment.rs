@@ -10,7 +10,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, LEFT_OFF, RawEndpoints, RawHeader,
-    RawSegment, ZERO_WINDOW, skip_index,
+    RawSegment, SKIP_BEGINS, ZERO_WINDOW, skip_index,
 };
 
 use super::datagram;
@@ -180,6 +180,8 @@ fn note_passing(index: u32, until: u32, segment: &mut RawSegment) -> bool {
         segment.left_off = before.next;
         segment.left_off_us = if us < u64::from(u32::MAX) { us as u32 } else { u32::MAX };
         segment.marks |= LEFT_OFF;
+    } else {
+        segment.marks |= SKIP_BEGINS;
     }
     if !is_known || end.wrapping_sub(before.next) as i32 > 0 {
         // SAFETY: as above.

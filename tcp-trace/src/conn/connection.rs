@@ -296,7 +296,7 @@ impl Connection {
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
         let own = segment.direction.index();
-        let passage = self.sequences[own].segment(time, segment, self.skips[own].is_some());
+        let passage = self.sequences[own].segment(time, segment);
         let retransmit = matches!(passage, Passage::Again(_));
         if segment.flags.has(Flags::ACK) {
             self.sequences[segment.direction.opposite().index()].acknowledged(segment.acknowledgment);

@@ -328,7 +328,7 @@ mod tests {
             netns: Some(1),
             state: Some(State::Listen),
             zero_window: false,
-            left_off: None,
+            skipping: Default::default(),
         }
     }
 

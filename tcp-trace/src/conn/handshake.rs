@@ -121,7 +121,7 @@ mod tests {
             netns: None,
             state: None,
             zero_window: false,
-            left_off: None,
+            skipping: Default::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{holes::Holes, sent::Sent};
 use crate::{
-    event::{Direction, Flags, Segment},
+    event::{Direction, Flags, Segment, Skipping},
     time::Time,
 };
 
@@ -15,6 +15,8 @@ pub(super) struct Sequence {
     holes: Holes,
     /// When bytes below `next` were sent, of the direction that leaves this host.
     sent: Sent,
+    /// Whether segments pass that are not reported.
+    is_skipped: bool,
     /// Number of the FIN.
     fin: Option<u32>,
     /// Payload bytes, each counted once, with those that passed before the last one seen.
@@ -86,9 +88,13 @@ impl Sequence {
         }
     }
 
-    /// Takes a segment into account. Payload before it may have passed unseen when the kernel side `is_told` to leave
-    /// some out; then only what it says of how far it had come tells a hole.
-    pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>, is_told: bool) -> Passage {
+    /// Notes that the kernel side is told something else of which payload to leave out.
+    pub(super) fn told(&mut self) {
+        self.is_skipped = false;
+    }
+
+    /// Takes a segment into account.
+    pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Passage {
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let fin = u32::from(segment.flags.has(Flags::FIN));
         let start = segment.sequence;
@@ -96,6 +102,9 @@ impl Sequence {
         if fin > 0 {
             self.fin = Some(end.wrapping_sub(1));
         }
+        // Where segments pass unseen, only with how far they had come it is known that one is missing.
+        let are_holes_known = !self.is_skipped || matches!(segment.skipping, Skipping::Since(_));
+        self.is_skipped |= segment.skipping != Skipping::No;
         let Some(mut next) = self.next else {
             self.next = Some(end);
             self.bytes = segment.length.into();
@@ -103,7 +112,7 @@ impl Sequence {
             return Passage::New;
         };
         // Numbers are compared modulo 2^32: positive means after.
-        if let Some(left) = segment.left_off {
+        if let Skipping::Since(left) = segment.skipping {
             let passed = left.next.wrapping_sub(next).cast_signed();
             if passed > 0 {
                 self.note_sent(next, Time(time.0.saturating_sub(u64::from(left.us) * 1_000)), segment);
@@ -118,8 +127,7 @@ impl Sequence {
             self.next = Some(end);
             let is_after_hole = start.wrapping_sub(next).cast_signed() > 0;
             if is_after_hole {
-                let is_believed = segment.left_off.is_some() || !is_told;
-                let since = (is_believed && segment.direction == Direction::In).then_some(time);
+                let since = (are_holes_known && segment.direction == Direction::In).then_some(time);
                 self.holes.open(next, start, since);
             }
             self.note_sent(if is_after_hole { start } else { next }, time, segment);
@@ -151,7 +159,7 @@ mod tests {
     impl Sequence {
         /// Takes a segment into account; true when its numbers were used before.
         fn repeats(&mut self, segment: &Segment<'_>) -> bool {
-            matches!(self.segment(Time(0), segment, false), Passage::Again(_))
+            matches!(self.segment(Time(0), segment), Passage::Again(_))
         }
     }
 
@@ -168,7 +176,7 @@ mod tests {
             netns: None,
             state: None,
             zero_window: false,
-            left_off: None,
+            skipping: Default::default(),
         }
     }
 

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
     KIND_SEGMENT, KIND_TRANSITION, LEFT_OFF, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner,
-    RawReset, RawSegment, RawTransition, ZERO_WINDOW,
+    RawReset, RawSegment, RawTransition, SKIP_BEGINS, ZERO_WINDOW,
 };
 use thiserror::Error;
 
 use crate::{
     event::{
         Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Owner, Place,
-        Segment, State, StateChange,
+        Segment, Skipping, State, StateChange,
     },
     time::Time,
 };
@@ -121,7 +121,11 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         netns: (netns != 0).then_some(netns),
         state,
         zero_window: marks & ZERO_WINDOW != 0,
-        left_off: (marks & LEFT_OFF != 0).then_some(left_off),
+        skipping: match marks & (LEFT_OFF | SKIP_BEGINS) {
+            0 => Skipping::No,
+            SKIP_BEGINS => Skipping::Begins,
+            _ => Skipping::Since(left_off),
+        },
     })
 }
 

@@ -109,7 +109,8 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     assert_eq!(segment.flags, Flags::PSH.with(Flags::ACK));
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
     assert_eq!(segment.netns, None);
-    assert_eq!((segment.zero_window, segment.left_off), (true, Some(LeftOff { next: 1598938000, us: 250 })));
+    let left_off = LeftOff { next: 1598938000, us: 250 };
+    assert_eq!((segment.zero_window, segment.skipping), (true, Skipping::Since(left_off)));
     assert_eq!(segment.state, Some(State::Established));
 }
 

@@ -88,7 +88,7 @@ impl Host {
             netns: Some(NETNS),
             state: Some(state),
             zero_window: false,
-            left_off: None,
+            skipping: Default::default(),
         };
         self.event(cookie, EventKind::Segment(segment));
     }

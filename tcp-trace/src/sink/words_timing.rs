@@ -48,13 +48,14 @@ fn lost(name: &str, us: Option<u64>, stall: Stall) -> Option<String> {
         // A recording may have been written by anybody, and give no reason.
         let why = if segments.is_empty() { "segments came late" } else { &segments };
         parts.push(format!("{} of it: {why}", Micros(stall.retransmit_us)));
-    } else if !segments.is_empty() {
-        parts.push(segments);
     }
     if matters(stall.zero_window_us) {
         // Either end's can be the reason why no response comes.
         let whose = if name == "wait" { "a" } else { "receiver's" };
         parts.push(format!("{} of it: {whose} window was full", Micros(stall.zero_window_us)));
+    }
+    if !is_told && !segments.is_empty() {
+        parts.push(segments);
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
@@ -85,6 +86,12 @@ mod tests {
                 Some("50 us of it: 1 retransmit, 1 segment late; 10 us of it: a window was full"),
             ),
             ("receive", None, stall(0, 0, 0, 9_000_000), Some("9.00 s of it: receiver's window was full")),
+            (
+                "receive",
+                Some(1_000_000),
+                stall(1, 0, 9_000, 955_000),
+                Some("955 ms of it: receiver's window was full; 1 retransmit"),
+            ),
             ("wait", Some(100), stall(0, 0, 100, 0), Some("100 us of it: segments came late")),
             ("wait", Some(100), Stall::default(), None),
         ] {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::LeftOff,
+    event::{LeftOff, Skipping},
     record::{ConnectionId, Stall},
 };
 
@@ -66,7 +66,7 @@ fn play_with(role: Role, steps: &[Step], response_length: usize) -> (Vec<crate::
             netns: Some(NETNS),
             state: Some(State::Established),
             zero_window: is_full[usize::from(!is_clients)],
-            left_off: None,
+            skipping: Skipping::No,
         };
         let ms = match *step {
             Request(ms, from, to) => {
@@ -81,7 +81,7 @@ fn play_with(role: Role, steps: &[Step], response_length: usize) -> (Vec<crate::
                 segment.sequence = number(SERVER_ISN, from);
                 segment.length = u32::try_from(to - from).unwrap();
                 let us = u32::try_from(ago * 1_000).unwrap();
-                segment.left_off = Some(LeftOff { next: number(SERVER_ISN, next), us });
+                segment.skipping = Skipping::Since(LeftOff { next: number(SERVER_ISN, next), us });
                 ms
             }
             ClientWindow(ms, full) | ServerWindow(ms, full) => {
@@ -510,7 +510,7 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
     let (start, ends) = (host.now, endpoints(41352, 8080));
     let head: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nab";
     let number = |at: usize| SERVER_ISN + 1 + u32::try_from(head.len() + at).unwrap();
-    let mut segment = |ms: u64, direction, flags, sequence, payload: &[u8], length, left_off| {
+    let mut segment = |ms: u64, direction, flags, sequence, payload: &[u8], length, skipping| {
         host.now = start + ms * 1_000_000;
         let segment = Segment {
             direction,
@@ -523,18 +523,26 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
             netns: None,
             state: Some(State::Established),
             zero_window: false,
-            left_off,
+            skipping,
         };
         let kind = EventKind::Segment(segment);
         host.pipeline.event(&Event { time: Time(host.now), cookie: CLIENT, kind }, &mut host.out);
     };
     let (out, inward, fin) = (Direction::Out, Direction::In, Flags::FIN.with(Flags::ACK));
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
-    segment(10, out, Flags::ACK, CLIENT_ISN + 1, REQUEST, length(REQUEST), None);
-    segment(20, inward, Flags::ACK, SERVER_ISN + 1, head, length(head), None);
+    segment(10, out, Flags::ACK, CLIENT_ISN + 1, REQUEST, length(REQUEST), Skipping::No);
+    segment(20, inward, Flags::ACK, SERVER_ISN + 1, head, length(head), Skipping::No);
     // Its body is left out: 1000 bytes pass unseen, 500 are missing.
-    segment(30, inward, fin, number(1_500), b"", 0, Some(LeftOff { next: number(1_000), us: 5 }));
-    segment(230, inward, Flags::ACK, number(1_000), b"", 500, Some(LeftOff { next: number(1_500), us: 9 }));
+    segment(30, inward, fin, number(1_500), b"", 0, Skipping::Since(LeftOff { next: number(1_000), us: 5 }));
+    segment(
+        230,
+        inward,
+        Flags::ACK,
+        number(1_000),
+        b"",
+        500,
+        Skipping::Since(LeftOff { next: number(1_500), us: 9 }),
+    );
     let http = host.out.iter().find_map(|record| match record {
         Record::Http(http) => Some(http),
         _ => None,

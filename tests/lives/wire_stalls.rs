@@ -136,7 +136,7 @@ fn take_until(peer: &mut Peer<'_>, end: u32) {
 
 #[test]
 fn wire_server_sends_again_what_is_lost_of_a_long_response_and_waits_for_a_window() {
-    const BODY: usize = 200_000;
+    const BODY: usize = 600_000;
     let (scene, wire) = to_clients();
     let listener = scene.listen();
     let (mut server, mut peer, _) = accepted(&scene, &wire, &listener);
@@ -147,7 +147,6 @@ fn wire_server_sends_again_what_is_lost_of_a_long_response_and_waits_for_a_windo
         server.shutdown(Shutdown::Write).expect("it is connected");
         server.read_to_end(&mut Vec::new()).expect("the client closes");
     });
-    peer.expect(Flags::ACK);
     let start = peer.next_ack;
     take_until(&mut peer, start.wrapping_add(120_000));
     // From now on nothing is acknowledged: what was sent comes again.
@@ -174,6 +173,7 @@ fn wire_server_sends_again_what_is_lost_of_a_long_response_and_waits_for_a_windo
     let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = &http.timing.stalls else {
         panic!("{:#?}", http.timing)
     };
+    // At the wire a segment is cut into several, which count there.
     assert!((2..=retransmits).contains(&receive.retransmits), "{retransmits} at the wire: {receive:?}");
     assert!(receive.retransmit_us > 150_000, "the first time the kernel waits for 200 ms: {receive:?}");
     assert_about(receive.zero_window_us, 500_000, &http);

@@ -281,7 +281,7 @@ fn timing(timing: &Timing, room: usize) -> Vec<Phrase> {
         match lines.last_mut().filter(|line| line.width() + 2 + width(&whole) <= room) {
             Some(line) => *line = std::mem::take(line).and(Tone::Warning, format!(", {whole}")),
             None => {
-                lines.extend(wrapped(&whole, room).into_iter().map(|line| Phrase::new(Tone::Warning, line)))
+                lines.extend(wrapped(&whole, room).into_iter().map(|line| Phrase::new(Tone::Warning, line)));
             }
         }
     }

@@ -110,8 +110,12 @@ pub const DIRECTION_OUT: u8 = 0;
 /// [`RawSegment::direction`]: reaches the socket.
 pub const DIRECTION_IN: u8 = 1;
 
-/// [`RawSegment::zero_window`]: its sender can take no more data.
+/// Bit of [`RawSegment::marks`]: its sender can take no more data.
 pub const ZERO_WINDOW: u8 = 1;
+/// Bit of [`RawSegment::marks`]: [`RawSegment::left_off`] and [`RawSegment::left_off_us`] are set.
+pub const LEFT_OFF: u8 = 2;
+/// Bit of [`RawSegment::marks`]: from here on payload of its direction is skipped.
+pub const SKIP_BEGINS: u8 = 4;
 
 /// `AF_INET`, in the `family` fields.
 pub const AF_INET: u16 = 2;
@@ -316,8 +320,13 @@ pub struct RawSegment {
     pub flags: u8,
     /// Number of the socket's state.
     pub state: u8,
-    /// [`ZERO_WINDOW`] or 0.
-    pub zero_window: u8,
+    /// [`ZERO_WINDOW`], [`LEFT_OFF`] and [`SKIP_BEGINS`].
+    pub marks: u8,
+    /// Of a direction whose payload is skipped: the sequence number after the highest that passed before this segment,
+    /// reported or not.
+    pub left_off: u32,
+    /// How long before this segment that one passed, microseconds.
+    pub left_off_us: u32,
 }
 
 /// One UDP datagram to or from [`DNS_PORT`] of the other end. `captured` bytes of its payload follow.
@@ -368,7 +377,7 @@ const _: () = assert!(size_of::<RawEndpoints>() == 40);
 const _: () = assert!(size_of::<RawOwner>() == 56);
 const _: () = assert!(size_of::<RawFigures>() == 24);
 const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 24);
-const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 24);
+const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
 const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawOwned>() == 24 + 56);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);

@@ -24,6 +24,26 @@ pub(crate) static PORTS: Array<u64, { PORT_SETS * PORT_WORDS }> = Array::new();
 #[btf_map]
 pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
 
+/// By the index in [`SKIP`]: how far a direction has come whose payload is skipped.
+#[btf_map]
+pub(crate) static PASSED: Array<Passed, { 2 * SKIP_SOCKETS }> = Array::new();
+
+/// How far a direction has come.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Passed {
+    /// When the highest sequence number passed.
+    pub(crate) time_ns: u64,
+    /// The low half of the socket's cookie.
+    pub(crate) cookie: u32,
+    /// The sequence number after the highest.
+    pub(crate) next: u32,
+    /// Before which sequence number payload was skipped then: it begins anew where user space says something else.
+    pub(crate) until: u32,
+    /// Always 0.
+    pub(crate) padding: u32,
+}
+
 /// 1 while the program on `inet_sock_set_state` runs on this CPU.
 #[btf_map]
 pub(crate) static STATE_RUNNING: PerCpuArray<u32, 1> = PerCpuArray::new();

@@ -4,15 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
-    KIND_SEGMENT, KIND_TRANSITION, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset,
-    RawSegment, RawTransition, ZERO_WINDOW,
+    KIND_SEGMENT, KIND_TRANSITION, LEFT_OFF, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner,
+    RawReset, RawSegment, RawTransition, SKIP_BEGINS, ZERO_WINDOW,
 };
 use thiserror::Error;
 
 use crate::{
     event::{
-        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, Owner, Place, Segment,
-        State, StateChange,
+        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Owner, Place,
+        Segment, Skipping, State, StateChange,
     },
     time::Time,
 };
@@ -104,7 +104,8 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     let direction = direction(reader)?;
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
-    let zero_window = reader.u8()? == ZERO_WINDOW;
+    let marks = reader.u8()?;
+    let left_off = LeftOff { next: reader.u32()?, us: reader.u32()? };
     if captured > length {
         return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
@@ -119,7 +120,12 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         endpoints,
         netns: (netns != 0).then_some(netns),
         state,
-        zero_window,
+        zero_window: marks & ZERO_WINDOW != 0,
+        skipping: match marks & (LEFT_OFF | SKIP_BEGINS) {
+            0 => Skipping::No,
+            SKIP_BEGINS => Skipping::Begins,
+            _ => Skipping::Since(left_off),
+        },
     })
 }
 
@@ -235,7 +241,7 @@ impl<'a> Reader<'a> {
 // The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
 const _: () = {
     assert!(size_of::<RawTransition>() == 160);
-    assert!(size_of::<RawSegment>() == 88);
+    assert!(size_of::<RawSegment>() == 96);
     assert!(size_of::<RawDatagram>() == 80);
     assert!(size_of::<RawOwned>() == 80);
     assert!(size_of::<RawReset>() == 32);

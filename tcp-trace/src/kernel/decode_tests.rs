@@ -71,7 +71,9 @@ fn request(payload: &[u8]) -> Vec<u8> {
         direction: DIRECTION_OUT,
         flags: 0x18,
         state: 1,
-        zero_window: 0,
+        marks: ZERO_WINDOW | LEFT_OFF,
+        left_off: 1598938000,
+        left_off_us: 250,
     });
     bytes.extend_from_slice(payload);
     bytes
@@ -107,6 +109,8 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     assert_eq!(segment.flags, Flags::PSH.with(Flags::ACK));
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
     assert_eq!(segment.netns, None);
+    let left_off = LeftOff { next: 1598938000, us: 250 };
+    assert_eq!((segment.zero_window, segment.skipping), (true, Skipping::Since(left_off)));
     assert_eq!(segment.state, Some(State::Established));
 }
 

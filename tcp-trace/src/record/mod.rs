@@ -23,7 +23,7 @@ pub use dns::{
 pub use finding::{Evidence, Fact, Finding, FindingConnection, Severity};
 pub use http::{
     Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
-    Request, Response, Timing, Url, WebSocket,
+    Request, Response, Stall, Stalls, Timing, Url, WebSocket,
 };
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};

@@ -12,6 +12,7 @@ mod units;
 mod waterfall;
 mod words;
 mod words_dns;
+mod words_timing;
 
 pub use findings::Findings;
 pub use jsonl::JsonLines;

@@ -3,6 +3,7 @@
 use super::{
     phrase::{Phrase, Tone, cut},
     units::{Micros, Size},
+    words_timing::phases,
 };
 use crate::record::{
     End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
@@ -63,6 +64,12 @@ pub(super) fn exchange(http: &Http) -> Phrase {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }
     phrase = phrase.and(Tone::Aside, format!(" in {}", Micros(http.timing.total_us)));
+    for phase in phases(&http.timing) {
+        let length = phase.length();
+        if let Some(lost) = phase.lost {
+            phrase = phrase.and(Tone::Aside, format!(", {length} ")).and(Tone::Warning, format!("({lost})"));
+        }
+    }
     if let Some(incomplete) = incomplete(http) {
         phrase = phrase.and(Tone::Warning, format!("  ({incomplete})"));
     }
@@ -95,6 +102,11 @@ pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
     }
     if let Some(missing) = http.missing {
         text += &format!(", {} missing", Size(missing));
+    }
+    let idle_us = http.timing.idle_us.filter(|us| *us > 0 && http.reused == Some(true));
+    if let (Outcome::Reset | Outcome::NoResponse, Some(us)) = (http.outcome, idle_us) {
+        // The other end may have given the connection up meanwhile.
+        text += &format!(", reused after {} idle", Micros(us));
     }
     if let Some(websocket) = &http.websocket {
         text += &format!(", WebSocket {} up, {} down", frames(&websocket.client), frames(&websocket.server));

@@ -67,6 +67,7 @@ pub(crate) fn get(ms: u64, url: &str) -> Exchange {
             receive_us: Some(2_000),
             total_us: 10_000,
             idle_us: None,
+            stalls: None,
         },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,

@@ -16,6 +16,7 @@ use crate::{
         units::{Micros, Size},
         words::{exchange, incomplete, named, outcome, recorded, request_line, status},
         words_dns::lookup,
+        words_timing::phases,
     },
 };
 
@@ -32,12 +33,10 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
         let process = padded(&process(ladder, row.side), layout.process);
         let line = time.and(Tone::Plain, format!("  {process} ")).then(draw(ladder, row, layout.inner));
         write_line(&mut text, line, palette);
-        if let Event::Unusual(http) = row.event {
-            let margin = " ".repeat(layout.margin());
-            for more in unusual(http, layout.inner - 1).into_iter().skip(1) {
-                let line = Phrase::plain(&margin).then(beside(row.side, more, layout.inner));
-                write_line(&mut text, line, palette);
-            }
+        let margin = " ".repeat(layout.margin());
+        for more in lines(row.event, layout.inner - 1).into_iter().skip(1) {
+            let line = Phrase::plain(&margin).then(beside(row.side, more, layout.inner));
+            write_line(&mut text, line, palette);
         }
     }
     if ladder.has_unseen_arrival() {
@@ -110,10 +109,9 @@ fn draw(ladder: &Ladder<'_>, row: &Row<'_>, inner: usize) -> Phrase {
         Event::Segment(sent) => arrow(&|room| segment(ladder, row.side, sent, room), is_unseen),
         Event::Request(http) => arrow(&|room| request(http, room), false),
         Event::Response(http) => arrow(&|room| response(http, room), false),
-        Event::Timing(http) => beside(row.side, timing(&http.timing), inner),
         // The first line; the others are drawn below it.
-        Event::Unusual(http) => {
-            beside(row.side, unusual(http, inner - 1).into_iter().next().unwrap_or_default(), inner)
+        Event::Timing(_) | Event::Unusual(_) => {
+            beside(row.side, lines(row.event, inner - 1).into_iter().next().unwrap_or_default(), inner)
         }
         Event::Exchange(http) => beside(row.side, exchange(http).cut(inner - 2), inner),
     }
@@ -219,11 +217,36 @@ fn response(http: &Http, room: usize) -> Phrase {
     status.cut(room.saturating_sub(1 + size.len())).and(Tone::Plain, size)
 }
 
-fn timing(timing: &Timing) -> Phrase {
-    let part = |name, us: Option<u64>| us.map(|us| format!("{name} {}", Micros(us)));
-    let parts =
-        [part("send", timing.send_us), part("wait", timing.wait_us), part("receive", timing.receive_us)];
-    Phrase::new(Tone::Aside, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+/// The lines of what can have more than one, in `room` columns each.
+fn lines(event: Event<'_>, room: usize) -> Vec<Phrase> {
+    match event {
+        Event::Timing(http) => timing(&http.timing, room),
+        Event::Unusual(http) => unusual(http, room),
+        _ => Vec::new(),
+    }
+}
+
+/// Where the time went: in one line, unless something was lost on the way.
+fn timing(timing: &Timing, room: usize) -> Vec<Phrase> {
+    let mut lines: Vec<Phrase> = Vec::new();
+    for phase in phases(timing) {
+        let length = phase.length();
+        let Some(lost) = phase.lost else {
+            match lines.last_mut().filter(|line| line.width() + 2 + length.len() <= room) {
+                Some(line) => *line = std::mem::take(line).and(Tone::Aside, format!(", {length}")),
+                None => lines.push(Phrase::new(Tone::Aside, length)),
+            }
+            continue;
+        };
+        let whole = format!("{length} ({lost})");
+        match lines.last_mut().filter(|line| line.width() + 2 + width(&whole) <= room) {
+            Some(line) => *line = std::mem::take(line).and(Tone::Warning, format!(", {whole}")),
+            None => {
+                lines.extend(wrapped(&whole, room).into_iter().map(|line| Phrase::new(Tone::Warning, line)));
+            }
+        }
+    }
+    lines
 }
 
 /// What did not go as it should, in words, in lines of `room` columns.

@@ -2,7 +2,12 @@
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{helpers::bpf_skb_load_bytes, maps::ring_buf::RingBufEntry, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
+    helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_query},
+    maps::ring_buf::RingBufEntry,
+    programs::SkBuffContext,
+};
 use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment};
 
 use crate::maps::{COUNTERS, EVENTS};
@@ -84,6 +89,19 @@ pub(crate) fn datagram_with_payload(ctx: &SkBuffContext, mut datagram: RawDatagr
         }
         payload::<_, DATAGRAM_MAX>(ctx, datagram, datagram.captured, packet_offset);
     }
+}
+
+/// Whether the ring buffer is more than half full: what is large and worth little is then left out.
+#[inline(always)]
+pub(crate) fn is_half_full() -> bool {
+    query(BPF_RB_AVAIL_DATA) > query(BPF_RB_RING_SIZE) / 2
+}
+
+/// What the ring buffer says of itself, in bytes.
+#[inline(always)]
+fn query(what: u32) -> u64 {
+    // SAFETY: the pointer is to the map.
+    unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), what.into()) }
 }
 
 #[inline(always)]

@@ -5,9 +5,7 @@ use aya_ebpf::{
     helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
-use tcp_trace_ebpf::{
-    COUNTERS_LEN, LAST_USES_MAX, Offsets, PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
-};
+use tcp_trace_ebpf::{COUNTERS_LEN, LAST_USES_MAX, Offsets, PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS};
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;

@@ -5,6 +5,7 @@ mod output;
 mod places;
 mod reader;
 mod sockets;
+mod stacks;
 
 use std::{
     process::{Command, ExitCode},

@@ -6,7 +6,9 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use tcp_trace_ebpf::{KIND_TRANSITION, MOMENT_CONNECT, NESTED, RawFigures, RawHeader, RawOwner, RawTransition};
+use tcp_trace_ebpf::{
+    KIND_TRANSITION, MOMENT_CONNECT, NESTED, RawFigures, RawHeader, RawOwner, RawTransition,
+};
 
 use crate::{
     emit, filter,

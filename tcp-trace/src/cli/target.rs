@@ -26,6 +26,7 @@ pub(super) fn settings(
             follow_children: command.is_some(),
             log,
             ports: filter.port.clone(),
+            stacks: arguments.stacks,
         },
         filter,
         duration: arguments.duration,

@@ -9,6 +9,7 @@ mod mini_socket;
 mod sequence;
 mod server_name;
 mod skip;
+mod stacks;
 mod summary;
 
 pub use connection::{Connection, process_of};

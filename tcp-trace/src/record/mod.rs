@@ -9,6 +9,7 @@ pub mod reader;
 #[cfg(test)]
 mod schema_tests;
 mod session;
+mod stacks;
 mod text;
 
 pub use connection::{
@@ -25,6 +26,7 @@ pub use http::{
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
+pub use stacks::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use text::Text;
 
 /// Whether a count is left out.

@@ -13,6 +13,7 @@ use super::{
     output::Output,
     places::Places,
     sockets::{Answer, Pace, Sockets},
+    stacks::Stacks,
 };
 use crate::{
     cli::CliError,
@@ -89,6 +90,8 @@ pub(super) struct Reader<'a> {
     places: Places,
     sockets: Sockets,
     pace: Pace,
+    /// When they are asked for.
+    stacks: Option<Stacks>,
     duration: Option<Duration>,
     settle: Duration,
     events: u64,
@@ -97,9 +100,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
-        let sockets = Sockets::new(tracer.clock())
-            .map_err(|error| ReadError::Other(CliError::io("cannot start a thread", &error)))?;
+    pub(super) fn new(settings: Settings, mut tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
+        let no_thread = |error| ReadError::Other(CliError::io("cannot start a thread", &error));
+        let sockets = Sockets::new(tracer.clock()).map_err(no_thread)?;
+        let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread)?;
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
         let mut pipeline = Pipeline::new(pipeline::Settings {
@@ -118,6 +122,7 @@ impl<'a> Reader<'a> {
             places: Places::new(),
             sockets,
             pace: Pace::new(),
+            stacks,
             duration: settings.duration,
             settle: settings.settle,
             events: 0,
@@ -192,13 +197,16 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, places, records, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, places, stacks, records, events, decode_errors, .. } = self;
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             match decode(bytes, offset) {
                 Ok(mut event) => {
                     places.complete(&mut event);
-                    pipeline.event(&event, records);
+                    match stacks {
+                        Some(stacks) => stacks.event(&event, pipeline, records),
+                        None => pipeline.event(&event, records),
+                    }
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -219,6 +227,9 @@ impl<'a> Reader<'a> {
         }
         self.put_records()?;
         self.report_losses()?;
+        if let Some(stacks) = &mut self.stacks {
+            stacks.put_resolved(&mut self.output)?;
+        }
         if self.pace.is_due() {
             let namespaces = self.pipeline.namespaces_to_list(now);
             if !namespaces.is_empty() {
@@ -266,7 +277,10 @@ impl<'a> Reader<'a> {
 
     fn put_records(&mut self) -> Result<(), ReadError> {
         for record in self.records.drain(..) {
-            self.output.put(record)?;
+            match &mut self.stacks {
+                Some(stacks) => stacks.put(record, &mut self.output)?,
+                None => self.output.put(record)?,
+            }
         }
         for Skip { cookie, direction, until } in self.pipeline.take_skips() {
             self.tracer.skip(cookie, direction, until);
@@ -301,9 +315,15 @@ impl<'a> Reader<'a> {
         self.last_list().await?;
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
+        if let Some(stacks) = &self.stacks {
+            stacks.tell_last_uses(&mut self.pipeline);
+        }
         self.pipeline.finish(now, &mut self.records);
         self.put_records()?;
         self.report_losses()?;
+        if let Some(stacks) = self.stacks.take() {
+            stacks.finish(&mut self.output).await?;
+        }
         Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
     }
 }

@@ -1,0 +1,154 @@
+//! Stacks are resolved beside the loop, so that the ring buffer is never kept waiting; summaries wait for theirs.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::output::Output;
+use crate::{
+    event::{Event, EventKind, Owner, Registers, State},
+    kernel::LastUses,
+    pipeline::Pipeline,
+    record::{self, Record, SharedStack},
+    symbols::Resolver,
+};
+
+/// Stacks that wait to be resolved; the functions of further ones are not known.
+const WAITING_MAX: usize = 512;
+/// Summaries that wait for their stacks; further ones come out without them.
+const HELD_MAX: usize = 10_000;
+/// How long the last stacks are waited for.
+const LAST_STACKS: Duration = Duration::from_secs(5);
+/// How often it is looked whether they are there.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A stack to resolve.
+struct Job {
+    owner: Owner,
+    registers: Registers,
+    bytes: Box<[u8]>,
+    resolved: SharedStack,
+}
+
+/// The thread that resolves stacks, and the records that wait for it.
+pub(super) struct Stacks {
+    jobs: SyncSender<Job>,
+    last_uses: LastUses,
+    held: VecDeque<Record>,
+}
+
+impl Stacks {
+    /// Starts the thread. It ends when this is dropped and it has done what it was asked for.
+    pub(super) fn new(last_uses: LastUses) -> io::Result<Self> {
+        let (jobs, asked) = sync_channel(WAITING_MAX);
+        thread::Builder::new().name("stacks".to_owned()).spawn(move || resolve(&asked))?;
+        Ok(Self { jobs, last_uses, held: VecDeque::new() })
+    }
+
+    /// Passes an event on, with what belongs to it.
+    pub(super) fn event(&mut self, event: &Event<'_>, pipeline: &mut Pipeline, records: &mut Vec<Record>) {
+        match &event.kind {
+            EventKind::StateChange(change) if change.new == State::Close => {
+                if let Some(last_use) = self.last_uses.take(event.cookie) {
+                    pipeline.last_use(event.cookie, last_use);
+                }
+            }
+            _ => {}
+        }
+        pipeline.event(event, records);
+        let EventKind::Stack(stack) = &event.kind else { return };
+        if !stack.resolved.is_awaited() {
+            return;
+        }
+        if stack.ring_full {
+            return stack.resolved.set(missing("the ring buffer was too full"));
+        }
+        let job = Job {
+            owner: stack.owner.clone(),
+            registers: stack.registers,
+            bytes: Box::from(stack.bytes),
+            resolved: stack.resolved.clone(),
+        };
+        if self.jobs.try_send(job).is_err() {
+            stack.resolved.set(missing("too many stacks came at once"));
+        }
+    }
+
+    /// Tells the pipeline the last uses of all sockets that are open.
+    pub(super) fn tell_last_uses(&self, pipeline: &mut Pipeline) {
+        let open: Vec<_> = pipeline.open_sockets().collect();
+        for cookie in open {
+            if let Some(last_use) = self.last_uses.of(cookie) {
+                pipeline.last_use(cookie, last_use);
+            }
+        }
+    }
+
+    /// Puts a record out, or holds it until its stacks are resolved.
+    pub(super) fn put(&mut self, record: Record, output: &mut Output<'_>) -> io::Result<()> {
+        if is_complete(&record) || self.held.len() >= HELD_MAX {
+            return output.put(record);
+        }
+        self.held.push_back(record);
+        Ok(())
+    }
+
+    /// Puts out the records whose stacks are resolved by now, in their order.
+    pub(super) fn put_resolved(&mut self, output: &mut Output<'_>) -> io::Result<()> {
+        while self.held.front().is_some_and(is_complete) {
+            if let Some(record) = self.held.pop_front() {
+                output.put(record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the last stacks, not for ever, and puts out all records.
+    pub(super) async fn finish(mut self, output: &mut Output<'_>) -> io::Result<()> {
+        let deadline = Instant::now() + LAST_STACKS;
+        loop {
+            self.put_resolved(output)?;
+            if self.held.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        for record in self.held {
+            output.put(record)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_complete(record: &Record) -> bool {
+    match record {
+        Record::Connection(connection) => connection.stacks.as_ref().is_none_or(record::Stacks::are_resolved),
+        _ => true,
+    }
+}
+
+fn missing(reason: &str) -> Arc<record::Stack> {
+    Arc::new(record::Stack::missing(reason))
+}
+
+/// The thread's own.
+fn resolve(asked: &Receiver<Job>) {
+    let mut resolver = Resolver::default();
+    for job in asked {
+        // Executables are read with parsers of others, and may be anything: whatever happens is no end of tracing.
+        let result =
+            catch_unwind(AssertUnwindSafe(|| resolver.resolve(&job.owner, job.registers, &job.bytes)));
+        job.resolved.set(result.unwrap_or_else(|_| {
+            resolver = Resolver::default();
+            missing("its executable could not be read")
+        }));
+    }
+}

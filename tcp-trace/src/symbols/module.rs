@@ -1,0 +1,166 @@
+//! An executable or library: where its code is meant to be, and how to unwind it.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use framehop::ExplicitModuleSectionInfo;
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache};
+
+/// The largest unwind section that is read, in bytes; a function of a module with a larger one is unwound by frame
+/// pointers.
+const UNWIND_BYTES_MAX: u64 = 64 << 20;
+/// Debug information that is read, in bytes when uncompressed: with more, functions have no lines. Only what is
+/// compressed takes memory as a whole, the rest is mapped.
+const COMPRESSED_DEBUG_BYTES_MAX: u64 = 256 << 20;
+
+/// What tells a file from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileId {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// A section: its address as linked, and its bytes.
+type Section = Option<(Range<u64>, Arc<[u8]>)>;
+
+/// An ELF file.
+pub(super) struct Module {
+    /// Kept open: it can then be read whatever becomes of its path and its processes.
+    file: File,
+    /// What is loaded: range in the file, and address as linked.
+    segments: Vec<(Range<u64>, u64)>,
+    eh_frame: Section,
+    eh_frame_hdr: Section,
+    debug_frame: Section,
+    /// Whether its debug information may be read.
+    pub(super) has_lines: bool,
+}
+
+impl Module {
+    /// Reads the headers and the unwind sections of an ELF file. `None` when it is none.
+    pub(super) fn read(file: File) -> Option<Self> {
+        let cache = ReadCache::new(&file);
+        let elf = object::File::parse(&cache).ok()?;
+        let segments = elf.segments().map(|segment| {
+            let (start, length) = segment.file_range();
+            (start..start.saturating_add(length), segment.address())
+        });
+        let segments = segments.collect();
+        let section = |name| {
+            let section = elf.section_by_name(name)?;
+            let address = section.address();
+            let range = address..address.checked_add(section.size())?;
+            let is_plain = section.compressed_file_range().is_ok_and(|range| {
+                range.format == object::CompressionFormat::None && range.uncompressed_size <= UNWIND_BYTES_MAX
+            });
+            let bytes = is_plain.then(|| section.data().ok()).flatten()?;
+            (!bytes.is_empty()).then(|| (range, Arc::from(bytes)))
+        };
+        let (eh_frame, eh_frame_hdr) = (section(".eh_frame"), section(".eh_frame_hdr"));
+        let debug_frame = section(".debug_frame");
+        let compressed: u64 = elf
+            .sections()
+            .filter(|section| section.name().is_ok_and(|name| name.starts_with(".debug_")))
+            .filter_map(|section| section.compressed_file_range().ok())
+            .filter(|range| range.format != object::CompressionFormat::None)
+            .fold(0, |sum: u64, range| sum.saturating_add(range.uncompressed_size));
+        let has_lines = compressed <= COMPRESSED_DEBUG_BYTES_MAX;
+        drop(elf);
+        drop(cache);
+        Some(Self { file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines })
+    }
+
+    /// What to add to an address as linked to have that in a process that has the file mapped from `file_offset` on at
+    /// `start`. `None` when nothing is loaded from there.
+    pub(super) fn bias(&self, start: u64, file_offset: u64) -> Option<u64> {
+        /// Mappings begin at page boundaries, segments need not: the largest page of any architecture.
+        const PAGE_MAX: u64 = 0x1_0000;
+        let at = |(file, address): &(Range<u64>, u64)| {
+            let begin = file.start.saturating_sub(PAGE_MAX - 1);
+            let is_in = (begin..file.end).contains(&file_offset);
+            // Of two segments that share a page, the one that begins the nearest.
+            is_in.then(|| (file.start.abs_diff(file_offset), address.wrapping_sub(file.start)))
+        };
+        let (_, shift) = self.segments.iter().filter_map(at).min_by_key(|(distance, _)| *distance)?;
+        Some(start.wrapping_sub(file_offset.wrapping_add(shift)))
+    }
+
+    /// Where blazesym finds it.
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// What unwinding needs of it.
+    pub(super) fn unwind_sections(&self) -> ExplicitModuleSectionInfo<Arc<[u8]>> {
+        let range = |section: &Section| section.as_ref().map(|(range, _)| range.clone());
+        let bytes = |section: &Section| section.as_ref().map(|(_, bytes)| bytes.clone());
+        ExplicitModuleSectionInfo {
+            base_svma: 0,
+            eh_frame_svma: range(&self.eh_frame),
+            eh_frame: bytes(&self.eh_frame),
+            eh_frame_hdr_svma: range(&self.eh_frame_hdr),
+            eh_frame_hdr: bytes(&self.eh_frame_hdr),
+            debug_frame: bytes(&self.debug_frame),
+            ..ExplicitModuleSectionInfo::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(segments: &[(Range<u64>, u64)]) -> Module {
+        Module {
+            file: File::open("/proc/self/exe").unwrap(),
+            segments: segments.to_vec(),
+            eh_frame: None,
+            eh_frame_hdr: None,
+            debug_frame: None,
+            has_lines: true,
+        }
+    }
+
+    #[test]
+    fn a_mapping_tells_how_far_its_code_was_moved() {
+        // As lld lays out: code begins within a page of the file, and is linked a page further.
+        let lld = module(&[(0..0xf10, 0), (0xf10..0x2000, 0x1f10), (0x2000..0x2100, 0x4000)]);
+        let ld = module(&[(0..0x1000, 0), (0x1000..0x3000, 0x1000)]);
+        let fixed = module(&[(0..0x1000, 0x40_0000), (0x1000..0x3000, 0x40_1000)]);
+        for (module, start, file_offset, expected) in [
+            (&ld, 0x5555_0000_1000, 0x1000, Some(0x5555_0000_0000)),
+            (&lld, 0x5555_0000_1000, 0x1000, Some(0x5555_0000_0000)),
+            (&fixed, 0x40_1000, 0x1000, Some(0)),
+            (&ld, 0x1000, 0x9000, None),
+        ] {
+            assert_eq!(module.bias(start, file_offset), expected, "{start:x} {file_offset:x}");
+        }
+    }
+
+    #[test]
+    fn the_own_executable_is_one() {
+        let own = Module::read(File::open("/proc/self/exe").unwrap()).unwrap();
+        assert!(own.eh_frame.is_some() && !own.segments.is_empty() && own.has_lines);
+        assert!(Module::read(File::open("/proc/self/maps").unwrap()).is_none());
+    }
+}

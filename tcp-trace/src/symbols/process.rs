@@ -1,0 +1,141 @@
+//! The code of a process: its modules, and unwinding through them.
+
+use std::{collections::HashMap, fs, fs::File, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, sync::Arc};
+
+use framehop::{
+    CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder as _, UnwinderNative,
+};
+
+use super::{
+    maps::{self, Mapping},
+    module::{FileId, Module},
+};
+use crate::event::Registers;
+
+/// Executable mappings of a process that are known; a program with more has code of its own making.
+const MAPPINGS_MAX: usize = 4096;
+/// Files that are kept open; when there are more, all are read anew.
+const MODULES_MAX: usize = 256;
+/// Frames of a stack that are told.
+const FRAMES_MAX: usize = 128;
+
+/// Modules by file, shared by all processes. `None` for a file that is not ELF.
+#[derive(Default)]
+pub(super) struct Modules {
+    by_file: HashMap<FileId, Option<Rc<Module>>>,
+}
+
+impl Modules {
+    /// Whether there is no room for those of a further process.
+    pub(super) fn are_full(&self) -> bool {
+        self.by_file.len() >= MODULES_MAX
+    }
+
+    fn of(&mut self, pid: u32, mapping: &Mapping) -> Option<Rc<Module>> {
+        let file = open(pid, mapping)?;
+        let id = FileId::of(&file).ok()?;
+        self.by_file.entry(id).or_insert_with(|| Module::read(file).map(Rc::new)).clone()
+    }
+}
+
+/// The file of a mapping: by itself, which takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, or by its path.
+fn open(pid: u32, mapping: &Mapping) -> Option<File> {
+    const DELETED: &[u8] = b" (deleted)";
+    if let Ok(file) = File::open(format!("/proc/{pid}/map_files/{}", mapping.name())) {
+        return Some(file);
+    }
+    if mapping.path.ends_with(DELETED) {
+        // At its path there is another file, or none.
+        return None;
+    }
+    let inside = Path::new(std::ffi::OsStr::from_bytes(mapping.path.strip_prefix(b"/")?));
+    File::open(Path::new(&format!("/proc/{pid}/root")).join(inside)).ok()
+}
+
+/// A part of a process's memory with its module.
+struct Code {
+    mapping: Mapping,
+    /// With its bias: the difference between addresses in the process and as linked.
+    module: Option<(Rc<Module>, u64)>,
+}
+
+/// What is known of an address of a process.
+pub(super) struct Place<'a> {
+    /// Path of the file, as the process sees it, or what the kernel calls the mapping.
+    pub(super) path: &'a [u8],
+    /// The module, and the address in it as linked.
+    pub(super) module: Option<(&'a Module, u64)>,
+}
+
+/// The code of a process.
+pub(super) struct Process {
+    code: Vec<Code>,
+    unwinder: UnwinderNative<Arc<[u8]>, MayAllocateDuringUnwind>,
+    // Of its own: rules of modules are told apart by a short number only.
+    cache: CacheNative<MayAllocateDuringUnwind>,
+}
+
+impl Process {
+    /// Reads what is mapped. `None` when the process is gone.
+    pub(super) fn read(pid: u32, modules: &mut Modules) -> Option<Self> {
+        let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+        let mut unwinder = UnwinderNative::new();
+        let mut code = Vec::new();
+        for mapping in maps::parse(&text, MAPPINGS_MAX) {
+            let module = if mapping.is_file() { modules.of(pid, &mapping) } else { None };
+            let module = module.and_then(|module| {
+                let bias = module.bias(mapping.range.start, mapping.file_offset)?;
+                Some((module, bias))
+            });
+            if let Some((module, bias)) = &module {
+                let name = String::from_utf8_lossy(&mapping.path).into_owned();
+                let sections = module.unwind_sections();
+                unwinder.add_module(framehop::Module::new(name, mapping.range.clone(), *bias, sections));
+            }
+            code.push(Code { mapping, module });
+        }
+        // A process that has ended maps nothing.
+        (!code.is_empty()).then(|| Self { code, unwinder, cache: CacheNative::new() })
+    }
+
+    /// The addresses of the functions that a thread is in, the innermost first, and whether there are more.
+    pub(super) fn unwind(&mut self, registers: Registers, stack: &[u8]) -> (Vec<FrameAddress>, bool) {
+        let mut read = |address: u64| {
+            let at = address.checked_sub(registers.sp).and_then(|at| usize::try_from(at).ok()).ok_or(())?;
+            let bytes = stack.get(at..).and_then(|bytes| bytes.first_chunk()).ok_or(())?;
+            Ok(u64::from_ne_bytes(*bytes))
+        };
+        let (ip, registers) = (registers.ip, native(registers));
+        let mut frames = self.unwinder.iter_frames(ip, registers, &mut self.cache, &mut read);
+        let mut addresses = Vec::new();
+        while addresses.len() < FRAMES_MAX {
+            match frames.next() {
+                Ok(Some(address)) => addresses.push(address),
+                Ok(None) => return (addresses, false),
+                Err(_) => return (addresses, true),
+            }
+        }
+        (addresses, true)
+    }
+
+    /// What is at an address. `None` when nothing that was mapped when this was read.
+    pub(super) fn place(&self, address: u64) -> Option<Place<'_>> {
+        let index = self.code.partition_point(|code| code.mapping.range.end <= address);
+        let code = self.code.get(index).filter(|code| code.mapping.range.contains(&address))?;
+        let module = code.module.as_ref();
+        Some(Place {
+            path: &code.mapping.path,
+            module: module.map(|(module, bias)| (module.as_ref(), address.wrapping_sub(*bias))),
+        })
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn native(registers: Registers) -> UnwindRegsNative {
+    UnwindRegsNative::new(registers.lr, registers.sp, registers.fp)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn native(registers: Registers) -> UnwindRegsNative {
+    UnwindRegsNative::new(registers.ip, registers.sp, registers.fp)
+}

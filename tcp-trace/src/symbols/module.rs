@@ -47,7 +47,7 @@ type Section = Option<(Range<u64>, Arc<[u8]>)>;
 pub(super) struct Module {
     /// Kept open: it can then be read whatever becomes of its path and its processes.
     file: File,
-    /// What is loaded: range in the file, and address as linked.
+    /// The code that is loaded: range in the file, and address as linked.
     segments: Vec<(Range<u64>, u64)>,
     eh_frame: Section,
     eh_frame_hdr: Section,
@@ -61,7 +61,8 @@ impl Module {
     pub(super) fn read(file: File) -> Option<Self> {
         let cache = ReadCache::new(&file);
         let elf = object::File::parse(&cache).ok()?;
-        let segments = elf.segments().map(|segment| {
+        let is_code = |flags| matches!(flags, object::SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
+        let segments = elf.segments().filter(|segment| is_code(segment.flags())).map(|segment| {
             let (start, length) = segment.file_range();
             (start..start.saturating_add(length), segment.address())
         });
@@ -143,13 +144,17 @@ mod tests {
 
     #[test]
     fn a_mapping_tells_how_far_its_code_was_moved() {
+        let ld = module(&[(0x1000..0x3000, 0x1000)]);
         // As lld lays out: code begins within a page of the file, and is linked a page further.
-        let lld = module(&[(0..0xf10, 0), (0xf10..0x2000, 0x1f10), (0x2000..0x2100, 0x4000)]);
-        let ld = module(&[(0..0x1000, 0), (0x1000..0x3000, 0x1000)]);
-        let fixed = module(&[(0..0x1000, 0x40_0000), (0x1000..0x3000, 0x40_1000)]);
+        let lld = module(&[(0xf10..0x2000, 0x1f10)]);
+        let fixed = module(&[(0x1000..0x3000, 0x40_1000)]);
+        let two = module(&[(0x1000..0x1800, 0x1000), (0x1800..0x3000, 0x2800)]);
         for (module, start, file_offset, expected) in [
             (&ld, 0x5555_0000_1000, 0x1000, Some(0x5555_0000_0000)),
-            (&lld, 0x5555_0000_1000, 0x1000, Some(0x5555_0000_0000)),
+            (&lld, 0x5555_0000_1000, 0, Some(0x5555_0000_0000)),
+            (&two, 0x5555_0000_1000, 0x1000, Some(0x5555_0000_0000)),
+            // A part of a segment: the rest was given other permissions.
+            (&ld, 0x5555_0000_2000, 0x2000, Some(0x5555_0000_0000)),
             (&fixed, 0x40_1000, 0x1000, Some(0)),
             (&ld, 0x1000, 0x9000, None),
         ] {

@@ -31,8 +31,7 @@ impl Modules {
         self.by_file.len() >= MODULES_MAX
     }
 
-    fn of(&mut self, pid: u32, mapping: &Mapping) -> Option<Rc<Module>> {
-        let file = open(pid, mapping)?;
+    fn of(&mut self, file: File) -> Option<Rc<Module>> {
         let id = FileId::of(&file).ok()?;
         self.by_file.entry(id).or_insert_with(|| Module::read(file).map(Rc::new)).clone()
     }
@@ -40,6 +39,9 @@ impl Modules {
 
 /// The file of a mapping: by itself, which takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, or by its path.
 fn open(pid: u32, mapping: &Mapping) -> Option<File> {
+    if !mapping.is_file() {
+        return None;
+    }
     const DELETED: &[u8] = b" (deleted)";
     if let Ok(file) = File::open(format!("/proc/{pid}/map_files/{}", mapping.name())) {
         return Some(file);
@@ -76,14 +78,20 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Reads what is mapped. `None` when the process is gone.
-    pub(super) fn read(pid: u32, modules: &mut Modules) -> Option<Self> {
+    /// Reads what is mapped. `None` when the process is gone, or when `is_still` says that it is another one.
+    pub(super) fn read(pid: u32, is_still: impl FnOnce() -> bool, modules: &mut Modules) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+        let mappings = maps::parse(&text, MAPPINGS_MAX);
+        // First all files are opened, and then they are read: that takes longer than many a process lives.
+        let files: Vec<_> = mappings.iter().map(|mapping| open(pid, mapping)).collect();
+        // A process that has ended maps nothing.
+        if mappings.is_empty() || !is_still() {
+            return None;
+        }
         let mut unwinder = UnwinderNative::new();
         let mut code = Vec::new();
-        for mapping in maps::parse(&text, MAPPINGS_MAX) {
-            let module = if mapping.is_file() { modules.of(pid, &mapping) } else { None };
-            let module = module.and_then(|module| {
+        for (mapping, file) in mappings.into_iter().zip(files) {
+            let module = file.and_then(|file| modules.of(file)).and_then(|module| {
                 let bias = module.bias(mapping.range.start, mapping.file_offset)?;
                 Some((module, bias))
             });
@@ -94,8 +102,7 @@ impl Process {
             }
             code.push(Code { mapping, module });
         }
-        // A process that has ended maps nothing.
-        (!code.is_empty()).then(|| Self { code, unwinder, cache: CacheNative::new() })
+        Some(Self { code, unwinder, cache: CacheNative::new() })
     }
 
     /// The addresses of the functions that a thread is in, the innermost first, and whether there are more.

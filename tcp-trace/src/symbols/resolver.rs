@@ -69,6 +69,9 @@ impl Resolver {
         if !self.knows(key, &addresses) && self.read(owner) {
             (addresses, truncated) = self.unwind(key, registers, bytes).unwrap_or((addresses, truncated));
         }
+        if !self.knows(key, addresses.get(..1).unwrap_or_default()) {
+            return self.gone.clone();
+        }
         let of_stack = (key, addresses.iter().map(|address| address.address()).collect::<Vec<_>>());
         if let Some(stack) = self.stacks.get(&of_stack) {
             return stack.clone();
@@ -89,7 +92,7 @@ impl Resolver {
             self.modules = Modules::default();
             self.symbolizer = Symbolizer::new();
         }
-        let code = Process::read(owner.pid, &mut self.modules).filter(|_| is_still(owner));
+        let code = Process::read(owner.pid, || is_still(owner), &mut self.modules);
         let was_read = code.is_some();
         if let Some(code) = code {
             self.processes.insert((owner.pid, owner.identity), code);
@@ -101,6 +104,7 @@ impl Resolver {
         Some(self.processes.get_mut(&key)?.unwind(registers, bytes))
     }
 
+    /// Whether all these addresses are in what is mapped.
     fn knows(&self, key: Key, addresses: &[FrameAddress]) -> bool {
         let process = self.processes.get(&key);
         let knows = |address: &FrameAddress| process?.place(address.address_for_lookup());
@@ -149,8 +153,8 @@ fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(NAME_MAX)]
 }
 
-/// Whether a process is what it was when its stack was taken: the same process, and by its name the same program.
+/// Whether the process with this id is the one whose stack was taken. What it executes may be another program since:
+/// then the instruction pointer is in nothing that is mapped, because programs are put at random addresses.
 fn is_still(owner: &Owner) -> bool {
     process::started(owner.pid) == Some(owner.identity.started / NANOSECONDS_PER_TICK)
-        && process::name(owner.pid).is_some_and(|name| name == owner.name)
 }

@@ -155,7 +155,7 @@ fn a_stripped_program_gives_what_addr2line_takes() {
         blamed.module.as_ref().map(|path| path.0.as_slice()),
         Some(stripped.as_os_str().as_encoded_bytes())
     );
-    let called = blamed.offset.expect("it is in a module") - 1;
+    let called = blamed.offset.expect("it is in a module");
     let told = output(Command::new("addr2line").arg("-fse").arg(&whole).arg(format!("{called:#x}")));
     let expected = format!("read_to_the_end\npool.c:{}\n", line("pool.c", "line of eof"));
     assert_eq!(String::from_utf8_lossy(&told.stdout), expected);

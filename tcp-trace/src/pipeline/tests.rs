@@ -1,9 +1,9 @@
 //! Whole lives of connections through the pipeline: events as the kernel reports them, records as users read them.
 
 use std::net::SocketAddr;
-
 mod dns;
 mod ends;
+mod stacks;
 
 use super::*;
 use crate::{

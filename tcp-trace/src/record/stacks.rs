@@ -109,7 +109,8 @@ pub struct Frame {
     /// Path of the executable or library, as the process sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<Text>,
-    /// Address in the module as it was linked: what addr2line takes. Of the instruction after the call.
+    /// Address in the module as it was linked: what addr2line takes. Within the call, for all but
+    /// the innermost frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// Source file, as the compiler wrote it into the debug information.
@@ -121,7 +122,7 @@ pub struct Frame {
     /// Whether the compiler put the function into the one of the next frame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inlined: bool,
-    /// Address in the process, when it is in no module.
+    /// Address in the process, when it is in no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<u64>,
 }

@@ -17,12 +17,14 @@ use crate::{
     event::{Event, EventKind, Owner, Registers, State},
     kernel::LastUses,
     pipeline::Pipeline,
-    record::{self, Record, SharedStack},
-    symbols::Resolver,
+    record::{self, Record, SharedStack, Stack},
+    symbols::{LocatedStack, Locator, Namer},
 };
 
-/// Stacks that wait to be resolved; the functions of further ones are not known.
+/// Stacks that wait until their code is found; that of further ones is not known.
 const WAITING_MAX: usize = 512;
+/// Stacks whose code was found and that wait for names, likewise.
+const LOCATED_MAX: usize = 2048;
 /// Summaries that wait for their stacks; further ones come out without them.
 const HELD_MAX: usize = 10_000;
 /// How long the last stacks are waited for.
@@ -38,7 +40,8 @@ struct Job {
     resolved: SharedStack,
 }
 
-/// The thread that resolves stacks, and the records that wait for it.
+/// The threads that resolve stacks, and the records that wait for them. One finds the code of stacks, which has to be done
+/// while their processes are there; the other names it, which takes time.
 pub(super) struct Stacks {
     jobs: SyncSender<Job>,
     last_uses: LastUses,
@@ -46,10 +49,12 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// Starts the thread. It ends when this is dropped and it has done what it was asked for.
+    /// Starts the threads. They end when this is dropped and they have done what they were asked for.
     pub(super) fn new(last_uses: LastUses) -> io::Result<Self> {
         let (jobs, asked) = sync_channel(WAITING_MAX);
-        thread::Builder::new().name("stacks".to_owned()).spawn(move || resolve(&asked))?;
+        let (naming, located) = sync_channel(LOCATED_MAX);
+        thread::Builder::new().name("locator".to_owned()).spawn(move || locate(&asked, &naming))?;
+        thread::Builder::new().name("namer".to_owned()).spawn(move || name(&located))?;
         Ok(Self { jobs, last_uses, held: VecDeque::new() })
     }
 
@@ -69,7 +74,7 @@ impl Stacks {
             return;
         }
         if stack.ring_full {
-            return stack.resolved.set(missing("the ring buffer was too full"));
+            return stack.resolved.set(Arc::new(Stack::missing("the ring buffer was too full")));
         }
         let job = Job {
             owner: stack.owner.clone(),
@@ -78,7 +83,7 @@ impl Stacks {
             resolved: stack.resolved.clone(),
         };
         if self.jobs.try_send(job).is_err() {
-            stack.resolved.set(missing("too many stacks came at once"));
+            stack.resolved.set(Arc::new(Stack::missing(TOO_MANY)));
         }
     }
 
@@ -135,20 +140,40 @@ fn is_complete(record: &Record) -> bool {
     }
 }
 
-fn missing(reason: &str) -> Arc<record::Stack> {
-    Arc::new(record::Stack::missing(reason))
+/// Why the functions of stacks are not known that come while too many wait.
+const TOO_MANY: &str = "too many stacks came at once";
+/// Why a stack has no functions whose code ended a parser.
+const UNREADABLE: &str = "its executable could not be read";
+
+/// The first thread's own.
+fn locate(asked: &Receiver<Job>, naming: &SyncSender<(LocatedStack, SharedStack)>) {
+    let mut locator = Locator::default();
+    for Job { owner, registers, bytes, resolved } in asked {
+        // Executables may be anything, and are read by parsers of others: whatever happens is no end of tracing.
+        let located = catch_unwind(AssertUnwindSafe(|| locator.locate(&owner, registers, &bytes)));
+        let located = located.unwrap_or_else(|_| {
+            locator = Locator::default();
+            Err(Stack::missing(UNREADABLE))
+        });
+        match located {
+            Ok(located) => {
+                if naming.try_send((located, resolved.clone())).is_err() {
+                    resolved.set(Arc::new(Stack::missing(TOO_MANY)));
+                }
+            }
+            Err(missing) => resolved.set(Arc::new(missing)),
+        }
+    }
 }
 
-/// The thread's own.
-fn resolve(asked: &Receiver<Job>) {
-    let mut resolver = Resolver::default();
-    for job in asked {
-        // Executables are read with parsers of others, and may be anything: whatever happens is no end of tracing.
-        let result =
-            catch_unwind(AssertUnwindSafe(|| resolver.resolve(&job.owner, job.registers, &job.bytes)));
-        job.resolved.set(result.unwrap_or_else(|_| {
-            resolver = Resolver::default();
-            missing("its executable could not be read")
+/// The second thread's own.
+fn name(located: &Receiver<(LocatedStack, SharedStack)>) {
+    let mut namer = Namer::default();
+    for (located, resolved) in located {
+        let named = catch_unwind(AssertUnwindSafe(|| namer.name(located)));
+        resolved.set(named.unwrap_or_else(|_| {
+            namer = Namer::default();
+            Arc::new(Stack::missing(UNREADABLE))
         }));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{Hash, Hasher},
     io,
     ops::Range,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
@@ -44,7 +45,10 @@ impl FileId {
 type Section = Option<(Range<u64>, Arc<[u8]>)>;
 
 /// An ELF file.
+#[derive(Debug)]
 pub(super) struct Module {
+    /// Which file it is.
+    pub(super) id: FileId,
     /// Kept open: it can then be read whatever becomes of its path and its processes.
     file: File,
     /// The code that is loaded: range in the file, and address as linked.
@@ -58,7 +62,7 @@ pub(super) struct Module {
 
 impl Module {
     /// Reads the headers and the unwind sections of an ELF file. `None` when it is none.
-    pub(super) fn read(file: File) -> Option<Self> {
+    pub(super) fn read(file: File, id: FileId) -> Option<Self> {
         let cache = ReadCache::new(&file);
         let elf = object::File::parse(&cache).ok()?;
         let is_code = |flags| matches!(flags, object::SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
@@ -88,7 +92,7 @@ impl Module {
         let has_lines = compressed <= COMPRESSED_DEBUG_BYTES_MAX;
         drop(elf);
         drop(cache);
-        Some(Self { file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines })
+        Some(Self { id, file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines })
     }
 
     /// What to add to an address as linked to have that in a process that has the file mapped from `file_offset` on at
@@ -106,7 +110,7 @@ impl Module {
         Some(start.wrapping_sub(file_offset.wrapping_add(shift)))
     }
 
-    /// Where blazesym finds it.
+    /// Where it can be opened.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
@@ -127,13 +131,35 @@ impl Module {
     }
 }
 
+impl PartialEq for Module {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Module {}
+
+impl Hash for Module {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(path: &str) -> Option<Module> {
+        let file = File::open(path).unwrap();
+        let id = FileId::of(&file).unwrap();
+        Module::read(file, id)
+    }
+
     fn module(segments: &[(Range<u64>, u64)]) -> Module {
+        let file = File::open("/proc/self/exe").unwrap();
         Module {
-            file: File::open("/proc/self/exe").unwrap(),
+            id: FileId::of(&file).unwrap(),
+            file,
             segments: segments.to_vec(),
             eh_frame: None,
             eh_frame_hdr: None,
@@ -164,8 +190,8 @@ mod tests {
 
     #[test]
     fn the_own_executable_is_one() {
-        let own = Module::read(File::open("/proc/self/exe").unwrap()).unwrap();
+        let own = read("/proc/self/exe").unwrap();
         assert!(own.eh_frame.is_some() && !own.segments.is_empty() && own.has_lines);
-        assert!(Module::read(File::open("/proc/self/maps").unwrap()).is_none());
+        assert!(read("/proc/self/maps").is_none());
     }
 }

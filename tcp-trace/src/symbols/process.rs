@@ -1,6 +1,8 @@
 //! The code of a process: its modules, and unwinding through them.
 
-use std::{collections::HashMap, fs, fs::File, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, sync::Arc};
+use std::{
+    collections::HashMap, fs, fs::File, ops::Range, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc,
+};
 
 use framehop::{
     CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder as _, UnwinderNative,
@@ -16,13 +18,15 @@ use crate::event::Registers;
 const MAPPINGS_MAX: usize = 4096;
 /// Files that are kept open; when there are more, all are read anew.
 const MODULES_MAX: usize = 256;
+/// Files of a process that are opened.
+const OPEN_MAX: usize = 192;
 /// Frames of a stack that are told.
 const FRAMES_MAX: usize = 128;
 
 /// Modules by file, shared by all processes. `None` for a file that is not ELF.
 #[derive(Default)]
 pub(super) struct Modules {
-    by_file: HashMap<FileId, Option<Rc<Module>>>,
+    by_file: HashMap<FileId, Option<Arc<Module>>>,
 }
 
 impl Modules {
@@ -31,9 +35,9 @@ impl Modules {
         self.by_file.len() >= MODULES_MAX
     }
 
-    fn of(&mut self, file: File) -> Option<Rc<Module>> {
+    fn of(&mut self, file: File) -> Option<Arc<Module>> {
         let id = FileId::of(&file).ok()?;
-        self.by_file.entry(id).or_insert_with(|| Module::read(file).map(Rc::new)).clone()
+        self.by_file.entry(id).or_insert_with(|| Module::read(file, id).map(Arc::new)).clone()
     }
 }
 
@@ -54,19 +58,13 @@ fn open(pid: u32, mapping: &Mapping) -> Option<File> {
     File::open(Path::new(&format!("/proc/{pid}/root")).join(inside)).ok()
 }
 
-/// A part of a process's memory with its module.
+/// A part of a process's memory.
 struct Code {
-    mapping: Mapping,
+    range: Range<u64>,
+    /// Path of the file, as the process sees it, or what the kernel calls it.
+    path: Arc<[u8]>,
     /// With its bias: the difference between addresses in the process and as linked.
-    module: Option<(Rc<Module>, u64)>,
-}
-
-/// What is known of an address of a process.
-pub(super) struct Place<'a> {
-    /// Path of the file, as the process sees it, or what the kernel calls the mapping.
-    pub(super) path: &'a [u8],
-    /// The module, and the address in it as linked.
-    pub(super) module: Option<(&'a Module, u64)>,
+    module: Option<(Arc<Module>, u64)>,
 }
 
 /// The code of a process.
@@ -83,7 +81,15 @@ impl Process {
         let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
         let mappings = maps::parse(&text, MAPPINGS_MAX);
         // First all files are opened, and then they are read: that takes longer than many a process lives.
-        let files: Vec<_> = mappings.iter().map(|mapping| open(pid, mapping)).collect();
+        let mut is_open = 0;
+        let files: Vec<_> = mappings
+            .iter()
+            .map(|mapping| {
+                let file = if is_open < OPEN_MAX { open(pid, mapping) } else { None };
+                is_open += usize::from(file.is_some());
+                file
+            })
+            .collect();
         // A process that has ended maps nothing.
         if mappings.is_empty() || !is_still() {
             return None;
@@ -100,7 +106,7 @@ impl Process {
                 let sections = module.unwind_sections();
                 unwinder.add_module(framehop::Module::new(name, mapping.range.clone(), *bias, sections));
             }
-            code.push(Code { mapping, module });
+            code.push(Code { range: mapping.range, path: Arc::from(mapping.path), module });
         }
         Some(Self { code, unwinder, cache: CacheNative::new() })
     }
@@ -125,15 +131,13 @@ impl Process {
         (addresses, true)
     }
 
-    /// What is at an address. `None` when nothing that was mapped when this was read.
-    pub(super) fn place(&self, address: u64) -> Option<Place<'_>> {
-        let index = self.code.partition_point(|code| code.mapping.range.end <= address);
-        let code = self.code.get(index).filter(|code| code.mapping.range.contains(&address))?;
-        let module = code.module.as_ref();
-        Some(Place {
-            path: &code.mapping.path,
-            module: module.map(|(module, bias)| (module.as_ref(), address.wrapping_sub(*bias))),
-        })
+    /// What is at an address: the path of its file, as the process sees it, or what the kernel calls the mapping; and the
+    /// module with the address in it as linked. `None` when nothing was mapped there when this was read.
+    pub(super) fn place(&self, address: u64) -> Option<(Arc<[u8]>, Option<(Arc<Module>, u64)>)> {
+        let index = self.code.partition_point(|code| code.range.end <= address);
+        let code = self.code.get(index).filter(|code| code.range.contains(&address))?;
+        let module = code.module.as_ref().map(|(module, bias)| (module.clone(), address.wrapping_sub(*bias)));
+        Some((code.path.clone(), module))
     }
 }
 

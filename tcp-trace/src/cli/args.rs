@@ -139,7 +139,8 @@ pub(super) struct Tracing {
     /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
     #[arg(long)]
     pub(super) show_secrets: bool,
-    /// Record the functions and lines that connect, first use and read the end of each connection, and the last use
+    /// Record which functions and lines connect, first use and read the end of each connection, and which thread used it
+    /// last: in recordings and JSON Lines
     #[arg(long)]
     pub(super) stacks: bool,
     /// Run CMD and trace only it and its children, until it ends

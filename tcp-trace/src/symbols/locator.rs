@@ -4,10 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use framehop::FrameAddress;
 
-use super::{
-    module::Module,
-    process::{Modules, Process},
-};
+use super::process::{CAN_UNWIND, InModule, Modules, Process};
 use crate::{
     event::{Identity, Owner, Registers},
     kernel::process,
@@ -40,7 +37,7 @@ pub(super) struct LocatedFrame {
     /// Path of the file, as the process sees it, or what the kernel calls the mapping. Empty for neither.
     pub(super) path: Arc<[u8]>,
     /// The file, when it could be read, and the address in it as linked.
-    pub(super) module: Option<(Arc<Module>, u64)>,
+    pub(super) module: Option<InModule>,
 }
 
 /// Finds the code of stacks, and remembers what it read for those that come later.
@@ -58,6 +55,9 @@ impl Locator {
         registers: Registers,
         bytes: &[u8],
     ) -> Result<LocatedStack, Stack> {
+        if !CAN_UNWIND {
+            return Err(Stack::missing("stacks of this architecture cannot be unwound"));
+        }
         if registers.ip == 0 {
             return Err(Stack::missing("the kernel did it by itself"));
         }

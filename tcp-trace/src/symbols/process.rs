@@ -4,15 +4,24 @@ use std::{
     collections::HashMap, fs, fs::File, ops::Range, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc,
 };
 
-use framehop::{
-    CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder as _, UnwinderNative,
+#[cfg(target_arch = "aarch64")]
+use framehop::aarch64::{
+    CacheAarch64 as Cache, UnwindRegsAarch64 as UnwindRegs, UnwinderAarch64 as CodeUnwinder,
 };
+#[cfg(not(target_arch = "aarch64"))]
+use framehop::x86_64::{
+    CacheX86_64 as Cache, UnwindRegsX86_64 as UnwindRegs, UnwinderX86_64 as CodeUnwinder,
+};
+use framehop::{FrameAddress, MayAllocateDuringUnwind, Unwinder as _};
 
 use super::{
     maps::{self, Mapping},
     module::{FileId, Module},
 };
 use crate::event::Registers;
+
+/// Whether stacks can be unwound on this architecture.
+pub(super) const CAN_UNWIND: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// Executable mappings of a process that are known; a program with more has code of its own making.
 const MAPPINGS_MAX: usize = 4096;
@@ -58,21 +67,24 @@ fn open(pid: u32, mapping: &Mapping) -> Option<File> {
     File::open(Path::new(&format!("/proc/{pid}/root")).join(inside)).ok()
 }
 
+/// A module, and an address in it as linked; or its bias, the difference between that and the address in the process.
+pub(super) type InModule = (Arc<Module>, u64);
+
 /// A part of a process's memory.
 struct Code {
     range: Range<u64>,
     /// Path of the file, as the process sees it, or what the kernel calls it.
     path: Arc<[u8]>,
-    /// With its bias: the difference between addresses in the process and as linked.
-    module: Option<(Arc<Module>, u64)>,
+    /// With its bias.
+    module: Option<InModule>,
 }
 
 /// The code of a process.
 pub(super) struct Process {
     code: Vec<Code>,
-    unwinder: UnwinderNative<Arc<[u8]>, MayAllocateDuringUnwind>,
+    unwinder: CodeUnwinder<Arc<[u8]>, MayAllocateDuringUnwind>,
     // Of its own: rules of modules are told apart by a short number only.
-    cache: CacheNative<MayAllocateDuringUnwind>,
+    cache: Cache<MayAllocateDuringUnwind>,
 }
 
 impl Process {
@@ -94,7 +106,7 @@ impl Process {
         if mappings.is_empty() || !is_still() {
             return None;
         }
-        let mut unwinder = UnwinderNative::new();
+        let mut unwinder = CodeUnwinder::new();
         let mut code = Vec::new();
         for (mapping, file) in mappings.into_iter().zip(files) {
             let module = file.and_then(|file| modules.of(file)).and_then(|module| {
@@ -108,7 +120,7 @@ impl Process {
             }
             code.push(Code { range: mapping.range, path: Arc::from(mapping.path), module });
         }
-        Some(Self { code, unwinder, cache: CacheNative::new() })
+        Some(Self { code, unwinder, cache: Cache::new() })
     }
 
     /// The addresses of the functions that a thread is in, the innermost first, and whether there are more.
@@ -133,7 +145,7 @@ impl Process {
 
     /// What is at an address: the path of its file, as the process sees it, or what the kernel calls the mapping; and the
     /// module with the address in it as linked. `None` when nothing was mapped there when this was read.
-    pub(super) fn place(&self, address: u64) -> Option<(Arc<[u8]>, Option<(Arc<Module>, u64)>)> {
+    pub(super) fn place(&self, address: u64) -> Option<(Arc<[u8]>, Option<InModule>)> {
         let index = self.code.partition_point(|code| code.range.end <= address);
         let code = self.code.get(index).filter(|code| code.range.contains(&address))?;
         let module = code.module.as_ref().map(|(module, bias)| (module.clone(), address.wrapping_sub(*bias)));
@@ -142,11 +154,11 @@ impl Process {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn native(registers: Registers) -> UnwindRegsNative {
-    UnwindRegsNative::new(registers.lr, registers.sp, registers.fp)
+fn native(registers: Registers) -> UnwindRegs {
+    UnwindRegs::new(registers.lr, registers.sp, registers.fp)
 }
 
-#[cfg(target_arch = "x86_64")]
-fn native(registers: Registers) -> UnwindRegsNative {
-    UnwindRegsNative::new(registers.ip, registers.sp, registers.fp)
+#[cfg(not(target_arch = "aarch64"))]
+fn native(registers: Registers) -> UnwindRegs {
+    UnwindRegs::new(registers.ip, registers.sp, registers.fp)
 }

@@ -148,7 +148,19 @@ const UNREADABLE: &str = "its executable could not be read";
 /// The first thread's own.
 fn locate(asked: &Receiver<Job>, naming: &SyncSender<(LocatedStack, SharedStack)>) {
     let mut locator = Locator::default();
-    for Job { owner, registers, bytes, resolved } in asked {
+    let mut waiting: VecDeque<Job> = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            let Ok(job) = asked.recv() else { return };
+            locator.hold(&job.owner);
+            waiting.push_back(job);
+        }
+        // What has come meanwhile may be gone when it is its turn.
+        for job in asked.try_iter().take(WAITING_MAX - waiting.len()) {
+            locator.hold(&job.owner);
+            waiting.push_back(job);
+        }
+        let Some(Job { owner, registers, bytes, resolved }) = waiting.pop_front() else { continue };
         // Executables may be anything, and are read by parsers of others: whatever happens is no end of tracing.
         let located = catch_unwind(AssertUnwindSafe(|| locator.locate(&owner, registers, &bytes)));
         let located = located.unwrap_or_else(|_| {

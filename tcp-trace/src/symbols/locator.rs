@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use framehop::FrameAddress;
 
-use super::process::{CAN_UNWIND, InModule, Modules, Process};
+use super::process::{CAN_UNWIND, InModule, Modules, Opened, Process};
 use crate::{
     event::{Identity, Owner, Registers},
     kernel::process,
@@ -13,6 +13,9 @@ use crate::{
 
 /// Processes whose code is remembered; when there are more, all are read anew.
 const PROCESSES_MAX: usize = 256;
+
+/// Files of processes that are open before they are read; further processes have to be there until it is their turn.
+const HELD_FILES_MAX: usize = 256;
 
 /// Nanoseconds of a tick in which /proc tells times (`USER_HZ`, 100 on every architecture of today).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
@@ -45,9 +48,23 @@ pub(super) struct LocatedFrame {
 pub struct Locator {
     modules: Modules,
     processes: HashMap<Key, Process>,
+    /// Processes that are about to be read, and may be gone by then.
+    held: HashMap<Key, Opened>,
 }
 
 impl Locator {
+    /// Opens the files of a process whose stack will be asked for: that is done at once, reading them is not.
+    pub fn hold(&mut self, owner: &Owner) {
+        let key = (owner.pid, owner.identity);
+        let files: usize = self.held.values().map(Opened::files).sum();
+        if files >= HELD_FILES_MAX || self.processes.contains_key(&key) || self.held.contains_key(&key) {
+            return;
+        }
+        if let Some(opened) = Opened::open(owner.pid, || is_still(owner)) {
+            self.held.insert(key, opened);
+        }
+    }
+
     /// The code that a thread of `owner` with these registers and this stack is in; or why that cannot be told.
     pub fn locate(
         &mut self,
@@ -78,18 +95,17 @@ impl Locator {
         Ok(LocatedStack { frames, truncated })
     }
 
-    /// Reads the code of a process that is still what it was; false when it is gone.
+    /// Reads the code of a process that is still what it was, or was when it was held; false when it is gone.
     fn read(&mut self, owner: &Owner) -> bool {
         if self.processes.len() >= PROCESSES_MAX || self.modules.are_full() {
             self.processes.clear();
             self.modules = Modules::default();
         }
-        let code = Process::read(owner.pid, || is_still(owner), &mut self.modules);
-        let was_read = code.is_some();
-        if let Some(code) = code {
-            self.processes.insert((owner.pid, owner.identity), code);
-        }
-        was_read
+        let key = (owner.pid, owner.identity);
+        let opened = self.held.remove(&key).or_else(|| Opened::open(owner.pid, || is_still(owner)));
+        let Some(opened) = opened else { return false };
+        self.processes.insert(key, Process::read(opened, &mut self.modules));
+        true
     }
 
     fn unwind(&mut self, key: Key, registers: Registers, bytes: &[u8]) -> Option<(Vec<FrameAddress>, bool)> {

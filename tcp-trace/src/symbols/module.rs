@@ -11,7 +11,10 @@ use std::{
 };
 
 use framehop::ExplicitModuleSectionInfo;
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache};
+use object::{
+    Endianness, ReadCache, elf,
+    read::elf::{CompressionHeader as _, FileHeader as _, ProgramHeader as _, SectionHeader as _},
+};
 
 /// The largest unwind section that is read, in bytes; a function of a module with a larger one is unwound by frame
 /// pointers.
@@ -61,36 +64,42 @@ pub(super) struct Module {
 }
 
 impl Module {
-    /// Reads the headers and the unwind sections of an ELF file. `None` when it is none.
+    /// Reads the headers and the unwind sections of an ELF file of 64 bits. `None` when it is none.
     pub(super) fn read(file: File, id: FileId) -> Option<Self> {
+        // Part by part: a parser of whole files would read the symbols too, which can be most of it.
         let cache = ReadCache::new(&file);
-        let elf = object::File::parse(&cache).ok()?;
-        let is_code = |flags| matches!(flags, object::SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
-        let segments = elf.segments().filter(|segment| is_code(segment.flags())).map(|segment| {
-            let (start, length) = segment.file_range();
-            (start..start.saturating_add(length), segment.address())
-        });
-        let segments = segments.collect();
-        let section = |name| {
-            let section = elf.section_by_name(name)?;
-            let address = section.address();
-            let range = address..address.checked_add(section.size())?;
-            let is_plain = section.compressed_file_range().is_ok_and(|range| {
-                range.format == object::CompressionFormat::None && range.uncompressed_size <= UNWIND_BYTES_MAX
-            });
-            let bytes = is_plain.then(|| section.data().ok()).flatten()?;
-            (!bytes.is_empty()).then(|| (range, Arc::from(bytes)))
+        let header = elf::FileHeader64::<Endianness>::parse(&cache).ok()?;
+        let endian = header.endian().ok()?;
+        let segments = header.program_headers(endian, &cache).ok()?.iter();
+        let segments = segments
+            .filter(|segment| {
+                segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian) & elf::PF_X != 0
+            })
+            .map(|segment| {
+                let (start, length) = segment.file_range(endian);
+                (start..start.saturating_add(length), segment.p_vaddr(endian))
+            })
+            .collect();
+        let sections = header.sections(endian, &cache).ok()?;
+        let section = |name: &[u8]| {
+            let (_, section) = sections.section_by_name(endian, name)?;
+            let (address, size) = (section.sh_addr(endian), section.sh_size(endian));
+            let is_compressed = section.sh_flags(endian) & u64::from(elf::SHF_COMPRESSED) != 0;
+            if is_compressed || size == 0 || size > UNWIND_BYTES_MAX {
+                return None;
+            }
+            Some((address..address.checked_add(size)?, Arc::from(section.data(endian, &cache).ok()?)))
         };
-        let (eh_frame, eh_frame_hdr) = (section(".eh_frame"), section(".eh_frame_hdr"));
-        let debug_frame = section(".debug_frame");
-        let compressed: u64 = elf
-            .sections()
-            .filter(|section| section.name().is_ok_and(|name| name.starts_with(".debug_")))
-            .filter_map(|section| section.compressed_file_range().ok())
-            .filter(|range| range.format != object::CompressionFormat::None)
-            .fold(0, |sum: u64, range| sum.saturating_add(range.uncompressed_size));
+        let (eh_frame, eh_frame_hdr) = (section(b".eh_frame"), section(b".eh_frame_hdr"));
+        let debug_frame = section(b".debug_frame");
+        let is_debug = |section: &&elf::SectionHeader64<Endianness>| {
+            sections.section_name(endian, section).is_ok_and(|name| name.starts_with(b".debug_"))
+        };
+        let compressed = sections.iter().filter(is_debug).fold(0, |sum: u64, section| {
+            let header = section.compression(endian, &cache).ok().flatten();
+            sum.saturating_add(header.map_or(0, |(header, ..)| header.ch_size(endian)))
+        });
         let has_lines = compressed <= COMPRESSED_DEBUG_BYTES_MAX;
-        drop(elf);
         drop(cache);
         Some(Self { id, file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines })
     }

@@ -67,6 +67,32 @@ fn open(pid: u32, mapping: &Mapping) -> Option<File> {
     File::open(Path::new(&format!("/proc/{pid}/root")).join(inside)).ok()
 }
 
+/// What a process has mapped, with the files opened: they can be read when it is gone.
+pub(super) struct Opened {
+    mappings: Vec<(Mapping, Option<File>)>,
+}
+
+impl Opened {
+    /// Opens what is mapped. `None` when the process is gone, or when `is_still` says that it is another one.
+    pub(super) fn open(pid: u32, is_still: impl FnOnce() -> bool) -> Option<Self> {
+        let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+        let mut files = 0;
+        let mappings = maps::parse(&text, MAPPINGS_MAX).into_iter().map(|mapping| {
+            let file = if files < OPEN_MAX { open(pid, &mapping) } else { None };
+            files += usize::from(file.is_some());
+            (mapping, file)
+        });
+        let mappings: Vec<_> = mappings.collect();
+        // A process that has ended maps nothing.
+        (!mappings.is_empty() && is_still()).then_some(Self { mappings })
+    }
+
+    /// How many files it keeps open.
+    pub(super) fn files(&self) -> usize {
+        self.mappings.iter().filter(|(_, file)| file.is_some()).count()
+    }
+}
+
 /// A module, and an address in it as linked; or its bias, the difference between that and the address in the process.
 pub(super) type InModule = (Arc<Module>, u64);
 
@@ -88,27 +114,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Reads what is mapped. `None` when the process is gone, or when `is_still` says that it is another one.
-    pub(super) fn read(pid: u32, is_still: impl FnOnce() -> bool, modules: &mut Modules) -> Option<Self> {
-        let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
-        let mappings = maps::parse(&text, MAPPINGS_MAX);
-        // First all files are opened, and then they are read: that takes longer than many a process lives.
-        let mut is_open = 0;
-        let files: Vec<_> = mappings
-            .iter()
-            .map(|mapping| {
-                let file = if is_open < OPEN_MAX { open(pid, mapping) } else { None };
-                is_open += usize::from(file.is_some());
-                file
-            })
-            .collect();
-        // A process that has ended maps nothing.
-        if mappings.is_empty() || !is_still() {
-            return None;
-        }
+    /// Reads the code of what is mapped.
+    pub(super) fn read(opened: Opened, modules: &mut Modules) -> Self {
         let mut unwinder = CodeUnwinder::new();
         let mut code = Vec::new();
-        for (mapping, file) in mappings.into_iter().zip(files) {
+        for (mapping, file) in opened.mappings {
             let module = file.and_then(|file| modules.of(file)).and_then(|module| {
                 let bias = module.bias(mapping.range.start, mapping.file_offset)?;
                 Some((module, bias))
@@ -120,7 +130,7 @@ impl Process {
             }
             code.push(Code { range: mapping.range, path: Arc::from(mapping.path), module });
         }
-        Some(Self { code, unwinder, cache: Cache::new() })
+        Self { code, unwinder, cache: Cache::new() }
     }
 
     /// The addresses of the functions that a thread is in, the innermost first, and whether there are more.

@@ -124,7 +124,7 @@ impl Probe {
             tracepoint: Some(programs::END_OF_STREAM),
             arguments: 0,
             without: Some(
-                "which read met the end of the stream is not known, nor a last use that wrote or read nothing \
+                "which read met the end of the stream is not known, and of last uses only reads that gave data \
                  (Linux 6.3 has it)",
             ),
             follows: false,

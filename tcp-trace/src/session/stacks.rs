@@ -21,8 +21,10 @@ use crate::{
     symbols::{LocatedStack, Locator, Namer},
 };
 
-/// Stacks that wait until their code is found; that of further ones is not known.
-const WAITING_MAX: usize = 512;
+/// Stacks, of at most 16 KiB, that wait until their code is found; that of further ones is not known.
+const WAITING_MAX: usize = 2048;
+/// How many of them are looked at ahead, for processes that may soon be gone.
+const AHEAD_MAX: usize = 64;
 /// Stacks whose code was found and that wait for names, likewise.
 const LOCATED_MAX: usize = 2048;
 /// Summaries that wait for their stacks; further ones come out without them.
@@ -156,7 +158,7 @@ fn locate(asked: &Receiver<Job>, naming: &SyncSender<(LocatedStack, SharedStack)
             waiting.push_back(job);
         }
         // What has come meanwhile may be gone when it is its turn.
-        for job in asked.try_iter().take(WAITING_MAX - waiting.len()) {
+        for job in asked.try_iter().take(AHEAD_MAX - waiting.len()) {
             locator.hold(&job.owner);
             waiting.push_back(job);
         }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
+mod stack;
+
+pub use stack::{LastUse, Moment, Registers, Stack};
+
 /// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
 pub type Cookie = u64;
 
@@ -371,6 +375,8 @@ pub enum EventKind<'a> {
     Owner(Owner),
     /// The kernel sends an RST, for this reason (`enum sk_rst_reason`).
     Reset(u32),
+    /// Where a process was when it used the socket.
+    Stack(Stack<'a>),
 }
 
 /// One thing that the kernel reported of one socket.

@@ -21,4 +21,5 @@ pub mod record;
 pub mod selection;
 pub mod session;
 pub mod sink;
+pub mod symbols;
 pub mod time;

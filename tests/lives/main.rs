@@ -9,6 +9,7 @@ mod loopback_afterlife;
 mod loopback_close;
 mod loopback_open;
 mod loopback_reset;
+mod loopback_stacks;
 mod loopback_stalls;
 mod wire;
 mod wire_close;

@@ -75,6 +75,7 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
             follow_children: false,
             log,
             ports: ports(&filter),
+            stacks: true,
         },
         filter: filter.clone(),
         duration: Some(duration),

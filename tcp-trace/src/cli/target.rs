@@ -35,6 +35,7 @@ pub(super) fn settings(
             follow_children: command.is_some(),
             log,
             ports: ports(&filter),
+            stacks: arguments.stacks,
         },
         filter,
         duration: arguments.duration,

@@ -58,6 +58,8 @@ pub struct Connection {
     pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
     bytes_before: Option<(u64, u64)>,
+    /// Where in its process it was used; `None` when that is not asked for, or was not seen.
+    pub(super) stacks: Option<Box<record::Stacks>>,
 }
 
 impl Connection {
@@ -88,6 +90,7 @@ impl Connection {
             syns_unanswered: 0,
             skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
+            stacks: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod sent;
 mod sequence;
 mod server_name;
 mod skip;
+mod stacks;
 mod stalls;
 mod summary;
 

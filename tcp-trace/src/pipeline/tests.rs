@@ -1,10 +1,10 @@
 //! Whole lives of connections through the pipeline: events as the kernel reports them, records as users read them.
 
 use std::net::SocketAddr;
-
 mod dns;
 mod ends;
 mod routes;
+mod stacks;
 mod stalls;
 
 use super::*;

@@ -11,6 +11,7 @@ mod route;
 #[cfg(test)]
 mod schema_tests;
 mod session;
+mod stacks;
 mod text;
 
 pub use connection::{
@@ -29,6 +30,7 @@ pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
+pub use stacks::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use text::Text;
 
 /// Whether a count is left out.

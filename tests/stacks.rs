@@ -2,9 +2,7 @@
 //! leak a connection in CLOSE_WAIT.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -13,19 +11,10 @@ use tcp_trace::{
     record::{Connection, Frame, Operation, Stack, Stacks, Use},
     symbols::blame::Blame,
 };
-use tcp_trace_tests::{Folder, Recording, Running, Tracer, free_port, output};
-
-/// A program's source, below `tests/programs`.
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
-}
-
-/// The line of a source with this remark.
-fn line(name: &str, remark: &str) -> u32 {
-    let text = fs::read_to_string(source(name)).expect("it is in the project");
-    let index = text.lines().position(|line| line.contains(remark)).expect("a line says so");
-    u32::try_from(index + 1).expect("sources are short")
-}
+use tcp_trace_tests::{
+    Folder, Recording, Running, Tracer, free_port, output,
+    pool::{compile_c, compile_rust, line, source},
+};
 
 /// What a program did, and what was recorded of it while it was still there.
 struct Run {
@@ -75,13 +64,6 @@ fn stack(one: &Option<Use>) -> &Stack {
 fn frame<'a>(stack: &'a Stack, function: &str) -> &'a Frame {
     let is_it = |frame: &&Frame| frame.function.as_deref().is_some_and(|name| name.ends_with(function));
     stack.frames.iter().find(is_it).unwrap_or_else(|| panic!("no frame of {function}: {stack:#?}"))
-}
-
-/// Compiles `pool.c`.
-fn compile_c(folder: &Folder, options: &[&str]) -> PathBuf {
-    let program = folder.file("pool");
-    output(Command::new("gcc").args(options).args(["-pthread", "-o"]).arg(&program).arg(source("pool.c")));
-    program
 }
 
 /// Checks that function, file and line are those of the source, and that they are to blame.
@@ -136,8 +118,7 @@ fn optimised_c_without_frame_pointers() {
 #[test]
 fn optimised_rust() {
     let (folder, name) = (Folder::new(), "pool.rs");
-    let program = folder.file("pool");
-    output(Command::new("rustc").args(["--edition=2024", "-g", "-O", "-o"]).arg(&program).arg(source(name)));
+    let program = compile_rust(&folder);
     assert_lines(&run(Command::new(program), 1, &["--stacks"]), name);
 }
 

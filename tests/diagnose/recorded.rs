@@ -3,13 +3,11 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::Stdio,
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
 use tcp_trace::record::Finding;
-use tcp_trace_tests::{Diagnosis, Folder, Running, Tracer, free_port, tcp_trace, wait_for};
+use tcp_trace_tests::{Diagnosing, Diagnosis, Folder, Tracer, free_port, tcp_trace, wait_for};
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
@@ -32,45 +30,18 @@ fn assert_leak(finding: &Finding) {
     assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("close_wait", Some("not_closed")));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     let [connection] = finding.connections.as_slice() else { panic!("{finding:#?}") };
-    let expected = "last exchange: GET /leak → 200, complete, said Connection: close";
+    let expected = "last exchange: GET /leak → 200, read to its end, the response said Connection: close";
     assert!(connection.notes.iter().any(|note| note == expected), "{:?}", connection.notes);
 }
 
 #[test]
 fn with_a_trace_the_last_exchange_is_told() {
     let port = free_port();
-    let mut command = tcp_trace();
-    let port_text = port.to_string();
-    command.args([
-        "diagnose",
-        "--format",
-        "json",
-        "--port",
-        &port_text,
-        "--min-age",
-        "1s",
-        "--for",
-        "60s",
-        "-v",
-    ]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running::start(&mut command);
-    let mut stderr = running.0.stderr.take().expect("it is piped");
-    let mut said = String::new();
-    while !said.contains("attached") {
-        let mut byte = [0; 64];
-        let length = stderr.read(&mut byte).expect("it runs");
-        assert!(length > 0, "it ended: {said}");
-        said.push_str(&String::from_utf8_lossy(&byte[..length]));
-    }
+    let diagnosing = Diagnosing::start(port, &["--min-age", "1s"]);
     let client = leak(port);
     let closed = Instant::now();
     wait_for("the age", || (closed.elapsed() > Duration::from_millis(1_500)).then_some(()));
-    running.signal(Signal::INT);
-    let mut stdout = Vec::new();
-    running.0.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("it prints");
-    let status = running.0.wait().expect("it ends");
-    let diagnosis = Diagnosis::of_output(std::process::Output { status, stdout, stderr: said.into_bytes() });
+    let diagnosis = diagnosing.end();
     let elapsed = closed.elapsed();
     let finding = diagnosis.only();
     assert_leak(finding);

@@ -1,10 +1,14 @@
 //! `tcp-trace diagnose`, and what it found.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Read as _,
+    process::{Command, Output, Stdio},
+};
 
+use rustix::process::Signal;
 use tcp_trace::record::{Fact, Finding, Record};
 
-use crate::{PATIENCE, recording::parse_line, tcp_trace};
+use crate::{PATIENCE, Running, recording::parse_line, tcp_trace};
 
 /// What one run found.
 #[derive(Debug)]
@@ -67,6 +71,41 @@ impl Diagnosis {
     pub fn only(&self) -> &Finding {
         let [finding] = self.findings.as_slice() else { panic!("one finding: {:#?}", self.findings) };
         finding
+    }
+}
+
+/// `tcp-trace diagnose --for`, while it traces.
+#[derive(Debug)]
+pub struct Diagnosing {
+    running: Running,
+    said: String,
+}
+
+impl Diagnosing {
+    /// Starts it for the sockets with this port, and waits until it sees all that happens.
+    pub fn start(port: u16, arguments: &[&str]) -> Self {
+        let mut command = tcp_trace();
+        command.args(["diagnose", "-v", "--format", "json", "--for", "600s", "--port", &port.to_string()]);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = Running::start(&mut command);
+        let mut said = String::new();
+        let stderr = running.0.stderr.as_mut().expect("it is piped");
+        while !said.contains("attached") {
+            let mut bytes = [0; 64];
+            let length = stderr.read(&mut bytes).expect("it runs");
+            assert!(length > 0, "it ended: {said}");
+            said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        Self { running, said }
+    }
+
+    /// Ends the trace, and gives what was found.
+    pub fn end(mut self) -> Diagnosis {
+        self.running.signal(Signal::INT);
+        let mut stdout = Vec::new();
+        self.running.0.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("it prints");
+        let status = self.running.0.wait().expect("it ends");
+        Diagnosis::of_output(Output { status, stdout, stderr: self.said.into_bytes() })
     }
 }
 

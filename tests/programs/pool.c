@@ -1,5 +1,5 @@
-/* A client that leaks: a thread connects, reads to the end, and forgets to close. The server is in the same process.
- * Usage: pool PORT CONNECTIONS. Prints the thread's id when all is done, and waits for the end of its input. */
+/* A client that leaks: a thread connects, reads to the end, and forgets to close; with a third argument it closes. The
+ * server is in the same process. Usage: pool PORT CONNECTIONS [close]. Prints the thread's id when all is done, and waits for the end of its input. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -11,6 +11,7 @@
 #define NOINLINE __attribute__((noinline))
 
 static struct sockaddr_in address;
+static int closes;
 
 NOINLINE static int open_pool(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -40,6 +41,8 @@ static void *client(void *connections) {
         if (write(fd, "ping", 4) != 4)
             exit(4);
         read_to_the_end(fd);
+        if (closes)
+            close(fd);
     }
     printf("%d\n", gettid());
     fflush(stdout);
@@ -50,6 +53,7 @@ int main(int argc, char **argv) {
     int listener = socket(AF_INET, SOCK_STREAM, 0), reuse = 1, connections = argc > 2 ? atoi(argv[2]) : 1;
     pthread_t thread;
     char byte;
+    closes = argc > 3;
     address.sin_family = AF_INET;
     address.sin_port = htons(argc > 1 ? atoi(argv[1]) : 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -1,4 +1,4 @@
-"""The same as pool.c, in Python, with one connection."""
+"""The same as pool.c, in Python."""
 import os
 import socket
 import sys
@@ -13,11 +13,18 @@ def handle(stream):
     stream.close()
 
 
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-client = open_pool(int(sys.argv[1]))
-client.sendall(b"ping")
-handle(listener.accept()[0])
-while client.recv(64):
-    pass
+port, connections = int(sys.argv[1]), int(sys.argv[2])
+listener = socket.create_server(("127.0.0.1", port))
+leaked = []
+for _ in range(connections):
+    client = open_pool(port)
+    client.sendall(b"ping")
+    handle(listener.accept()[0])
+    while client.recv(64):
+        pass
+    if len(sys.argv) > 3:
+        client.close()
+    else:
+        leaked.append(client)
 print(os.getpid(), flush=True)
 sys.stdin.read()

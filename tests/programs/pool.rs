@@ -1,4 +1,4 @@
-//! The same as `pool.c`, in Rust, with one connection.
+//! The same as `pool.c`, in Rust.
 
 use std::{
     io::{self, Read, Write},
@@ -24,12 +24,19 @@ fn handle(mut stream: TcpStream) {
 }
 
 fn main() {
-    let port = std::env::args().nth(1).unwrap().parse().unwrap();
+    let arguments: Vec<_> = std::env::args().collect();
+    let (port, connections): (_, usize) = (arguments[1].parse().unwrap(), arguments[2].parse().unwrap());
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let mut client = open_pool(port);
-    client.write_all(b"ping").unwrap();
-    handle(listener.accept().unwrap().0);
-    read_to_the_end(&mut client);
+    let mut leaked = Vec::new();
+    for _ in 0..connections {
+        let mut client = open_pool(port);
+        client.write_all(b"ping").unwrap();
+        handle(listener.accept().unwrap().0);
+        read_to_the_end(&mut client);
+        if arguments.len() == 3 {
+            leaked.push(client);
+        }
+    }
     println!("{}", std::process::id());
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

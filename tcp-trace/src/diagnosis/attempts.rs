@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use super::history::Life;
 use crate::{
     event::{Role, State},
-    record::{By, Connection, ConnectionId, How, Process},
+    record::{By, Connection, ConnectionId, How, Process, Text},
     time::Time,
 };
 
@@ -142,14 +142,26 @@ impl Failures {
 
 /// Whether an exchange says that its connection is not to be used again (RFC 9112, section 9.6).
 pub(super) fn says_close(http: &crate::record::Http) -> bool {
-    let of_request = http.http.request.as_ref().map(|request| &request.headers);
-    let of_response = http.http.response.as_ref().map(|response| &response.headers);
-    let mut fields = of_request.into_iter().chain(of_response).flatten();
-    let has = |token: &[u8], value: &[u8]| {
-        value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    who_says_close(http).is_some()
+}
+
+/// Which of its messages says so, in words, if one does.
+pub(super) fn who_says_close(http: &crate::record::Http) -> Option<&'static str> {
+    let request = http.http.request.as_ref().map(|request| request.headers.as_slice()).unwrap_or_default();
+    let response =
+        http.http.response.as_ref().map(|response| response.headers.as_slice()).unwrap_or_default();
+    let has = |headers: &[(Text, Text)], token: &[u8]| {
+        let is_token = |item: &[u8]| item.trim_ascii().eq_ignore_ascii_case(token);
+        let of_connection = headers.iter().filter(|(name, _)| name.0.eq_ignore_ascii_case(b"connection"));
+        of_connection.flat_map(|(_, value)| value.0.split(|byte| *byte == b',')).any(is_token)
     };
-    let is_connection = |name: &crate::record::Text| name.0.eq_ignore_ascii_case(b"connection");
-    let is_close = fields.clone().any(|(name, value)| is_connection(name) && has(b"close", &value.0));
-    let is_kept = fields.any(|(name, value)| is_connection(name) && has(b"keep-alive", &value.0));
-    is_close || (http.network.protocol.version == "1.0" && !is_kept)
+    match (has(response, b"close"), has(request, b"close")) {
+        (true, _) => Some("the response said Connection: close"),
+        (false, true) => Some("the request said Connection: close"),
+        (false, false) => {
+            let is_kept = has(request, b"keep-alive") || has(response, b"keep-alive");
+            let is_old = http.network.protocol.version == "1.0" && !is_kept;
+            is_old.then_some("HTTP/1.0 without keep-alive")
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 mod thresholds;
+mod uses;
 
 pub use facts::Facts;
 pub use history::History;

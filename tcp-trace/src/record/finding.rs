@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use super::{ConnectionId, Network, Process, Text, is_zero};
+use super::{ConnectionId, Network, Process, Stack, Text, is_zero};
 use crate::{event::State, time::Time};
 
 /// What `diagnose` found: sockets that have the same fault for the same reason.
@@ -36,6 +36,9 @@ pub struct Finding {
     pub shared_with: Vec<Process>,
     /// What was measured.
     pub evidence: Evidence,
+    /// Where in the process most of the sockets were opened and used, a stack for each kind of use that was traced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<FindingStack>,
     /// Why this happens.
     pub why: String,
     /// What to change in code or configuration.
@@ -89,6 +92,35 @@ pub struct FindingConnection {
     /// What else is known of it, in words: the last HTTP exchange, the process at the other end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// A stack that sockets of a finding have in common: the most frequent one at the most frequent place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FindingStack {
+    /// What was done there.
+    pub moment: StackMoment,
+    /// The line to blame: of the innermost function that is the program's own.
+    pub place: String,
+    /// How many of the finding's sockets have this stack.
+    pub sockets: u64,
+    /// The functions, at most 32.
+    pub stack: Stack,
+}
+
+/// What was done with a socket where a stack was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum StackMoment {
+    /// It was opened by connect().
+    Connect,
+    /// It was read or written for the first time.
+    FirstUse,
+    /// It was read or written; it is older than the trace, so that nobody knows for which time.
+    Use,
+    /// A read returned 0.
+    Eof,
 }
 
 /// Named numbers and words, in the order in which they are told. A name's end is its unit: `_us`, `_bytes`.

@@ -21,7 +21,7 @@ pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,
     Transport,
 };
-pub use finding::{Evidence, Fact, Finding, FindingConnection, Severity};
+pub use finding::{Evidence, Fact, Finding, FindingConnection, FindingStack, Severity, StackMoment};
 pub use http::{
     Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
     Request, Response, Stall, Stalls, Timing, Url, WebSocket,

@@ -14,13 +14,19 @@ use super::{
 use crate::{
     event::State,
     explain::wrap,
-    record::{Evidence, Fact, Finding, FindingConnection, Process, Record, Severity, Text},
+    record::{
+        Evidence, Fact, Finding, FindingConnection, FindingStack, Frame, Process, Record, Severity,
+        StackMoment, Text,
+    },
+    symbols::blame::Blame,
 };
 
 /// Columns of everything that is printed.
 const COLUMNS: usize = 100;
 /// Connections that are shown of a finding: the first.
 const CONNECTIONS_MAX: usize = 5;
+/// Frames that are shown of a stack, from the line to blame outwards.
+const FRAMES_MAX: usize = 5;
 /// Columns before what a label says.
 const INDENT: usize = 12;
 
@@ -65,6 +71,7 @@ impl<W: Write> Findings<W> {
             );
         }
         self.labelled("evidence", &evidence(finding));
+        self.labelled("stacks", &finding.stacks.iter().map(stack).collect::<Vec<_>>());
         self.labelled("why", &[printable(&finding.why)]);
         self.labelled("do", &[printable(&finding.advice)]);
         self.labelled("explain", &[format!("tcp-trace explain {}", printable(&finding.explain))]);
@@ -144,6 +151,29 @@ fn fact((name, fact): &(String, Fact)) -> String {
             format!("{} {}", words(name), list.join(", "))
         }
     }
+}
+
+/// `opened: pool.c:16 (open_pool) ← pool.c:41 (client)`: the line to blame, and who called it.
+fn stack(stack: &FindingStack) -> String {
+    let moment = match stack.moment {
+        StackMoment::Connect => "opened",
+        StackMoment::FirstUse => "first used",
+        StackMoment::Use => "used",
+        StackMoment::Eof => "end read",
+    };
+    let blame = Blame::of(&stack.stack);
+    let is_blamed = |frame: &&Frame| match blame {
+        Blame::Line(blamed) | Blame::Interpreter(blamed) => std::ptr::eq(*frame, blamed),
+        Blame::Unknown => true,
+    };
+    let first = stack.stack.frames.iter().position(|frame| is_blamed(&frame)).unwrap_or_default();
+    let callers = stack.stack.frames.iter().skip(first + 1);
+    let mut frames = vec![printable(&stack.place)];
+    frames.extend(callers.clone().take(FRAMES_MAX - 1).map(|frame| Blame::Line(frame).to_string()));
+    if callers.count() >= FRAMES_MAX || stack.stack.truncated {
+        frames.push("…".to_owned());
+    }
+    format!("{moment}: {}", frames.join(" ← "))
 }
 
 /// `process 812 api, user 1000: api --port 80`.

@@ -6,12 +6,13 @@
 
 use super::super::{
     Facts, Thresholds,
-    attempts::says_close,
+    attempts::who_says_close,
     finding::{Case, Service, ages, counted, for_how_long, grouped, of, peers, who},
     snapshot::Socket,
+    uses::Uses,
 };
 use crate::{
-    event::State,
+    event::{Role, State},
     record::{Evidence, Finding, Http, Integrity, Severity},
     sink::Size,
 };
@@ -144,21 +145,25 @@ fn finding(
         Cause::DataNotRead => format!("{} ({} unread)", cause.in_words(), Size(unread)),
         _ => cause.in_words().to_owned(),
     };
+    let uses = Uses::of(facts, &cases);
+    let opened = uses.opened_at.as_ref().map_or_else(String::new, |place| format!(", opened at {place}"));
     let summary = format!(
-        "{} of {}, {service}, in CLOSE_WAIT {}: the peer has closed, {what}.",
+        "{} of {}, {service}{opened}, in CLOSE_WAIT {}: the peer has closed, {what}.",
         counted(count, "socket"),
         who(process),
         for_how_long(&cases),
     );
     let (oldest, youngest) = ages(&cases).unwrap_or_default();
-    let evidence = Evidence::default()
-        .and("sockets", count)
-        .and("oldest_us", oldest)
-        .and_known("youngest_us", (count > 1).then_some(youngest))
-        .and_known("unread_bytes", (unread > 0).then_some(unread))
-        .and_known("open_files", process.map(|process| process.files).filter(|files| *files > 0))
-        .and_known("open_files_limit", limit)
-        .and("peers", peers(&cases));
+    let evidence = uses.and(
+        Evidence::default()
+            .and("sockets", count)
+            .and("oldest_us", oldest)
+            .and_known("youngest_us", (count > 1).then_some(youngest))
+            .and_known("unread_bytes", (unread > 0).then_some(unread))
+            .and_known("open_files", process.map(|process| process.files).filter(|files| *files > 0))
+            .and_known("open_files_limit", limit)
+            .and("peers", peers(&cases)),
+    );
     Finding {
         cause: Some(cause.name().to_owned()),
         severity: if takes_much || count as u64 >= thresholds.many {
@@ -168,24 +173,34 @@ fn finding(
         },
         summary,
         evidence,
+        stacks: uses.stacks,
         why: cause.why().to_owned(),
-        advice: cause.advice().to_owned(),
+        advice: advice(facts, cause),
         ..of(facts, cases)
     }
+}
+
+/// What to do; and how to learn whose code it is, where nobody traced.
+fn advice(facts: &Facts<'_>, cause: Cause) -> String {
+    let is_traced = facts.history.from.is_some();
+    let how =
+        if is_traced { "" } else { " `--for 60s` tells which lines open the sockets that leak meanwhile." };
+    format!("{}{how}", cause.advice())
 }
 
 /// The last exchange that it carried, if it was traced, and the process at the other end, if that is here.
 fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
     let life = facts.history.life(socket.diag.cookie);
-    let exchange = life.and_then(|life| life.exchanges.back()).map(last_exchange);
+    let exchange =
+        life.and_then(|life| life.exchanges.back()).map(|http| last_exchange(http, Cause::of(socket)));
     let other = facts.other_end(socket).and_then(|other| Some((other, facts.owner(other)?)));
     let other =
         other.map(|(other, process)| format!("other end: {}, {}", who(Some(process)), other.state().name()));
     exchange.into_iter().chain(other).collect()
 }
 
-/// `last exchange: GET /a → 200, complete, said Connection: close`.
-fn last_exchange(http: &Http) -> String {
+/// `last exchange: GET /a → 200, read to its end, the response said Connection: close`.
+fn last_exchange(http: &Http, cause: Cause) -> String {
     let request = http.http.request.as_ref().map_or("(request not seen)".to_owned(), |request| {
         format!("{} {}", request.method.printable(), request.target.printable())
     });
@@ -195,14 +210,17 @@ fn last_exchange(http: &Http) -> String {
             "{}, {}",
             response.status_code,
             match http.integrity {
-                Integrity::Complete => "complete",
+                // A server sends it; what is unread there is of the client.
+                Integrity::Complete if http.role == Some(Role::Server) => "complete",
+                Integrity::Complete if cause == Cause::DataNotRead => "complete, not read to its end",
+                Integrity::Complete => "read to its end",
                 Integrity::Truncated => "cut short",
                 Integrity::Gap => "not wholly seen",
             }
         ),
     };
-    let close = if says_close(http) { ", said Connection: close" } else { "" };
-    format!("last exchange: {request} → {response}{close}")
+    let close = who_says_close(http).unwrap_or("no message said Connection: close");
+    format!("last exchange: {request} → {response}, {close}")
 }
 
 #[cfg(test)]

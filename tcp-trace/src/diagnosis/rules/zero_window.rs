@@ -5,6 +5,7 @@ use super::super::{
     finding::{Case, Service, counted, for_how_long, grouped, of, who},
     silence,
     snapshot::Socket,
+    uses::Uses,
 };
 use crate::{
     event::State,
@@ -73,6 +74,7 @@ fn other_end(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
 fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {
     let process = cases.first().and_then(|case| facts.owner(case.socket));
     let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue)).sum();
+    let uses = Uses::of(facts, &cases);
     Finding {
         cause: Some("process_not_reading".to_owned()),
         severity: Severity::Warning,
@@ -83,10 +85,13 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
             for_how_long(&cases),
             Size(unread),
         ),
-        evidence: Evidence::default()
-            .and("sockets", cases.len())
-            .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
-            .and("unread_bytes", unread),
+        evidence: uses.and(
+            Evidence::default()
+                .and("sockets", cases.len())
+                .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+                .and("unread_bytes", unread),
+        ),
+        stacks: uses.stacks,
         why: "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The \
               network is not slow: the process does not call read(). Its thread is busy or blocked, often because it \
               writes to somebody who does not read either."

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     event::Endpoints,
-    record::{ConnectionId, Network},
+    record::{ConnectionId, Frame, Network, Stack},
 };
 
 fn leak() -> Finding {
@@ -19,7 +19,30 @@ fn leak() -> Finding {
         send_queue: 0,
         notes: vec!["last exchange: GET / → 200, complete".to_owned()],
     };
+    let frame = |function: &str, file: &str, line| Frame {
+        function: Some(function.to_owned()),
+        file: Some(file.into()),
+        line: Some(line),
+        ..Frame::default()
+    };
+    let inner = Frame {
+        function: Some("connect".to_owned()),
+        module: Some("/lib/libc.so.6".into()),
+        ..Frame::default()
+    };
+    let stack = |moment, place: &str, frames| FindingStack {
+        moment,
+        place: place.to_owned(),
+        sockets: 2,
+        stack: Stack { frames, ..Stack::default() },
+    };
+    let callers = (1..10).map(|line| frame("call", "/src/main.c", line));
+    let opened = [inner, frame("open_pool", "/src/pool.c", 88)].into_iter().chain(callers).collect();
     Finding {
+        stacks: vec![
+            stack(StackMoment::Connect, "pool.c:88 (open_pool)", opened),
+            stack(StackMoment::Eof, "unknown code (the process had ended)", Vec::new()),
+        ],
         code: "close_wait".to_owned(),
         severity: Severity::Warning,
         summary:
@@ -69,6 +92,9 @@ fn a_finding_says_what_evidence_why_and_what_to_do() {
                 fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  end not read
                   last exchange: GET / → 200, complete
                 and 1 more
+      stacks    opened: pool.c:88 (open_pool) ← main.c:1 (call) ← main.c:2 (call) ← main.c:3 (call) ←
+                  main.c:4 (call) ← …
+                end read: unknown code (the process had ended)
       why       The peer closed.
       do        Close it.
       explain   tcp-trace explain CLOSE_WAIT-leak

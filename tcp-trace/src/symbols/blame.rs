@@ -25,7 +25,12 @@ impl<'a> Blame<'a> {
             match kind(frame) {
                 // What a runtime called into its own program with, such as `main` around an interpreter, is further out.
                 Kind::Own if interpreter.is_none() || frame.module.is_none() => return Self::Line(frame),
-                Kind::Interpreter if interpreter.is_none() => interpreter = Some(frame),
+                // An extension does not name the interpreter; what loaded it does.
+                Kind::Interpreter
+                    if interpreter.is_none_or(|known| is_extension(known) && !is_extension(frame)) =>
+                {
+                    interpreter = Some(frame);
+                }
                 Kind::Library if library.is_none() && interpreter.is_none() => library = Some(frame),
                 _ => {}
             }
@@ -96,18 +101,11 @@ const RUNTIME_MODULES: [&[u8]; 14] = [
     b"libtsan.",
     b"libasan.",
 ];
+/// Extensions of Python.
+const EXTENSION_PATHS: [&[u8]; 2] = [b"/lib-dynload/", b".cpython-"];
 /// Libraries and folders of interpreters.
-const INTERPRETER_PATHS: [&[u8]; 9] = [
-    b"/libpython",
-    b"/lib-dynload/",
-    b".cpython-",
-    b"/libruby",
-    b"/libperl.so",
-    b"/libjvm.so",
-    b"/libnode.so",
-    b"/libphp",
-    b"/jvm/",
-];
+const INTERPRETER_PATHS: [&[u8]; 7] =
+    [b"/libpython", b"/libruby", b"/libperl.so", b"/libjvm.so", b"/libnode.so", b"/libphp", b"/jvm/"];
 /// Executables of interpreters: a name, and perhaps a version.
 const INTERPRETERS: [&[u8]; 8] =
     [b"python", b"node", b"nodejs", b"ruby", b"perl", b"php", b"php-fpm", b"java"];
@@ -179,7 +177,10 @@ fn kind(frame: &Frame) -> Kind {
     let is_source_of = |places: &[&[u8]]| places.iter().any(|place| has(file, place));
     if starts(&RUNTIME_MODULES) || module.starts_with(b"[") {
         Kind::Runtime
-    } else if INTERPRETER_PATHS.iter().any(|path| has(module, path)) || is_interpreter(module_name) {
+    } else if INTERPRETER_PATHS.iter().any(|path| has(module, path))
+        || is_extension(frame)
+        || is_interpreter(module_name)
+    {
         Kind::Interpreter
     } else if is_source_of(&RUNTIME_SOURCES) || is_of_rust(file) || is_runtime_function(frame, file) {
         Kind::Runtime
@@ -208,6 +209,12 @@ fn is_runtime_function(frame: &Frame, file: &[u8]) -> bool {
     RUNTIME_NAMES.iter().any(|name| function.starts_with(name))
         || is_c
         || is_go && GO_PACKAGES.iter().any(|package| function.starts_with(package))
+}
+
+/// Whether a frame is of an extension of Python.
+fn is_extension(frame: &Frame) -> bool {
+    let module = frame.module.as_ref().map(|path| path.0.as_slice()).unwrap_or_default();
+    EXTENSION_PATHS.iter().any(|path| has(module, path))
 }
 
 fn is_interpreter(module_name: &[u8]) -> bool {

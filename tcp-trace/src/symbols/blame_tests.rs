@@ -117,6 +117,13 @@ fn an_interpreter_has_no_line() {
             ],
             "_socket.cpython-311-x86_64-linux-gnu.so (interpreter; no line)",
         ),
+        (
+            &[
+                "internal_connect @ /usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so",
+                python,
+            ],
+            "python3.11 (interpreter; no line)",
+        ),
         (&["uv__tcp_connect @ /usr/bin/node", "main @ /usr/bin/node"], "node (interpreter; no line)"),
         (
             &["Java_sun_nio_ch_Net_connect0 @ /usr/lib/jvm/java-17/lib/libnio.so"],

@@ -15,10 +15,10 @@ use crate::{
     event::State,
     explain::wrap,
     record::{
-        Evidence, Fact, Finding, FindingConnection, FindingStack, Frame, Process, Record, Severity,
-        StackMoment, Text,
+        Evidence, Fact, Finding, FindingConnection, FindingStack, Process, Record, Severity, StackMoment,
+        Text,
     },
-    symbols::blame::Blame,
+    symbols::blame::{Blame, is_runtime},
 };
 
 /// Columns of everything that is printed.
@@ -153,7 +153,7 @@ fn fact((name, fact): &(String, Fact)) -> String {
     }
 }
 
-/// `opened: pool.c:16 (open_pool) ← pool.c:41 (client)`: the line to blame, and who called it.
+/// `opened: pool.c:16 (open_pool) ← pool.c:41 (client)`: the line to blame, and who called it in the same program.
 fn stack(stack: &FindingStack) -> String {
     let moment = match stack.moment {
         StackMoment::Connect => "opened",
@@ -161,19 +161,20 @@ fn stack(stack: &FindingStack) -> String {
         StackMoment::Use => "used",
         StackMoment::Eof => "end read",
     };
-    let blame = Blame::of(&stack.stack);
-    let is_blamed = |frame: &&Frame| match blame {
-        Blame::Line(blamed) | Blame::Interpreter(blamed) => std::ptr::eq(*frame, blamed),
-        Blame::Unknown => true,
+    let frames = &stack.stack.frames;
+    let first = match Blame::of(&stack.stack) {
+        Blame::Line(blamed) => frames.iter().position(|frame| std::ptr::eq(frame, blamed)),
+        // Who called within an interpreter tells nothing of its program.
+        Blame::Interpreter(_) | Blame::Unknown => None,
     };
-    let first = stack.stack.frames.iter().position(|frame| is_blamed(&frame)).unwrap_or_default();
-    let callers = stack.stack.frames.iter().skip(first + 1);
-    let mut frames = vec![printable(&stack.place)];
-    frames.extend(callers.clone().take(FRAMES_MAX - 1).map(|frame| Blame::Line(frame).to_string()));
-    if callers.count() >= FRAMES_MAX || stack.stack.truncated {
-        frames.push("…".to_owned());
+    let outer = first.map_or(&[][..], |first| &frames[first + 1..]);
+    let callers = || outer.iter().filter(|frame| !is_runtime(frame));
+    let mut places = vec![printable(&stack.place)];
+    places.extend(callers().take(FRAMES_MAX - 1).map(|frame| Blame::Line(frame).to_string()));
+    if callers().count() >= FRAMES_MAX || (stack.stack.truncated && first.is_some()) {
+        places.push("…".to_owned());
     }
-    format!("{moment}: {}", frames.join(" ← "))
+    format!("{moment}: {}", places.join(" ← "))
 }
 
 /// `process 812 api, user 1000: api --port 80`.

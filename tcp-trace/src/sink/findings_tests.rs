@@ -37,7 +37,8 @@ fn leak() -> Finding {
         stack: Stack { frames, ..Stack::default() },
     };
     let callers = (1..10).map(|line| frame("call", "/src/main.c", line));
-    let opened = [inner, frame("open_pool", "/src/pool.c", 88)].into_iter().chain(callers).collect();
+    let opened =
+        [inner.clone(), frame("open_pool", "/src/pool.c", 88), inner].into_iter().chain(callers).collect();
     Finding {
         stacks: vec![
             stack(StackMoment::Connect, "pool.c:88 (open_pool)", opened),

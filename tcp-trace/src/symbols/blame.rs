@@ -71,6 +71,11 @@ impl fmt::Display for Blame<'_> {
     }
 }
 
+/// Whether a frame is of the system's libraries or of a language's runtime, such as what calls main().
+pub fn is_runtime(frame: &Frame) -> bool {
+    kind(frame) == Kind::Runtime
+}
+
 /// Whose code a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

@@ -1,14 +1,11 @@
 //! A real browser, headless Chromium: its exchanges are what the server logged and what the browser's own timing
 //! tells.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tcp_trace::{event::Role, record::Outcome};
-use tcp_trace_tests::{Folder, Nginx, Script, Tracer, assert_logged, free_port, output};
+use tcp_trace_tests::{Nginx, PAGE_PARTS, Script, Tracer, assert_logged, free_port, load, put_page};
 
 /// What the browser tells of a part of a page (`PerformanceResourceTiming`).
 #[derive(Debug, Deserialize)]
@@ -17,23 +14,6 @@ struct Resource {
     name: String,
     encoded_body_size: u64,
     response_status: u16,
-}
-
-/// Loads a page to its end and gives its document as the browser has it then.
-fn load(url: &str) -> String {
-    let folder = Folder::new();
-    let mut command = Command::new("chromium");
-    command.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-    ]);
-    command.args(["--disable-background-networking", "--no-proxy-server", "--dump-dom"]);
-    command.arg(format!("--user-data-dir={}", folder.file("profile").display())).arg(url);
-    command.env("HOME", folder.path()).stdin(Stdio::null());
-    String::from_utf8(output(&mut command).stdout).expect("a document is text")
 }
 
 const PAGE_END: &str = "<script>
@@ -46,25 +26,12 @@ onload = () => {
 
 #[test]
 fn a_page_of_twenty_parts_is_recorded() {
-    const EACH: usize = 5;
     let nginx = Nginx::start(free_port());
-    let mut page = "<html><body>".to_owned();
-    for number in 0..EACH {
-        let size = 1000 * (number + 1);
-        nginx.put(&format!("{number}.css"), &format!("/*{}*/", "c".repeat(size)));
-        nginx.put(&format!("{number}.js"), &format!("/*{}*/", "j".repeat(size)));
-        nginx.put(
-            &format!("{number}.svg"),
-            &format!("<svg xmlns='http://www.w3.org/2000/svg'><!--{}--></svg>", "s".repeat(size)),
-        );
-        page += &format!("<link rel=stylesheet href={number}.css><script src={number}.js></script>");
-        page += &format!("<img src={number}.svg><img src=/missing/{number}.png>");
-    }
-    nginx.put("page.html", &(page + PAGE_END));
+    put_page(&nginx, PAGE_END);
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
     let document = load(&nginx.url("127.0.0.1", "/page.html"));
     // The browser may ask for an icon too: whatever is logged when it has ended is what there is.
-    let log = nginx.access_log(1 + 4 * EACH);
+    let log = nginx.access_log(1 + PAGE_PARTS);
     tracer.wait_for_lines("http", 2 * log.len());
     tracer.wait_for_closed();
     let recording = tracer.stop();
@@ -81,7 +48,7 @@ fn a_page_of_twenty_parts_is_recorded() {
             (target.printable().to_string(), (response.status_code, response.body.size))
         })
         .collect();
-    assert_eq!(told.len(), 4 * EACH, "{told:?}");
+    assert_eq!(told.len(), PAGE_PARTS, "{told:?}");
     for part in told {
         let target = part.name.strip_prefix(&nginx.url("127.0.0.1", "")).expect("it is of this server");
         let (status, size) = recorded[target];

@@ -221,6 +221,7 @@ fn a_response_that_a_fin_cuts_off_is_truncated() {
         let http = only(&recording, role);
         assert_eq!((status(http), body_sizes(http)), (Some(200), (0, 9)), "{http:?}");
         assert_eq!((http.outcome, http.integrity), (Outcome::Truncated, Integrity::Truncated), "{http:?}");
+        assert_eq!(http.reason.as_deref(), Some("closed by the server during the response"));
     }
 }
 

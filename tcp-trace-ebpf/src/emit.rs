@@ -3,14 +3,19 @@
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RINGBUF_HDR_SZ},
-    helpers::{bpf_ringbuf_query, bpf_skb_load_bytes},
+    bindings::{
+        BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE, BPF_RINGBUF_HDR_SZ,
+    },
+    helpers::{bpf_ktime_get_ns, bpf_ringbuf_query, bpf_skb_load_bytes},
     maps::ring_buf::RingBufEntry,
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment};
 
-use crate::maps::{COUNTERS, EVENTS, WAKE_BYTES};
+use crate::maps::{COUNTERS, EVENTS, LAST_WAKE, WAKE_BYTES};
+
+/// A reader that was woken on this CPU so lately is busy or about to look again.
+const WAKE_PAUSE_NS: u64 = 1_000_000;
 
 /// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]
@@ -32,15 +37,30 @@ pub(crate) fn record<T: 'static>(record: T) {
 /// before nor again. Waking costs more than all else that is done for a record; the reader looks by itself, too.
 #[inline(always)]
 fn wake_up(bytes: usize) -> u64 {
-    // SAFETY: the map is a ring buffer; the helper has no other preconditions.
-    let waiting =
-        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) };
+    let waiting = query(BPF_RB_AVAIL_DATA);
     // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
     // value.
     let limit = u64::from(unsafe { core::ptr::read_volatile(&raw const WAKE_BYTES) });
     // The ring buffer has a header of its own before each record.
     let is_crossing = waiting >= limit && waiting < limit + bytes as u64 + u64::from(BPF_RINGBUF_HDR_SZ);
     u64::from(if is_crossing { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+}
+
+/// The same for a record that names a process: the reader looks at processes, which may end at any time, and so is woken
+/// at once, unless it just was.
+#[inline(always)]
+fn wake_up_soon(bytes: usize) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(last) = LAST_WAKE.get_ptr_mut(0) else { return wake_up(bytes) };
+    // SAFETY: the pointer is to this CPU's u64 of the map and lives as long as the program.
+    unsafe {
+        if now.wrapping_sub(last.read_volatile()) < WAKE_PAUSE_NS {
+            return wake_up(bytes);
+        }
+        last.write_volatile(now);
+    }
+    BPF_RB_FORCE_WAKEUP.into()
 }
 
 /// Room for one record that is too large for the stack; it has to go to [`submit`].
@@ -53,11 +73,11 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     entry
 }
 
-/// Hands a record over, unless it could not be filled.
+/// Hands over a record that may name a process, unless it could not be filled.
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, filled: Result<(), i32>) -> Result<(), i32> {
     match filled {
-        Ok(()) => entry.submit(wake_up(size_of::<T>())),
+        Ok(()) => entry.submit(wake_up_soon(size_of::<T>())),
         Err(_) => entry.discard(BPF_RB_NO_WAKEUP.into()),
     }
     filled
@@ -103,6 +123,19 @@ pub(crate) fn datagram_with_payload(ctx: &SkBuffContext, mut datagram: RawDatagr
         }
         payload::<_, DATAGRAM_MAX>(ctx, datagram, datagram.captured, packet_offset);
     }
+}
+
+/// Whether the ring buffer is more than half full: what is large and worth little is then left out.
+#[inline(always)]
+pub(crate) fn is_half_full() -> bool {
+    query(BPF_RB_AVAIL_DATA) > query(BPF_RB_RING_SIZE) / 2
+}
+
+/// What the ring buffer says of itself, in bytes.
+#[inline(always)]
+fn query(what: u32) -> u64 {
+    // SAFETY: the pointer is to the map.
+    unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), what.into()) }
 }
 
 #[inline(always)]

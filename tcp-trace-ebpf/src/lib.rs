@@ -18,6 +18,9 @@ pub mod maps {
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
+    /// LRU hash by socket cookie of [`RawLastUse`](crate::RawLastUse), filled when
+    /// [`STACKS`](crate::globals::STACKS).
+    pub const LAST_USES: &str = "LAST_USES";
 }
 
 /// Names of the globals that user space sets before loading.
@@ -29,6 +32,10 @@ pub mod globals {
     pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
     /// `u32`: with so many bytes waiting in the ring buffer, its reader is woken; before, it looks by itself.
     pub const WAKE_BYTES: &str = "WAKE_BYTES";
+    /// `u8`: 1 when user stacks are asked for.
+    pub const STACKS: &str = "STACKS";
+    /// [`Registers`](crate::Registers) of this architecture.
+    pub const REGISTERS: &str = "REGISTERS";
 }
 
 /// Names of the programs.
@@ -45,6 +52,9 @@ pub mod programs {
     pub const RECEIVE: &str = "tcp_rcv_space_adjust";
     /// tp_btf on `sock_send_length`: the first write names the owner, and so does each question to a DNS server.
     pub const SEND: &str = "sock_send_length";
+    /// tp_btf on `sock_recv_length`: the read that meets the end of the stream. Attached when
+    /// [`STACKS`](crate::globals::STACKS).
+    pub const END_OF_STREAM: &str = "sock_recv_length";
     /// tp_btf on `tcp_send_reset`: why the kernel sends an RST.
     pub const RESET: &str = "tcp_send_reset";
     /// tp_btf on `sched_process_fork`: children of followed processes are followed.
@@ -104,14 +114,35 @@ pub const KIND_OWNER: u32 = 3;
 pub const KIND_RESET: u32 = 4;
 /// [`RawHeader::kind`] of a [`RawDatagram`].
 pub const KIND_DATAGRAM: u32 = 5;
+/// [`RawHeader::kind`] of a [`RawStack`].
+pub const KIND_STACK: u32 = 6;
+
+/// [`RawStack::moment`]: the process connects the socket.
+pub const MOMENT_CONNECT: u32 = 1;
+/// [`RawStack::moment`]: the first read or write of a socket that was accepted, or that is older than tracing.
+pub const MOMENT_FIRST_USE: u32 = 2;
+/// [`RawStack::moment`]: the first read that met the end of the stream.
+pub const MOMENT_END_OF_STREAM: u32 = 3;
+
+/// Bytes of a user stack that are copied at a time: a part that cannot be read ends the copy.
+pub const STACK_PART: usize = 1024;
+/// Bytes of a user stack that are copied at most, from the stack pointer on.
+pub const STACK_MAX: usize = 16 * STACK_PART;
+
+/// Sockets whose last use is remembered, of those that were used last.
+pub const LAST_USES_MAX: usize = 65536;
 
 /// [`RawSegment::direction`]: leaves the socket.
 pub const DIRECTION_OUT: u8 = 0;
 /// [`RawSegment::direction`]: reaches the socket.
 pub const DIRECTION_IN: u8 = 1;
 
-/// [`RawSegment::zero_window`]: its sender can take no more data.
+/// Bit of [`RawSegment::marks`]: its sender can take no more data.
 pub const ZERO_WINDOW: u8 = 1;
+/// Bit of [`RawSegment::marks`]: [`RawSegment::left_off`] and [`RawSegment::left_off_us`] are set.
+pub const LEFT_OFF: u8 = 2;
+/// Bit of [`RawSegment::marks`]: from here on payload of its direction is skipped.
+pub const SKIP_BEGINS: u8 = 4;
 
 /// `AF_INET`, in the `family` fields.
 pub const AF_INET: u16 = 2;
@@ -188,6 +219,20 @@ pub struct Offsets {
     pub task_start_boottime: u32,
     /// `task_struct.self_exec_id`, u64: one more with every execve().
     pub task_self_exec_id: u32,
+}
+
+/// Offsets in bytes of `struct pt_regs` (`arch/*/include/uapi/asm/ptrace.h`): the same in every kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Instruction pointer.
+    pub ip: u32,
+    /// Stack pointer.
+    pub sp: u32,
+    /// Frame pointer.
+    pub fp: u32,
+    /// Link register; that of `ip` on architectures that have none.
+    pub lr: u32,
 }
 
 /// Start of every record.
@@ -316,8 +361,13 @@ pub struct RawSegment {
     pub flags: u8,
     /// Number of the socket's state.
     pub state: u8,
-    /// [`ZERO_WINDOW`] or 0.
-    pub zero_window: u8,
+    /// [`ZERO_WINDOW`], [`LEFT_OFF`] and [`SKIP_BEGINS`].
+    pub marks: u8,
+    /// Of a direction whose payload is skipped: the sequence number after the highest that passed before this segment,
+    /// reported or not.
+    pub left_off: u32,
+    /// How long before this segment that one passed, microseconds.
+    pub left_off_us: u32,
 }
 
 /// One UDP datagram to or from [`DNS_PORT`] of the other end. `captured` bytes of its payload follow.
@@ -362,13 +412,62 @@ pub struct RawReset {
     pub padding: u32,
 }
 
+/// Where a process was when it used a socket: its registers in user mode. `stack_bytes` of its stack follow, from
+/// the stack pointer on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawStack {
+    /// Kind [`KIND_STACK`].
+    pub header: RawHeader,
+    /// The process.
+    pub owner: RawOwner,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// One of the `MOMENT_` constants.
+    pub moment: u32,
+    /// `comm` of the thread.
+    pub comm: [u8; COMM_LEN],
+    /// Instruction pointer; 0 when there are no registers of user mode, as in threads of the kernel.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Link register, on architectures that have one.
+    pub lr: u64,
+    /// How many bytes of the stack follow this struct; 0 also when the ring buffer was too full for them.
+    pub stack_bytes: u32,
+    /// 1 when the ring buffer was too full for the stack, else 0.
+    pub ring_full: u32,
+}
+
+/// The last read or write of a socket. Value in [`maps::LAST_USES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawLastUse {
+    /// `bpf_ktime_get_ns()`.
+    pub time_ns: u64,
+    /// Process id (tgid) in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id, likewise.
+    pub tid: u32,
+    /// `comm` of the thread.
+    pub comm: [u8; COMM_LEN],
+    /// 1 for a write, 0 for a read.
+    pub is_write: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
 // Records are read byte by byte on the other side: no hidden padding, and 8-byte alignment throughout.
 const _: () = assert!(size_of::<RawHeader>() == 24);
 const _: () = assert!(size_of::<RawEndpoints>() == 40);
 const _: () = assert!(size_of::<RawOwner>() == 56);
 const _: () = assert!(size_of::<RawFigures>() == 24);
 const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 24);
-const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 24);
+const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
 const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawOwned>() == 24 + 56);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);
+const _: () = assert!(size_of::<RawStack>() == 24 + 56 + 8 + 16 + 32 + 8);
+const _: () = assert!(size_of::<RawLastUse>() == 40);

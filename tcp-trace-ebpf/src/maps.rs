@@ -1,11 +1,13 @@
 //! Maps and globals.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     helpers::bpf_sk_storage_get,
     macros::btf_map,
 };
-use tcp_trace_ebpf::{COUNTERS_LEN, Offsets, PORT_SETS, PORT_WORDS, SKIP_SOCKETS};
+use tcp_trace_ebpf::{
+    COUNTERS_LEN, LAST_USES_MAX, Offsets, PORT_SETS, PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
+};
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;
@@ -24,12 +26,39 @@ pub(crate) static PORTS: Array<u64, { PORT_SETS * PORT_WORDS }> = Array::new();
 #[btf_map]
 pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
 
+/// By the index in [`SKIP`]: how far a direction has come whose payload is skipped.
+#[btf_map]
+pub(crate) static PASSED: Array<Passed, { 2 * SKIP_SOCKETS }> = Array::new();
+
+/// How far a direction has come.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Passed {
+    /// When the highest sequence number passed.
+    pub(crate) time_ns: u64,
+    /// The low half of the socket's cookie.
+    pub(crate) cookie: u32,
+    /// The sequence number after the highest.
+    pub(crate) next: u32,
+    /// Before which sequence number payload was skipped then: it begins anew where user space says something else.
+    pub(crate) until: u32,
+    /// Always 0.
+    pub(crate) padding: u32,
+}
+
 /// 1 while the program on `inet_sock_set_state` runs on this CPU.
 #[btf_map]
 pub(crate) static STATE_RUNNING: PerCpuArray<u32, 1> = PerCpuArray::new();
 
+/// When a program on this CPU last woke the reader for a process, by `bpf_ktime_get_ns()`.
+#[btf_map]
+pub(crate) static LAST_WAKE: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 #[btf_map]
 pub(crate) static FOLLOWED: HashMap<u32, u8, FOLLOWED_MAX> = HashMap::new();
+
+#[btf_map]
+pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHashMap::new();
 
 /// What the programs remember of a socket; the kernel frees it with the socket.
 #[repr(C)]
@@ -43,8 +72,10 @@ pub(crate) struct SocketMemory {
     pub(crate) owner_known: u8,
     /// 1 after a datagram to a DNS server until its sender is reported.
     pub(crate) sender_awaited: u8,
+    /// 1 once the read that met the end of the stream has been reported.
+    pub(crate) end_reported: u8,
     /// Always 0.
-    pub(crate) padding: [u8; 2],
+    pub(crate) padding: u8,
     /// Per direction: 1 after a segment whose sender could take no more data.
     pub(crate) zero_window: [u8; 2],
     /// How often the socket left `CLOSE`.
@@ -77,6 +108,14 @@ pub(crate) static FILTERS_PORTS: u8 = 0;
 /// How many bytes wait in the ring buffer when its reader is woken. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: u32 = 0;
+/// Whether user stacks are asked for. User space sets it before loading: what depends on it is no part of the
+/// loaded programs when it is 0.
+#[unsafe(no_mangle)]
+pub(crate) static STACKS: u8 = 0;
+
+/// Where `struct pt_regs` has what is needed. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static REGISTERS: Registers = Registers { ip: 0, sp: 0, fp: 0, lr: 0 };
 
 /// Where the running kernel keeps what `sock` reads. User space sets it before loading.
 #[unsafe(no_mangle)]

@@ -7,12 +7,13 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_probe_read_kernel,
+        generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{AF_INET, AF_INET6, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner};
 
-use crate::maps::{FOLLOWED, OFFSETS};
+use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
 
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: u16 = 6;
@@ -159,6 +160,17 @@ pub(crate) fn current_owner() -> Result<RawOwner, i32> {
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: leader.read(offset!(task_comm))?,
     })
+}
+
+/// Instruction, stack and frame pointer and link register that the thread that runs now has in user mode; zeros
+/// when it has no user mode.
+#[inline(always)]
+pub(crate) fn user_registers() -> [u64; 4] {
+    // SAFETY: the helpers have no preconditions beyond the type of the task, which the verifier checks.
+    let registers = Address(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64);
+    // SAFETY: the pointer is to a static. Read volatile, as the offsets are.
+    let offsets = unsafe { core::ptr::read_volatile(&raw const REGISTERS) };
+    [offsets.ip, offsets.sp, offsets.fp, offsets.lr].map(|offset| registers.read(offset).unwrap_or(0))
 }
 
 /// The address behind a pointer argument of a tracepoint.

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
+mod stack;
+
+pub use stack::{LastUse, Moment, Registers, Stack};
+
 /// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
 pub type Cookie = u64;
 
@@ -317,6 +321,30 @@ pub struct Segment<'a> {
     pub state: Option<State>,
     /// Whether its sender can take no more data.
     pub zero_window: bool,
+    /// Whether segments of its direction pass that are not reported, because they are in order and nobody needs their
+    /// payload.
+    pub skipping: Skipping,
+}
+
+/// Whether all segments of a direction are reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skipping {
+    /// All that went before.
+    #[default]
+    No,
+    /// All that went before, and from now on only those that are not in order.
+    Begins,
+    /// Only those that were not in order; this is how far it had come with the others.
+    Since(LeftOff),
+}
+
+/// How far a direction had come before a segment, with what was not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOff {
+    /// The sequence number after the highest that had passed.
+    pub next: u32,
+    /// How long before the segment that one passed, in microseconds.
+    pub us: u32,
 }
 
 /// One UDP datagram to or from a DNS server.
@@ -347,6 +375,8 @@ pub enum EventKind<'a> {
     Owner(Owner),
     /// The kernel sends an RST, for this reason (`enum sk_rst_reason`).
     Reset(u32),
+    /// Where a process was when it used the socket.
+    Stack(Stack<'a>),
 }
 
 /// One thing that the kernel reported of one socket.

@@ -19,14 +19,14 @@ pub enum Chunk<'a> {
     Bytes {
         /// In order, each byte once.
         bytes: &'a [u8],
-        /// When their segment passed.
+        /// When their segment, and all before it, had passed.
         time: Time,
     },
     /// Bytes that passed and whose values nobody asked for.
     Skipped {
         /// How many.
         bytes: u64,
-        /// When their segment passed.
+        /// When their segment, and all before it, had passed.
         time: Time,
     },
     /// Bytes that were never seen.
@@ -147,7 +147,7 @@ impl Reassembly {
             if let Some(chunk) = piece.behind(distance.unsigned_abs().into(), time) {
                 self.advance(piece.len() - u64::from(distance.unsigned_abs()));
                 deliver(chunk);
-                self.deliver_held(&mut deliver);
+                self.deliver_held(time, &mut deliver);
             }
             return;
         }
@@ -184,10 +184,10 @@ impl Reassembly {
         let missing = first - self.position;
         self.advance(missing);
         deliver(Chunk::Gap { bytes: missing, time });
-        self.deliver_held(deliver);
+        self.deliver_held(time, deliver);
     }
 
-    fn deliver_held(&mut self, deliver: &mut impl FnMut(Chunk<'_>)) {
+    fn deliver_held(&mut self, now: Time, deliver: &mut impl FnMut(Chunk<'_>)) {
         while let Some(entry) = self.held.first_entry() {
             if *entry.key() > self.position {
                 return;
@@ -195,7 +195,7 @@ impl Reassembly {
             let (start, (time, held)) = entry.remove_entry();
             self.held_bytes -= held.memory();
             let known = self.position - start;
-            if let Some(chunk) = held.piece().behind(known, time) {
+            if let Some(chunk) = held.piece().behind(known, time.max(now)) {
                 self.advance(held.piece().len() - known);
                 deliver(chunk);
             }

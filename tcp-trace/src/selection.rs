@@ -222,7 +222,7 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
         Record::Connection(summary) => Some(summary.connection),
         // Not even those by TCP: a lookup is judged by itself.
         Record::Dns(_) => None,
-        Record::Session(_) | Record::Ready(_) | Record::Loss(_) | Record::End(_) => None,
+        Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Loss(_) | Record::End(_) => None,
         Record::Unknown => serde_json::from_slice::<Of>(raw).ok().map(|of| of.connection),
     }
 }

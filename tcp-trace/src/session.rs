@@ -6,6 +6,7 @@ mod places;
 mod reader;
 mod routes;
 mod sockets;
+mod stacks;
 
 use std::{
     process::{Command, ExitCode},

@@ -3,8 +3,10 @@
 
 mod apache;
 mod check;
+mod chromium;
 mod compare;
 mod curl;
+mod diagnosis;
 mod dns_capture;
 mod dns_server;
 mod folder;
@@ -34,8 +36,10 @@ mod wire;
 
 pub use apache::Apache;
 pub use check::{hold, while_doing};
+pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
+pub use diagnosis::{Diagnosis, number};
 pub use dns_capture::{CapturedAnswer, DnsCapture};
 pub use dns_server::{Asked, DnsServer};
 pub use folder::Folder;

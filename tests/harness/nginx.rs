@@ -97,7 +97,9 @@ impl Nginx {
 
     /// Serves a file in addition.
     pub fn put(&self, name: &str, content: &str) {
-        fs::write(self.folder.file("www").join(name), content).expect("the folder is ours");
+        let path = self.folder.file("www").join(name);
+        fs::create_dir_all(path.parent().expect("it is in a folder")).expect("the folder is ours");
+        fs::write(path, content).expect("the folder is ours");
     }
 
     /// The access log, once it has so many lines.

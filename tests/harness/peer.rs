@@ -40,6 +40,11 @@ impl<'w> Peer<'w> {
         Self { wire, local, remote, next_seq, next_ack: 0, window: WINDOW, received: Vec::new() }
     }
 
+    /// The wire that it is at.
+    pub fn wire(&self) -> &'w Wire {
+        self.wire
+    }
+
     /// The kernel's address.
     pub fn local(&self) -> SocketAddr {
         self.local

@@ -20,6 +20,11 @@ pub struct Script {
 impl Script {
     /// Starts it with its interpreter.
     pub fn start(interpreter: &str, name: &str) -> Self {
+        Self::start_with(interpreter, name, &[])
+    }
+
+    /// The same, with arguments behind the port.
+    pub fn start_with(interpreter: &str, name: &str, arguments: &[&str]) -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name);
         let output = File::create(folder.file("log")).expect("the folder is ours");
@@ -27,6 +32,7 @@ impl Script {
         command
             .arg(path)
             .arg(port.to_string())
+            .args(arguments)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(output);

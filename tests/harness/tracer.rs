@@ -107,6 +107,26 @@ impl Tracer {
         values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }
 
+    /// The programs that it has attached, and how many bytes of instructions the kernel kept of each, as bpftool reads it
+    /// from the kernel.
+    pub fn programs(&self) -> HashMap<String, u64> {
+        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
+        let ids = fds.filter_map(|fd| {
+            let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
+            Some(text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().to_owned())
+        });
+        let program = |id: String| {
+            let printed = output(Command::new("bpftool").args(["--json", "prog", "show", "id", &id]));
+            let shown: serde_json::Value =
+                serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON");
+            (
+                shown["name"].as_str().expect("a name").to_owned(),
+                shown["bytes_xlated"].as_u64().expect("a number"),
+            )
+        };
+        ids.map(program).collect()
+    }
+
     /// How often the kernel did not run its programs, because one was interrupted while it ran on the same CPU
     /// and does not run twice at once. A second program on the tracepoint reports what happens then.
     pub fn skipped_by_kernel(&self) -> u64 {

@@ -14,13 +14,15 @@ const MAIN_LINES_MAX: usize = 60;
 /// Where the code is.
 const FOLDERS: [&str; 4] = ["tcp-trace", "tcp-trace-ebpf", "tests", "xtask"];
 /// Modules without clock, input or output.
-const PURE: [&str; 11] = [
+const PURE: [&str; 13] = [
     "conn/",
     "container.rs",
+    "diagnosis/",
     "dns/",
     "explain/",
     "filter.rs",
     "http/",
+    "page/",
     "pipeline/",
     "reassembly.rs",
     "record/reader.rs",

@@ -5,4 +5,5 @@ mod owner;
 mod process;
 mod reset;
 mod segment;
+mod stack;
 mod state;

@@ -7,11 +7,12 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use tcp_trace_ebpf::{KIND_OWNER, RawHeader, RawOwned};
+use tcp_trace_ebpf::{KIND_OWNER, MOMENT_FIRST_USE, RawHeader, RawOwned};
 
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
+    probes::stack,
     sock,
 };
 
@@ -20,6 +21,9 @@ use crate::{
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_owner(&ctx) {
         debug!(&ctx, "tcp_rcv_space_adjust: cannot read the owner: error {}", error);
+    }
+    if stack::are_wanted() {
+        stack::note_use(ctx.arg(0), false);
     }
     0
 }
@@ -30,11 +34,14 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_owner(&ctx) {
         debug!(&ctx, "sock_send_length: cannot read the owner: error {}", error);
     }
+    if stack::are_wanted() {
+        stack::note_use(ctx.arg(0), true);
+    }
     0
 }
 
 #[inline(always)]
-fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
+pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sk: *const u8 = ctx.arg(0);
     let known = maps::memory(sk, 0);
     if !known.is_null() {
@@ -57,13 +64,17 @@ fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     if filter::is_unwanted(local_port, peer_port) || remember(sk).is_none() {
         return Ok(());
     }
-    report(sk)
+    report(sk)?;
+    if stack::are_wanted() {
+        stack::report(sk, MOMENT_FIRST_USE)?;
+    }
+    Ok(())
 }
 
 /// Says that the process that runs now uses `sk`.
 #[inline(always)]
 fn report(sk: *const u8) -> Result<(), i32> {
-    emit::record(RawOwned {
+    let owned = RawOwned {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
@@ -73,8 +84,10 @@ fn report(sk: *const u8) -> Result<(), i32> {
             padding: 0,
         },
         owner: sock::current_owner()?,
-    });
-    Ok(())
+    };
+    let Some(mut record) = emit::reserve() else { return Ok(()) };
+    record.write(owned);
+    emit::submit(record, Ok(()))
 }
 
 /// Notes that the owner of `sk` is being reported. `None` when the kernel has no memory for the note: the

@@ -9,13 +9,14 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
-    DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, RawEndpoints, RawHeader, RawSegment, ZERO_WINDOW, skip_index,
+    DIRECTION_IN, DIRECTION_OUT, KIND_SEGMENT, LEFT_OFF, RawEndpoints, RawHeader, RawSegment, SKIP_BEGINS,
+    ZERO_WINDOW, skip_index,
 };
 
 use super::datagram;
 use crate::{
     emit, filter,
-    maps::{self, SKIP, SocketMemory},
+    maps::{self, PASSED, Passed, SKIP, SocketMemory},
     packet::{self, IPPROTO_UDP},
     sock,
 };
@@ -86,7 +87,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         flags,
         state: state as u8,
         // The window of an RST means nothing.
-        zero_window: if header.window() == 0 && flags & RST == 0 { ZERO_WINDOW } else { 0 },
+        marks: if header.window() == 0 && flags & RST == 0 { ZERO_WINDOW } else { 0 },
         ..RawSegment::default()
     };
     if !is_wanted(sk, &segment) {
@@ -94,11 +95,6 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     // SAFETY: the pointer is this program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    let need = need_of_payload(cookie, &segment);
-    if need == Need::Nothing {
-        return Ok(());
-    }
-    segment.endpoints = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
     segment.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -106,6 +102,11 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         kind: KIND_SEGMENT,
         padding: 0,
     };
+    let need = need_of_payload(cookie, &mut segment);
+    if need == Need::Nothing {
+        return Ok(());
+    }
+    segment.endpoints = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
     if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) || state == CLOSE {
         segment.netns = sock::netns(sock::of_packet(ctx)?)?;
     }
@@ -126,13 +127,15 @@ enum Need {
     Payload,
 }
 
-/// What user space needs of a segment with payload. It may have said so too late: then it gets more.
+/// What user space needs of a segment. It may have said so too late: then it gets more. Of payload that is skipped it
+/// hears where that is not exactly in order: that is how retransmits show, and holes.
 #[inline(always)]
-fn need_of_payload(cookie: u64, segment: &RawSegment) -> Need {
-    if segment.length == 0 || segment.flags & (SYN | FIN | RST) != 0 || segment.zero_window != 0 {
+fn need_of_payload(cookie: u64, segment: &mut RawSegment) -> Need {
+    if segment.length == 0 && segment.flags & FIN == 0 {
         return Need::Payload;
     }
-    let Some(entry) = SKIP.get_ptr(skip_index(cookie, segment.direction)) else {
+    let index = skip_index(cookie, segment.direction);
+    let Some(entry) = SKIP.get_ptr(index) else {
         return Need::Payload;
     };
     // SAFETY: the pointer is to a word of the map. Read volatile: user space writes it at any time.
@@ -140,15 +143,48 @@ fn need_of_payload(cookie: u64, segment: &RawSegment) -> Need {
     if entry == 0 || (entry >> 32) as u32 != cookie as u32 {
         return Need::Payload;
     }
+    let is_in_order = note_passing(index, entry as u32, segment);
+    if segment.flags & (SYN | FIN | RST) != 0 || segment.marks & ZERO_WINDOW != 0 {
+        return Need::Payload;
+    }
     let end = segment.sequence.wrapping_add(segment.length);
     let beyond = end.wrapping_sub(entry as u32) as i32;
-    if beyond < 0 {
+    if beyond < 0 && is_in_order {
         Need::Nothing
-    } else if beyond == 0 {
+    } else if beyond <= 0 {
         Need::Segment
     } else {
         Need::Payload
     }
+}
+
+/// Notes how far a direction has come whose payload is skipped, and in the segment where it had come before; true when
+/// the segment begins exactly there. `until` is what user space says of it.
+#[inline(always)]
+fn note_passing(index: u32, until: u32, segment: &mut RawSegment) -> bool {
+    let Some(passed) = PASSED.get_ptr_mut(index) else {
+        return false;
+    };
+    // SAFETY: the pointer is to an element of the map. Segments of one direction of a socket do not pass at the same time;
+    // where another socket takes the place meanwhile, its cookie differs.
+    let before = unsafe { passed.read_volatile() };
+    let end = segment.sequence.wrapping_add(segment.length);
+    let cookie = segment.header.cookie as u32;
+    let time_ns = segment.header.time_ns;
+    let is_known = before.cookie == cookie && before.until == until;
+    if is_known {
+        let us = time_ns.saturating_sub(before.time_ns) / 1_000;
+        segment.left_off = before.next;
+        segment.left_off_us = if us < u64::from(u32::MAX) { us as u32 } else { u32::MAX };
+        segment.marks |= LEFT_OFF;
+    } else {
+        segment.marks |= SKIP_BEGINS;
+    }
+    if !is_known || end.wrapping_sub(before.next) as i32 > 0 {
+        // SAFETY: as above.
+        unsafe { passed.write_volatile(Passed { time_ns, cookie, next: end, until, padding: 0 }) };
+    }
+    is_known && segment.sequence == before.next
 }
 
 #[inline(always)]
@@ -163,7 +199,7 @@ fn is_wanted(sk: *mut bpf_sock, segment: &RawSegment) -> bool {
     if is_half_open(u32::from(segment.state)) || u32::from(segment.state) == CLOSE {
         return true;
     }
-    let closes_window = segment.zero_window != 0 && is_first_zero_window(sk, segment.direction);
+    let closes_window = segment.marks & ZERO_WINDOW != 0 && is_first_zero_window(sk, segment.direction);
     let answered = usize::from(segment.direction);
     let answers = segment.flags & (SYN | FIN);
     if answers == FIN | SYN || answers == FIN || segment.flags & (SYN | ACK) == SYN | ACK {
@@ -219,7 +255,7 @@ fn is_first_zero_window(sk: *mut bpf_sock, direction: u8) -> bool {
 unsafe fn take_due(memory: *mut SocketMemory, direction: usize, segment: &RawSegment) -> bool {
     // SAFETY: by contract.
     unsafe {
-        let opens_window = segment.zero_window == 0 && (*memory).zero_window[direction] != 0;
+        let opens_window = segment.marks & ZERO_WINDOW == 0 && (*memory).zero_window[direction] != 0;
         if opens_window {
             (*memory).zero_window[direction] = 0;
         }

@@ -6,12 +6,14 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use tcp_trace_ebpf::{KIND_TRANSITION, NESTED, RawFigures, RawHeader, RawOwner, RawTransition};
+use tcp_trace_ebpf::{
+    KIND_TRANSITION, MOMENT_CONNECT, NESTED, RawFigures, RawHeader, RawOwner, RawTransition,
+};
 
 use crate::{
     emit, filter,
     maps::STATE_RUNNING,
-    probes::owner,
+    probes::{owner, stack},
     sock::{self, Address},
 };
 
@@ -82,6 +84,7 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
         unsafe {
             life = (*memory).lives;
             (*memory).lives = life.wrapping_add(1);
+            (*memory).end_reported = 0;
         }
     }
     let Some(mut record) = emit::reserve::<RawTransition>() else {
@@ -89,7 +92,11 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     };
     // SAFETY: it points to room for one in the ring buffer.
     let result = fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
-    emit::submit(record, result)
+    emit::submit(record, result)?;
+    if stack::are_wanted() && old == CLOSE && new == SYN_SENT {
+        stack::report(sk, MOMENT_CONNECT)?;
+    }
+    Ok(())
 }
 
 /// Fills in a record in its place: it is too large for the stack.

@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+pub(super) use super::args_diagnose::Diagnose;
 use crate::{
     explain::Language,
     kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
@@ -30,6 +31,8 @@ pub(super) enum Verb {
     Record(Record),
     /// Print a recording as `live` would have; needs no privileges
     Show(Show),
+    /// Say which sockets are stuck, in whose code, and what to do; exit code 1 when there are any
+    Diagnose(Box<Diagnose>),
     /// Trace one real HTTP request between two processes of its own and print its ladder
     Demo(Demo),
     /// Say what this kernel and these privileges allow
@@ -74,6 +77,9 @@ pub(super) struct Show {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) filters: Filters,
+    /// Print the HTTP exchanges in groups, in place of a format
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "format")]
+    pub(super) group: Option<Grouping>,
     #[command(flatten)]
     pub(super) printing: Printing,
 }
@@ -126,6 +132,13 @@ pub(super) enum Format {
     Jsonl,
 }
 
+/// What exchanges are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Grouping {
+    /// A waterfall of each page that a browser or another client loaded
+    Page,
+}
+
 /// What to trace, and for how long.
 #[derive(Debug, Args)]
 pub(super) struct Tracing {
@@ -140,6 +153,10 @@ pub(super) struct Tracing {
     /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
     #[arg(long)]
     pub(super) show_secrets: bool,
+    /// Record which functions and lines connect, first use and read the end of each connection, and which thread used it
+    /// last: in recordings and JSON Lines
+    #[arg(long)]
+    pub(super) stacks: bool,
     /// Run CMD and trace only it and its children, until it ends
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
@@ -191,7 +208,7 @@ impl Filters {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| error())?;
     Duration::try_from(duration).map_err(|_| error()).and_then(|duration| {
@@ -294,6 +311,12 @@ mod tests {
             ("tcp-trace live --pid x", "invalid digit"),
             ("tcp-trace live --color red", "invalid value 'red' for '--color <WHEN>'"),
             ("tcp-trace show", "<FILE>"),
+            (
+                "tcp-trace show a --group page --format table",
+                "'--group <WHAT>' cannot be used with '--format",
+            ),
+            ("tcp-trace show a --group process", "[possible values: page]"),
+            ("tcp-trace live --group page", "unexpected argument '--group'"),
             ("tcp-trace show a.jsonl --duration 1s", "unexpected argument '--duration'"),
         ] {
             let error = parse(line).unwrap_err();

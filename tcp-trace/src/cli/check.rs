@@ -20,8 +20,13 @@ pub(super) fn run() -> ExitCode {
         let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: to {}", capability.purpose));
     }
-    let options =
-        Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, ports: Ports::default() };
+    let options = Options {
+        ring_bytes: RING_BYTES_MIN,
+        follow_children: true,
+        log: false,
+        ports: Ports::default(),
+        stacks: true,
+    };
     match Tracer::attach(&options) {
         Ok(tracer) => {
             for probe in Probe::ALL {

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
             follow_children: true,
             log,
             ports: Ports::default(),
+            stacks: false,
         },
         filter: Filter { followed: true, ..Filter::default() },
         duration: None,

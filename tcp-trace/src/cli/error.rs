@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, sock_diag::DiagError};
 
 /// Exit code of a command line that makes no sense.
 const USAGE: u8 = 2;
@@ -26,6 +26,12 @@ impl CliError {
     /// Reading or writing failed.
     pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self { code: IO, message: format!("{what}: {error}") }
+    }
+
+    /// The kernel did not list its sockets.
+    pub fn diag(error: DiagError) -> Self {
+        let code = if matches!(error, DiagError::Unsupported) { KERNEL } else { IO };
+        Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
     }
 
     /// The process's exit code.

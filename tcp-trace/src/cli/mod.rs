@@ -1,8 +1,10 @@
 //! The command line: one file per verb, arguments in two steps (what was typed, then checked settings).
 
 mod args;
+mod args_diagnose;
 mod check;
 mod demo;
+mod diagnose;
 mod error;
 mod explain;
 mod live;

@@ -8,9 +8,10 @@ use std::{
 
 use clap::ColorChoice;
 use jiff::tz::TimeZone;
+use rustix::termios::tcgetwinsize;
 
 use super::args::{Colour, Format, Printing};
-use crate::sink::{JsonLines, Ladder, Palette, Sink, Table};
+use crate::sink::{COLUMNS_DEFAULT, JsonLines, Ladder, Palette, Sink, Table, Waterfall};
 
 /// How errors call it.
 pub(super) const OUTPUT: &str = "standard output";
@@ -24,6 +25,18 @@ pub(super) fn sink(printing: Printing) -> Box<dyn Sink> {
         Format::Ladder => Box::new(Ladder::new(output).painted(palette)),
         Format::Jsonl => Box::new(JsonLines::new(output)),
     }
+}
+
+/// What prints the pages of a recording there.
+pub(super) fn waterfall(colour: Colour) -> Box<dyn Sink> {
+    Box::new(Waterfall::new(io::stdout().lock(), TimeZone::system(), columns()).painted(palette(colour)))
+}
+
+/// Columns of the terminal. `COLUMNS` counts more, for what is piped into a pager.
+fn columns() -> usize {
+    let typed = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || Some(usize::from(tcgetwinsize(io::stdout()).ok()?.ws_col));
+    typed.or_else(terminal).filter(|columns| *columns > 0).unwrap_or(COLUMNS_DEFAULT)
 }
 
 /// The colours that were asked for.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     CliError,
-    args::{Format, Show},
+    args::{Format, Grouping, Show},
     print,
     run::say,
 };
@@ -29,18 +29,13 @@ const BROKEN_TOLD_MAX: u64 = 5;
 const BUFFER: usize = 64 << 10;
 
 pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
-    let is_stdin = arguments.file == Path::new("-");
-    let name = if is_stdin { "standard input".to_owned() } else { arguments.file.display().to_string() };
+    let (name, file) = open(&arguments.file);
     let cannot_read = |error: &dyn std::fmt::Display| CliError::io(format!("cannot read {name}"), error);
-    let file = if is_stdin {
-        io::stdin().as_fd().try_clone_to_owned().map(File::from)
-    } else {
-        File::open(&arguments.file)
-    };
     let mut file = file.map_err(|error| cannot_read(&error))?;
-    let output = match arguments.printing.format {
-        Format::Jsonl => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
-        Format::Table | Format::Ladder => Output::Records(print::sink(arguments.printing)),
+    let output = match (arguments.group, arguments.printing.format) {
+        (Some(Grouping::Page), _) => Output::Records(print::waterfall(arguments.printing.colour)),
+        (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
+        (None, Format::Table | Format::Ladder) => Output::Records(print::sink(arguments.printing)),
     };
     let mut selection = Selection::new(arguments.filters.filter());
     let length = learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;
@@ -55,9 +50,19 @@ pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
     }
 }
 
+/// Opens a recording, and says what errors call it; '-' is stdin.
+pub(super) fn open(path: &Path) -> (String, io::Result<File>) {
+    if path == Path::new("-") {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        ("standard input".to_owned(), stdin)
+    } else {
+        (path.display().to_string(), File::open(path))
+    }
+}
+
 /// Learns which connections are chosen where the recording can be read twice, and says how much of it there is
 /// to read: it may still grow.
-fn learn(file: &mut File, selection: &mut Selection) -> Result<u64, ReadError> {
+pub(super) fn learn(file: &mut File, selection: &mut Selection) -> Result<u64, ReadError> {
     if selection.is_all() || !file.metadata()?.is_file() {
         return Ok(u64::MAX);
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     record::Filter,
-    sink::{Ladder, Table},
+    sink::{Ladder, Table, Waterfall},
 };
 
 const RECORDING: &str = include_str!("../record/reader_sample.jsonl");
@@ -22,6 +22,14 @@ fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
     let mut tell = |line| told.push(line);
     Replay::new(Selection::new(filter), output, &mut tell).run(bytes).unwrap();
     (String::from_utf8(printed).unwrap(), told)
+}
+
+/// What is printed with `--group page`.
+fn pages(bytes: &[u8]) -> String {
+    let mut printed = Vec::new();
+    let output = Output::Records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
+    Replay::new(Selection::new(Filter::default()), output, &mut |_| {}).run(bytes).unwrap();
+    String::from_utf8(printed).unwrap()
 }
 
 fn all(text: &str, format: Format) -> (String, Vec<String>) {
@@ -79,6 +87,26 @@ fn the_ladder_is_that_of_live() {
     *** what is above may have gaps
     more: tcp-trace explain LOST, 503, ECONNRESET, life-of-a-URL,
         three-way-handshake
+    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    ");
+}
+
+#[test]
+fn the_requests_of_each_process_are_grouped() {
+    insta::assert_snapshot!(pages(RECORDING.as_bytes()), @"
+    ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
+    start: ms until the request; took: ms from there to its end; + new connection
+
+    14:13:20.000010 Requests of no page
+    curl[13838]: 1 request on 1 connection, 12 B in 890 us, 1 failed
+    start  request                       size connection                        took
+     0.09  GET lo…8080/größe?x=1 503     12 B +c4101 #0  ▒·──────────────────█  0.80
+    1 connection opened in 12 us
+    failed: 503 Service Unavailable
+
+    *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
+        filter helps)
+    *** what is above may have gaps
     2 connections, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }
@@ -229,5 +257,6 @@ proptest! {
             show(&bytes, format, Filter::default());
             show(&bytes, format, comm("curl"));
         }
+        pages(&bytes);
     }
 }

@@ -12,8 +12,14 @@ use std::{
 use super::{CliError, args::Tracing};
 use crate::{
     kernel::{Options, Ports},
+    record::Filter,
     session::Settings,
 };
+
+/// The ports that a filter asks for, which the kernel side is told.
+pub(super) fn ports(filter: &Filter) -> Ports {
+    Ports { either: filter.port.clone(), local: filter.local_port.clone(), peer: filter.peer_port.clone() }
+}
 
 /// Checks what was typed; nothing has been attached or written yet.
 pub(super) fn settings(
@@ -28,11 +34,8 @@ pub(super) fn settings(
             ring_bytes: arguments.ring_size,
             follow_children: command.is_some(),
             log,
-            ports: Ports {
-                either: filter.port.clone(),
-                local: filter.local_port.clone(),
-                peer: filter.peer_port.clone(),
-            },
+            ports: ports(&filter),
+            stacks: arguments.stacks,
         },
         filter,
         duration: arguments.duration,

@@ -7,7 +7,7 @@ use super::{
     handshake::Handshake,
     http_side::HttpSide,
     mini_socket::MiniSocket,
-    sequence::Sequence,
+    sequence::{Passage, Sequence},
     server_name::ServerName,
 };
 use crate::{
@@ -58,6 +58,8 @@ pub struct Connection {
     pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
     bytes_before: Option<(u64, u64)>,
+    /// Where in its process it was used; `None` when that is not asked for, or was not seen.
+    pub(super) stacks: Option<Box<record::Stacks>>,
 }
 
 impl Connection {
@@ -75,7 +77,7 @@ impl Connection {
             closed: None,
             seen_from_start: state.is_none(),
             handshake: Handshake::default(),
-            sequences: [Sequence::default(); 2],
+            sequences: Default::default(),
             ending: Ending::default(),
             http: HttpSide::default(),
             server_name: ServerName::default(),
@@ -88,6 +90,7 @@ impl Connection {
             syns_unanswered: 0,
             skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
+            stacks: None,
         }
     }
 
@@ -315,7 +318,13 @@ impl Connection {
 
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
-        let retransmit = self.sequences[segment.direction.index()].segment(segment);
+        let own = segment.direction.index();
+        let passage = self.sequences[own].segment(time, segment);
+        let retransmit = matches!(passage, Passage::Again(_));
+        if segment.flags.has(Flags::ACK) {
+            self.sequences[segment.direction.opposite().index()].acknowledged(segment.acknowledgment);
+        }
+        self.note_stalls(time, segment, passage);
         let is_handshake = self.handshake.segment(time, segment, retransmit);
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
@@ -329,7 +338,7 @@ impl Connection {
             self.ending.fin[segment.direction.index()].get_or_insert(time);
         }
         // The only segments without payload that the kernel side reports are those of handshake and close.
-        let is_window_change = self.sequences[segment.direction.index()].note_window(time, segment);
+        let is_window_change = self.sequences[own].note_window(time, segment);
         let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0 && !is_window_change;
         is_recorded.then(|| record::Segment {
             time,

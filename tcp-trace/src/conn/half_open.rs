@@ -328,6 +328,7 @@ mod tests {
             netns: Some(1),
             state: Some(State::Listen),
             zero_window: false,
+            skipping: Default::default(),
         }
     }
 

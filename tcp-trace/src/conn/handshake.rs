@@ -121,6 +121,7 @@ mod tests {
             netns: None,
             state: None,
             zero_window: false,
+            skipping: Default::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The HTTP that a connection carries: which bytes go to its parser, and when it ends.
 
-use super::{Connection, close::errno_name};
+use super::{Connection, close::errno_name, sequence::Sequence};
 use crate::{
-    event::{Direction, Flags, Role, Segment},
+    event::{Direction, Flags, Role, Segment, State},
     http::{End, Exchange, HttpConnection},
     record::HttpTotals,
     time::Time,
@@ -97,6 +97,7 @@ impl Connection {
     /// Gives up payload that was not seen, after a loss of events. Exchanges that end by that are appended.
     pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         self.server_name.give_up_holes();
+        self.sequences.iter_mut().for_each(Sequence::give_up_holes);
         let Payload::Http(http) = &mut self.http.payload else { return };
         let before = exchanges.len();
         http.give_up_holes(time, exchanges);
@@ -105,6 +106,7 @@ impl Connection {
 
     /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
+        self.note_full_windows(time);
         let end = match (self.closed, self.ending.reset) {
             (None, _) => End::Unknown,
             (Some(_), reset @ Some(_)) => End::Reset(reset),
@@ -121,6 +123,10 @@ impl Connection {
     /// A parser that knows where each direction's bytes begin, if the handshake was seen.
     fn new_http(&self) -> HttpConnection {
         let mut http = HttpConnection::new(self.role);
+        let established = self.spans.iter().find(|span| span.state == State::Established);
+        if let Some(time) = established.and_then(|span| span.entered) {
+            http.established(time);
+        }
         let syn_goes = match self.role {
             Some(Role::Server) => Direction::In,
             _ => Direction::Out,

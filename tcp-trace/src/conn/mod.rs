@@ -4,11 +4,15 @@ mod close;
 mod connection;
 mod half_open;
 mod handshake;
+mod holes;
 mod http_side;
 mod mini_socket;
+mod sent;
 mod sequence;
 mod server_name;
 mod skip;
+mod stacks;
+mod stalls;
 mod summary;
 
 pub use connection::{Connection, process_of};

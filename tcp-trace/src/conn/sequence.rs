@@ -1,20 +1,24 @@
 //! One direction's sequence numbers: how many bytes, and what was sent again (RFC 9293, section 3.4).
 
+use super::{holes::Holes, sent::Sent};
 use crate::{
-    event::{Flags, Segment},
+    event::{Direction, Flags, Segment, Skipping},
     time::Time,
 };
 
-/// Holes that are remembered: of segments that overtake each other, usually few are under way.
-const HOLES: usize = 4;
-
 /// Sequence numbers of one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sequence {
     /// The number after the last one seen; `None` before the first segment.
     next: Option<u32>,
-    /// Numbers below `next` that were not seen: from, to. Oldest first; when there are more, the oldest are forgotten.
-    holes: [Option<(u32, u32)>; HOLES],
+    /// Numbers below `next` that were not seen.
+    holes: Holes,
+    /// When bytes below `next` were sent, of the direction that leaves this host.
+    sent: Sent,
+    /// Whether segments pass that are not reported.
+    is_skipped: bool,
+    /// Number of the FIN.
+    fin: Option<u32>,
     /// Payload bytes, each counted once, with those that passed before the last one seen.
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
@@ -25,33 +29,18 @@ pub(super) struct Sequence {
     zero_window_us: u64,
 }
 
+/// What a segment's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// Not used before, or it has none.
+    New,
+    /// Missing since later ones had passed; when that was, if it is known that they had not passed unseen.
+    Late(Option<Time>),
+    /// Used before. When they were, if that is known: of the direction that leaves this host.
+    Again(Option<Time>),
+}
+
 impl Sequence {
-    fn add_hole(&mut self, from: u32, to: u32) {
-        if self.holes.iter().all(Option::is_some) {
-            self.holes.rotate_left(1);
-            self.holes[HOLES - 1] = None;
-        }
-        if let Some(free) = self.holes.iter_mut().find(|hole| hole.is_none()) {
-            *free = Some((from, to));
-        }
-    }
-
-    /// Whether all these numbers were missing; they are not any more.
-    fn fills_hole(&mut self, from: u32, to: u32) -> bool {
-        let is_before = |a: u32, b: u32| b.wrapping_sub(a).cast_signed() >= 0;
-        let covers = |hole: &(u32, u32)| is_before(hole.0, from) && is_before(to, hole.1);
-        let Some(place) = self.holes.iter_mut().find(|hole| hole.as_ref().is_some_and(covers)) else {
-            return false;
-        };
-        let Some((start, end)) = place.take() else { return false };
-        for (from, to) in [(start, from), (to, end)] {
-            if from != to {
-                self.add_hole(from, to);
-            }
-        }
-        true
-    }
-
     /// The number after the last one seen.
     pub(super) fn next(&self) -> Option<u32> {
         self.next
@@ -75,37 +64,104 @@ impl Sequence {
         self.zero_window_us + self.zero_window.map_or(0, |since| now.micros_since(since))
     }
 
-    /// Takes a segment into account; true when its numbers were used before.
-    pub(super) fn segment(&mut self, segment: &Segment<'_>) -> bool {
+    /// Since when the sender of this direction can take no more data, while it cannot.
+    pub(super) fn zero_window(&self) -> Option<Time> {
+        self.zero_window
+    }
+
+    /// The number before which all payload has passed, seen or left out.
+    pub(super) fn in_order(&self) -> Option<u32> {
+        let next = self.next?;
+        let payload = self.fin.filter(|fin| next.wrapping_sub(*fin).cast_signed() > 0).unwrap_or(next);
+        Some(self.holes.first().unwrap_or(payload))
+    }
+
+    /// Notes that events were lost: what is missing may have passed.
+    pub(super) fn give_up_holes(&mut self) {
+        self.holes.give_up();
+    }
+
+    /// Notes up to which number this direction is acknowledged.
+    pub(super) fn acknowledged(&mut self, acknowledgment: u32) {
+        if let Some(next) = self.next {
+            self.sent.acknowledged(acknowledgment, next);
+        }
+    }
+
+    /// Notes that the kernel side is told something else of which payload to leave out.
+    pub(super) fn told(&mut self) {
+        self.is_skipped = false;
+    }
+
+    /// Takes a segment into account.
+    pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Passage {
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let fin = u32::from(segment.flags.has(Flags::FIN));
-        let end = segment.sequence.wrapping_add(syn).wrapping_add(segment.length).wrapping_add(fin);
-        let Some(next) = self.next else {
+        let start = segment.sequence;
+        let end = start.wrapping_add(syn).wrapping_add(segment.length).wrapping_add(fin);
+        if fin > 0 {
+            self.fin = Some(end.wrapping_sub(1));
+        }
+        // Where segments pass unseen, only with how far they had come it is known that one is missing.
+        let are_holes_known = !self.is_skipped || matches!(segment.skipping, Skipping::Since(_));
+        self.is_skipped |= segment.skipping != Skipping::No;
+        let Some(mut next) = self.next else {
             self.next = Some(end);
             self.bytes = segment.length.into();
-            return false;
+            self.note_sent(start, time, segment);
+            return Passage::New;
         };
         // Numbers are compared modulo 2^32: positive means after.
+        if let Skipping::Since(left) = segment.skipping {
+            let passed = left.next.wrapping_sub(next).cast_signed();
+            if passed > 0 {
+                self.note_sent(next, Time(time.0.saturating_sub(u64::from(left.us) * 1_000)), segment);
+                self.bytes += u64::from(passed.cast_unsigned());
+                next = left.next;
+                self.next = Some(next);
+            }
+        }
+        let filled = self.holes.fill(start, end).map(Passage::Late);
         let beyond = end.wrapping_sub(next).cast_signed();
-        let occupies = syn + segment.length + fin;
         if beyond > 0 {
             self.next = Some(end);
-            if segment.sequence.wrapping_sub(next).cast_signed() > 0 {
-                self.add_hole(next, segment.sequence);
+            let is_after_hole = start.wrapping_sub(next).cast_signed() > 0;
+            if is_after_hole {
+                let since = (are_holes_known && segment.direction == Direction::In).then_some(time);
+                self.holes.open(next, start, since);
             }
+            self.note_sent(if is_after_hole { start } else { next }, time, segment);
             self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
-            return false;
+            return filled.unwrap_or(Passage::New);
         }
-        let is_retransmit = occupies > 0 && !self.fills_hole(segment.sequence, end);
-        self.retransmits += u64::from(is_retransmit);
-        is_retransmit
+        let occupies = syn + segment.length + fin;
+        filled.unwrap_or_else(|| {
+            if occupies == 0 {
+                return Passage::New;
+            }
+            self.retransmits += 1;
+            Passage::Again(self.sent.first(start))
+        })
+    }
+
+    fn note_sent(&mut self, start: u32, time: Time, segment: &Segment<'_>) {
+        if segment.direction == Direction::Out && segment.length > 0 {
+            self.sent.note(start, time);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Direction, Endpoints};
+    use crate::event::Endpoints;
+
+    impl Sequence {
+        /// Takes a segment into account; true when its numbers were used before.
+        fn repeats(&mut self, segment: &Segment<'_>) -> bool {
+            matches!(self.segment(Time(0), segment), Passage::Again(_))
+        }
+    }
 
     fn segment(flags: Flags, sequence: u32, length: u32) -> Segment<'static> {
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
@@ -120,6 +176,7 @@ mod tests {
             netns: None,
             state: None,
             zero_window: false,
+            skipping: Default::default(),
         }
     }
 
@@ -138,9 +195,9 @@ mod tests {
     #[test]
     fn syn_and_fin_take_a_number_but_are_no_bytes() {
         let mut sequence = Sequence::default();
-        assert!(!sequence.segment(&segment(Flags::SYN, 1000, 0)));
-        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 79)));
-        assert!(!sequence.segment(&segment(Flags::FIN, 1080, 0)));
+        assert!(!sequence.repeats(&segment(Flags::SYN, 1000, 0)));
+        assert!(!sequence.repeats(&segment(Flags::ACK, 1001, 79)));
+        assert!(!sequence.repeats(&segment(Flags::FIN, 1080, 0)));
         assert_eq!(sequence.bytes, 79);
         assert_eq!(sequence.retransmits, 0);
     }
@@ -148,18 +205,18 @@ mod tests {
     #[test]
     fn numbers_used_before_are_a_retransmit_and_count_once() {
         let mut sequence = Sequence::default();
-        sequence.segment(&segment(Flags::SYN, 1000, 0));
-        assert!(sequence.segment(&segment(Flags::SYN, 1000, 0)));
-        sequence.segment(&segment(Flags::ACK, 1001, 79));
-        assert!(sequence.segment(&segment(Flags::ACK, 1001, 79)));
-        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 100)), "it brings new bytes as well");
+        sequence.repeats(&segment(Flags::SYN, 1000, 0));
+        assert!(sequence.repeats(&segment(Flags::SYN, 1000, 0)));
+        sequence.repeats(&segment(Flags::ACK, 1001, 79));
+        assert!(sequence.repeats(&segment(Flags::ACK, 1001, 79)));
+        assert!(!sequence.repeats(&segment(Flags::ACK, 1001, 100)), "it brings new bytes as well");
         assert_eq!((sequence.bytes, sequence.retransmits), (100, 2));
     }
 
     #[test]
     fn segments_that_overtake_each_other_are_no_retransmits() {
         let mut sequence = Sequence::default();
-        let mut send = |number: u32| sequence.segment(&segment(Flags::ACK, number * 100, 100));
+        let mut send = |number: u32| sequence.repeats(&segment(Flags::ACK, number * 100, 100));
         let order = [10, 12, 11, 14, 13];
         assert!(order.into_iter().all(|number| !send(number)));
         assert!(order.into_iter().all(send), "and now they are all sent again");
@@ -169,26 +226,26 @@ mod tests {
     #[test]
     fn a_pure_ack_is_never_a_retransmit() {
         let mut sequence = Sequence::default();
-        sequence.segment(&segment(Flags::ACK, 1001, 79));
-        assert!(!sequence.segment(&segment(Flags::ACK, 1080, 0)));
-        assert!(!sequence.segment(&segment(Flags::ACK, 1001, 0)));
+        sequence.repeats(&segment(Flags::ACK, 1001, 79));
+        assert!(!sequence.repeats(&segment(Flags::ACK, 1080, 0)));
+        assert!(!sequence.repeats(&segment(Flags::ACK, 1001, 0)));
     }
 
     #[test]
     fn the_fin_counts_the_bytes_that_nobody_reported() {
         let mut sequence = Sequence::default();
-        sequence.segment(&segment(Flags::SYN, 1000, 0));
-        sequence.segment(&segment(Flags::FIN, 1_001_001, 0));
+        sequence.repeats(&segment(Flags::SYN, 1000, 0));
+        sequence.repeats(&segment(Flags::FIN, 1_001_001, 0));
         assert_eq!(sequence.bytes, 1_000_000);
     }
 
     #[test]
     fn numbers_wrap_at_two_to_the_32() {
         let mut sequence = Sequence::default();
-        sequence.segment(&segment(Flags::SYN, u32::MAX - 9, 0));
-        sequence.segment(&segment(Flags::ACK, u32::MAX - 8, 100));
-        assert!(sequence.segment(&segment(Flags::ACK, u32::MAX - 8, 100)));
-        assert!(!sequence.segment(&segment(Flags::ACK, 91, 9)));
+        sequence.repeats(&segment(Flags::SYN, u32::MAX - 9, 0));
+        sequence.repeats(&segment(Flags::ACK, u32::MAX - 8, 100));
+        assert!(sequence.repeats(&segment(Flags::ACK, u32::MAX - 8, 100)));
+        assert!(!sequence.repeats(&segment(Flags::ACK, 91, 9)));
         assert_eq!(sequence.bytes, 109);
     }
 }

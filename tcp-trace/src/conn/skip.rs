@@ -29,18 +29,23 @@ impl Connection {
         // A number that was passed has to be taken back before numbers wrap around to it.
         let until = until.filter(|until| until.wrapping_sub(end).cast_signed() > 0);
         self.skips[segment.direction.index()] = until;
-        (until != told).then_some(until)
+        (until != told).then(|| {
+            self.sequences[segment.direction.index()].told();
+            until
+        })
     }
 
     /// Where the body ends that a direction is in the middle of after `end`, if that is worth telling.
     fn body_until(&mut self, direction: Direction, end: u32, told: Option<u32>) -> Option<u32> {
         let http = self.http.parser()?;
         let until = http.skip_until(direction)?;
-        if told == Some(until) {
+        let ahead = |until: u32| until.wrapping_sub(end).cast_signed();
+        // What was told holds as long as it lasts: of a body whose end is not known, there is always more.
+        let is_enough = |told: &u32| *told == until || (WORTH_TELLING..ahead(until)).contains(&ahead(*told));
+        if told.as_ref().is_some_and(is_enough) {
             return told;
         }
-        let ahead = until.wrapping_sub(end).cast_signed();
-        if ahead < WORTH_TELLING {
+        if ahead(until) < WORTH_TELLING {
             return None;
         }
         http.skip(direction, until);
@@ -74,6 +79,7 @@ mod tests {
             netns: None,
             state: Some(State::Established),
             zero_window: false,
+            skipping: Default::default(),
         }
     }
 

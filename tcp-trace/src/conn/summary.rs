@@ -60,6 +60,7 @@ impl Connection {
             half_open_unrecorded: self.half_open_unrecorded,
             syns_unanswered: self.syns_unanswered,
             http: self.http.totals(),
+            stacks: self.stacks.as_deref().cloned(),
         }
     }
 

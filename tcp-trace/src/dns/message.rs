@@ -12,7 +12,7 @@ use thiserror::Error;
 /// Answers of one message that are kept; that there were more is told.
 pub const ANSWERS_MAX: usize = 256;
 /// Bytes of one answer's data that are kept.
-const DATA_BYTES_MAX: usize = 1024;
+pub(super) const DATA_BYTES_MAX: usize = 1024;
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

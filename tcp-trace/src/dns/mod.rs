@@ -1,5 +1,6 @@
 //! DNS lookups (RFC 1035): messages, which answer belongs to which question, and which connection follows. Pure.
 
+pub mod fuzz;
 mod lookups;
 mod message;
 mod names;

@@ -67,7 +67,7 @@ impl Streams {
             Chunk::Bytes { .. } if *is_over => {}
             Chunk::Bytes { bytes, time } => {
                 buffer.extend_from_slice(bytes);
-                while let Some(bytes) = take_message(buffer) {
+                while !*is_over && let Some(bytes) = take_message(buffer) {
                     *is_over |= parse(&bytes).is_err();
                     messages.push(StreamMessage { time, direction, bytes });
                 }

@@ -12,6 +12,7 @@ pub use language::Language;
 pub use library::Library;
 pub use page::{Page, nothing_found};
 pub use topic::{Block, Group, Topic};
+pub(crate) use wrap::wrap;
 
 #[cfg(test)]
 mod notes_tests;

@@ -14,7 +14,7 @@ pub(super) fn width(text: &str) -> usize {
 
 /// Breaks `text` into lines of at most `room` columns, unless a word alone is longer. Between Chinese characters a
 /// line can end anywhere.
-pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for Atom { text, after_space } in atoms(text) {

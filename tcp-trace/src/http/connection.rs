@@ -39,7 +39,7 @@ pub struct HttpConnection {
     next_index: u64,
     /// Whether the connection's first bytes were seen.
     is_from_start: bool,
-    /// When the exchange before ended.
+    /// When the exchange before ended; before the first, when the connection was established.
     previous_ended: Option<Time>,
     /// The direction of the first FIN.
     pub(super) first_fin: Option<Direction>,
@@ -75,6 +75,11 @@ impl HttpConnection {
         stream.reassembly.start(sequence);
         stream.position = Position::Head;
         self.is_from_start |= self.requests == Some(direction);
+    }
+
+    /// Tells when the connection was established: before its first request it is idle since then.
+    pub fn established(&mut self, time: Time) {
+        self.previous_ended.get_or_insert(time);
     }
 
     /// Whether it is HTTP/1; `None` when that is not known yet.
@@ -294,6 +299,7 @@ impl HttpConnection {
             invalid: None,
             reused,
             timing: Timing::new(started),
+            stalls: None,
         }
     }
 

@@ -60,6 +60,7 @@ impl HttpConnection {
         self.protocol = Protocol::Http;
         let mut open = self.new_open(started);
         open.request = request;
+        open.stalls = self.streams[requests.index()].take_head_stalls();
         self.open.push_back(open);
         Some(size)
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::websocket::WebSocket;
+use super::{stalls::Stalls, websocket::WebSocket};
 use crate::{event::Direction, time::Time};
 
 /// Header fields in wire order and wire case.
@@ -204,4 +204,6 @@ pub struct Exchange {
     pub idle_us: Option<u64>,
     /// When.
     pub timing: Timing,
+    /// What of that was lost, when anything was.
+    pub stalls: Option<Box<Stalls>>,
 }

@@ -39,6 +39,7 @@ impl HttpConnection {
         open.timing.last_seen = time;
         open.request = request;
         let stream = &mut self.streams[direction.index()];
+        open.stalls = stream.take_head_stalls();
         match framing {
             Ok(framing) => {
                 stream.position = Position::behind_head(framing);

@@ -11,6 +11,7 @@ mod line;
 mod message;
 mod open;
 mod skip;
+mod stalls;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -23,4 +24,5 @@ pub use exchange::{
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
 pub use skip::SKIP_MAX;
+pub use stalls::{Cause, Stall, Stalls};
 pub use websocket::{Frames, WebSocket};

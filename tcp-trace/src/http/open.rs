@@ -3,6 +3,7 @@
 use super::{
     exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Response, Timing},
     framing::{members, values},
+    stalls::Stalls,
 };
 
 /// Status codes of interim responses that are kept of an exchange.
@@ -24,6 +25,7 @@ pub(super) struct Open {
     pub(super) invalid: Option<(Message, Reason)>,
     pub(super) reused: Option<bool>,
     pub(super) timing: Timing,
+    pub(super) stalls: Option<Box<Stalls>>,
 }
 
 impl Open {
@@ -73,7 +75,8 @@ impl Open {
 
     /// The exchange, without what only its end can tell.
     pub(super) fn into_exchange(self, integrity: Integrity, outcome: Outcome) -> Exchange {
-        let Self { index, request, response, informational, is_gap, invalid, reused, timing, .. } = self;
+        let Self { index, request, response, informational, is_gap, invalid, reused, timing, stalls, .. } =
+            self;
         let (integrity, outcome, reason) = match invalid {
             None => (integrity, outcome, None),
             Some((message, reason)) => {
@@ -95,6 +98,7 @@ impl Open {
             reused,
             idle_us: None,
             timing,
+            stalls,
         }
     }
 }

@@ -31,6 +31,12 @@ impl HttpConnection {
         self.streams[direction.index()].skipped_until = Some(until);
     }
 
+    /// Tells before which sequence number no payload of a direction is missing, for what is handed in next. Without it,
+    /// what was left out before a segment has passed with that.
+    pub fn in_order_until(&mut self, direction: Direction, sequence: Option<u32>) {
+        self.streams[direction.index()].in_order = sequence;
+    }
+
     /// Takes a segment whose payload, `length` bytes from `sequence` on, was left out.
     pub fn skipped(
         &mut self,
@@ -58,7 +64,7 @@ impl HttpConnection {
         self.check_fin(direction, time, exchanges);
     }
 
-    /// What was left out before `sequence` has passed.
+    /// What was left out has passed before `sequence`, unless it is known up to where it has.
     pub(super) fn pass_skipped(
         &mut self,
         direction: Direction,
@@ -70,9 +76,10 @@ impl HttpConnection {
         let Some((until, next)) = stream.skipped_until.zip(stream.reassembly.next_sequence()) else {
             return;
         };
+        let passed = stream.in_order.unwrap_or(sequence);
         // Compared modulo 2^32: positive means after.
-        let ahead = until.wrapping_sub(next).cast_signed().min(sequence.wrapping_sub(next).cast_signed());
-        if until.wrapping_sub(sequence).cast_signed() <= 0 {
+        let ahead = until.wrapping_sub(next).cast_signed().min(passed.wrapping_sub(next).cast_signed());
+        if until.wrapping_sub(passed).cast_signed() <= 0 {
             stream.skipped_until = None;
         }
         if ahead > 0 {

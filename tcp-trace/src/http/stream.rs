@@ -8,6 +8,7 @@ use super::{
     framing::Framing,
     head::{self, HEAD_MAX},
     line,
+    stalls::{Stall, Stalls},
     websocket::Follower,
 };
 use crate::{reassembly::Reassembly, time::Time};
@@ -80,6 +81,10 @@ pub(super) struct Stream {
     judged: usize,
     /// Sequence number of the FIN.
     pub(super) fin: Option<u32>,
+    /// What of the time of a request's head that is not whole was lost.
+    pub(super) head_stall: Option<Box<Stall>>,
+    /// Before this sequence number no payload is missing.
+    pub(super) in_order: Option<u32>,
     /// Payload before this sequence number may never come, because nobody needs it.
     pub(super) skipped_until: Option<u32>,
 }
@@ -93,6 +98,8 @@ impl Stream {
             head_started: Time(0),
             judged: 0,
             fin: None,
+            head_stall: None,
+            in_order: None,
             skipped_until: None,
         }
     }
@@ -108,6 +115,12 @@ impl Stream {
         is_there.then_some((&self.head, self.head_started))
     }
 
+    /// What was lost of the time of the request whose head is over.
+    pub(super) fn take_head_stalls(&mut self) -> Option<Box<Stalls>> {
+        let send = *self.head_stall.take()?;
+        Some(Box::new(Stalls { send, ..Stalls::default() }))
+    }
+
     /// Gives up the place in the messages.
     pub(super) fn lose(&mut self) {
         self.leave(Position::Lost);
@@ -117,6 +130,7 @@ impl Stream {
     pub(super) fn leave(&mut self, position: Position) {
         self.position = position;
         self.head = Vec::new();
+        self.head_stall = None;
         self.judged = 0;
     }
 

@@ -4,16 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
-    KIND_SEGMENT, KIND_TRANSITION, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset,
-    RawSegment, RawTransition, ZERO_WINDOW,
+    KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, LEFT_OFF, MOMENT_CONNECT, MOMENT_END_OF_STREAM,
+    MOMENT_FIRST_USE, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment,
+    RawStack, RawTransition, SKIP_BEGINS, ZERO_WINDOW,
 };
 use thiserror::Error;
 
 use crate::{
     event::{
-        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, Owner, Place, Segment,
-        State, StateChange,
+        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Moment, Owner,
+        Place, Registers, Segment, Skipping, Stack, State, StateChange,
     },
+    record::SharedStack,
     time::Time,
 };
 
@@ -57,6 +59,7 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
         }
         KIND_RESET => EventKind::Reset(reader.u32()?),
         KIND_DATAGRAM => EventKind::Datagram(datagram(&mut reader)?),
+        KIND_STACK => EventKind::Stack(stack(&mut reader)?),
         kind => return Err(DecodeError::Kind(kind)),
     };
     Ok(Event { time: Time(header.time_ns.wrapping_add(clock_offset)), cookie: header.cookie, kind })
@@ -104,7 +107,8 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
     let direction = direction(reader)?;
     let flags = Flags(reader.u8()?);
     let state = State::from_kernel(reader.u8()?);
-    let zero_window = reader.u8()? == ZERO_WINDOW;
+    let marks = reader.u8()?;
+    let left_off = LeftOff { next: reader.u32()?, us: reader.u32()? };
     if captured > length {
         return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
@@ -119,7 +123,12 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         endpoints,
         netns: (netns != 0).then_some(netns),
         state,
-        zero_window,
+        zero_window: marks & ZERO_WINDOW != 0,
+        skipping: match marks & (LEFT_OFF | SKIP_BEGINS) {
+            0 => Skipping::No,
+            SKIP_BEGINS => Skipping::Begins,
+            _ => Skipping::Since(left_off),
+        },
     })
 }
 
@@ -171,6 +180,28 @@ fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
     })
 }
 
+fn stack<'a>(reader: &mut Reader<'a>) -> Result<Stack<'a>, DecodeError> {
+    let owner = owner(reader)?.ok_or(DecodeError::Value { field: "known", value: 0 })?;
+    let tid = reader.u32()?;
+    let moment = match reader.u32()? {
+        MOMENT_CONNECT => Moment::Connect,
+        MOMENT_FIRST_USE => Moment::FirstUse,
+        MOMENT_END_OF_STREAM => Moment::EndOfStream,
+        value => return Err(DecodeError::Value { field: "moment", value: value.into() }),
+    };
+    let thread = comm(&reader.array()?).to_vec();
+    let registers = Registers { ip: reader.u64()?, sp: reader.u64()?, fp: reader.u64()?, lr: reader.u64()? };
+    let length = reader.u32()?;
+    let ring_full = reader.u32()? == 1;
+    let bytes = reader.slice(length as usize)?;
+    Ok(Stack { moment, owner, tid, thread, registers, ring_full, bytes, resolved: SharedStack::default() })
+}
+
+/// A `comm` without what follows its end.
+fn comm(bytes: &[u8; COMM_LEN]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
     let raw = RawOwner {
         pid: reader.u32()?,
@@ -182,12 +213,11 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         cgroup: reader.u64()?,
         comm: reader.array::<COMM_LEN>()?,
     };
-    let name = raw.comm.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok((raw.known == 1).then(|| Owner {
         pid: raw.pid,
         uid: raw.uid,
         followed: raw.followed == 1,
-        name: name.to_vec(),
+        name: comm(&raw.comm).to_vec(),
         identity: Identity { started: raw.started, executions: raw.executions, cgroup: raw.cgroup },
         place: Place::default(),
     }))
@@ -235,10 +265,11 @@ impl<'a> Reader<'a> {
 // The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
 const _: () = {
     assert!(size_of::<RawTransition>() == 160);
-    assert!(size_of::<RawSegment>() == 88);
+    assert!(size_of::<RawSegment>() == 96);
     assert!(size_of::<RawDatagram>() == 80);
     assert!(size_of::<RawOwned>() == 80);
     assert!(size_of::<RawReset>() == 32);
+    assert!(size_of::<RawStack>() == 144);
 };
 
 #[cfg(test)]

@@ -71,7 +71,9 @@ fn request(payload: &[u8]) -> Vec<u8> {
         direction: DIRECTION_OUT,
         flags: 0x18,
         state: 1,
-        zero_window: 0,
+        marks: ZERO_WINDOW | LEFT_OFF,
+        left_off: 1598938000,
+        left_off_us: 250,
     });
     bytes.extend_from_slice(payload);
     bytes
@@ -107,6 +109,8 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     assert_eq!(segment.flags, Flags::PSH.with(Flags::ACK));
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
     assert_eq!(segment.netns, None);
+    let left_off = LeftOff { next: 1598938000, us: 250 };
+    assert_eq!((segment.zero_window, segment.skipping), (true, Skipping::Since(left_off)));
     assert_eq!(segment.state, Some(State::Established));
 }
 
@@ -198,4 +202,53 @@ fn a_datagram_comes_with_what_was_captured_of_it() {
         let error = decode(&bytes_of(&datagram), 0).unwrap_err();
         assert!(matches!(error, DecodeError::Value { field: of, .. } if of == field), "{error}");
     }
+}
+
+fn stack_of_curl(moment: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut comm = [0; COMM_LEN];
+    comm[..6].copy_from_slice(b"worker");
+    let mut record = bytes_of(&RawStack {
+        header: header(KIND_STACK),
+        owner: curl(),
+        tid: 13840,
+        moment,
+        comm,
+        ip: 1,
+        sp: 2,
+        fp: 3,
+        lr: 4,
+        stack_bytes: u32::try_from(bytes.len()).unwrap(),
+        ring_full: 0,
+    });
+    record.extend_from_slice(bytes);
+    record
+}
+
+#[test]
+fn a_stack_has_its_thread_registers_and_bytes() {
+    for (moment, expected) in [
+        (MOMENT_CONNECT, Moment::Connect),
+        (MOMENT_FIRST_USE, Moment::FirstUse),
+        (MOMENT_END_OF_STREAM, Moment::EndOfStream),
+    ] {
+        let bytes = stack_of_curl(moment, b"stack");
+        let event = decode(&bytes, 0).unwrap();
+        let EventKind::Stack(stack) = event.kind else { panic!("{event:?}") };
+        assert_eq!((stack.moment, stack.tid, stack.thread.as_slice()), (expected, 13840, &b"worker"[..]));
+        assert_eq!((stack.owner.pid, stack.owner.name.as_slice()), (13838, &b"curl"[..]));
+        assert_eq!(stack.registers, Registers { ip: 1, sp: 2, fp: 3, lr: 4 });
+        assert_eq!((stack.bytes, stack.ring_full, stack.resolved.get()), (&b"stack"[..], false, None));
+    }
+}
+
+#[test]
+fn a_stack_that_cannot_be_is_an_error() {
+    let bytes = stack_of_curl(MOMENT_CONNECT, b"stack");
+    assert_eq!(
+        decode(&bytes[..bytes.len() - 1], 0),
+        Err(DecodeError::Short { length: bytes.len() - 1 }),
+        "it says that it is longer"
+    );
+    let error = decode(&stack_of_curl(9, b""), 0).unwrap_err();
+    assert_eq!(error, DecodeError::Value { field: "moment", value: 9 });
 }

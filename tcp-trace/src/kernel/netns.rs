@@ -5,11 +5,15 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
+    panic,
     path::{Path, PathBuf},
+    thread,
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{cgroup::unescape, process::pids, rtnetlink::Rtnetlink, sock_diag::SockDiag};
 
@@ -47,6 +51,11 @@ impl NetworkNamespace {
         Err(failure)
     }
 
+    /// Does something in it: on this thread if it is this process's own, else as [`within`].
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        if self.is_own { Ok(work()) } else { within(self.open()?.as_fd(), work) }
+    }
+
     /// A socket that lists its TCP sockets. `EPERM` without CAP_SYS_ADMIN unless it is this process's own.
     pub fn sock_diag(&self) -> io::Result<SockDiag> {
         if self.is_own { SockDiag::open() } else { SockDiag::in_namespace(self.open()?.as_fd()) }
@@ -56,6 +65,20 @@ impl NetworkNamespace {
     pub fn rtnetlink(&self) -> io::Result<Rtnetlink> {
         if self.is_own { Rtnetlink::open() } else { Rtnetlink::in_namespace(self.open()?.as_fd()) }
     }
+}
+
+/// Does something in the network namespace that `namespace` refers to, on a thread of its own.
+///
+/// `EPERM` without CAP_SYS_ADMIN in the user namespaces of both.
+pub fn within<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let enter = || {
+            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        };
+        let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, enter)?;
+        thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+    })
 }
 
 /// What was found.

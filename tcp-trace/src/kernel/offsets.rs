@@ -1,6 +1,6 @@
 //! Which kernel struct fields the eBPF programs read, and where the running kernel keeps them.
 
-use tcp_trace_ebpf::Offsets;
+use tcp_trace_ebpf::{Offsets, Registers};
 
 use super::btf::{Btf, BtfError};
 
@@ -36,4 +36,14 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         task_start_boottime: btf.offset("task_struct", "start_boottime")?,
         task_self_exec_id: btf.offset("task_struct", "self_exec_id")?,
     })
+}
+
+/// Where `struct pt_regs` of this architecture has what unwinding begins with
+/// (`arch/x86/include/uapi/asm/ptrace.h`, `arch/arm64/include/uapi/asm/ptrace.h`).
+pub(super) fn registers() -> Registers {
+    if cfg!(target_arch = "aarch64") {
+        Registers { ip: 256, sp: 248, fp: 29 * 8, lr: 30 * 8 }
+    } else {
+        Registers { ip: 16 * 8, sp: 19 * 8, fp: 4 * 8, lr: 16 * 8 }
+    }
 }

@@ -4,7 +4,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
@@ -17,6 +18,9 @@ use rustix::{
     fs::{Mode, OFlags, RawDir, open, readlinkat_raw},
     io::Errno,
 };
+
+/// As much of a command line as is read.
+const COMMAND_BYTES_MAX: u64 = 4096;
 
 /// A process that has a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +46,11 @@ impl SocketOwners {
     /// Walks the open files of all processes once. Fails when `/proc` cannot be read.
     pub fn read() -> io::Result<Self> {
         let mut owners = Self::default();
-        let mut inodes = Vec::new();
+        let mut files = Vec::new();
         for pid in pids()? {
-            inodes.clear();
-            match socket_inodes(pid, &mut inodes) {
-                Ok(()) => owners.add(&inodes, || describe(pid)),
+            files.clear();
+            match socket_files(pid, &mut files) {
+                Ok(_) => owners.add(&files, || describe(pid)),
                 Err(error) => owners.unreadable += u64::from(error == Errno::ACCESS || error == Errno::PERM),
             }
         }
@@ -67,15 +71,15 @@ impl SocketOwners {
     }
 
     /// Adds a process that has these sockets, unless others have them all, or it has vanished.
-    fn add(&mut self, inodes: &[u32], describe: impl FnOnce() -> Option<Process>) {
-        if inodes.iter().all(|inode| self.by_inode.contains_key(inode)) {
+    fn add(&mut self, files: &[SocketFile], describe: impl FnOnce() -> Option<Process>) {
+        if files.iter().all(|file| self.by_inode.contains_key(&file.inode)) {
             return;
         }
         let Some(process) = describe() else { return };
         let index = self.processes.len();
         self.processes.push(process);
-        for inode in inodes {
-            self.by_inode.entry(*inode).or_insert(index);
+        for file in files {
+            self.by_inode.entry(file.inode).or_insert(index);
         }
     }
 }
@@ -97,8 +101,31 @@ fn cgroup_v2(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
+/// The words of a process's command line, or nothing for a kernel thread and a process that has vanished. Of a very long
+/// one only the beginning.
+pub fn command(pid: u32) -> Vec<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = |file: fs::File| file.take(COMMAND_BYTES_MAX).read_to_end(&mut bytes);
+    if fs::File::open(format!("/proc/{pid}/cmdline")).and_then(read).is_err() {
+        return Vec::new();
+    }
+    let words = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    if words.is_empty() { Vec::new() } else { words.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
+}
+
+/// How many files a process may have open (RLIMIT_NOFILE, the soft limit); `None` when it has vanished, may not be
+/// looked into, or has no limit.
+pub fn files_limit(pid: u32) -> Option<u64> {
+    files_limit_in(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
+fn files_limit_in(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// The ids of all processes, ascending.
-pub(super) fn pids() -> io::Result<Vec<u32>> {
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
         pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
@@ -107,20 +134,36 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Adds the inode numbers of a process's sockets.
-fn socket_inodes(pid: u32, inodes: &mut Vec<u32>) -> rustix::io::Result<()> {
+/// An open file that is a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Number of the descriptor.
+    pub fd: u32,
+    /// Inode number of the socket.
+    pub inode: u32,
+}
+
+/// Adds the open files of a process that are sockets, and says how many files it has open in all.
+///
+/// `ENOENT` when it has vanished, `EACCES` when it may not be looked into (ptrace(2), "read" access).
+pub fn socket_files(pid: u32, files: &mut Vec<SocketFile>) -> rustix::io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder: OwnedFd = open(format!("/proc/{pid}/fd"), flags, Mode::empty())?;
-    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
     let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
+    let mut count = 0;
     while let Some(entry) = entries.next() {
+        let entry = entry?;
+        // The other entries are `.` and `..`.
+        let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        count += 1;
         let mut link = [0; 32];
         // Longer links are cut: no socket's is. A file that is closed meanwhile is no error.
-        if let Ok(length) = readlinkat_raw(&folder, entry?.file_name(), &mut link[..]) {
-            inodes.extend(socket_inode(&link[..length]));
+        if let Ok(length) = readlinkat_raw(&folder, entry.file_name(), &mut link[..]) {
+            files.extend(socket_inode(&link[..length]).map(|inode| SocketFile { fd, inode }));
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// The inode number in `socket:[4711]`.
@@ -150,7 +193,7 @@ fn started_in(stat: &[u8]) -> Option<u64> {
 }
 
 /// Name and user of a process, or `None` when it has vanished.
-fn describe(pid: u32) -> Option<Process> {
+pub fn describe(pid: u32) -> Option<Process> {
     let name = name(pid)?;
     // The folder belongs to the effective user, unlike the files in it (task_dump_owner()).
     let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
@@ -180,10 +223,13 @@ mod tests {
     fn of_several_processes_the_first_has_the_socket() {
         let mut owners = SocketOwners::default();
         let process = |pid| Some(Process { pid, name: b"x".to_vec(), uid: 0 });
-        owners.add(&[7, 8], || process(10));
-        owners.add(&[8, 9], || process(11));
-        owners.add(&[7], || panic!("it has no socket of its own"));
-        owners.add(&[12], || None);
+        let files = |inodes: &[u32]| -> Vec<_> {
+            inodes.iter().map(|inode| SocketFile { fd: 3, inode: *inode }).collect()
+        };
+        owners.add(&files(&[7, 8]), || process(10));
+        owners.add(&files(&[8, 9]), || process(11));
+        owners.add(&files(&[7]), || panic!("it has no socket of its own"));
+        owners.add(&files(&[12]), || None);
         let pids = [7, 8, 9, 12].map(|inode| owners.of(inode).map(|process| process.pid));
         assert_eq!(pids, [Some(10), Some(10), Some(11), None]);
     }
@@ -191,7 +237,8 @@ mod tests {
     #[test]
     fn vanished_processes_are_no_error() {
         assert_eq!((executable(u32::MAX), cgroup(u32::MAX), describe(u32::MAX)), (None, None, None));
-        assert_eq!(socket_inodes(u32::MAX, &mut Vec::new()), Err(Errno::NOENT));
+        assert_eq!(socket_files(u32::MAX, &mut Vec::new()), Err(Errno::NOENT));
+        assert_eq!((command(u32::MAX), files_limit(u32::MAX)), (vec![], None));
     }
 
     #[test]
@@ -205,6 +252,25 @@ mod tests {
     #[test]
     fn this_process_has_an_executable() {
         assert_eq!(executable(std::process::id()), std::env::current_exe().ok());
+    }
+
+    #[test]
+    fn this_process_has_a_command_line_and_a_limit() {
+        let words: Vec<_> = std::env::args_os().map(std::ffi::OsString::into_encoded_bytes).collect();
+        assert_eq!(command(std::process::id()), words);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        assert_eq!(files_limit(std::process::id()), limit);
+        assert_eq!(files_limit_in("Max open files            unlimited            unlimited"), None);
+    }
+
+    #[test]
+    fn the_descriptors_of_sockets_are_found_among_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut files = Vec::new();
+        let count = socket_files(std::process::id(), &mut files).unwrap();
+        let fd = listener.as_raw_fd().cast_unsigned();
+        assert!(files.iter().any(|file| file.fd == fd));
+        assert!(count > files.len() as u64, "{count} files, standard output among them");
     }
 
     #[test]

@@ -13,13 +13,16 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{FOLLOW_CHILDREN, Offsets, globals, maps, programs, skip_entry, skip_index};
+use tcp_trace_ebpf::{
+    FOLLOW_CHILDREN, LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index,
+};
 
 use super::{
     btf::Btf,
     cgroup,
     clock::Clock,
     error::{KernelError, root_errno},
+    last_use::LastUses,
     losses::{Losses, NewlyLost},
     offsets,
     ports::Ports,
@@ -55,6 +58,13 @@ struct OffsetsPod(Offsets);
 // SAFETY: a #[repr(C)] struct of u32 only, so without padding and valid for every bit pattern.
 unsafe impl Pod for OffsetsPod {}
 
+/// The ABI's [`Registers`], likewise.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct RegistersPod(Registers);
+// SAFETY: as above.
+unsafe impl Pod for RegistersPod {}
+
 /// What to attach and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -66,6 +76,8 @@ pub struct Options {
     pub log: bool,
     /// Ports that are asked for. What has none of them is dropped as early as it is known.
     pub ports: Ports,
+    /// Whether the stacks of the processes that use sockets are asked for, and the last use of each socket.
+    pub stacks: bool,
 }
 
 /// One thing that is attached.
@@ -81,11 +93,13 @@ pub struct Probe {
     pub without: Option<&'static str>,
     /// Whether it is attached only to follow a command.
     pub follows: bool,
+    /// Whether it is attached only for stacks.
+    pub for_stacks: bool,
 }
 
 impl Probe {
     /// All of them, in the order in which they are attached.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::needed(programs::EGRESS, None, false),
         Self::needed(programs::INGRESS, None, false),
         Self::needed(programs::RECEIVE, Some(programs::RECEIVE), false),
@@ -98,6 +112,7 @@ impl Probe {
                  lookup by UDP is not known, nor which connection follows it",
             ),
             follows: false,
+            for_stacks: false,
         },
         Self {
             name: programs::RESET,
@@ -105,6 +120,18 @@ impl Probe {
             arguments: 3,
             without: Some("the kernel's own reason for an RST that it sends is not known"),
             follows: false,
+            for_stacks: false,
+        },
+        Self {
+            name: programs::END_OF_STREAM,
+            tracepoint: Some(programs::END_OF_STREAM),
+            arguments: 0,
+            without: Some(
+                "which read met the end of the stream is not known, and of last uses only reads that gave data \
+                 (Linux 6.3 has it)",
+            ),
+            follows: false,
+            for_stacks: true,
         },
         Self::needed(programs::FORK, Some(programs::FORK), true),
         Self::needed(programs::FREE, Some(programs::FREE), true),
@@ -114,7 +141,7 @@ impl Probe {
     ];
 
     const fn needed(name: &'static str, tracepoint: Option<&'static str>, follows: bool) -> Self {
-        Self { name, tracepoint, arguments: 0, without: None, follows }
+        Self { name, tracepoint, arguments: 0, without: None, follows, for_stacks: false }
     }
 }
 
@@ -129,6 +156,7 @@ pub struct Tracer {
     clock: Clock,
     missing: Vec<Missing>,
     reset_reasons: StdHashMap<u32, Arc<str>>,
+    last_uses: Option<LastUses>,
 }
 
 impl Tracer {
@@ -155,7 +183,9 @@ impl Tracer {
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
         let skips = skips.map_err(|error| KernelError::failed("use the map of what is skipped", error))?;
         let losses = Losses::new(counters, state_program(&ebpf)?);
-        Ok(Self { ebpf: Some(ebpf), ring, losses, skips, logger, clock, missing, reset_reasons })
+        let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
+        let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
+        Ok(Self { ebpf: Some(ebpf), ring, losses, skips, logger, clock, missing, reset_reasons, last_uses })
     }
 
     /// What this kernel does not give.
@@ -166,6 +196,11 @@ impl Tracer {
     /// The kernel's names of the reasons for which it sends an RST.
     pub fn reset_reasons(&self) -> &StdHashMap<u32, Arc<str>> {
         &self.reset_reasons
+    }
+
+    /// The last uses of sockets, when stacks are asked for; the first time.
+    pub fn take_last_uses(&mut self) -> Option<LastUses> {
+        self.last_uses.take()
     }
 
     /// The clock of the events.
@@ -225,8 +260,11 @@ fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
         .override_global(globals::OFFSETS, &offsets, true)
         .override_global(globals::FILTERS_PORTS, &options.ports.asked(), true)
         .override_global(globals::WAKE_BYTES, &wake_bytes, true)
+        .override_global(globals::STACKS, &u8::from(options.stacks), true)
+        .override_global(globals::REGISTERS, &RegistersPod(offsets::registers()), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
+        .map_max_entries(maps::LAST_USES, if options.stacks { LAST_USES_MAX as u32 } else { 1 })
         .load(OBJECT)
         .map_err(|error| match error {
             EbpfError::MapError(error) => refused("create the maps", error),
@@ -240,7 +278,7 @@ fn attach_probes(ebpf: &mut Ebpf, btf: &Btf<'_>, options: &Options) -> Result<Ve
         cgroup::open_root().map_err(|error| refused("open the root of the cgroup v2 hierarchy", error))?;
     let mut missing = Vec::new();
     for probe in Probe::ALL {
-        if probe.follows && !options.follow_children {
+        if probe.follows && !options.follow_children || probe.for_stacks && !options.stacks {
             continue;
         }
         let exists = probe.tracepoint.is_none_or(|name| {

@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use crate::{
     conn::Connection,
-    http::Exchange,
-    record::{Body, Headers, Http, HttpNetwork, Messages, Protocol, Request, Response, Text, Timing, Url},
+    http::{self, Exchange},
+    record::{
+        Body, Headers, Http, HttpNetwork, Messages, Protocol, Request, Response, Stall, Stalls, Text, Timing,
+        Url,
+    },
     time::Time,
 };
 
@@ -30,6 +33,7 @@ pub(super) fn record(
         receive_us: timing.receive_us(),
         total_us: timing.total_us(),
         idle_us: exchange.idle_us,
+        stalls: exchange.stalls.as_deref().and_then(|stalls| recorded_stalls(stalls, timing)),
     };
     let version = exchange.request.as_ref().map(|request| request.version);
     let version = version.or(exchange.response.as_ref().map(|response| response.version));
@@ -71,6 +75,26 @@ pub(super) fn record(
         reused: exchange.reused,
         websocket: exchange.websocket,
     })
+}
+
+/// What was lost, never more than the phases that have ended.
+fn recorded_stalls(stalls: &http::Stalls, timing: &http::Timing) -> Option<Stalls> {
+    let of = |stall: &http::Stall, phase: Option<u64>| {
+        let phase = phase.unwrap_or(u64::MAX);
+        let stall = Stall {
+            retransmits: stall.retransmits,
+            out_of_order: stall.out_of_order,
+            retransmit_us: stall.retransmit_us().min(phase),
+            zero_window_us: stall.zero_window_us().min(phase),
+        };
+        (stall != Stall::default()).then_some(stall)
+    };
+    let stalls = Stalls {
+        send: of(&stalls.send, timing.send_us()),
+        wait: of(&stalls.wait, timing.wait_us()),
+        receive: of(&stalls.receive, timing.receive_us()),
+    };
+    (stalls != Stalls::default()).then_some(stalls)
 }
 
 fn redacted(headers: Vec<(Vec<u8>, Vec<u8>)>, show_secrets: bool) -> Headers {

@@ -9,7 +9,7 @@ use super::{gate::Gate, peers::Peers, routes::RouteQuestion};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
     dns::{Lookup, Lookups, Names},
-    event::{Cookie, Direction, Event, EventKind, Role, State, StateChange},
+    event::{Cookie, Direction, Event, EventKind, LastUse, Role, State, StateChange},
     http::Exchange,
     record::{ConnectionId, Dns, Filter, Record},
     time::Time,
@@ -148,7 +148,30 @@ impl Pipeline {
                 }
             }
             EventKind::Reset(reason) => self.reset(event.time, event.cookie, *reason, out),
+            EventKind::Stack(stack) => {
+                if let Some(tracked) =
+                    self.table.get_mut(&event.cookie).filter(|tracked| !tracked.gate.is_shut())
+                {
+                    tracked.connection.learn_stack(event.time, stack);
+                }
+            }
         }
+    }
+
+    /// Notes the last use of a socket.
+    pub fn last_use(&mut self, cookie: Cookie, last_use: LastUse) {
+        if let Some(tracked) = self.table.get_mut(&cookie) {
+            tracked.connection.learn_last_use(last_use);
+        }
+    }
+
+    /// Sockets whose connections may come out and that are open.
+    pub fn open_sockets(&self) -> impl Iterator<Item = Cookie> {
+        let open = self
+            .table
+            .iter()
+            .filter(|(_, tracked)| !tracked.gate.is_shut() && tracked.connection.has_socket());
+        open.map(|(cookie, _)| *cookie)
     }
 
     /// Lets time pass: summaries that are due, and records that have waited long enough.

@@ -1,10 +1,11 @@
 //! Whole lives of connections through the pipeline: events as the kernel reports them, records as users read them.
 
 use std::net::SocketAddr;
-
 mod dns;
 mod ends;
 mod routes;
+mod stacks;
+mod stalls;
 
 use super::*;
 use crate::{
@@ -88,6 +89,7 @@ impl Host {
             netns: Some(NETNS),
             state: Some(state),
             zero_window: false,
+            skipping: Default::default(),
         };
         self.event(cookie, EventKind::Segment(segment));
     }
@@ -456,28 +458,6 @@ fn answers_of_the_kernels_control_socket_make_no_connection() {
     host.segment(7, endpoints(9, 41352), Direction::Out, reset, (0, 1), b"", State::Close);
     host.pipeline.finish(Time(host.now + 1), &mut host.out);
     assert!(host.out.is_empty());
-}
-
-#[test]
-fn after_a_loss_nothing_waits_for_the_bytes_that_were_lost() {
-    let mut host = Host::new(Filter::default());
-    host.handshake();
-    let client = endpoints(41352, 8080);
-    let (out, inward) = (Direction::Out, Direction::In);
-    let request = (CLIENT_ISN + 1, SERVER_ISN + 1);
-    host.segment(CLIENT, client, out, Flags::ACK, request, REQUEST, State::Established);
-    // The segment with the response's head and the first byte of its body never came through the ring buffer.
-    let response = (SERVER_ISN + RESPONSE.len() as u32, CLIENT_ISN + 1 + REQUEST.len() as u32);
-    host.segment(CLIENT, client, inward, Flags::ACK, response, b"i", State::Established);
-    let integrity = |host: &Host| {
-        host.out.iter().find_map(|record| match record {
-            Record::Http(http) => Some(http.integrity),
-            _ => None,
-        })
-    };
-    assert_eq!(integrity(&host), None, "it might still come");
-    host.pipeline.events_lost(Time(host.now), &mut host.out);
-    assert_eq!(integrity(&host), Some(crate::http::Integrity::Gap));
 }
 
 #[test]

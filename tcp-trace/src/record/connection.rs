@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Network, Process, Resolved, Route, Server, is_zero};
+use super::{ConnectionId, Network, Process, Resolved, Route, Server, Stacks, is_zero};
 use crate::{
     event::{Role, State},
     time::Time,
@@ -95,6 +95,9 @@ pub struct Connection {
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,
+    /// Where in its process it was used, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<Stacks>,
 }
 
 /// The container that a process runs in, by the name of its cgroup.

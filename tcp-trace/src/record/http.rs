@@ -170,8 +170,46 @@ pub struct Timing {
     pub receive_us: Option<u64>,
     /// First byte of the request to the last byte seen.
     pub total_us: u64,
-    /// Last byte of the connection's previous exchange to the first of this one; 0 when they overlap, absent on
-    /// the first.
+    /// For how long the connection was idle before this exchange: from the last byte of the one before, or from
+    /// ESTABLISHED, to the first of this one; 0 when they overlap, absent when that was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_us: Option<u64>,
+    /// What of this was lost on the way; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalls: Option<Stalls>,
+}
+
+/// What of an exchange's time was lost on the way, by its phases. That of a phase that has not ended is up to the end of
+/// the exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Stalls {
+    /// Of `send_us`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<Stall>,
+    /// Of `wait_us`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Stall>,
+    /// Of `receive_us`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive: Option<Stall>,
+}
+
+/// What of a phase was lost. Each moment counts once in each of the two durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Stall {
+    /// Segments that this end sent again.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub retransmits: u64,
+    /// Segments that reached this end after later ones: sent again, or overtaken.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub out_of_order: u64,
+    /// While a segment was under way that came again or late, in microseconds: from when it was first sent to when it
+    /// was last sent, or from the arrival of a later one to its own.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub retransmit_us: u64,
+    /// While the receiver's window was 0, in microseconds.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub zero_window_us: u64,
 }

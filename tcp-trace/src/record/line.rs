@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, ConnectionId, Dns, End, FlagNames, Http, Loss, Network, Process, Ready, Session};
+use super::{
+    Connection, ConnectionId, Dns, End, Finding, FlagNames, Http, Loss, Network, Process, Ready, Session,
+};
 use crate::{
     event::{Direction, State},
     time::Time,
@@ -27,6 +29,8 @@ pub enum Record {
     Dns(Box<Dns>),
     /// A connection's summary.
     Connection(Box<Connection>),
+    /// What is wrong with some sockets, of `diagnose`.
+    Finding(Box<Finding>),
     /// Events were lost.
     Loss(Loss),
     /// The last line.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dns;
+mod finding;
 mod http;
 mod line;
 mod network;
@@ -10,6 +11,7 @@ mod route;
 #[cfg(test)]
 mod schema_tests;
 mod session;
+mod stacks;
 mod text;
 
 pub use connection::{
@@ -19,14 +21,16 @@ pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,
     Transport,
 };
+pub use finding::{Evidence, Fact, Finding, FindingConnection, Severity};
 pub use http::{
     Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
-    Request, Response, Timing, Url, WebSocket,
+    Request, Response, Stall, Stalls, Timing, Url, WebSocket,
 };
 pub use line::{Record, Segment, Transition};
 pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
+pub use stacks::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use text::Text;
 
 /// Whether a count is left out.

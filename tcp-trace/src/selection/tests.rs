@@ -22,8 +22,8 @@ fn segment(id: &str) -> String {
     )
 }
 
-fn finding(of: &str) -> String {
-    format!(r#"{{"type":"finding","time":"2026-09-21T14:13:20Z"{of}}}"#)
+fn forecast(of: &str) -> String {
+    format!(r#"{{"type":"forecast","time":"2026-09-21T14:13:20Z"{of}}}"#)
 }
 
 fn comm(name: &str) -> Selection {
@@ -103,10 +103,10 @@ fn lines_about_the_session_pass_and_later_types_follow_their_connection() {
     let end = r#"{"type":"end","time":"2026-09-21T14:13:20Z","connections":0,"http":0,"events":0,"lost":0,"interrupted":false}"#;
     let lines = [
         transition("c1", nginx()),
-        finding(r#","connection":"c1""#),
-        finding(r#","connection":"c2""#),
-        finding(""),
-        finding(r#","connection":7"#),
+        forecast(r#","connection":"c1""#),
+        forecast(r#","connection":"c2""#),
+        forecast(""),
+        forecast(r#","connection":7"#),
         end.to_owned(),
     ];
     let chosen = [0, 1, 3, 4, 5].map(|line| lines[line].clone());

@@ -14,6 +14,7 @@ use super::{
     places::Places,
     routes::Routes,
     sockets::{Answer, Pace, Sockets},
+    stacks::Stacks,
 };
 use crate::{
     cli::CliError,
@@ -27,7 +28,10 @@ const BATCH: usize = 4096;
 /// More records than a ring buffer of the usual size holds: taken at once where all that happened so far is needed.
 /// Not without bound, because a flood has no end.
 const ALL: usize = 1 << 20;
-/// How often the ring buffer is looked at, because the kernel announces only what piles up.
+/// When the ring buffer is looked at again after it had records: the kernel announces only the first of them, and what
+/// piles up.
+const LOOK_SOON: Duration = Duration::from_millis(2);
+/// When it is looked at again after it had none.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -93,6 +97,8 @@ pub(super) struct Reader<'a> {
     sockets: Sockets,
     routes: Routes,
     pace: Pace,
+    /// When they are asked for.
+    stacks: Option<Stacks>,
     duration: Option<Duration>,
     settle: Duration,
     events: u64,
@@ -101,10 +107,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(settings: Settings, tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
-        let no_thread = |error: io::Error| ReadError::Other(CliError::io("cannot start a thread", &error));
+    pub(super) fn new(settings: Settings, mut tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
+        let no_thread = |error| ReadError::Other(CliError::io("cannot start a thread", &error));
         let sockets = Sockets::new(tracer.clock()).map_err(no_thread)?;
         let routes = Routes::new().map_err(no_thread)?;
+        let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread)?;
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
         let mut pipeline = Pipeline::new(pipeline::Settings {
@@ -124,6 +131,7 @@ impl<'a> Reader<'a> {
             sockets,
             routes,
             pace: Pace::new(),
+            stacks,
             duration: settings.duration,
             settle: settings.settle,
             events: 0,
@@ -152,8 +160,7 @@ impl<'a> Reader<'a> {
         let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = Instant::now() + LOOK;
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut has_more = false;
         // Whether a signal ended it, once only TIME_WAIT is waited for.
@@ -161,12 +168,14 @@ impl<'a> Reader<'a> {
         loop {
             let sockets = &mut self.sockets;
             let wake =
-                wake(&ring, has_more, (&mut tick, &mut look), &mut signals, deadline, command, sockets).await;
+                wake(&ring, has_more, (&mut tick, look), &mut signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
                 Wake::Events(result) => {
                     result.map_err(|error| other("cannot wait for events", &error))?;
-                    has_more = self.read(BATCH)? == BATCH;
+                    let count = self.read(BATCH)?;
+                    has_more = count == BATCH;
+                    look = Instant::now() + if count == 0 { LOOK } else { LOOK_SOON };
                 }
                 Wake::Tick => {
                     self.tick()?;
@@ -201,13 +210,16 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, places, records, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, places, stacks, records, events, decode_errors, .. } = self;
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             match decode(bytes, offset) {
                 Ok(mut event) => {
                     places.complete(&mut event);
-                    pipeline.event(&event, records);
+                    match stacks {
+                        Some(stacks) => stacks.event(&event, pipeline, records),
+                        None => pipeline.event(&event, records),
+                    }
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -229,6 +241,9 @@ impl<'a> Reader<'a> {
         }
         self.put_records()?;
         self.report_losses()?;
+        if let Some(stacks) = &mut self.stacks {
+            stacks.put_resolved(&mut self.output)?;
+        }
         if self.pace.is_due() {
             let namespaces = self.pipeline.namespaces_to_list(now);
             if !namespaces.is_empty() {
@@ -276,7 +291,10 @@ impl<'a> Reader<'a> {
 
     fn put_records(&mut self) -> Result<(), ReadError> {
         for record in self.records.drain(..) {
-            self.output.put(record)?;
+            match &mut self.stacks {
+                Some(stacks) => stacks.put(record, &mut self.output)?,
+                None => self.output.put(record)?,
+            }
         }
         for Skip { cookie, direction, until } in self.pipeline.take_skips() {
             self.tracer.skip(cookie, direction, until);
@@ -312,9 +330,15 @@ impl<'a> Reader<'a> {
         self.routes.finish(&mut self.pipeline).await;
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
+        if let Some(stacks) = &self.stacks {
+            stacks.tell_last_uses(&mut self.pipeline);
+        }
         self.pipeline.finish(now, &mut self.records);
         self.put_records()?;
         self.report_losses()?;
+        if let Some(stacks) = self.stacks.take() {
+            stacks.finish(&mut self.output).await?;
+        }
         Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
     }
 }
@@ -348,7 +372,7 @@ impl Reader<'_> {
 async fn wake(
     ring: &Readiness,
     has_more: bool,
-    (tick, look): (&mut Interval, &mut Interval),
+    (tick, look): (&mut Interval, Instant),
     signals: &mut Signals,
     deadline: Option<Instant>,
     command: &mut Followed,
@@ -365,7 +389,7 @@ async fn wake(
             } } => Wake::TimeOver,
     result = command.ended() => Wake::CommandEnded(result),
             answer = sockets.answer() => Wake::Sockets(answer),
-            _ = look.tick() => Wake::Events(Ok(())),
+            () = sleep_until(look) => Wake::Events(Ok(())),
             result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
         }
 }

@@ -16,13 +16,13 @@ use std::{
     mem,
 };
 
-use super::{Palette, Sink};
-use crate::record::{End, Loss, Record};
+use super::{Palette, Sink, rest::Rest};
+use crate::record::Record;
 
 /// Records that are kept for the diagrams of a session; of what comes later only the number is told.
 pub const LADDER_RECORDS_MAX: usize = 1_000_000;
-/// Losses that are told one by one; later ones are summed up.
-const LOSSES_MAX: usize = 20;
+/// Why there is no more.
+const LEFT_OUT: &str = ": more than a ladder can hold; `record` keeps all";
 
 /// Keeps the records of a session and draws its connections when it ends.
 #[derive(Debug)]
@@ -35,19 +35,10 @@ pub struct Ladder<W> {
     rest: Rest,
 }
 
-/// What is told below the diagrams. It is kept apart, so that no number of records can displace it.
-#[derive(Debug, Default)]
-struct Rest {
-    left_out: u64,
-    losses: Vec<Loss>,
-    further_losses: u64,
-    end: Option<End>,
-}
-
 impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        let (records, rest) = (Vec::new(), Rest::default());
+        let (records, rest) = (Vec::new(), Rest::new("record", LEFT_OUT));
         let (title, palette) = ("", Palette::PLAIN);
         Self { output, title, palette, records_max: LADDER_RECORDS_MAX, records, rest }
     }
@@ -64,7 +55,7 @@ impl<W: Write> Ladder<W> {
 
     fn keep(&mut self, record: &Record) {
         if self.records.len() >= self.records_max {
-            self.rest.left_out += 1;
+            self.rest.leave_out();
             return;
         }
         let mut record = record.clone();
@@ -84,12 +75,8 @@ impl<W: Write> Ladder<W> {
 impl<W: Write> Sink for Ladder<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Session(_) | Record::Ready(_) | Record::Unknown => {}
-            Record::End(end) => self.rest.end = Some(end.clone()),
-            Record::Loss(loss) if self.rest.losses.len() < LOSSES_MAX => self.rest.losses.push(loss.clone()),
-            Record::Loss(loss) => {
-                self.rest.further_losses = self.rest.further_losses.saturating_add(loss.events);
-            }
+            Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Unknown => {}
+            Record::End(_) | Record::Loss(_) => self.rest.take(record),
             Record::Transition(_)
             | Record::Segment(_)
             | Record::Http(_)
@@ -117,7 +104,7 @@ impl<W: Write> Sink for Ladder<W> {
         }
         self.output.write_all(render::without_connection(lookups.rest(), &self.palette).as_bytes())?;
         let topics = topics::topics(&self.records, &self.rest);
-        self.output.write_all(render::rest(&self.rest, &topics, &self.palette).as_bytes())?;
+        self.output.write_all(self.rest.text(&topics, layout::COLUMNS, &self.palette).as_bytes())?;
         self.output.flush()
     }
 }

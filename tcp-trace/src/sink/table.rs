@@ -126,7 +126,11 @@ impl<W: Write> Sink for Table<W> {
             Record::End(end) => {
                 let _ = writeln!(self.text, "{}", totals(end).painted(&self.palette));
             }
-            Record::Session(_) | Record::Segment(_) | Record::Connection(_) | Record::Unknown => {}
+            Record::Session(_)
+            | Record::Segment(_)
+            | Record::Connection(_)
+            | Record::Finding(_)
+            | Record::Unknown => {}
         }
         if self.text.len() >= BUFFER { self.flush() } else { Ok(()) }
     }

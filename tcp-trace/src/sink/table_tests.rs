@@ -6,7 +6,7 @@ use crate::{
     record::{
         Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Frames, HttpNetwork, Integrity,
         LossPlace, Message, Messages, Network, NetworkType, Outcome, Part, Protocol, Ready, Request,
-        Response, Timing, Transport, Url, WebSocket,
+        Response, Stall, Stalls, Timing, Transport, Url, WebSocket,
     },
 };
 
@@ -78,6 +78,7 @@ fn http(target: &str) -> Http {
             receive_us: None,
             total_us: 1_234,
             idle_us: None,
+            stalls: None,
         },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,
@@ -400,4 +401,26 @@ fn a_lookup_has_a_line_and_its_failure_is_in_words() {
         let start = "14:13:20.123456 curl[13838]            127.0.0.1:40000       → 127.0.0.53:53         DNS A example.com → ";
         assert_eq!(line, format!("{start}{expected}"));
     }
+}
+
+#[test]
+fn what_was_lost_on_the_way_and_idle_time_before_a_failure_are_told() {
+    let mut slow = http("/slow");
+    let wait = Stall { retransmits: 1, retransmit_us: 800, ..Stall::default() };
+    slow.timing.wait_us = Some(1_000);
+    slow.timing.stalls = Some(Stalls { wait: Some(wait), ..Stalls::default() });
+    let mut unanswered = http("/idle");
+    unanswered.http.response = None;
+    unanswered.outcome = Outcome::NoResponse;
+    unanswered.reason = Some("closed by the server before the response".to_owned());
+    (unanswered.reused, unanswered.timing.idle_us) = (Some(true), Some(60_000_000));
+    let text = print(&[Record::Http(Box::new(slow)), Record::Http(Box::new(unanswered))]);
+    let events: Vec<_> = text.lines().skip(1).collect();
+    for (event, expected) in events.iter().zip([
+        "GET /slow → 200 OK  12 B in 1.23 ms, wait 1.00 ms (800 us of it: 1 retransmit)",
+        "GET /idle → no response: closed by the server before the response, reused after 60.0 s idle in 1.23 ms",
+    ]) {
+        assert!(event.ends_with(expected), "{event}");
+    }
+    assert_eq!(events.len(), 2);
 }

@@ -17,7 +17,7 @@ impl fmt::Display for Micros {
 }
 
 /// Bytes as `160 B`, `1.50 KiB`, `12.3 MiB`.
-pub(super) struct Size(pub(super) u64);
+pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +26,26 @@ impl fmt::Display for Size {
             bytes @ ..1_048_576 => three_digits(f, bytes, 1 << 10, "KiB"),
             bytes @ ..1_073_741_824 => three_digits(f, bytes, 1 << 20, "MiB"),
             bytes => three_digits(f, bytes, 1 << 30, "GiB"),
+        }
+    }
+}
+
+/// Microseconds as `250 ms`, `45 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`: how long something has lasted, rounded down.
+pub(crate) struct Age(pub(crate) u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000;
+        let two = |f: &mut fmt::Formatter<'_>, large: u64, small: u64, names: [&str; 2]| match small {
+            0 => write!(f, "{large} {}", names[0]),
+            small => write!(f, "{large} {} {small} {}", names[0], names[1]),
+        };
+        match seconds {
+            0 => write!(f, "{} ms", self.0 / 1_000),
+            1..60 => write!(f, "{seconds} s"),
+            60..3_600 => two(f, seconds / 60, seconds % 60, ["min", "s"]),
+            3_600..86_400 => two(f, seconds / 3_600, seconds % 3_600 / 60, ["h", "min"]),
+            _ => two(f, seconds / 86_400, seconds % 86_400 / 3_600, ["d", "h"]),
         }
     }
 }
@@ -69,6 +89,23 @@ mod tests {
         ] {
             assert_eq!(Micros(us).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn ages_have_two_units_at_most() {
+        for (seconds, expected) in [
+            (0, "0 ms"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (185, "3 min 5 s"),
+            (3_600, "1 h"),
+            (7_859, "2 h 10 min"),
+            (86_399, "23 h 59 min"),
+            (356_400, "4 d 3 h"),
+        ] {
+            assert_eq!(Age(seconds * 1_000_000).to_string(), expected);
+        }
+        assert_eq!(Age(250_999).to_string(), "250 ms");
     }
 
     #[test]

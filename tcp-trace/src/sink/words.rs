@@ -3,6 +3,7 @@
 use super::{
     phrase::{Phrase, Tone, cut},
     units::{Micros, Size},
+    words_timing::phases,
 };
 use crate::record::{
     End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
@@ -36,12 +37,16 @@ pub(super) fn request_line(http: &Http) -> Option<String> {
 pub(super) fn status(http: &Http) -> Option<Phrase> {
     let response = http.http.response.as_ref()?;
     let text = format!("{} {}", response.status_code, printable(&response.reason));
-    let tone = match response.status_code {
+    Some(Phrase::new(status_tone(response.status_code), text.trim_end()))
+}
+
+/// Whether a status code is one of an error.
+pub(super) fn status_tone(code: u16) -> Tone {
+    match code {
         400..500 => Tone::Warning,
         500.. => Tone::Failure,
         _ => Tone::Plain,
-    };
-    Some(Phrase::new(tone, text.trim_end()))
+    }
 }
 
 /// An exchange in one line: `GET /a → 200 OK  12 B in 1.23 ms`.
@@ -59,6 +64,12 @@ pub(super) fn exchange(http: &Http) -> Phrase {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }
     phrase = phrase.and(Tone::Aside, format!(" in {}", Micros(http.timing.total_us)));
+    for phase in phases(&http.timing) {
+        let length = phase.length();
+        if let Some(lost) = phase.lost {
+            phrase = phrase.and(Tone::Aside, format!(", {length} ")).and(Tone::Warning, format!("({lost})"));
+        }
+    }
     if let Some(incomplete) = incomplete(http) {
         phrase = phrase.and(Tone::Warning, format!("  ({incomplete})"));
     }
@@ -91,6 +102,11 @@ pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
     }
     if let Some(missing) = http.missing {
         text += &format!(", {} missing", Size(missing));
+    }
+    let idle_us = http.timing.idle_us.filter(|us| *us > 0 && http.reused == Some(true));
+    if let (Outcome::Reset | Outcome::NoResponse, Some(us)) = (http.outcome, idle_us) {
+        // The other end may have given the connection up meanwhile.
+        text += &format!(", reused after {} idle", Micros(us));
     }
     if let Some(websocket) = &http.websocket {
         text += &format!(", WebSocket {} up, {} down", frames(&websocket.client), frames(&websocket.server));

@@ -18,7 +18,7 @@ use crate::{
     time::Time,
 };
 
-const CASES_MIN: usize = 150;
+const CASES_MIN: usize = 245;
 const FILES: [(&str, &str); 7] = [
     ("1-framing", include_str!("../corpus/1-framing.txt")),
     ("2-chunked", include_str!("../corpus/2-chunked.txt")),

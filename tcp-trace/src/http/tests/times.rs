@@ -1,7 +1,9 @@
 //! When things happened, what came before, and what is bounded.
 
+use proptest::prelude::*;
+
 use super::{
-    super::{End, HttpConnection, INFORMATIONAL_MAX, OPEN_MAX, Outcome},
+    super::{Cause, End, HttpConnection, INFORMATIONAL_MAX, OPEN_MAX, Outcome},
     GET, OK,
 };
 use crate::{
@@ -71,4 +73,46 @@ fn requests_without_answers_and_interim_responses_without_end_are_bounded() {
     let last = &exchanges[OPEN_MAX];
     assert_eq!(last.outcome, Outcome::Invalid);
     assert_eq!(last.reason.as_deref(), Some("request: 4096 requests wait for a response already"));
+}
+
+proptest! {
+    #[test]
+    fn a_stall_is_never_longer_than_its_phase(
+        steps in prop::collection::vec((0..9_u8, 0..2_000_u64, 0..3_000_u64), 1..60),
+    ) {
+        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut exchanges = Vec::new();
+        http.start(Direction::Out, 0);
+        http.start(Direction::In, 0);
+        let texts = [GET.repeat(20), OK.repeat(20)];
+        let (mut at, mut now) = ([0, 0], 10_000);
+        for (what, pause, before) in steps {
+            now += pause;
+            let direction = if what % 2 == 0 { Direction::Out } else { Direction::In };
+            let cause = match what / 2 {
+                0 | 4 => {
+                    let (text, at) = (&texts[direction.index()], &mut at[direction.index()]);
+                    let end = (*at + 13).min(text.len());
+                    let number = u32::try_from(*at).unwrap();
+                    http.payload(direction, number, &text.as_bytes()[*at..end], Time(now), &mut exchanges);
+                    *at = end;
+                    continue;
+                }
+                1 => Cause::Retransmit,
+                2 => Cause::OutOfOrder,
+                _ => Cause::ZeroWindow,
+            };
+            http.stalled(direction, cause, Time(now.saturating_sub(before)), Time(now));
+        }
+        for exchange in exchanges {
+            let (timing, stalls) = (exchange.timing, exchange.stalls.unwrap_or_default());
+            for (us, stall) in
+                [(timing.send_us(), stalls.send), (timing.wait_us(), stalls.wait), (timing.receive_us(), stalls.receive)]
+            {
+                // Their sums are in whole microseconds.
+                let us = us.unwrap_or_default();
+                prop_assert!(stall.retransmit_us() <= us && stall.zero_window_us() <= us, "{us} {stall:?}");
+            }
+        }
+    }
 }

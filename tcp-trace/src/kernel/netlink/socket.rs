@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    panic, thread,
     time::Duration,
 };
 
@@ -13,10 +12,10 @@ use rustix::{
         AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
         sockopt,
     },
-    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 use super::MessageError;
+use crate::kernel::netns::within;
 
 /// Twice the most that the kernel puts into one datagram (`netlink_recvmsg()` bounds it at 32 KiB).
 const BUFFER_BYTES: usize = 64 << 10;
@@ -45,15 +44,7 @@ impl Socket {
         namespace: BorrowedFd<'_>,
         protocol: Option<Protocol>,
     ) -> io::Result<Self> {
-        let socket = thread::scope(|scope| {
-            let enter = || {
-                move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
-                open_socket(protocol)
-            };
-            let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, enter)?;
-            thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
-        })?;
-        Ok(Self::of(socket))
+        Ok(Self::of(within(namespace, || open_socket(protocol))??))
     }
 
     fn of(socket: OwnedFd) -> Self {

@@ -27,7 +27,7 @@ pub enum DiagError {
 }
 
 impl DiagError {
-    pub(super) fn failed(what: &'static str, error: impl Into<io::Error>) -> Self {
+    pub(crate) fn failed(what: &'static str, error: impl Into<io::Error>) -> Self {
         Self::Failed { what, source: error.into() }
     }
 }

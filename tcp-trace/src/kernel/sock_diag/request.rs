@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::socket::{Family, ID_LENGTH, INET_DIAG_INFO};
+use super::socket::{Family, ID_LENGTH, INET_DIAG_INFO, INET_DIAG_SKMEMINFO};
 use crate::{
     event::{Endpoints, State},
     kernel::netlink::message::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST},
@@ -53,7 +53,8 @@ impl Request {
     /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
     pub(super) fn bytes(&self) -> [u8; LENGTH] {
         let dump = if self.exactly.is_some() { 0 } else { NLM_F_DUMP };
-        let extensions = if self.with_info { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+        let with_info = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+        let extensions = if self.with_info { with_info } else { 0 };
         let mut bytes = [0; LENGTH];
         let mut rest = bytes.as_mut_slice();
         let mut put = |field: &[u8]| {
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(bytes[..4], 72u32.to_ne_bytes());
         assert_eq!(bytes[4..8], [20u16.to_ne_bytes(), 0x301u16.to_ne_bytes()].concat()[..]);
         assert_eq!(bytes[8..12], 0x0102_0304u32.to_ne_bytes());
-        assert_eq!(bytes[16..20], [10, 6, 2, 0]);
+        assert_eq!(bytes[16..20], [10, 6, 0b0100_0010, 0]);
         assert_eq!(bytes[20..24], (1u32 << 10).to_ne_bytes());
         assert_eq!(bytes[24..], [0; 48]);
     }

@@ -12,6 +12,8 @@ use crate::{
 
 /// Number of the attribute with `struct tcp_info`; a request has a bit for it.
 pub(super) const INET_DIAG_INFO: u16 = 2;
+/// Number of the attribute with the socket's memory (`include/uapi/linux/sock_diag.h`); a request has a bit for it.
+pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
 const INET_DIAG_SHUTDOWN: u16 = 8;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
@@ -111,6 +113,9 @@ pub struct Socket {
     pub shutdown: Option<u8>,
     /// Id of the cgroup v2 in which the socket was made; Linux 5.9. `None` for mini-sockets and half-open requests.
     pub cgroup: Option<u64>,
+    /// Packets that were dropped at the socket (`sk_drops`), if it was asked for. Of a listener the SYNs and handshakes
+    /// that it could not take (`tcp_listendrop()`). `None` for mini-sockets and half-open requests.
+    pub drops: Option<u32>,
     /// What `TCP_INFO` tells, if it was asked for. `None` for mini-sockets and half-open requests.
     pub info: Option<TcpInfo>,
 }
@@ -150,12 +155,14 @@ impl Socket {
             inode: u32_at(68),
             shutdown: None,
             cgroup: None,
+            drops: None,
             info: None,
         };
         for attribute in Attributes(&bytes[MESSAGE_LENGTH..]) {
             let (kind, value) = attribute?;
             match kind {
                 INET_DIAG_INFO => socket.info = Some(TcpInfo::parse(value)?),
+                INET_DIAG_SKMEMINFO => socket.drops = Some(drops(value)?),
                 INET_DIAG_SHUTDOWN => socket.shutdown = Some(chunk::<1>(value, "INET_DIAG_SHUTDOWN")?[0]),
                 INET_DIAG_CGROUP_ID => {
                     socket.cgroup = Some(u64::from_ne_bytes(*chunk(value, "INET_DIAG_CGROUP_ID")?));
@@ -170,8 +177,18 @@ impl Socket {
 /// What is used of `struct tcp_info` (`tcp_get_info()`). Later kernels append to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
+    /// Retransmission timeouts in a row (`icsk_retransmits`).
+    pub retransmits: u8,
+    /// Probes without an answer (`icsk_probes_out`), of a closed window or of keep-alive.
+    pub probes: u8,
+    /// How often the timeout has been doubled (`icsk_backoff`), also between probes.
+    pub backoff: u8,
+    /// Retransmission timeout in microseconds, doubled as often as [`Self::backoff`] says.
+    pub rto_us: u32,
     /// Segments sent and not acknowledged. For a listener the connections that wait to be accepted.
     pub unacked: u32,
+    /// Milliseconds since a segment with data was sent last, or since the socket exists.
+    pub last_data_sent_ms: u32,
     /// Milliseconds since the last segment with data came, or since the socket exists.
     pub last_data_recv_ms: u32,
     /// Milliseconds since the last acknowledgment came. In `CLOSE_WAIT` without data of ours in flight, since
@@ -187,22 +204,39 @@ pub struct TcpInfo {
     pub bytes_acked: u64,
     /// Bytes received in order, the FIN counted as one (RFC 4898 `tcpEStatsAppHCThruOctetsReceived`).
     pub bytes_received: u64,
+    /// Bytes that were written and never sent yet.
+    pub notsent_bytes: u32,
+    /// Microseconds in which the peer's window was what limited sending.
+    pub rwnd_limited_us: u64,
     /// Bytes of data sent, with those sent again.
     pub bytes_sent: u64,
     /// Bytes of data sent again.
     pub bytes_retrans: u64,
+    /// The window that the peer offers, in bytes; Linux 5.4.
+    pub snd_wnd: Option<u32>,
+    /// The window that this end offers, in bytes; Linux 6.2.
+    pub rcv_wnd: Option<u32>,
+    /// Milliseconds in which retransmission timeouts passed, with those since the last answer; Linux 6.7.
+    pub total_rto_time_ms: Option<u32>,
 }
 
 impl TcpInfo {
-    /// As far as it is read: Linux 4.19 has so much.
+    /// As far as every kernel has it: Linux 4.19 has so much.
     const LENGTH: usize = 216;
 
     fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         let fixed: &[u8; Self::LENGTH] = chunk(bytes, "struct tcp_info")?;
         let u32_at = |at| u32::from_ne_bytes(array(fixed, at));
         let u64_at = |at| u64::from_ne_bytes(array(fixed, at));
+        let appended = |at| bytes.get(at..)?.first_chunk().map(|field| u32::from_ne_bytes(*field));
+        let [retransmits, probes, backoff] = array(fixed, 2);
         Ok(Self {
+            retransmits,
+            probes,
+            backoff,
+            rto_us: u32_at(8),
             unacked: u32_at(24),
+            last_data_sent_ms: u32_at(44),
             last_data_recv_ms: u32_at(52),
             last_ack_recv_ms: u32_at(56),
             srtt_us: u32_at(68),
@@ -210,10 +244,21 @@ impl TcpInfo {
             total_retrans: u32_at(100),
             bytes_acked: u64_at(120),
             bytes_received: u64_at(128),
+            notsent_bytes: u32_at(144),
+            rwnd_limited_us: u64_at(176),
             bytes_sent: u64_at(200),
             bytes_retrans: u64_at(208),
+            snd_wnd: appended(228),
+            rcv_wnd: appended(232),
+            total_rto_time_ms: appended(244),
         })
     }
+}
+
+/// `SK_MEMINFO_DROPS`, the last of nine numbers.
+fn drops(bytes: &[u8]) -> Result<u32, MessageError> {
+    let fixed: &[u8; 36] = chunk(bytes, "INET_DIAG_SKMEMINFO")?;
+    Ok(u32::from_ne_bytes(array(fixed, 32)))
 }
 
 /// `struct inet_diag_sockid` up to the addresses.

@@ -50,6 +50,7 @@ fn every_field_is_read_from_its_place() {
         inode: 77,
         shutdown: None,
         cgroup: None,
+        drops: None,
         info: None,
     };
     assert_eq!(socket, expected);
@@ -61,16 +62,25 @@ fn attributes_are_read_and_unknown_ones_passed_over() {
     let mut bytes = message([2, 8, 0, 0]);
     attribute(&mut bytes, 999, b"of a later kernel");
     attribute(&mut bytes, INET_DIAG_SHUTDOWN, &[1]);
+    let memory: Vec<u8> = (0..36u32).step_by(4).flat_map(u32::to_ne_bytes).collect();
+    attribute(&mut bytes, INET_DIAG_SKMEMINFO, &memory);
     attribute(&mut bytes, INET_DIAG_CGROUP_ID, &0x1_0000_0002u64.to_ne_bytes());
-    // Each 4 bytes hold their own offset; a later kernel's struct is longer.
-    let info: Vec<u8> = (0..300u32).step_by(4).flat_map(u32::to_ne_bytes).collect();
+    // Each 4 bytes hold their own offset; a later kernel's struct is longer. The fields of one byte are distinct.
+    let mut info: Vec<u8> = (0..300u32).step_by(4).flat_map(u32::to_ne_bytes).collect();
+    info[..5].copy_from_slice(&[1, 0, 2, 3, 4]);
     attribute(&mut bytes, INET_DIAG_INFO, &info);
     let socket = Socket::parse(&bytes).unwrap();
     assert_eq!((socket.shutdown, socket.cgroup), (Some(1), Some(0x1_0000_0002)));
+    assert_eq!(socket.drops, Some(32));
     let of_u64 =
         |at: u64| if cfg!(target_endian = "little") { (at + 4) << 32 | at } else { at << 32 | (at + 4) };
     let expected = TcpInfo {
+        retransmits: 2,
+        probes: 3,
+        backoff: 4,
+        rto_us: 8,
         unacked: 24,
+        last_data_sent_ms: 44,
         last_data_recv_ms: 52,
         last_ack_recv_ms: 56,
         srtt_us: 68,
@@ -78,10 +88,23 @@ fn attributes_are_read_and_unknown_ones_passed_over() {
         total_retrans: 100,
         bytes_acked: of_u64(120),
         bytes_received: of_u64(128),
+        notsent_bytes: 144,
+        rwnd_limited_us: of_u64(176),
         bytes_sent: of_u64(200),
         bytes_retrans: of_u64(208),
+        snd_wnd: Some(228),
+        rcv_wnd: Some(232),
+        total_rto_time_ms: Some(244),
     };
     assert_eq!(socket.info, Some(expected));
+}
+
+#[test]
+fn an_older_kernel_says_less() {
+    let mut bytes = message([2, 1, 0, 0]);
+    attribute(&mut bytes, INET_DIAG_INFO, &[7; 232]);
+    let info = Socket::parse(&bytes).unwrap().info.unwrap();
+    assert_eq!((info.snd_wnd, info.rcv_wnd, info.total_rto_time_ms), (Some(0x0707_0707), None, None));
 }
 
 #[test]
@@ -125,6 +148,7 @@ fn what_cannot_be_is_an_error() {
     for (kind, length, what) in [
         (INET_DIAG_INFO, 135, "struct tcp_info"),
         (INET_DIAG_SHUTDOWN, 0, "INET_DIAG_SHUTDOWN"),
+        (INET_DIAG_SKMEMINFO, 35, "INET_DIAG_SKMEMINFO"),
         (INET_DIAG_CGROUP_ID, 7, "INET_DIAG_CGROUP_ID"),
     ] {
         let mut bytes = bytes.clone();

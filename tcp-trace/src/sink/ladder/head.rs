@@ -4,13 +4,13 @@ use super::{
     layout::COLUMNS,
     lookups::Above,
     model::{End, Event, Ladder, Side},
-    render::write_folded,
 };
 use crate::{
     record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url},
     sink::{
         Palette,
         phrase::{Phrase, Tone, cut},
+        rest::write_folded,
         units::Micros,
         words::{printable, recorded},
         words_dns::{lookup_with_aliases, name},
@@ -44,7 +44,7 @@ pub(super) fn head(ladder: &Ladder<'_>, above: Option<&Above<'_>>, palette: &Pal
     let mut text = String::new();
     for (label, line) in lines {
         let label = Phrase::new(Tone::Aside, format!("{label:<LABEL$}"));
-        write_folded(&mut text, label.then(line), LABEL, palette);
+        write_folded(&mut text, label.then(line), COLUMNS, LABEL, palette);
     }
     text
 }

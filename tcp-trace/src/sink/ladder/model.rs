@@ -208,6 +208,8 @@ fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
     }
     if http.http.response.is_some() {
         rows.push(row(after(until_response), Side::Server, Event::Response(http)));
+    }
+    if http.http.response.is_some() || http.timing.stalls.is_some() {
         rows.push(row(end, observer, Event::Timing(http)));
     }
     if http.outcome != Outcome::Ok || http.ended.is_some() || http.integrity != Integrity::Complete {

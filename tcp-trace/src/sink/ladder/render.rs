@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{
-    Rest,
     layout::{COLUMNS, Layout, process, relative},
     model::{Event, Ladder, Row, Side},
 };
@@ -13,16 +12,14 @@ use crate::{
     sink::{
         Palette,
         phrase::{Phrase, Tone, cut, padded, width},
+        rest,
         units::{Micros, Size},
-        words::{
-            counted, exchange, incomplete, loss, named, outcome, recorded, request_line, status, totals,
-        },
+        words::{exchange, incomplete, named, outcome, recorded, request_line, status},
         words_dns::lookup,
+        words_timing::phases,
     },
 };
 
-/// Columns before the further lines of one that is folded.
-const MARGIN: usize = 4;
 /// Columns of the longest reason for an ending.
 const REASON_MAX: usize = 40;
 
@@ -36,12 +33,10 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
         let process = padded(&process(ladder, row.side), layout.process);
         let line = time.and(Tone::Plain, format!("  {process} ")).then(draw(ladder, row, layout.inner));
         write_line(&mut text, line, palette);
-        if let Event::Unusual(http) = row.event {
-            let margin = " ".repeat(layout.margin());
-            for more in unusual(http, layout.inner - 1).into_iter().skip(1) {
-                let line = Phrase::plain(&margin).then(beside(row.side, more, layout.inner));
-                write_line(&mut text, line, palette);
-            }
+        let margin = " ".repeat(layout.margin());
+        for more in lines(row.event, layout.inner - 1).into_iter().skip(1) {
+            let line = Phrase::plain(&margin).then(beside(row.side, more, layout.inner));
+            write_line(&mut text, line, palette);
         }
     }
     if ladder.has_unseen_arrival() {
@@ -69,44 +64,9 @@ pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, pal
     text
 }
 
-/// Prints what is to say of the session as a whole.
-pub(super) fn rest(rest: &Rest, topics: &[&str], palette: &Palette) -> String {
-    let mut lines: Vec<Phrase> = rest.losses.iter().map(loss).collect();
-    if rest.further_losses > 0 {
-        let events = counted(rest.further_losses, "event");
-        lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
-    }
-    if !rest.losses.is_empty() {
-        lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
-    }
-    if rest.left_out > 0 {
-        let records = counted(rest.left_out, "record");
-        let why = ": more than a ladder can hold; `record` keeps all";
-        lines.push(Phrase::new(Tone::Warning, format!("*** {records} left out")).and(Tone::Plain, why));
-    }
-    if let Some(end) = &rest.end {
-        if !topics.is_empty() {
-            let more = Phrase::new(Tone::Aside, "more: ");
-            lines.push(more.and(Tone::Plain, format!("tcp-trace explain {}", topics.join(", "))));
-        }
-        lines.push(totals(end));
-    }
-    let mut text = String::new();
-    for line in lines {
-        write_line(&mut text, line, palette);
-    }
-    text
-}
-
 /// Prints one line, or more when it is too long for one.
 fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
-    write_folded(text, line, MARGIN, palette);
-}
-
-/// The same, with further lines behind a margin.
-pub(super) fn write_folded(text: &mut String, line: Phrase, margin: usize, palette: &Palette) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}", line.folded(COLUMNS, margin).painted(palette));
+    rest::write_line(text, line, COLUMNS, palette);
 }
 
 fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
@@ -149,10 +109,9 @@ fn draw(ladder: &Ladder<'_>, row: &Row<'_>, inner: usize) -> Phrase {
         Event::Segment(sent) => arrow(&|room| segment(ladder, row.side, sent, room), is_unseen),
         Event::Request(http) => arrow(&|room| request(http, room), false),
         Event::Response(http) => arrow(&|room| response(http, room), false),
-        Event::Timing(http) => beside(row.side, timing(&http.timing), inner),
         // The first line; the others are drawn below it.
-        Event::Unusual(http) => {
-            beside(row.side, unusual(http, inner - 1).into_iter().next().unwrap_or_default(), inner)
+        Event::Timing(_) | Event::Unusual(_) => {
+            beside(row.side, lines(row.event, inner - 1).into_iter().next().unwrap_or_default(), inner)
         }
         Event::Exchange(http) => beside(row.side, exchange(http).cut(inner - 2), inner),
     }
@@ -258,11 +217,36 @@ fn response(http: &Http, room: usize) -> Phrase {
     status.cut(room.saturating_sub(1 + size.len())).and(Tone::Plain, size)
 }
 
-fn timing(timing: &Timing) -> Phrase {
-    let part = |name, us: Option<u64>| us.map(|us| format!("{name} {}", Micros(us)));
-    let parts =
-        [part("send", timing.send_us), part("wait", timing.wait_us), part("receive", timing.receive_us)];
-    Phrase::new(Tone::Aside, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+/// The lines of what can have more than one, in `room` columns each.
+fn lines(event: Event<'_>, room: usize) -> Vec<Phrase> {
+    match event {
+        Event::Timing(http) => timing(&http.timing, room),
+        Event::Unusual(http) => unusual(http, room),
+        _ => Vec::new(),
+    }
+}
+
+/// Where the time went: in one line, unless something was lost on the way.
+fn timing(timing: &Timing, room: usize) -> Vec<Phrase> {
+    let mut lines: Vec<Phrase> = Vec::new();
+    for phase in phases(timing) {
+        let length = phase.length();
+        let Some(lost) = phase.lost else {
+            match lines.last_mut().filter(|line| line.width() + 2 + length.len() <= room) {
+                Some(line) => *line = std::mem::take(line).and(Tone::Aside, format!(", {length}")),
+                None => lines.push(Phrase::new(Tone::Aside, length)),
+            }
+            continue;
+        };
+        let whole = format!("{length} ({lost})");
+        match lines.last_mut().filter(|line| line.width() + 2 + width(&whole) <= room) {
+            Some(line) => *line = std::mem::take(line).and(Tone::Warning, format!(", {whole}")),
+            None => {
+                lines.extend(wrapped(&whole, room).into_iter().map(|line| Phrase::new(Tone::Warning, line)));
+            }
+        }
+    }
+    lines
 }
 
 /// What did not go as it should, in words, in lines of `room` columns.

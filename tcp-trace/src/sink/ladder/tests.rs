@@ -120,6 +120,7 @@ fn http(us: u64, id: u64) -> Record {
             receive_us: Some(50),
             total_us: 900,
             idle_us: None,
+            stalls: None,
         },
         integrity: Integrity::Complete,
         outcome: Outcome::Ok,

@@ -1,6 +1,6 @@
 //! Which notes of `explain` tell more of what the ladders show.
 
-use super::Rest;
+use super::super::rest::Rest;
 use crate::{
     event::{Flags, State},
     explain::{Language, Library},
@@ -57,7 +57,7 @@ struct Found {
 /// The names of the topics that are worth reading, the most telling first.
 pub(super) fn topics(records: &[Record], rest: &Rest) -> Vec<&'static str> {
     let mut found = Found::default();
-    if !rest.losses.is_empty() {
+    if rest.has_losses() {
         found.add(topic::LOST);
     }
     for record in records {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    record::{Loss, LossPlace},
+    record::{Loss, LossPlace, Stall, Stalls},
     sink::phrase::width,
 };
 
@@ -180,4 +180,36 @@ proptest! {
         }
         fits(&print(&records));
     }
+}
+
+#[test]
+fn what_was_lost_on_the_way_has_lines_of_its_own() {
+    let mut records = session();
+    for record in &mut records {
+        if let Record::Http(http) = record {
+            let lost = |zero_window_us| Stall {
+                retransmits: 1,
+                retransmit_us: 400,
+                zero_window_us,
+                ..Stall::default()
+            };
+            http.timing.stalls =
+                Some(Stalls { wait: Some(lost(0)), receive: Some(lost(50)), ..Stalls::default() });
+        }
+    }
+    let text = print(&records);
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("of it") || line.contains("full)"))
+        .map(|line| line[line.find('│').unwrap()..].trim_end())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "│ wait 850 us (400 us of it: 1 retransmit)   │",
+            "│ receive 50 us (400 us of it: 1 retransmit; │",
+            "│ 50 us of it: receiver's window was full)   │",
+        ]
+    );
+    assert!(text.lines().all(|line| line.chars().count() <= 80));
 }

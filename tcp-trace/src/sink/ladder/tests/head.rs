@@ -2,7 +2,7 @@
 
 use super::{lookups::lookup, *};
 use crate::record::{
-    DnsOutcome, Interface, NextHop, Resolved, Route, RouteType, Server, ServerSource, StateSpan, Url,
+    DnsOutcome, End, Interface, NextHop, Resolved, Route, RouteType, Server, ServerSource, StateSpan, Url,
 };
 
 /// The session with its client's summary and its exchanges changed.

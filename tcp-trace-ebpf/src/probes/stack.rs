@@ -1,0 +1,185 @@
+//! Where in a process a socket is used: its user stack at three moments, and the thread of each use.
+//!
+//! Only when user space asks for it: while `STACKS` is 0 the verifier removes all of this from the programs.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_ktime_get_ns,
+        generated::bpf_probe_read_user,
+    },
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::debug;
+use tcp_trace_ebpf::{
+    KIND_STACK, MOMENT_END_OF_STREAM, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART,
+};
+
+use crate::{
+    emit,
+    maps::{self, LAST_USES, STACKS, SocketMemory},
+    probes::owner,
+    sock::{self, Address},
+};
+
+/// `RCV_SHUTDOWN` of `sk->sk_shutdown`: nothing more will come.
+const RCV_SHUTDOWN: u8 = 1;
+
+/// Whether stacks are asked for.
+#[inline(always)]
+pub(crate) fn are_wanted() -> bool {
+    // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
+    // value.
+    unsafe { core::ptr::read_volatile(&raw const STACKS) != 0 }
+}
+
+/// `TRACE_EVENT(sock_recv_length, TP_PROTO(struct sock *sk, int ret, int flags))`, from Linux 6.3 on: every
+/// `recvmsg()` of every kind of socket, also one that met the end of the stream.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    if are_wanted()
+        && let Err(error) = try_receive(&ctx)
+    {
+        debug!(&ctx, "sock_recv_length: cannot read the socket: error {}", error);
+    }
+    0
+}
+
+#[inline(always)]
+fn try_receive(ctx: &BtfTracePointContext) -> Result<(), i32> {
+    let sk: *const u8 = ctx.arg(0);
+    let returned: i32 = ctx.arg(1);
+    owner::try_owner(ctx)?;
+    let known = tracked(sk);
+    if known.is_null() || returned < 0 {
+        return Ok(());
+    }
+    note_use(sk, false);
+    // SAFETY: not null, so valid for the program's run.
+    let noted = unsafe { &mut *known };
+    if returned != 0 || noted.end_reported != 0 {
+        return Ok(());
+    }
+    let sock = Address::from(sk);
+    // A read of no bytes returns 0 too. The FIN counts 1 until it is read.
+    if sock::shutdown(sock)? & RCV_SHUTDOWN == 0 || sock::figures(sock)?.receive_queue != 0 {
+        return Ok(());
+    }
+    noted.end_reported = 1;
+    report(sk, MOMENT_END_OF_STREAM)
+}
+
+/// What is remembered of `sk` when its owner was reported: only of TCP sockets that are asked for. Else null.
+#[inline(always)]
+fn tracked(sk: *const u8) -> *mut SocketMemory {
+    let known = maps::memory(sk, 0);
+    // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
+    if known.is_null() || unsafe { (*known).owner_known } == 0 { core::ptr::null_mut() } else { known }
+}
+
+/// Notes that the thread that runs now uses `sk`.
+#[inline(always)]
+pub(crate) fn note_use(sk: *const u8, is_write: bool) {
+    if tracked(sk).is_null() {
+        return;
+    }
+    let id = bpf_get_current_pid_tgid();
+    let last_use = RawLastUse {
+        // SAFETY: the helper has no preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        pid: (id >> 32) as u32,
+        tid: id as u32,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        is_write: u32::from(is_write),
+        padding: 0,
+    };
+    // SAFETY: the pointer is a tracepoint's argument.
+    let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
+    // Where there is no room it is not known: user space sees that it is absent.
+    let _ = LAST_USES.insert(cookie, last_use, 0);
+}
+
+/// A record with its stack.
+#[repr(C)]
+struct WithStack {
+    head: RawStack,
+    stack: [u8; STACK_MAX],
+}
+
+/// Reports where the process that runs now is, in process context. Stacks are large, and what happens to connections
+/// is worth more: when the ring buffer is more than half full the stack is left out, and that is said.
+#[inline(always)]
+pub(crate) fn report(sk: *const u8, moment: u32) -> Result<(), i32> {
+    if emit::is_half_full() {
+        let Some(mut record) = emit::reserve::<RawStack>() else {
+            return Ok(());
+        };
+        // SAFETY: it points to room for one in the ring buffer.
+        let head = unsafe { &mut *record.as_mut_ptr() };
+        let result = fill(head, sk, moment);
+        head.ring_full = 1;
+        return emit::submit(record, result);
+    }
+    let Some(mut record) = emit::reserve::<WithStack>() else {
+        return Ok(());
+    };
+    // SAFETY: it points to room for one in the ring buffer; the parts are apart.
+    let (head, stack) = unsafe {
+        let record = record.as_mut_ptr();
+        (&mut (*record).head, &raw mut (*record).stack)
+    };
+    let result = fill(head, sk, moment);
+    if result.is_ok() && head.ip != 0 {
+        head.stack_bytes = copy_stack(head.sp, stack.cast());
+    }
+    emit::submit(record, result)
+}
+
+/// Copies the stack from `sp` on to `stack`, which has room for [`STACK_MAX`] bytes; returns how many there were.
+#[inline(always)]
+fn copy_stack(sp: u64, stack: *mut u8) -> u32 {
+    let mut copied = 0;
+    for part in 0..STACK_MAX / STACK_PART {
+        let at = part * STACK_PART;
+        // SAFETY: the part is within the room. The helper checks the address in the process.
+        let result = unsafe {
+            bpf_probe_read_user(
+                stack.add(at).cast(),
+                STACK_PART as u32,
+                sp.wrapping_add(at as u64) as *const c_void,
+            )
+        };
+        if result != 0 {
+            break;
+        }
+        copied = (at + STACK_PART) as u32;
+    }
+    copied
+}
+
+/// Fills in a record in its place: with its owner it is too large for the stack.
+#[inline(always)]
+fn fill(record: &mut RawStack, sk: *const u8, moment: u32) -> Result<(), i32> {
+    record.header = RawHeader {
+        // SAFETY: the helper has no preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        // SAFETY: the pointer is a tracepoint's argument.
+        cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
+        kind: KIND_STACK,
+        padding: 0,
+    };
+    record.owner = sock::current_owner()?;
+    record.tid = bpf_get_current_pid_tgid() as u32;
+    record.moment = moment;
+    record.comm = bpf_get_current_comm().unwrap_or_default();
+    let registers = sock::user_registers();
+    record.ip = registers[0];
+    record.sp = registers[1];
+    record.fp = registers[2];
+    record.lr = registers[3];
+    record.stack_bytes = 0;
+    record.ring_full = 0;
+    Ok(())
+}

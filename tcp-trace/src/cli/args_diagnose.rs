@@ -1,0 +1,127 @@
+//! What can be typed behind `diagnose`, and what its last line says.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::args::{Colour, Filters, duration};
+use crate::diagnosis::{History, Snapshot, Thresholds, Verdict};
+
+/// Which sockets to judge, by what, and how to print.
+#[derive(Debug, Args)]
+pub(super) struct Diagnose {
+    #[command(flatten)]
+    pub(super) filters: Filters,
+    /// Trace for this time too, such as 30s: finds failed connects and dates what happens; needs root
+    #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "from")]
+    pub(super) during: Option<Duration>,
+    /// Judge a recording instead of this host; '-' is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+    /// How long a socket may wait for a process: CLOSE_WAIT, FIN_WAIT2, unread data, unaccepted connections
+    #[arg(long, value_name = "D", value_parser = duration, default_value = "60s")]
+    min_age: Duration,
+    /// How long the kernel may send again, probe or be kept from sending without getting on
+    #[arg(long, value_name = "D", value_parser = duration, default_value = "10s")]
+    min_stall: Duration,
+    /// How many half-open connections of a listener may leave a SYN+ACK unanswered
+    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
+    half_open: u64,
+    /// How many sockets of one service may be in TIME_WAIT, or be orphans in FIN_WAIT2
+    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.time_wait)]
+    time_wait: u64,
+    /// How many percent of the ephemeral ports may be in use towards one destination
+    #[arg(long, value_name = "PERCENT", default_value_t = Thresholds::DEFAULT.ports_percent,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    ports: u64,
+    /// From how many sockets of one cause on a finding is critical
+    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.many)]
+    many: u64,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = DiagnoseFormat::Text)]
+    pub(super) format: DiagnoseFormat,
+    #[command(flatten)]
+    pub(super) colour: Colour,
+}
+
+/// A way to print findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DiagnoseFormat {
+    /// Sentences
+    Text,
+    /// A `finding` record a line
+    Json,
+}
+
+/// Microseconds of a time that was typed.
+pub(super) fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The limits that were typed.
+pub(super) fn thresholds(arguments: &Diagnose) -> Thresholds {
+    Thresholds {
+        min_age_us: us(arguments.min_age),
+        min_stall_us: us(arguments.min_stall),
+        half_open: arguments.half_open,
+        time_wait: arguments.time_wait,
+        ports_percent: arguments.ports,
+        many: arguments.many,
+    }
+}
+
+/// `2 findings in 812 sockets of 3 network namespaces.`, and what was passed over.
+pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> String {
+    let findings = match verdict.findings.len() {
+        0 => "No findings".to_owned(),
+        count => counted(count, "finding"),
+    };
+    let sockets = now.sockets.iter().filter(|socket| socket.is_chosen).count();
+    let mut text = format!("{findings} in {}", counted(sockets, "socket"));
+    match now.networks.len() {
+        0 | 1 => {}
+        count => text += &format!(" of {count} network namespaces"),
+    }
+    if let (Some(from), Some(to)) = (history.from, history.to) {
+        let ended = history.ended().count();
+        let seconds = to.micros_since(from) / 1_000_000;
+        text += &format!(" and {} that ended within {seconds} s", counted(ended, "connection"));
+    }
+    text += ".";
+    for (state, count) in &verdict.too_young {
+        text += &format!(
+            " {} in {state} passed over: not there for long enough (--min-age).",
+            counted(*count as usize, "socket")
+        );
+    }
+    text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(flatten)]
+        diagnose: Diagnose,
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_thresholds() {
+        let typed = Typed::try_parse_from(["diagnose"]).unwrap();
+        assert_eq!(thresholds(&typed.diagnose), Thresholds::DEFAULT);
+    }
+
+    #[test]
+    fn a_recording_is_not_traced() {
+        let error = Typed::try_parse_from(["diagnose", "--for", "1s", "--from", "x"]).unwrap_err();
+        assert!(error.to_string().contains("cannot be used with"), "{error}");
+    }
+}

@@ -1,0 +1,20 @@
+//! What is wrong with sockets: rules over the facts of one moment and the history that led to it. Pure.
+
+pub mod attempts;
+mod facts;
+mod finding;
+pub mod history;
+mod judge;
+pub mod recorded;
+pub mod rules;
+mod silence;
+pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
+mod thresholds;
+
+pub use facts::Facts;
+pub use history::History;
+pub use judge::{Verdict, judge};
+pub use snapshot::Snapshot;
+pub use thresholds::Thresholds;

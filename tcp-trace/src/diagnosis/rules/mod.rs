@@ -1,0 +1,67 @@
+//! The rules, one file each, and the table of them.
+
+mod accept_queue;
+pub(super) mod close_wait;
+mod closing;
+mod connects;
+mod fin_wait2;
+mod half_open_peer;
+mod ports;
+mod syn_backlog;
+mod zero_window;
+
+use super::{Facts, Thresholds};
+use crate::record::Finding;
+
+/// A rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its findings' code.
+    pub code: &'static str,
+    /// The topic of `explain` that says more; a finding may name a closer one.
+    pub explain: &'static str,
+    /// Adds what it finds. Code, time and topic are filled in by the caller.
+    pub judge: fn(&Facts<'_>, &Thresholds, &mut Vec<Finding>),
+}
+
+/// All rules. Of findings that are equally severe, those of earlier rules come first.
+pub const RULES: &[Rule] = &[
+    Rule { code: "accept_queue_full", explain: "accept-queue", judge: accept_queue::full },
+    Rule { code: "accept_stalled", explain: "accept-queue", judge: accept_queue::stalled },
+    Rule { code: "syn_backlog", explain: "SYN-flood", judge: syn_backlog::judge },
+    Rule { code: "port_exhaustion", explain: "port-exhaustion", judge: ports::exhaustion },
+    Rule { code: "close_wait", explain: "CLOSE_WAIT-leak", judge: close_wait::judge },
+    Rule { code: "half_open_peer", explain: "retransmission", judge: half_open_peer::judge },
+    Rule { code: "zero_window", explain: "zero-window", judge: zero_window::judge },
+    Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
+    Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
+    Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },
+    Rule { code: "fin_wait2_stuck", explain: "FIN_WAIT2", judge: fin_wait2::judge },
+    Rule { code: "fin_wait1_unsent", explain: "FIN_WAIT1", judge: closing::fin_wait1 },
+    Rule { code: "closing_stuck", explain: "CLOSING", judge: closing::closing },
+    Rule { code: "last_ack_stuck", explain: "LAST_ACK", judge: closing::last_ack },
+    Rule { code: "time_wait_pileup", explain: "TIME_WAIT", judge: ports::time_wait },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{Language, Library};
+
+    #[test]
+    fn every_rule_is_explained_in_both_languages() {
+        for language in [Language::En, Language::Zh] {
+            let library = Library::new(language);
+            for Rule { code, explain, .. } in RULES {
+                assert!(library.named(&[(*explain).to_owned()]).is_some(), "{code}: {explain}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_code_is_two_rules() {
+        for (index, rule) in RULES.iter().enumerate() {
+            assert!(RULES[..index].iter().all(|other| other.code != rule.code), "{}", rule.code);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! From where on something is a finding.
+
+/// The limits of all rules. The command line's options have the same defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// How long something may wait for a process, in microseconds.
+    pub min_age_us: u64,
+    /// How long the kernel may send again or probe without an answer, or be kept from sending, in microseconds.
+    pub min_stall_us: u64,
+    /// Connections of one listener that may be half-open and leave a SYN+ACK unanswered.
+    pub half_open: u64,
+    /// Sockets with one address and port that may be in TIME_WAIT, or be orphans in FIN_WAIT2.
+    pub time_wait: u64,
+    /// Percentage of the ephemeral ports that may be in use towards one destination.
+    pub ports_percent: u64,
+    /// Sockets of one cause from which on a finding is critical.
+    pub many: u64,
+}
+
+impl Thresholds {
+    /// What the options are when they are not typed.
+    pub const DEFAULT: Self = Self {
+        min_age_us: 60_000_000,
+        min_stall_us: 10_000_000,
+        half_open: 128,
+        time_wait: 20_000,
+        ports_percent: 80,
+        many: 1_000,
+    };
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,33 @@
+//! What the host's sockets are now: the kernel's lists, `/proc`, and settings, read into a snapshot.
+
+mod network;
+mod processes;
+mod sockets;
+
+use crate::{
+    diagnosis::Snapshot,
+    kernel::{Clock, netns, sock_diag::DiagError},
+    record::Filter,
+};
+
+/// Reads everything once. What belongs to others and may not be seen is left out and told in the snapshot.
+///
+/// Fails when not even the sockets of this process's own network namespace can be listed.
+pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
+    let namespaces = netns::find().map_err(|error| DiagError::failed("find network namespaces", error))?;
+    let mut snapshot = Snapshot { time: clock.now(), ..Snapshot::default() };
+    for namespace in &namespaces.found {
+        match sockets::read(namespace, &mut snapshot) {
+            Ok(()) => snapshot.networks.extend(network::read(namespace)),
+            Err(error) if namespace.is_own => return Err(error),
+            Err(error) => {
+                log::info!("sockets of network namespace {} cannot be read: {error}", namespace.inode);
+                snapshot.unseen.namespaces.push(namespace.inode);
+            }
+        }
+    }
+    // After the sockets, so that whoever got one meanwhile is found.
+    processes::read(&mut snapshot);
+    snapshot.choose(filter);
+    Ok(snapshot)
+}

@@ -1,0 +1,89 @@
+//! Who has the sockets of a snapshot open: one pass over the open files of all processes.
+
+use std::os::unix::ffi::OsStringExt as _;
+
+use rustix::io::Errno;
+
+use crate::{
+    diagnosis::{
+        Snapshot,
+        snapshot::{Holder, Process},
+    },
+    kernel::process::{self, SocketFile},
+    record::{Process as Named, Text},
+};
+
+/// Descriptors that are kept: 20 for each of 100,000 sockets.
+const HOLDERS_MAX: usize = 2_000_000;
+
+/// Fills in holders and processes. A process that vanishes meanwhile is left out.
+pub(super) fn read(snapshot: &mut Snapshot) {
+    let pids = match process::pids() {
+        Ok(pids) => pids,
+        Err(error) => {
+            log::warn!("processes cannot be listed, so none is told: {error}");
+            return;
+        }
+    };
+    let mut inodes: Vec<(u32, u32)> = (0..)
+        .zip(&snapshot.sockets)
+        .filter(|(_, socket)| socket.diag.inode != 0)
+        .map(|(index, socket)| (socket.diag.inode, index))
+        .collect();
+    inodes.sort_unstable();
+    let (mut held, mut files) = (Vec::new(), Vec::new());
+    for pid in pids {
+        files.clear();
+        match process::socket_files(pid, &mut files) {
+            Ok(count) => add(snapshot, &inodes, &mut held, &files, pid, count),
+            Err(Errno::ACCESS | Errno::PERM) => snapshot.unseen.processes += 1,
+            Err(_) => {}
+        }
+    }
+    // Stable: those of one socket stay in the order of their process ids.
+    held.sort_by_key(|(socket, _)| *socket);
+    for group in held.chunk_by(|one, other| one.0 == other.0) {
+        let start = snapshot.holders.len() as u32;
+        snapshot.holders.extend(group.iter().map(|(_, holder)| *holder));
+        snapshot.sockets[group[0].0 as usize].holders = start..snapshot.holders.len() as u32;
+    }
+}
+
+/// Adds what a process has open of the sockets, if it has any.
+fn add(
+    snapshot: &mut Snapshot,
+    inodes: &[(u32, u32)],
+    held: &mut Vec<(u32, Holder)>,
+    files: &[SocketFile],
+    pid: u32,
+    count: u64,
+) {
+    let socket = |file: &SocketFile| {
+        let at = inodes.partition_point(|(inode, _)| *inode < file.inode);
+        inodes.get(at).filter(|(inode, _)| *inode == file.inode).map(|(_, socket)| *socket)
+    };
+    let mut found = files.iter().filter_map(|file| Some((socket(file)?, file.fd))).peekable();
+    if found.peek().is_none() {
+        return;
+    }
+    let Some(described) = process::describe(pid) else { return };
+    let process = snapshot.processes.len() as u32;
+    for (socket, fd) in found {
+        if held.len() < HOLDERS_MAX {
+            held.push((socket, Holder { process, fd: Some(fd) }));
+        } else {
+            snapshot.unseen.holders += 1;
+        }
+    }
+    snapshot.processes.push(Process {
+        named: Named {
+            pid,
+            name: Text(described.name),
+            executable: process::executable(pid).map(|path| Text(path.into_os_string().into_vec())),
+            uid: described.uid,
+        },
+        command: process::command(pid).into_iter().map(Text).collect(),
+        files: count,
+        files_limit: process::files_limit(pid),
+    });
+}

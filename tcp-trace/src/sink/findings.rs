@@ -1,0 +1,213 @@
+//! Findings for people: what, evidence, why, what to do, each folded to the width of a terminal.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use super::{
+    Palette, Sink,
+    phrase::{Phrase, Tone, cut, padded, width},
+    units::{Age, Size},
+    words::named,
+};
+use crate::{
+    event::State,
+    explain::wrap,
+    record::{Evidence, Fact, Finding, FindingConnection, Process, Record, Severity, Text},
+};
+
+/// Columns of everything that is printed.
+const COLUMNS: usize = 100;
+/// Connections that are shown of a finding: the first.
+const CONNECTIONS_MAX: usize = 5;
+/// Columns before what a label says.
+const INDENT: usize = 12;
+
+/// Writes findings for a terminal. Nothing from the network reaches it unescaped.
+#[derive(Debug)]
+pub struct Findings<W> {
+    output: W,
+    palette: Palette,
+    text: String,
+}
+
+impl<W: Write> Findings<W> {
+    /// Writes to `output`.
+    pub fn new(output: W, palette: Palette) -> Self {
+        Self { output, palette, text: String::new() }
+    }
+
+    /// A line of its own, below the findings.
+    pub fn line(&mut self, text: &str) {
+        for line in wrap(text, COLUMNS) {
+            self.put(&Phrase::plain(line));
+        }
+    }
+
+    fn put(&mut self, phrase: &Phrase) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{}", phrase.painted(&self.palette));
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        let (tone, word) = match finding.severity {
+            Severity::Critical => (Tone::Failure, "CRITICAL"),
+            Severity::Warning => (Tone::Warning, "WARNING"),
+            Severity::Notice => (Tone::State, "NOTICE"),
+        };
+        let indent = word.len() + 2;
+        for (index, line) in wrap(&printable(&finding.summary), COLUMNS - indent).into_iter().enumerate() {
+            let label = if index == 0 { word } else { "" };
+            self.put(
+                &Phrase::new(tone, label)
+                    .and(Tone::Plain, format!("{:indent$}{line}", "", indent = indent - label.len())),
+            );
+        }
+        self.labelled("evidence", &evidence(finding));
+        self.labelled("why", &[printable(&finding.why)]);
+        self.labelled("do", &[printable(&finding.advice)]);
+        self.labelled("explain", &[format!("tcp-trace explain {}", printable(&finding.explain))]);
+        self.text.push('\n');
+    }
+
+    /// Paragraphs behind a label.
+    fn labelled(&mut self, label: &str, paragraphs: &[String]) {
+        let mut label = label;
+        for paragraph in paragraphs {
+            // What fits is printed as it is, so that columns stay columns.
+            let fits = width(paragraph) <= COLUMNS - INDENT;
+            let lines = if fits { vec![paragraph.clone()] } else { wrap(paragraph, COLUMNS - INDENT - 2) };
+            for (index, line) in lines.into_iter().enumerate() {
+                // What belongs to the paragraph above is further in.
+                let hanging = if index > 0 && paragraphs.len() > 1 { "  " } else { "" };
+                let shown = Phrase::new(Tone::Aside, format!("  {label:<width$}", width = INDENT - 2));
+                self.put(&shown.and(Tone::Plain, format!("{hanging}{line}")));
+                label = "";
+            }
+        }
+    }
+}
+
+impl<W: Write> Sink for Findings<W> {
+    fn record(&mut self, record: &Record) -> io::Result<()> {
+        if let Record::Finding(finding) = record {
+            self.finding(finding);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        self.output.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+/// What was measured, the process, and the connections, a paragraph each.
+fn evidence(finding: &Finding) -> Vec<String> {
+    let mut paragraphs = Vec::new();
+    let Evidence(facts) = &finding.evidence;
+    let (lists, facts): (Vec<_>, Vec<_>) = facts.iter().partition(|(_, fact)| matches!(fact, Fact::List(_)));
+    if !facts.is_empty() {
+        paragraphs.push(facts.into_iter().map(fact).collect::<Vec<_>>().join(", "));
+    }
+    paragraphs.extend(lists.into_iter().map(fact));
+    paragraphs.extend(finding.process.as_ref().map(|process| self::process(process, &finding.command)));
+    if !finding.shared_with.is_empty() {
+        let others: Vec<_> = finding.shared_with.iter().map(named).collect();
+        paragraphs.push(format!("also open in {}", others.join(", ")));
+    }
+    let shown = finding.connections.len().min(CONNECTIONS_MAX);
+    paragraphs.extend(connections(&finding.connections[..shown]));
+    let omitted = finding.connections_omitted.saturating_add((finding.connections.len() - shown) as u64);
+    if omitted > 0 {
+        paragraphs.push(format!("and {omitted} more"));
+    }
+    paragraphs
+}
+
+/// `open files 412`, `oldest 3 min 5 s`, `unread 160 B`: the unit is the end of the name.
+fn fact((name, fact): &(String, Fact)) -> String {
+    let words = |name: &str| printable(&name.replace('_', " "));
+    match (fact, name.strip_suffix("_us"), name.strip_suffix("_bytes")) {
+        (Fact::Number(us), Some(name), _) => format!("{} {}", words(name), Age(*us)),
+        (Fact::Number(bytes), _, Some(name)) => format!("{} {}", words(name), Size(*bytes)),
+        (Fact::Number(number), ..) => format!("{} {number}", words(name)),
+        (Fact::Words(text), ..) => format!("{} {}", words(name), printable(text)),
+        (Fact::List(list), ..) => {
+            let list: Vec<_> = list.iter().map(|item| printable(item)).collect();
+            format!("{} {}", words(name), list.join(", "))
+        }
+    }
+}
+
+/// `process 812 api, user 1000: api --port 80`.
+fn process(process: &Process, command: &[Text]) -> String {
+    let words: Vec<_> = command.iter().map(|word| word.printable().to_string()).collect();
+    let command = if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) };
+    format!("process {}, user {}{command}", named(process), process.uid)
+}
+
+/// The connections as an aligned table, each with its notes below it.
+fn connections(connections: &[FindingConnection]) -> Vec<String> {
+    let cells: Vec<_> = connections.iter().map(cells).collect();
+    let columns =
+        [0, 1, 2].map(|column| cells.iter().map(|row| width(&row[column])).max().unwrap_or_default());
+    let mut lines = Vec::new();
+    for (row, connection) in cells.iter().zip(connections) {
+        let mut line = String::new();
+        for (cell, columns) in row.iter().zip(columns) {
+            if columns > 0 {
+                line += &padded(cell, columns + 2);
+            }
+        }
+        lines.push(format!("{line}{}", row[3]).trim_end().to_owned());
+        lines.extend(connection.notes.iter().map(|note| format!("  {}", printable(note))));
+    }
+    lines.into_iter().map(|line| cut(&line, COLUMNS - INDENT)).collect()
+}
+
+/// `fd 12`, `10.0.0.1:43210 → 10.0.0.5:443`, `CLOSE_WAIT 2 h 10 min`, `160 B in the receive queue`.
+fn cells(connection: &FindingConnection) -> [String; 4] {
+    let (network, state) = (&connection.network, connection.state);
+    let (receive, send) = (u64::from(connection.receive_queue), u64::from(connection.send_queue));
+    let is_listener = state == State::Listen;
+    let ends = match is_listener {
+        true => network.local.to_string(),
+        false => format!("{} → {}", network.local, network.peer),
+    };
+    let age = connection.age_us.map_or(String::new(), |us| format!(" {}", Age(us)));
+    let queues =
+        if is_listener { format!("{receive} waiting, limit {send}") } else { queues(state, receive, send) };
+    let fd = connection.fd.map_or(String::new(), |fd| format!("fd {fd}"));
+    [fd, ends, format!("{}{age}", state.name()), queues]
+}
+
+/// `unread 160 B`, `end not read`, `not acknowledged 1.50 KiB`: a FIN counts one in the kernel's numbers.
+fn queues(state: State, receive: u64, send: u64) -> String {
+    let has_fin = matches!(state, State::CloseWait | State::LastAck | State::Closing);
+    // So does a SYN.
+    let sent_flag = matches!(state, State::FinWait1 | State::LastAck | State::Closing | State::SynSent);
+    let unread = receive.saturating_sub(has_fin.into());
+    let unacknowledged = send.saturating_sub(sent_flag.into());
+    let words = [
+        (unread > 0).then(|| format!("unread {}", Size(unread))),
+        (has_fin && receive == 1).then(|| "end not read".to_owned()),
+        (unacknowledged > 0).then(|| format!("not acknowledged {}", Size(unacknowledged))),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A string of a recording, which may have been written by anybody.
+fn printable(text: &str) -> String {
+    Text::from(text).printable().to_string()
+}
+
+#[cfg(test)]
+#[path = "findings_tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+//! What findings look like.
+
+use super::*;
+use crate::{
+    event::Endpoints,
+    record::{ConnectionId, Network},
+};
+
+fn leak() -> Finding {
+    let ends =
+        |local: &str| Endpoints { local: local.parse().unwrap(), peer: "10.0.0.5:443".parse().unwrap() };
+    let connection = |local, fd, age_us, receive_queue| FindingConnection {
+        connection: ConnectionId::of_socket(4101, 0),
+        state: State::CloseWait,
+        network: Network::new(ends(local), None),
+        fd: Some(fd),
+        age_us: Some(age_us),
+        receive_queue,
+        send_queue: 0,
+        notes: vec!["last exchange: GET / → 200, complete".to_owned()],
+    };
+    Finding {
+        code: "close_wait".to_owned(),
+        severity: Severity::Warning,
+        summary:
+            "3 sockets of api (pid 812), connected to 10.0.0.5:443, in CLOSE_WAIT for 3 min 5 s to 2 h: the \
+                  peer has closed, read() has returned 0 and nobody has called close()."
+                .to_owned(),
+        process: Some(Process { pid: 812, name: "api".into(), uid: 1000, ..Process::default() }),
+        command: vec!["api".into(), "--port".into(), "\u{1b}[31m".into()],
+        shared_with: vec![Process { pid: 813, name: "worker".into(), ..Process::default() }],
+        evidence: Evidence::default()
+            .and("sockets", 3u32)
+            .and("oldest_us", 7_200_000_000u64)
+            .and("unread_bytes", 1536u32)
+            .and("peers", vec!["10.0.0.5 (3)".to_owned()]),
+        why: "The peer closed.".to_owned(),
+        advice: "Close it.".to_owned(),
+        explain: "CLOSE_WAIT-leak".to_owned(),
+        connections: vec![
+            connection("10.0.0.1:43210", 12, 7_200_000_000, 0),
+            connection("10.0.0.1:5", 7, 185_000_000, 1),
+        ],
+        connections_omitted: 1,
+        ..Finding::default()
+    }
+}
+
+fn printed(finding: Finding) -> String {
+    let mut output = Vec::new();
+    let mut sink = Findings::new(&mut output, Palette::PLAIN);
+    sink.record(&Record::Finding(Box::new(finding))).unwrap();
+    sink.line("1 finding in 3 sockets.");
+    sink.finish().unwrap();
+    String::from_utf8(output).unwrap()
+}
+
+#[test]
+fn a_finding_says_what_evidence_why_and_what_to_do() {
+    insta::assert_snapshot!(printed(leak()), @r"
+    WARNING  3 sockets of api (pid 812), connected to 10.0.0.5:443, in CLOSE_WAIT for 3 min 5 s to 2 h:
+             the peer has closed, read() has returned 0 and nobody has called close().
+      evidence  sockets 3, oldest 2 h, unread 1.50 KiB
+                peers 10.0.0.5 (3)
+                process api[812], user 1000: api --port \u{1b}[31m
+                also open in worker[813]
+                fd 12  10.0.0.1:43210 → 10.0.0.5:443  CLOSE_WAIT 2 h
+                  last exchange: GET / → 200, complete
+                fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  end not read
+                  last exchange: GET / → 200, complete
+                and 1 more
+      why       The peer closed.
+      do        Close it.
+      explain   tcp-trace explain CLOSE_WAIT-leak
+
+    1 finding in 3 sockets.
+    ");
+}
+
+#[test]
+fn no_line_is_wider_than_the_page() {
+    let long = "words and more words, ".repeat(20);
+    let finding = Finding { summary: long.clone(), why: long.clone(), advice: long, ..leak() };
+    for line in printed(finding).lines() {
+        assert!(unicode_width::UnicodeWidthStr::width(line) <= COLUMNS, "{line}");
+        assert_eq!(line.trim_end(), line);
+    }
+}

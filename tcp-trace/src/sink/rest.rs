@@ -1,0 +1,101 @@
+//! What is told below diagrams: what was lost, what found no room, and the totals.
+
+use std::fmt::Write as _;
+
+use super::{
+    Palette,
+    phrase::{Phrase, Tone},
+    words::{counted, loss, totals},
+};
+use crate::record::{End, Loss, Record};
+
+/// Losses that are told one by one; later ones are summed up.
+const LOSSES_MAX: usize = 20;
+/// Where a line that is too long goes on.
+const MARGIN: usize = 4;
+
+/// It is kept apart from what is drawn, so that no number of records can displace it.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// What is left out when there is no room, and why.
+    what: &'static str,
+    why: &'static str,
+    left_out: u64,
+    losses: Vec<Loss>,
+    further_losses: u64,
+    end: Option<End>,
+}
+
+impl Rest {
+    /// For a diagram that leaves out so called things for this reason.
+    pub(super) fn new(what: &'static str, why: &'static str) -> Self {
+        Self { what, why, left_out: 0, losses: Vec::new(), further_losses: 0, end: None }
+    }
+
+    /// Takes losses and totals.
+    pub(super) fn take(&mut self, record: &Record) {
+        match record {
+            Record::End(end) => self.end = Some(end.clone()),
+            Record::Loss(loss) if self.losses.len() < LOSSES_MAX => self.losses.push(loss.clone()),
+            Record::Loss(loss) => self.further_losses = self.further_losses.saturating_add(loss.events),
+            _ => {}
+        }
+    }
+
+    /// There was no room for one thing.
+    pub(super) fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// Whether something was lost.
+    pub(super) fn has_losses(&self) -> bool {
+        !self.losses.is_empty()
+    }
+
+    /// In lines of so many columns; `topics` are those of `explain` that tell more.
+    pub(super) fn text(&self, topics: &[&str], columns: usize, palette: &Palette) -> String {
+        let mut lines: Vec<Phrase> = self.losses.iter().map(loss).collect();
+        if self.further_losses > 0 {
+            let events = counted(self.further_losses, "event");
+            lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
+        }
+        if !self.losses.is_empty() {
+            lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
+        }
+        if self.left_out > 0 {
+            let things = counted(self.left_out, self.what);
+            lines.push(
+                Phrase::new(Tone::Warning, format!("*** {things} left out")).and(Tone::Plain, self.why),
+            );
+        }
+        if let Some(end) = &self.end {
+            if !topics.is_empty() {
+                let more = Phrase::new(Tone::Aside, "more: ");
+                lines.push(more.and(Tone::Plain, format!("tcp-trace explain {}", topics.join(", "))));
+            }
+            lines.push(totals(end));
+        }
+        let mut text = String::new();
+        for line in lines {
+            write_line(&mut text, line, columns, palette);
+        }
+        text
+    }
+}
+
+/// Prints one line, or more when it is too long for one.
+pub(super) fn write_line(text: &mut String, line: Phrase, columns: usize, palette: &Palette) {
+    write_folded(text, line, columns, MARGIN, palette);
+}
+
+/// The same, with further lines behind a margin.
+pub(super) fn write_folded(
+    text: &mut String,
+    line: Phrase,
+    columns: usize,
+    margin: usize,
+    palette: &Palette,
+) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", line.folded(columns, margin).painted(palette));
+}

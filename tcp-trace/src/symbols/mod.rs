@@ -1,0 +1,11 @@
+//! From registers and stacks of processes to functions, files and lines, and to the line to blame.
+
+pub mod blame;
+mod locator;
+mod maps;
+mod module;
+mod namer;
+mod process;
+
+pub use locator::{LocatedStack, Locator};
+pub use namer::Namer;

@@ -1,0 +1,145 @@
+//! Connects that fail, and ports that run out.
+
+use std::{
+    io::Read as _,
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Stdio},
+    time::Instant,
+};
+
+use rustix::{io::Errno, process::Signal};
+use tcp_trace::{event::Flags, record::Severity};
+use tcp_trace_tests::{Diagnosis, Namespace, Running, free_port, number, tcp_trace, wait_for};
+
+use crate::closes::{Place, assert_age};
+
+/// Traces while something is done, and gives what was found.
+fn tracing(port: u16, arguments: &[&str], work: impl FnOnce()) -> Diagnosis {
+    let mut command = tcp_trace();
+    command.args(["diagnose", "--format", "json", "--port", &port.to_string(), "--for", "60s", "-v"]);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::start(&mut command);
+    let said = until_attached(&mut running.0);
+    work();
+    running.signal(Signal::INT);
+    let mut stdout = Vec::new();
+    running.0.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("it prints");
+    let status = running.0.wait().expect("it ends");
+    Diagnosis::of_output(std::process::Output { status, stdout, stderr: said.into_bytes() })
+}
+
+fn until_attached(child: &mut Child) -> String {
+    let stderr = child.stderr.as_mut().expect("it is piped");
+    let mut said = String::new();
+    while !said.contains("attached") {
+        let mut bytes = [0; 64];
+        let length = stderr.read(&mut bytes).expect("it runs");
+        assert!(length > 0, "it ended: {said}");
+        said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    said
+}
+
+#[test]
+fn refused_connects_are_counted() {
+    let port = free_port();
+    let diagnosis = tracing(port, &[], || {
+        for _ in 0..3 {
+            TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens");
+        }
+    });
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), number(finding, "connects")), ("connect_refused", 3));
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    assert!(finding.summary.contains(&format!("to 127.0.0.1:{port} were refused")), "{}", finding.summary);
+}
+
+#[test]
+fn connects_that_succeed_have_no_finding() {
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    tracing(port, &["--min-age", "1ms"], || {
+        for _ in 0..3 {
+            let client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            let (server, _) = listener.accept().expect("it is connected");
+            drop(client);
+            drop(server);
+        }
+    })
+    .expect_none();
+}
+
+#[test]
+fn a_connect_without_an_answer_is_told_while_it_waits() {
+    let place = Place::new();
+    let (client, begun) = place.begin(place.server);
+    assert_eq!(begun, Err(Errno::INPROGRESS));
+    let (mut peer, _) = place.wire.accept(place.server);
+    let start = Instant::now();
+    Diagnosis::of_port(place.server.port(), &[]).expect_none();
+    peer.expect(Flags::SYN);
+    peer.expect(Flags::SYN);
+    let finding = Diagnosis::wait_for("connect_timeout", place.server.port(), &[]);
+    assert_eq!(finding.cause.as_deref(), Some("waiting"));
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    assert_age(&finding, start);
+    drop(client);
+}
+
+#[test]
+fn connects_that_timed_out_or_had_no_route_are_told() {
+    let place = Place::new();
+    place.namespace.set("ipv4/tcp_syn_retries", "1");
+    let port = place.server.port();
+    let linear = "/proc/sys/net/ipv4/tcp_syn_linear_timeouts";
+    if std::path::Path::new(linear).exists() {
+        place.namespace.set("ipv4/tcp_syn_linear_timeouts", "0");
+    }
+    let diagnosis = tracing(port, &[], || {
+        let (client, begun) = place.begin(place.server);
+        assert_eq!(begun, Err(Errno::INPROGRESS));
+        let (_, syn) = place.wire.accept(place.server);
+        place.wire.send_host_unreachable(&syn);
+        wait_for("the failure", || client.take_error().expect("a socket tells its error"));
+        let (client, begun) = place.begin(place.server);
+        assert_eq!(begun, Err(Errno::INPROGRESS));
+        wait_for("the timeout", || client.take_error().expect("a socket tells its error"));
+    });
+    let codes: Vec<_> = diagnosis.findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert!(codes.contains(&"connect_timeout"), "{diagnosis:#?}");
+    assert!(codes.contains(&"connect_no_route"), "{diagnosis:#?}");
+}
+
+/// Connections of a client that closes first, until it has no port left.
+#[test]
+fn ports_that_are_used_up_are_told_with_the_failed_connects() {
+    let (namespace, port) = (Namespace::new(), free_port());
+    namespace.set("ipv4/ip_local_port_range", "40000 40019");
+    namespace.set("ipv4/tcp_tw_reuse", "0");
+    let server = SocketAddr::from(([127, 0, 0, 1], port));
+    let listener = namespace.run(|| TcpListener::bind(server)).expect("the port is free");
+    let one = || {
+        let client = TcpStream::connect(server)?;
+        let (server, _) = listener.accept()?;
+        drop(client);
+        drop(server);
+        std::io::Result::Ok(())
+    };
+    namespace.run(|| (0..10).for_each(|_| one().expect("there are ports")));
+    Diagnosis::of_port(port, &[]).expect_none();
+    namespace.run(|| (0..7).for_each(|_| one().expect("there are ports")));
+    let diagnosis = Diagnosis::of_port(port, &[]);
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), finding.severity), ("port_exhaustion", Severity::Warning));
+    assert_eq!((number(finding, "ports_in_use"), number(finding, "ports")), (17, 20));
+    let diagnosis = tracing(port, &[], || {
+        namespace.run(|| {
+            while one().is_ok() {}
+            let error = TcpStream::connect(server).expect_err("no port is left");
+            assert_eq!(error.raw_os_error(), Some(Errno::ADDRNOTAVAIL.raw_os_error()));
+        });
+    });
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), finding.severity), ("port_exhaustion", Severity::Critical));
+    assert_eq!((number(finding, "ports_in_use"), number(finding, "no_port_left")), (20, 2));
+}

@@ -1,0 +1,9 @@
+//! What `diagnose` finds: each fault is made for real, and each has a healthy twin.
+
+mod close_wait;
+mod closes;
+mod connects;
+mod listeners;
+mod many;
+mod recorded;
+mod windows;

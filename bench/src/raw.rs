@@ -30,6 +30,8 @@ pub(crate) fn segment(cookie: u64, time: u64, is_out: bool, sequence: u32, paylo
         &length.to_ne_bytes(),
         &[0; 4],
         &[direction, PSH_ACK, ESTABLISHED, 0],
+        // Nothing is skipped.
+        &[0; 8],
         payload,
     ]
     .concat()

@@ -3,7 +3,7 @@
 use std::{hint::black_box, io};
 
 use tcp_trace::{
-    event::{Direction, Role},
+    event::{Direction, Event, EventKind, Owner, Role},
     http::HttpConnection,
     kernel::decode,
     pipeline::{Pipeline, Settings},
@@ -133,11 +133,19 @@ const SEQUENCE: std::ops::Range<usize> = 64..68;
 
 impl Recorder {
     fn new() -> Self {
-        Self {
-            pipeline: Pipeline::new(Settings::default()),
-            records: Vec::new(),
-            raw: [raw::segment(0, 0, false, 0, REQUEST), raw::segment(0, 0, true, 0, RESPONSE)],
+        let (mut pipeline, mut records) = (Pipeline::new(Settings::default()), Vec::new());
+        for cookie in 1..=CONNECTIONS {
+            // From the middle of their lives on; whose they are is known, so nothing waits for it.
+            let change = life::transitions(cookie, BEGIN).nth(1);
+            let owner = Event { time: Time(BEGIN), cookie, kind: EventKind::Owner(Owner::new(812, "nginx")) };
+            for event in change.iter().chain([&owner]) {
+                pipeline.event(event, &mut records);
+            }
         }
+        pipeline.tick(Time(BEGIN + 1_000_000_000), &mut records);
+        records.clear();
+        let raw = [raw::segment(0, 0, false, 0, REQUEST), raw::segment(0, 0, true, 0, RESPONSE)];
+        Self { pipeline, records, raw }
     }
 
     /// The records of one exchange of a connection, the server's end.
@@ -153,10 +161,6 @@ impl Recorder {
             }
         }
         self.pipeline.take_skips().for_each(drop);
-        if number.is_multiple_of(10_000) {
-            // What is not decided is held until its connection has waited long enough.
-            self.pipeline.tick(Time(time + 1_000_000_000), &mut self.records);
-        }
         std::mem::take(&mut self.records)
     }
 }

@@ -69,8 +69,7 @@ impl HttpConnection {
         let request = waiting.and_then(|at| self.open[at].request.as_ref());
         let (response, mut framing) = match head::response(head) {
             Ok(response) => {
-                let framing =
-                    Framing::of_response(&response, request.map(|request| request.method.as_slice()));
+                let framing = Framing::of_response(&response, request.map(|request| &*request.method));
                 (Some(response), framing)
             }
             Err(refused) => (refused.message, Err(refused.reason)),

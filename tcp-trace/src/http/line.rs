@@ -15,7 +15,7 @@ const TOO_LONG: &str = "the header section is longer than 64 KiB";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused<T> {
     /// Start line and the fields before the fault; `None` when the start line tells nothing.
-    pub(super) message: Option<T>,
+    pub(super) message: Option<Box<T>>,
     pub(super) reason: Reason,
 }
 
@@ -81,7 +81,10 @@ pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
         body_size: 0,
     });
     if let Some(reason) = fault {
-        return Err(Refused { message, reason: if_whole(Message::Request, bytes, end, reason) });
+        return Err(Refused {
+            message: message.map(Box::new),
+            reason: if_whole(Message::Request, bytes, end, reason),
+        });
     }
     let mut headers = Fields::new();
     let read = fields(bytes, end, &mut headers);
@@ -115,7 +118,9 @@ fn if_whole(message: Message, bytes: &[u8], end: usize, reason: Reason) -> Reaso
 fn finish<T>(message: Option<T>, read: Read) -> Result<T, Refused<T>> {
     match (message, read.fault) {
         (Some(message), None) if read.is_whole => Ok(message),
-        (message, fault) => Err(Refused { message, reason: fault.unwrap_or(TOO_LONG.into()) }),
+        (message, fault) => {
+            Err(Refused { message: message.map(Box::new), reason: fault.unwrap_or(TOO_LONG.into()) })
+        }
     }
 }
 
@@ -140,7 +145,7 @@ fn fields(bytes: &[u8], start: usize, headers: &mut Fields) -> Read {
             continue_last(raw, headers)
         } else {
             field(raw).map(|(name, value)| {
-                headers.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)))
+                headers.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
             })
         };
         if let Err(reason) = taken {

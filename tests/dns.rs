@@ -146,7 +146,7 @@ fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Trace
     assert!(curl.0.wait().expect("it can be waited for").success());
     wait_for("both ends", || {
         let of = tracer.records().into_iter().filter(|record| match record {
-            Record::Http(http) => http.url.as_ref().is_some_and(|url| url.path.0 == b"/echo/x"),
+            Record::Http(http) => http.url.as_ref().is_some_and(|url| *url.path.0 == *b"/echo/x"),
             _ => false,
         });
         (of.count() >= 2).then_some(())

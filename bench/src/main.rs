@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tracing costs real servers, with tcp-trace and its peers side by side in one run.
 
+mod baseline;
 mod cost;
 mod idle;
 mod report;
@@ -16,6 +17,12 @@ use crate::{tool::Tool, workload::Workload};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
+    /// Count instructions of the pure core instead, and fail where they are more than the committed baseline allows
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "workload", "tool"])]
+    check: bool,
+    /// The same, and write the counts as the new baseline
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "workload", "tool"])]
+    update: bool,
     /// How often each tool is measured; medians are printed
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -32,6 +39,10 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if arguments.check || arguments.update {
+        tool::require("valgrind")?;
+        return baseline::check(arguments.update);
+    }
     let workloads = or_all(&arguments.workload);
     let tools: Vec<Tool> = or_all(&arguments.tool).into_iter().filter(|tool| *tool != Tool::None).collect();
     for tool in &tools {

@@ -85,9 +85,9 @@ fn head(settings: &Settings, tracer: &Tracer) -> Session {
         format: FORMAT.to_owned(),
         version: VERSION,
         tool: format!("tcp-trace {}", env!("CARGO_PKG_VERSION")),
-        host: Text(uname.nodename().to_bytes().to_vec()),
-        kernel: Text(uname.release().to_bytes().to_vec()),
-        command: std::env::args_os().map(|word| Text(word.into_encoded_bytes())).collect(),
+        host: Text::from(uname.nodename().to_bytes().to_vec()),
+        kernel: Text::from(uname.release().to_bytes().to_vec()),
+        command: std::env::args_os().map(|word| Text::from(word.into_encoded_bytes())).collect(),
         filter: settings.filter.clone(),
         missing: tracer.missing().to_vec(),
     }

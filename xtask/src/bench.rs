@@ -13,6 +13,6 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
         cargo.current_dir(project()).args(arguments).args(["--release", "--locked", "--quiet"]);
         cargo
     };
-    run(&mut cargo(&["build", "--package=tcp-trace"]))?;
-    run(cargo(&["run", "--package=tcp-trace-bench"]).arg("--").args(arguments))
+    run(&mut cargo(&["build", "--package=tcp-trace", "--package=tcp-trace-bench"]))?;
+    run(cargo(&["run", "--package=tcp-trace-bench", "--bin=tcp-trace-bench"]).arg("--").args(arguments))
 }

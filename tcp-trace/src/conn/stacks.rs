@@ -20,7 +20,7 @@ impl Connection {
             time,
             pid: stack.owner.pid,
             tid: stack.tid,
-            thread: Text(stack.thread.clone()),
+            thread: Text::from(stack.thread.clone()),
             stack: stack.resolved.clone(),
         });
     }
@@ -32,7 +32,7 @@ impl Connection {
             time: last_use.time,
             pid: last_use.pid,
             tid: last_use.tid,
-            thread: Text(last_use.thread),
+            thread: Text::from(last_use.thread),
             operation,
         });
     }

@@ -53,7 +53,8 @@ impl HttpConnection {
     fn open_partial_request(&mut self, requests: Direction) -> Option<u64> {
         let (bytes, started) = self.streams[requests.index()].partial_head()?;
         let size = bytes.len() as u64;
-        let request = line::request(bytes).map_or_else(|refused| refused.message, Some);
+        let request =
+            line::request(bytes).map_or_else(|refused| refused.message.map(|message| *message), Some);
         if request.is_none() && self.protocol == Protocol::Unknown {
             return None;
         }
@@ -99,7 +100,8 @@ impl HttpConnection {
             open.timing.response_started = Some(started);
             open.timing.last_seen = open.timing.last_seen.max(started);
             if bytes.contains(&b'\n') {
-                let response = line::response(bytes).map_or_else(|refused| refused.message, Some);
+                let response = line::response(bytes)
+                    .map_or_else(|refused| refused.message.map(|message| *message), Some);
                 open.response = response.filter(|response| response.status_code >= 200);
             }
         }

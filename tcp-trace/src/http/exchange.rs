@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{stalls::Stalls, websocket::WebSocket};
 use crate::{event::Direction, time::Time};
 
-/// Header fields in wire order and wire case.
-pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+/// Header fields in wire order and wire case. They share the bytes of their head.
+pub(super) type Fields = Vec<(Bytes, Bytes)>;
 
 /// Why something is as it is, in words. What it quotes of the network is escaped and short.
 pub type Reason = Cow<'static, str>;
@@ -17,9 +18,9 @@ pub type Reason = Cow<'static, str>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Method token.
-    pub method: Vec<u8>,
+    pub method: Bytes,
     /// Request target as sent.
-    pub target: Vec<u8>,
+    pub target: Bytes,
     /// Minor version: a digit, 0 or 1 unless somebody invents one.
     pub version: u8,
     /// Header fields.
@@ -36,7 +37,7 @@ pub struct Response {
     /// Status code.
     pub status_code: u16,
     /// Reason phrase.
-    pub reason: Vec<u8>,
+    pub reason: Bytes,
     /// Minor version: a digit, 0 or 1 unless somebody invents one.
     pub version: u8,
     /// Header fields.

@@ -53,10 +53,7 @@ impl Framing {
 
 /// The values of a field.
 pub(super) fn values<'a>(fields: &'a Fields, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    fields
-        .iter()
-        .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_slice())
+    fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
 }
 
 /// The members of a field that is a list (RFC 9110, section 5.6.1).
@@ -131,9 +128,8 @@ mod tests {
     use super::*;
 
     fn of_request(name: &str, values: &[&str]) -> Option<Framing> {
-        let headers =
-            values.iter().map(|value| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        let (method, target) = (b"POST".to_vec(), b"/".to_vec());
+        let headers = values.iter().map(|value| (name.to_owned().into(), value.to_string().into())).collect();
+        let (method, target) = ("POST".into(), "/".into());
         let request = Request { method, target, version: 1, headers, header_size: 0, body_size: 0 };
         Framing::of_request(&request).ok()
     }

@@ -1,5 +1,7 @@
 //! Heads: where one ends, whether bytes can be one, and what it says (RFC 9112, sections 2 to 5).
 
+use bytes::Bytes;
+
 use super::{
     exchange::{Fields, Request, Response},
     line::{self, METHOD_MAX, Refused},
@@ -49,14 +51,15 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
 
 /// A request as httparse reads it.
 pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
+    let head = Bytes::copy_from_slice(bytes);
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
-    parsed.parse(bytes).ok().filter(httparse::Status::is_complete)?;
+    parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
     Some(Request {
-        method: parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes().to_vec(),
-        target: parsed.path?.as_bytes().to_vec(),
+        method: head.slice_ref(parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes()),
+        target: head.slice_ref(parsed.path?.as_bytes()),
         version: parsed.version?,
-        headers: owned(parsed.headers),
+        headers: shared(&head, parsed.headers),
         header_size: bytes.len() as u64,
         body_size: 0,
     })
@@ -64,22 +67,26 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
 
 /// A response as httparse reads it.
 pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
+    let head = Bytes::copy_from_slice(bytes);
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
-    parsed.parse(bytes).ok().filter(httparse::Status::is_complete)?;
+    parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
     Some(Response {
         status_code: parsed.code.filter(|code| *code >= 100)?,
         // It gives none when there are bytes in it that are not ASCII.
-        reason: parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end().as_bytes().to_vec(),
+        reason: head
+            .slice_ref(parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end().as_bytes()),
         version: parsed.version?,
-        headers: owned(parsed.headers),
+        headers: shared(&head, parsed.headers),
         header_size: bytes.len() as u64,
         body_size: 0,
     })
 }
 
-fn owned(fields: &[httparse::Header<'_>]) -> Fields {
-    fields.iter().map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec())).collect()
+/// The fields of a head, which they were parsed from.
+fn shared(head: &Bytes, fields: &[httparse::Header<'_>]) -> Fields {
+    let part = |bytes| head.slice_ref(bytes);
+    fields.iter().map(|field| (part(field.name.as_bytes()), part(field.value))).collect()
 }
 
 #[cfg(test)]

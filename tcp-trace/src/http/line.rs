@@ -1,5 +1,7 @@
 //! Heads read line by line: slower than [`head`](super::head), but says what is wrong, and keeps what came before it.
 
+use bytes::Bytes;
+
 use super::exchange::{Fields, Message, Reason, Request, Response};
 
 /// Longest method token that is taken for one.
@@ -13,7 +15,7 @@ const TOO_LONG: &str = "the header section is longer than 64 KiB";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused<T> {
     /// Start line and the fields before the fault; `None` when the start line tells nothing.
-    pub(super) message: Option<T>,
+    pub(super) message: Option<Box<T>>,
     pub(super) reason: Reason,
 }
 
@@ -71,15 +73,18 @@ pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
         Err((parts, reason)) => (parts, Some(reason)),
     };
     let mut message = parts.map(|(method, target, version)| Request {
-        method: method.to_vec(),
-        target: target.to_vec(),
+        method: Bytes::copy_from_slice(method),
+        target: Bytes::copy_from_slice(target),
         version,
         headers: Fields::new(),
         header_size: end as u64,
         body_size: 0,
     });
     if let Some(reason) = fault {
-        return Err(Refused { message, reason: if_whole(Message::Request, bytes, end, reason) });
+        return Err(Refused {
+            message: message.map(Box::new),
+            reason: if_whole(Message::Request, bytes, end, reason),
+        });
     }
     let mut headers = Fields::new();
     let read = fields(bytes, end, &mut headers);
@@ -99,7 +104,7 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
     })?;
     let mut headers = Fields::new();
     let read = fields(bytes, end, &mut headers);
-    let reason = reason.to_vec();
+    let reason = Bytes::copy_from_slice(reason);
     let message = Response { status_code, reason, version, headers, header_size: read.end, body_size: 0 };
     finish(Some(message), read)
 }
@@ -113,7 +118,9 @@ fn if_whole(message: Message, bytes: &[u8], end: usize, reason: Reason) -> Reaso
 fn finish<T>(message: Option<T>, read: Read) -> Result<T, Refused<T>> {
     match (message, read.fault) {
         (Some(message), None) if read.is_whole => Ok(message),
-        (message, fault) => Err(Refused { message, reason: fault.unwrap_or(TOO_LONG.into()) }),
+        (message, fault) => {
+            Err(Refused { message: message.map(Box::new), reason: fault.unwrap_or(TOO_LONG.into()) })
+        }
     }
 }
 
@@ -137,7 +144,9 @@ fn fields(bytes: &[u8], start: usize, headers: &mut Fields) -> Read {
         let taken = if is_fold(raw) {
             continue_last(raw, headers)
         } else {
-            field(raw).map(|(name, value)| headers.push((name.to_vec(), value.to_vec())))
+            field(raw).map(|(name, value)| {
+                headers.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
+            })
         };
         if let Err(reason) = taken {
             return Read { end: at as u64, is_whole: false, fault: Some(reason) };
@@ -158,10 +167,8 @@ fn continue_last(raw: &[u8], headers: &mut Fields) -> Result<(), Reason> {
     };
     let more = control(raw, "a field")?.trim_ascii();
     if !more.is_empty() {
-        if !value.is_empty() {
-            value.push(b' ');
-        }
-        value.extend_from_slice(more);
+        let space: &[u8] = if value.is_empty() { b"" } else { b" " };
+        *value = [value, space, more].concat().into();
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ impl HttpConnection {
                 let framing = Framing::of_request(&request);
                 (Some(request), framing)
             }
-            Err(refused) => (refused.message, Err(refused.reason)),
+            Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if request.is_none() && self.protocol == Protocol::Unknown {
             return self.is_another_protocol();
@@ -69,11 +69,10 @@ impl HttpConnection {
         let request = waiting.and_then(|at| self.open[at].request.as_ref());
         let (response, mut framing) = match head::response(head) {
             Ok(response) => {
-                let framing =
-                    Framing::of_response(&response, request.map(|request| request.method.as_slice()));
+                let framing = Framing::of_response(&response, request.map(|request| &*request.method));
                 (Some(response), framing)
             }
-            Err(refused) => (refused.message, Err(refused.reason)),
+            Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if response.is_none() && self.protocol == Protocol::Unknown {
             return self.is_another_protocol();

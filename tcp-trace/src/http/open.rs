@@ -51,7 +51,7 @@ impl Open {
     /// Whether the request asks for another protocol (RFC 9110, sections 7.8 and 9.3.6).
     pub(super) fn asks_for_upgrade(&self) -> bool {
         self.request.as_ref().is_some_and(|request| {
-            request.method == b"CONNECT"
+            *request.method == *b"CONNECT"
                 || request.version > 0 && values(&request.headers, b"upgrade").next().is_some()
         })
     }

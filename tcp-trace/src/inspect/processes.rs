@@ -78,11 +78,11 @@ fn add(
     snapshot.processes.push(Process {
         named: Named {
             pid,
-            name: Text(described.name),
-            executable: process::executable(pid).map(|path| Text(path.into_os_string().into_vec())),
+            name: Text::from(described.name),
+            executable: process::executable(pid).map(|path| Text::from(path.into_os_string().into_vec())),
             uid: described.uid,
         },
-        command: process::command(pid).into_iter().map(Text).collect(),
+        command: process::command(pid).into_iter().map(Text::from).collect(),
         files: count,
         files_limit: process::files_limit(pid),
     });

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use crate::{
     conn::Connection,
     http::{self, Exchange},
@@ -97,7 +99,7 @@ fn recorded_stalls(stalls: &http::Stalls, timing: &http::Timing) -> Option<Stall
     (stalls != Stalls::default()).then_some(stalls)
 }
 
-fn redacted(headers: Vec<(Vec<u8>, Vec<u8>)>, show_secrets: bool) -> Headers {
+fn redacted(headers: Vec<(Bytes, Bytes)>, show_secrets: bool) -> Headers {
     headers
         .into_iter()
         .map(|(name, value)| {
@@ -116,10 +118,10 @@ fn url(request: &Request) -> Url {
         .iter()
         .find(|(name, _)| name.0.eq_ignore_ascii_case(b"host"))
         .map(|(_, value)| value.clone());
-    if request.method.0 == b"CONNECT" {
+    if *request.method.0 == *b"CONNECT" {
         return Url { scheme: None, host: Some(Text(target.clone())), path: Text::default(), query: None };
     }
-    if target == b"*" {
+    if **target == *b"*" {
         return Url { scheme: None, host, path: "*".into(), query: None };
     }
     if !target.starts_with(b"/")
@@ -128,12 +130,7 @@ fn url(request: &Request) -> Url {
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let (path, query) = path_and_query(rest);
-        return Url {
-            scheme: Some(Text(scheme.to_vec())),
-            host: Some(Text(authority.to_vec())),
-            path,
-            query,
-        };
+        return Url { scheme: Some(scheme.into()), host: Some(authority.into()), path, query };
     }
     let (path, query) = path_and_query(target);
     Url { scheme: Some("http".into()), host, path, query }
@@ -141,8 +138,8 @@ fn url(request: &Request) -> Url {
 
 fn path_and_query(target: &[u8]) -> (Text, Option<Text>) {
     match split_once(target, b"?") {
-        Some((path, query)) => (Text(path.to_vec()), Some(Text(query.to_vec()))),
-        None => (Text(target.to_vec()), None),
+        Some((path, query)) => (path.into(), Some(query.into())),
+        None => (target.into(), None),
     }
 }
 
@@ -187,9 +184,9 @@ mod tests {
     fn credentials_are_not_recorded() {
         let headers = || {
             vec![
-                (b"AUTHORIZATION".to_vec(), b"Bearer x".to_vec()),
-                (b"Cookie".to_vec(), b"session=1".to_vec()),
-                (b"Accept".to_vec(), b"*/*".to_vec()),
+                ("AUTHORIZATION".into(), "Bearer x".into()),
+                ("Cookie".into(), "session=1".into()),
+                ("Accept".into(), "*/*".into()),
             ]
         };
         let values: Vec<_> = redacted(headers(), false).into_iter().map(|(_, value)| value).collect();

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Text as it came from the network or the kernel: usually UTF-8, never trusted to be.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "Either"))]
-pub struct Text(pub Vec<u8>);
+pub struct Text(pub Bytes);
 
 impl Text {
     /// For terminals: control characters and bytes that are not UTF-8 are escaped, so that nothing from
@@ -20,13 +21,25 @@ impl Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self(Bytes::copy_from_slice(text.as_bytes()))
     }
 }
 
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<Bytes> for Text {
+    fn from(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(bytes))
     }
 }
 
@@ -88,8 +101,10 @@ impl Serialize for Text {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Either::deserialize(deserializer)? {
-            Either::String(text) => Ok(Self(text.into_bytes())),
-            Either::Bytes(Base64 { bytes }) => STANDARD.decode(bytes).map(Self).map_err(D::Error::custom),
+            Either::String(text) => Ok(text.into_bytes().into()),
+            Either::Bytes(Base64 { bytes }) => {
+                STANDARD.decode(bytes).map(Self::from).map_err(D::Error::custom)
+            }
         }
     }
 }
@@ -105,7 +120,7 @@ mod tests {
             ("/größe".as_bytes(), r#""/größe""#),
             (b"/\xff", r#"{"bytes":"L/8="}"#),
         ] {
-            let text = Text(bytes.to_vec());
+            let text = Text::from(bytes);
             assert_eq!(serde_json::to_string(&text).unwrap(), json);
             assert_eq!(serde_json::from_str::<Text>(json).unwrap(), text);
         }
@@ -113,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_terminal_never_sees_control_characters() {
-        let text = Text(b"/\x1b[31mred\r\n\xff\xc2\x9b".to_vec());
+        let text = Text::from(&b"/\x1b[31mred\r\n\xff\xc2\x9b"[..]);
         assert_eq!(text.printable().to_string(), r"/\u{1b}[31mred\u{d}\u{a}\xff\u{9b}");
     }
 

@@ -137,7 +137,7 @@ pub(super) fn incomplete(http: &Http) -> Option<&'static str> {
 fn named_host(http: &Http) -> Option<String> {
     let host = http.url.as_ref()?.host.as_ref()?;
     let target = &http.http.request.as_ref()?.target.0;
-    let in_target = !target.starts_with(b"/") && target != b"*";
+    let in_target = !target.starts_with(b"/") && **target != *b"*";
     let is_address = [http.network.local, http.network.peer].iter().any(|end| {
         let bare = match end.address {
             std::net::IpAddr::V4(address) => address.to_string(),

@@ -43,7 +43,7 @@ impl<'a> Blame<'a> {
 impl fmt::Display for Blame<'_> {
     /// In one line: `pool.rs:88 (open_pool)`, `open_pool in api`, `api+0x1234`, `python3.11 (interpreter; no line)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let base = |path: &Text| Text(base_name(&path.0).to_vec()).printable().to_string();
+        let base = |path: &Text| Text::from(base_name(&path.0).to_vec()).printable().to_string();
         match self {
             Self::Line(frame) => {
                 let function =
@@ -175,8 +175,8 @@ const C_LIBRARY: [&str; 23] = [
 ];
 
 fn kind(frame: &Frame) -> Kind {
-    let module = frame.module.as_ref().map(|path| path.0.as_slice()).unwrap_or_default();
-    let file = frame.file.as_ref().map(|path| path.0.as_slice()).unwrap_or_default();
+    let module = frame.module.as_ref().map(|path| &*path.0).unwrap_or_default();
+    let file = frame.file.as_ref().map(|path| &*path.0).unwrap_or_default();
     let module_name = base_name(module);
     let starts = |names: &[&[u8]]| names.iter().any(|name| module_name.starts_with(name));
     let is_source_of = |places: &[&[u8]]| places.iter().any(|place| has(file, place));

@@ -60,7 +60,7 @@ impl Namer {
         if located.path.is_empty() {
             return vec![Frame { address: Some(located.address), ..Frame::default() }];
         }
-        let module = Some(Text(located.path.to_vec()));
+        let module = Some(Text::from(located.path.to_vec()));
         let Some((file, linked)) = &located.module else {
             return vec![Frame { module, ..Frame::default() }];
         };
@@ -83,7 +83,7 @@ impl Namer {
 fn with_symbol(bare: &Frame, symbol: &Sym<'_>) -> Vec<Frame> {
     let frame = |name: &Cow<'_, str>, place: Option<&CodeInfo<'_>>, inlined: bool| Frame {
         function: Some(name[..name.floor_char_boundary(NAME_MAX)].to_owned()),
-        file: place.map(|place| Text(place.to_path().as_os_str().as_bytes().to_vec())),
+        file: place.map(|place| Text::from(place.to_path().as_os_str().as_bytes().to_vec())),
         line: place.and_then(|place| place.line),
         inlined,
         ..bare.clone()

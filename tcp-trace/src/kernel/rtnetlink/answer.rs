@@ -104,7 +104,7 @@ impl Link {
             let (kind, value) = attribute?;
             if kind == IFLA_IFNAME {
                 let bytes = value.split(|byte| *byte == 0).next().unwrap_or_default();
-                name = Some(Text(bytes.to_vec()));
+                name = Some(Text::from(bytes.to_vec()));
             }
         }
         Ok(Self { name })

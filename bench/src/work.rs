@@ -1,0 +1,197 @@
+//! The pieces: what is done once per event, for any number of events.
+
+use std::{hint::black_box, io};
+
+use tcp_trace::{
+    event::{Direction, Event, EventKind, Owner, Role},
+    http::HttpConnection,
+    kernel::decode,
+    pipeline::{Pipeline, Settings},
+    reassembly::Reassembly,
+    record::Record,
+    sink::{JsonLines, Sink as _},
+    time::Time,
+};
+
+use crate::{life, raw};
+
+const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 10:00:00 GMT\r\n\
+    Content-Type: application/octet-stream\r\nContent-Length: 13\r\nConnection: keep-alive\r\n\r\nhello, world\n";
+/// What an Ethernet segment carries.
+const SEGMENT: usize = 1448;
+/// When the first event is, in nanoseconds since the epoch.
+const BEGIN: u64 = 1_795_248_000_000_000_000;
+/// Connections that the exchanges are spread over.
+const CONNECTIONS: u64 = 32;
+
+/// A piece of work.
+pub struct Work {
+    /// What it is called in baselines.
+    pub name: &'static str,
+    /// What one of it is.
+    pub unit: &'static str,
+    /// Does it so many times.
+    pub run: fn(u64),
+}
+
+/// All pieces.
+pub fn works() -> &'static [Work] {
+    const WORKS: &[Work] = &[
+        Work { name: "decode", unit: "segment", run: decode_segments },
+        Work { name: "state-machine", unit: "life of 5 transitions", run: live },
+        Work { name: "reassembly", unit: "segment", run: reassemble },
+        Work { name: "http1", unit: "exchange", run: parse_http },
+        Work { name: "json", unit: "http record", run: write_json },
+        Work { name: "exchange", unit: "exchange, from ring buffer to JSON", run: record_exchanges },
+    ];
+    WORKS
+}
+
+fn decode_segments(count: u64) {
+    let bytes = raw::segment(1, BEGIN, true, 1, RESPONSE);
+    for _ in 0..count {
+        let _ = black_box(decode(black_box(&bytes), 0));
+    }
+}
+
+fn live(count: u64) {
+    let mut pipeline = Pipeline::new(Settings::default());
+    let mut records = Vec::new();
+    for number in 0..count {
+        let begin = BEGIN + number * 100_000;
+        for event in life::transitions(number + 1, begin) {
+            pipeline.event(&event, &mut records);
+        }
+        pipeline.tick(Time(begin), &mut records);
+        black_box(&mut records).clear();
+    }
+}
+
+fn reassemble(count: u64) {
+    let mut reassembly = Reassembly::default();
+    reassembly.start(0);
+    let bytes = [b'x'; SEGMENT];
+    let mut sequence = 0_u32;
+    for number in 0..count {
+        reassembly.push(sequence, &bytes, Time(BEGIN + number), |chunk| {
+            black_box(chunk);
+        });
+        sequence = sequence.wrapping_add(SEGMENT as u32);
+    }
+}
+
+fn parse_http(count: u64) {
+    let mut connection = HttpConnection::new(Some(Role::Server));
+    let mut exchanges = Vec::new();
+    let (mut request, mut response) = (0_u32, 0_u32);
+    for number in 0..count {
+        let time = BEGIN + number * 10_000;
+        connection.payload(Direction::In, request, REQUEST, Time(time), &mut exchanges);
+        connection.payload(Direction::Out, response, RESPONSE, Time(time + 5_000), &mut exchanges);
+        request = request.wrapping_add(REQUEST.len() as u32);
+        response = response.wrapping_add(RESPONSE.len() as u32);
+        black_box(&mut exchanges).clear();
+    }
+}
+
+fn write_json(count: u64) {
+    let mut recorder = Recorder::new();
+    let records = recorder.exchange(1, 0);
+    let record = records.into_iter().find(|record| matches!(record, Record::Http(_)));
+    let record = record.unwrap_or(Record::Unknown);
+    let mut sink = JsonLines::new(io::sink());
+    for _ in 0..count {
+        // io::sink() takes everything.
+        let _ = sink.record(black_box(&record));
+    }
+}
+
+fn record_exchanges(count: u64) {
+    let mut recorder = Recorder::new();
+    let mut sink = JsonLines::new(io::sink());
+    for number in 0..count {
+        for record in recorder.exchange(1 + number % CONNECTIONS, number) {
+            // io::sink() takes everything.
+            let _ = sink.record(&record);
+        }
+    }
+}
+
+/// What lies between the ring buffer and the sink.
+struct Recorder {
+    pipeline: Pipeline,
+    records: Vec<Record>,
+    /// Records of the ring buffer, patched from exchange to exchange.
+    raw: [Vec<u8>; 2],
+}
+
+/// Where time, cookie and sequence number are in a record.
+const TIME: std::ops::Range<usize> = 0..8;
+const COOKIE: std::ops::Range<usize> = 8..16;
+const SEQUENCE: std::ops::Range<usize> = 64..68;
+
+impl Recorder {
+    fn new() -> Self {
+        let (mut pipeline, mut records) = (Pipeline::new(Settings::default()), Vec::new());
+        for cookie in 1..=CONNECTIONS {
+            // From the middle of their lives on; whose they are is known, so nothing waits for it.
+            let change = life::transitions(cookie, BEGIN).nth(1);
+            let owner = Event { time: Time(BEGIN), cookie, kind: EventKind::Owner(Owner::new(812, "nginx")) };
+            for event in change.iter().chain([&owner]) {
+                pipeline.event(event, &mut records);
+            }
+        }
+        pipeline.tick(Time(BEGIN + 1_000_000_000), &mut records);
+        records.clear();
+        let raw = [raw::segment(0, 0, false, 0, REQUEST), raw::segment(0, 0, true, 0, RESPONSE)];
+        Self { pipeline, records, raw }
+    }
+
+    /// The records of one exchange of a connection, the server's end.
+    fn exchange(&mut self, cookie: u64, number: u64) -> Vec<Record> {
+        let time = BEGIN + number * 10_000;
+        let turn = (number / CONNECTIONS) as u32;
+        for (raw, (delay, payload)) in self.raw.iter_mut().zip([(0, REQUEST), (5_000, RESPONSE)]) {
+            raw[TIME].copy_from_slice(&(time + delay).to_ne_bytes());
+            raw[COOKIE].copy_from_slice(&cookie.to_ne_bytes());
+            raw[SEQUENCE].copy_from_slice(&turn.wrapping_mul(payload.len() as u32).to_ne_bytes());
+            if let Ok(event) = decode(raw, 0) {
+                self.pipeline.event(&event, &mut self.records);
+            }
+        }
+        self.pipeline.take_skips().for_each(drop);
+        std::mem::take(&mut self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_become_http_records() {
+        let mut recorder = Recorder::new();
+        let mut records = Vec::new();
+        for number in 0..100 {
+            records.extend(recorder.exchange(1 + number % CONNECTIONS, number));
+        }
+        recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
+        let complete =
+            |record: &&Record| matches!(record, Record::Http(http) if http.http.response.is_some());
+        assert_eq!(records.iter().filter(complete).count(), 100);
+    }
+
+    #[test]
+    fn lives_become_connection_records() {
+        let mut pipeline = Pipeline::new(Settings::default());
+        let mut records = Vec::new();
+        for event in life::transitions(1, BEGIN) {
+            pipeline.event(&event, &mut records);
+        }
+        pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
+        let count = |wanted: fn(&&Record) -> bool| records.iter().filter(wanted).count();
+        assert_eq!(count(|record| matches!(record, Record::Transition(_))), 5);
+        assert_eq!(count(|record| matches!(record, Record::Connection(_))), 1);
+    }
+}

@@ -133,7 +133,7 @@ fn a_stripped_program_gives_what_addr2line_takes() {
     let Blame::Line(blamed) = Blame::of(eof) else { panic!("nothing to blame: {eof:#?}") };
     assert_eq!(blamed.function, None, "there is nothing that could tell");
     assert_eq!(
-        blamed.module.as_ref().map(|path| path.0.as_slice()),
+        blamed.module.as_ref().map(|path| &*path.0),
         Some(stripped.as_os_str().as_encoded_bytes())
     );
     let called = blamed.offset.expect("it is in a module");

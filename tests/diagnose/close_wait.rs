@@ -57,7 +57,7 @@ fn the_cause_is_told_of_sockets_that_are_older_than_tcp_trace() {
         let finding = diagnosis.only();
         assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("close_wait", Some(cause)));
         let process = finding.process.as_ref().expect("root sees it");
-        assert_eq!((process.pid, process.name.0.as_slice()), (server.pid(), b"python3".as_slice()));
+        assert_eq!((process.pid, &*process.name.0), (server.pid(), b"python3".as_slice()));
         assert!(finding.command.iter().any(|word| word.0 == mode.as_bytes()), "{:?}", finding.command);
         assert_eq!(number(finding, "sockets"), CLIENTS as u64);
         assert_eq!(finding.connections.len(), CLIENTS);

@@ -218,7 +218,7 @@ fn is_runtime_function(frame: &Frame, file: &[u8]) -> bool {
 
 /// Whether a frame is of an extension of Python.
 fn is_extension(frame: &Frame) -> bool {
-    let module = frame.module.as_ref().map(|path| path.0.as_slice()).unwrap_or_default();
+    let module = frame.module.as_ref().map(|path| &*path.0).unwrap_or_default();
     EXTENSION_PATHS.iter().any(|path| has(module, path))
 }
 

@@ -132,10 +132,7 @@ fn a_stripped_program_gives_what_addr2line_takes() {
     let eof = stack(&stacks(&run.clients[0]).eof);
     let Blame::Line(blamed) = Blame::of(eof) else { panic!("nothing to blame: {eof:#?}") };
     assert_eq!(blamed.function, None, "there is nothing that could tell");
-    assert_eq!(
-        blamed.module.as_ref().map(|path| &*path.0),
-        Some(stripped.as_os_str().as_encoded_bytes())
-    );
+    assert_eq!(blamed.module.as_ref().map(|path| &*path.0), Some(stripped.as_os_str().as_encoded_bytes()));
     let called = blamed.offset.expect("it is in a module");
     let told = output(Command::new("addr2line").arg("-fse").arg(&whole).arg(format!("{called:#x}")));
     let expected = format!("read_to_the_end\npool.c:{}\n", line("pool.c", "line of eof"));

@@ -48,7 +48,11 @@ pub(super) fn settings(
 /// The command to follow. Looked up now, so that a typing error is told before anything is traced.
 fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
     let Some((program, arguments)) = words.split_first() else {
-        return Ok(None);
+        // What was typed behind `--` may have been a variable with nothing in it: that does not ask for the whole host.
+        return match env::args_os().next_back() {
+            Some(last) if last == "--" => Err(CliError::usage("there is no command after --".to_owned())),
+            _ => Ok(None),
+        };
     };
     let path =
         find(program).ok_or_else(|| CliError::usage(format!("{}: no such command", program.display())))?;

@@ -42,7 +42,7 @@ pub struct HttpConnection {
     /// When the exchange before ended; before the first, when the connection was established.
     previous_ended: Option<Time>,
     /// The direction of the first FIN.
-    pub(super) first_fin: Option<Direction>,
+    pub(super) first_fin: Option<(Direction, Time)>,
 }
 
 impl HttpConnection {
@@ -126,7 +126,7 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) {
         self.pass_skipped(direction, sequence, time, exchanges);
-        self.first_fin = self.first_fin.or(Some(direction));
+        self.first_fin = self.first_fin.or(Some((direction, time)));
         self.streams[direction.index()].fin = Some(sequence);
         self.check_fin(direction, time, exchanges);
     }

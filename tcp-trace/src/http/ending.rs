@@ -30,12 +30,16 @@ impl HttpConnection {
         let request_head = self.open_partial_request(requests);
         let open = std::mem::take(&mut self.open);
         let last = open.len().saturating_sub(1);
+        let broke_off = match (end, self.first_fin) {
+            (End::Fin, Some((_, fin))) => fin,
+            _ => time,
+        };
         let mut is_next = true;
         for (at, open) in open.into_iter().enumerate() {
             let request_head = request_head.filter(|_| at == last);
             // Of the exchanges without a response, the first is the one that a head belongs to.
             let is_unanswered = !open.is_response_done();
-            let exchange = self.broken_off(open, requests, request_head, is_next, end);
+            let exchange = self.broken_off(open, requests, request_head, is_next, (end, broke_off));
             is_next &= !is_unanswered;
             self.emit(exchange, exchanges);
         }
@@ -45,7 +49,8 @@ impl HttpConnection {
     /// alone closed.
     fn is_ended_by_close(&self, requests: Direction, end: End) -> bool {
         let responses = &self.streams[requests.opposite().index()];
-        let is_given_up = self.first_fin == Some(requests) && responses.fin.is_none();
+        let first = self.first_fin.map(|(direction, _)| direction);
+        let is_given_up = first == Some(requests) && responses.fin.is_none();
         responses.position == Position::UntilClose && end == End::Fin && !is_given_up
     }
 
@@ -66,14 +71,15 @@ impl HttpConnection {
         Some(size)
     }
 
-    /// The exchange of an open one. `is_next` says that it is the one whose response was to come next.
+    /// The exchange of an open one. `is_next` says that it is the one whose response was to come next. What is not
+    /// complete lasted until it broke off.
     fn broken_off(
         &self,
         mut open: Open,
         requests: Direction,
         request_head: Option<u64>,
         is_next: bool,
-        end: End,
+        (end, broke_off): (End, Time),
     ) -> Exchange {
         let responses = &self.streams[requests.opposite().index()];
         let head = responses.partial_head().filter(|_| is_next && open.response.is_none());
@@ -105,6 +111,9 @@ impl HttpConnection {
                 open.response = response.filter(|response| response.status_code >= 200);
             }
         }
+        if ended.is_some() {
+            open.timing.last_seen = open.timing.last_seen.max(broke_off);
+        }
         let is_invalid = open.invalid.is_some();
         let mut exchange = open.into_exchange(integrity, outcome);
         if !is_invalid {
@@ -131,7 +140,7 @@ impl HttpConnection {
             None => "",
         };
         match end {
-            End::Fin => format!("closed{}", by(self.first_fin)),
+            End::Fin => format!("closed{}", by(self.first_fin.map(|(direction, _)| direction))),
             End::Reset(direction) => format!("reset{}", by(direction)),
             End::Failed(error) => error.to_owned(),
             End::Unknown => "the session ended".to_owned(),
@@ -155,5 +164,29 @@ fn place(open: &Open, request_head: Option<u64>, response_head: Option<u64>) -> 
         }
         (None, _) => ended(Message::Response, Part::None, 0),
         (Some(_), _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Role;
+
+    #[test]
+    fn what_is_given_up_lasted_until_then() {
+        const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\n\r\n";
+        let ms = |ms: u64| Time(ms * 1_000_000);
+        for (end, expected_us) in [
+            // The client's FIN at 500 ms, whenever the socket is gone.
+            (End::Fin, 499_000),
+            (End::Reset(None), 899_000),
+            (End::Unknown, 899_000),
+        ] {
+            let (mut connection, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
+            connection.payload(Direction::Out, 1, REQUEST, ms(1), &mut exchanges);
+            connection.finished(Direction::Out, 1 + REQUEST.len() as u32, ms(500), &mut exchanges);
+            connection.finish(ms(900), end, &mut exchanges);
+            assert_eq!(exchanges[0].timing.total_us(), expected_us, "{end:?}");
+        }
     }
 }

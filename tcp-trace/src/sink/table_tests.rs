@@ -167,7 +167,7 @@ fn colours_are_for_states_times_and_what_failed() {
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     <t>14:13:20.123456<> curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        <s>SYN_SENT<> → <s>CLOSE<><t>  after 64 us<>  <f>ECONNREFUSED<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a → <w>404 OK<>  12 B<t> in 1.23 ms<>
-    <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t> in 1.23 ms<><w>  (truncated)<>
+    <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t>, after 1.23 ms<><w>  (truncated)<>
     <t>14:13:20.123456<> <f>*** LOST 12 events<>: too many connections or lookups at once
     1 connection, 1 HTTP exchange, 20 events, <f>12 LOST<>
     ");
@@ -197,11 +197,14 @@ fn what_is_unusual_is_said_in_words() {
         }
         exchange(&http).to_string()
     };
-    assert_eq!(unusual(Outcome::NoResponse, Integrity::Complete, false), "GET /a → no response in 1.23 ms");
-    assert_eq!(unusual(Outcome::Reset, Integrity::Complete, false), "GET /a → RESET in 1.23 ms");
+    assert_eq!(
+        unusual(Outcome::NoResponse, Integrity::Complete, false),
+        "GET /a → no response, after 1.23 ms"
+    );
+    assert_eq!(unusual(Outcome::Reset, Integrity::Complete, false), "GET /a → RESET, after 1.23 ms");
     assert_eq!(
         unusual(Outcome::Reset, Integrity::Truncated, true),
-        "GET /a → 200 OK  12 B, RESET in 1.23 ms  (truncated)"
+        "GET /a → 200 OK  12 B, RESET, after 1.23 ms  (truncated)"
     );
     assert_eq!(
         unusual(Outcome::Ok, Integrity::Gap, true),
@@ -235,7 +238,7 @@ fn reasons_are_told_with_the_byte_where_it_broke_off() {
             "no response: closed by the client before the response",
         ),
     ] {
-        assert_eq!(line, format!("GET /a → 200 OK  12 B, {expected} in 1.23 ms"));
+        assert_eq!(line, format!("GET /a → 200 OK  12 B, {expected}, after 1.23 ms"));
     }
     let mut websocket = http("/ws");
     websocket.outcome = Outcome::Upgraded;
@@ -418,7 +421,7 @@ fn what_was_lost_on_the_way_and_idle_time_before_a_failure_are_told() {
     let events: Vec<_> = text.lines().skip(1).collect();
     for (event, expected) in events.iter().zip([
         "GET /slow → 200 OK  12 B in 1.23 ms, wait 1.00 ms (800 us of it: 1 retransmit)",
-        "GET /idle → no response: closed by the server before the response, reused after 60.0 s idle in 1.23 ms",
+        "GET /idle → no response: closed by the server before the response, reused after 60.0 s idle, after 1.23 ms",
     ]) {
         assert!(event.ends_with(expected), "{event}");
     }

@@ -58,12 +58,13 @@ pub(super) fn exchange(http: &Http) -> Phrase {
         None if response.is_none() => Some((Tone::Warning, "(no response seen)".to_owned())),
         outcome => outcome,
     };
+    let word = if matches!(&outcome, Some((Tone::Failure, _))) { ", after" } else { " in" };
     let comma = if response.is_some() { ", " } else { "" };
     let mut phrase = Phrase::plain(format!("{request} → ")).then(response.unwrap_or_default());
     if let Some((tone, outcome)) = outcome {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }
-    phrase = phrase.and(Tone::Aside, format!(" in {}", Micros(http.timing.total_us)));
+    phrase = phrase.and(Tone::Aside, format!("{word} {}", Micros(http.timing.total_us)));
     for phase in phases(&http.timing) {
         let length = phase.length();
         if let Some(lost) = phase.lost {

@@ -57,8 +57,13 @@ impl Cause {
         }
     }
 
-    fn why(self) -> &'static str {
+    fn why(self, service: Service) -> &'static str {
         match self {
+            Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
+                "The client closed its end and the process has not looked at the socket since: it read the request \
+                 and stopped reading. The handler is busy, blocked or gone, or waits for something else than this \
+                 socket."
+            }
             Self::NotClosed => {
                 "The peer closed its end, and this process has read all that came, with the end: its read() has \
                  returned 0, or will at once. The descriptor is still open, so the kernel may not send the FIN. The \
@@ -77,8 +82,12 @@ impl Cause {
         }
     }
 
-    fn advice(self) -> &'static str {
+    fn advice(self, service: Service) -> &'static str {
         match self {
+            Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
+                "Find what the handler does instead (stack, thread dump). Close the socket on every path out of it \
+                 (finally / with / defer / Drop), and give it a timeout for reading the next request."
+            }
             Self::NotClosed => {
                 "Close the socket wherever its read returns 0 and on every error path (with / try-with-resources / \
                  defer / Drop). With an HTTP client, close the response or read it to its end. If another process \
@@ -174,18 +183,18 @@ fn finding(
         summary,
         evidence,
         stacks: uses.stacks,
-        why: cause.why().to_owned(),
-        advice: advice(facts, cause),
+        why: cause.why(service).to_owned(),
+        advice: advice(facts, cause, service),
         ..of(facts, cases)
     }
 }
 
 /// What to do; and how to learn whose code it is, where nobody traced.
-fn advice(facts: &Facts<'_>, cause: Cause) -> String {
+fn advice(facts: &Facts<'_>, cause: Cause, service: Service) -> String {
     let is_traced = facts.history.from.is_some();
     let how =
         if is_traced { "" } else { " `--for 60s` tells which lines open the sockets that leak meanwhile." };
-    format!("{}{how}", cause.advice())
+    format!("{}{how}", cause.advice(service))
 }
 
 /// The last exchange that it carried, if it was traced, and the process at the other end, if that is here.

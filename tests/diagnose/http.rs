@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use tcp_trace::record::{Fact, Finding};
+use tcp_trace::record::Finding;
 use tcp_trace_tests::{Diagnosis, Folder, Nginx, Tracer, free_port, number, output, tcp_trace, wait_for};
 
 use crate::connects::tracing;
@@ -67,20 +67,6 @@ fn assert_code(finding: &Finding, code: &str, cause: &str) {
     assert!(!finding.why.is_empty() && !finding.advice.is_empty());
 }
 
-/// Microseconds of evidence such as `301 ms` or `1.02 s`.
-fn time(finding: &Finding, name: &str) -> f64 {
-    let Some(Fact::Words(words)) = finding.evidence.get(name) else { panic!("{name}: {finding:#?}") };
-    let (value, unit) = words.split_once(' ').expect("a number and its unit");
-    let value: f64 = value.parse().expect("a number");
-    value
-        * match unit {
-            "us" => 1.0,
-            "ms" => 1e3,
-            "s" => 1e6,
-            _ => panic!("{words}"),
-        }
-}
-
 /// A server that closes after 300 ms idle, and a client that uses the connection after 100 ms and after this time.
 fn kept(port: u16, last: Duration) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
@@ -115,12 +101,12 @@ fn a_request_onto_a_connection_that_the_server_closed_idle_is_a_race() {
         let finding = diagnosis.only();
         assert_code(finding, "keepalive_race", "already_closed");
         assert_eq!(number(finding, "requests"), 1);
-        let server = time(finding, "server_closed_after_idle");
-        assert!((295e3..450e3).contains(&server), "{server}");
-        let client = time(finding, "client_reused_after_idle");
-        assert!((495e3..800e3).contains(&client) && client > server, "{client}");
-        let fine = time(finding, "longest_idle_that_went_well");
-        assert!((95e3..250e3).contains(&fine), "{fine}");
+        let server = number(finding, "server_closed_after_idle_us");
+        assert!((295_000..450_000).contains(&server), "{server}");
+        let client = number(finding, "client_reused_after_idle_us");
+        assert!((495_000..800_000).contains(&client) && client > server, "{client}");
+        let fine = number(finding, "longest_idle_that_went_well_us");
+        assert!((95_000..250_000).contains(&fine), "{fine}");
         assert!(finding.connections[0].notes[0].starts_with("POST /pay: sent after "), "{finding:#?}");
     }
 }
@@ -251,8 +237,11 @@ fn a_request_without_a_response_is_told_with_who_ended_it() {
         for diagnosis in [traced, of_recording] {
             let finding = diagnosis.only();
             assert_code(finding, "no_response", cause);
-            let waited = time(finding, "longest_wait");
-            assert!(gives_up.is_none_or(|gives_up| waited >= gives_up.as_micros() as f64 - 5e3), "{waited}");
+            let waited = number(finding, "longest_wait_us");
+            assert!(
+                gives_up.is_none_or(|gives_up| u128::from(waited) + 5_000 >= gives_up.as_micros()),
+                "{waited}"
+            );
         }
     }
 }
@@ -283,7 +272,7 @@ fn a_server_that_is_slow_to_the_first_byte_is_told() {
     let finding = diagnosis.only();
     assert_code(finding, "slow_server", "first_byte");
     assert_eq!(number(finding, "requests"), 3);
-    assert!((295e3..450e3).contains(&time(finding, "median")), "{finding:#?}");
+    assert!((295_000..450_000).contains(&number(finding, "median_us")), "{finding:#?}");
     assert!(finding.summary.contains(" for x/kept "), "{}", finding.summary);
     let port = free_port();
     recorded(port, 2, || slow(port, 3, after)).expect_none();

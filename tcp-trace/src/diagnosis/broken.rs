@@ -11,6 +11,9 @@ use crate::{
     time::Time,
 };
 
+/// A connection that was idle for less, in microseconds, was not closed for being idle.
+const IDLE_LEAST_US: u64 = 10_000;
+
 /// Why an exchange broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -139,8 +142,13 @@ fn of_exchange<'a>(
     };
     let server = server_life.and_then(|life| life.summary.as_deref());
     let fault = if is_unanswered(http) {
-        race(life, server, http, ended)
-            .map(Fault::KeepaliveRace)
+        let race = race(life, server, http, ended);
+        // The server ended the connection behind its last response (`Connection: close`, a number of requests), and the
+        // client had begun the next request: it has to send that again (RFC 9112, section 9.6).
+        if race.is_some() && http.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US) {
+            return None;
+        }
+        race.map(Fault::KeepaliveRace)
             .or_else(|| closed_unread(server).then_some(Fault::Unread))
             .or_else(|| Some(Fault::NoResponse(stop(summary, http)?)))
     } else if closed_unread(server) {

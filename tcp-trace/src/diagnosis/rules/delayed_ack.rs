@@ -7,10 +7,7 @@ use super::super::{
     finding::who_named,
     told,
 };
-use crate::{
-    record::{Evidence, Finding, Severity},
-    sink::Micros,
-};
+use crate::record::{Evidence, Finding, Severity};
 
 /// From so many messages on that took as long, it is no chance.
 const DELAYED_MIN: u64 = 5;
@@ -27,7 +24,7 @@ const ADVICE: &str = "At the sender: write head and body at once (a buffer, writ
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
     let senders = || facts.history.exchanges().senders();
-    let is_delayed = |small: &Small| small.delayed >= DELAYED_MIN && small.delayed * 2 >= small.count;
+    let is_delayed = |small: &Small| small.delayed >= DELAYED_MIN && small.delayed * 4 >= small.count;
     for (sender, small) in senders().filter(|(_, small)| is_delayed(small)) {
         // The sender's own end tells it, when that was traced.
         let is_told = |(other, small): (&Sender, &Small)| {
@@ -62,8 +59,8 @@ fn finding(thresholds: &Thresholds, sender: &Sender, small: &Small) -> Finding {
         evidence: Evidence::default()
             .and("delayed", small.delayed)
             .and("messages", small.count)
-            .and("shortest", Micros(shortest).to_string())
-            .and("longest", Micros(longest).to_string())
+            .and("shortest_us", shortest)
+            .and("longest_us", longest)
             .and_known("such_as", small.example.as_deref().map(told::request)),
         process: small.process.clone(),
         why: WHY.to_owned(),

@@ -93,14 +93,11 @@ fn finding(
         ),
         evidence: Evidence::default()
             .and("requests", cases.len())
-            .and_known("server_closed_after_idle", shortest.map(|us| Micros(us).to_string()))
-            .and_known(
-                "at_most",
-                longest.filter(|us| Some(*us) > shortest.map(|us| us * 2)).map(|us| Micros(us).to_string()),
-            )
-            .and_known("server_announced", announced.map(|us| Micros(us).to_string()))
-            .and_known("client_reused_after_idle", client_idle.map(|us| Micros(us).to_string()))
-            .and_known("longest_idle_that_went_well", kept.map(|us| Micros(us).to_string()))
+            .and_known("server_closed_after_idle_us", shortest)
+            .and_known("at_most_us", longest.filter(|us| Some(*us) > shortest.map(|us| us * 2)))
+            .and_known("server_announced_us", announced)
+            .and_known("client_reused_after_idle_us", client_idle)
+            .and_known("longest_idle_that_went_well_us", kept)
             .and_known("server", server_process(cases)),
         why: race.why().to_owned(),
         advice: advice(race, shortest),

@@ -8,7 +8,7 @@ use crate::{
         testing_http::{exchange, id, life, lived, segment, summary, unanswered},
     },
     event::{Direction, Flags, Role},
-    record::{By, ConnectionId, How, Outcome},
+    record::{By, ConnectionId, Fact, How, Outcome},
 };
 
 /// All rules of exchanges that break off: none is told twice.
@@ -43,7 +43,11 @@ fn an_end_before_the_request_or_within_a_round_trip_is_a_race() {
         let finding = only(&client(Flags::FIN, ended_ms, true), "keepalive_race");
         assert_eq!(finding.cause.as_deref(), Some(cause));
         assert_eq!(finding.connections[0].notes, [note]);
-        assert!(finding.evidence.get("server_announced") == Some(&"4.00 s".into()), "{:?}", finding.evidence);
+        assert!(
+            finding.evidence.get("server_announced_us") == Some(&Fact::Number(4_000_000)),
+            "{:?}",
+            finding.evidence
+        );
     }
     let finding = only(&client(Flags::FIN, 4_010, true), "keepalive_race");
     let expected = "1 request of client (pid 5) to 10.0.0.1:8080 went onto a kept connection that the server had \
@@ -88,6 +92,19 @@ fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
     }
 }
 
+/// As a server does behind its last response when a connection has had its number of requests.
+#[test]
+fn an_end_without_idle_time_is_no_race() {
+    let mut last = unanswered(Role::Client, 1, 15, Outcome::Reset);
+    last.timing.idle_us = Some(5_000);
+    let fin = segment(Role::Client, Direction::In, Flags::FIN, 11);
+    let exchanges = vec![exchange(Role::Client, 0, 0), last];
+    let history = lived(vec![fin], exchanges, summary(Role::Client, By::Peer, How::Rst));
+    for code in RULES {
+        assert_eq!(Host::new().judge_with(code, &history), []);
+    }
+}
+
 #[test]
 fn the_longest_idle_that_went_well_is_told() {
     let mut history = client(Flags::FIN, 4_010, true);
@@ -97,7 +114,7 @@ fn the_longest_idle_that_went_well_is_told() {
     (fine.connection, end.connection) = (ConnectionId::of_socket(3, 0), ConnectionId::of_socket(3, 0));
     life(&mut history, Vec::new(), vec![fine], end);
     let findings = Host::new().judge_with("keepalive_race", &history);
-    assert_eq!(findings[0].evidence.get("longest_idle_that_went_well"), Some(&"3.00 s".into()));
+    assert_eq!(findings[0].evidence.get("longest_idle_that_went_well_us"), Some(&Fact::Number(3_000_000)));
 }
 
 #[test]

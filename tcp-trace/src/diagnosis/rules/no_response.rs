@@ -102,11 +102,8 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
             summary: format!("{} {} {verb}.", counted(cases.len(), "request"), between(&cases, server)),
             evidence: Evidence::default()
                 .and("requests", cases.len())
-                .and_known("longest_wait", waited().max().map(|us| Micros(us).to_string()))
-                .and_known(
-                    "shortest_wait",
-                    waited().min().filter(|_| cases.len() > 1).map(|us| Micros(us).to_string()),
-                )
+                .and_known("longest_wait_us", waited().max())
+                .and_known("shortest_wait_us", waited().min().filter(|_| cases.len() > 1))
                 .and(
                     "on_kept_connections",
                     cases.iter().filter(|case| case.http.reused == Some(true)).count(),

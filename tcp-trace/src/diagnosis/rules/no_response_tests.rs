@@ -6,7 +6,7 @@ use crate::{
         testing_http::{at, exchange, lived, summary, unanswered},
     },
     event::Role,
-    record::{By, How, Outcome},
+    record::{By, Fact, How, Outcome},
 };
 
 #[test]
@@ -26,8 +26,8 @@ fn what_ended_the_wait_is_told() {
         assert_eq!(findings[0].cause.as_deref(), Some(cause));
         let start = "1 request of client (pid 5) to 10.0.0.1:8080 ";
         assert!(findings[0].summary.starts_with(start), "{}", findings[0].summary);
-        let wait = if how == How::Open { "100 s" } else { "1.20 s" };
-        assert_eq!(findings[0].evidence.get("longest_wait"), Some(&wait.into()), "{cause}");
+        let wait = if how == How::Open { 100_000_000 } else { 1_200_000 };
+        assert_eq!(findings[0].evidence.get("longest_wait_us"), Some(&Fact::Number(wait)), "{cause}");
     }
 }
 

@@ -222,8 +222,8 @@ fn finding(
         ),
         evidence: Evidence::default()
             .and("requests", cases.len())
-            .and_known("longest", longest.map(|us| Micros(us).to_string()))
-            .and_known("median", median.filter(|_| cases.len() > 1).map(|us| Micros(us).to_string()))
+            .and_known("longest_us", longest)
+            .and_known("median_us", median.filter(|_| cases.len() > 1))
             .and("segments_lost_or_late", retransmits),
         process: cases.iter().find_map(|(http, _)| http.process.clone()),
         why: blame.why().to_owned(),

@@ -85,7 +85,8 @@ fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
     for (unread, code) in [(160, "keepalive_race"), (100, "unread_data_reset")] {
         let mut server = summary(Role::Server, By::Local, How::Rst);
         server.receive_queue = unread;
-        let last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
+        let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
+        last.timing.idle_us = Some(4_990_000);
         let rst = segment(Role::Server, Direction::Out, Flags::RST, 5_001);
         let finding = only(&lived(vec![rst], vec![last], server), code);
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(6));

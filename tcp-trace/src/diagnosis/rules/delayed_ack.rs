@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn chance_other_times_and_large_messages_are_none() {
-        let cases: [(u64, fn(&mut Http)); 4] = [
+        type Set = fn(&mut Http);
+        let cases: [(u64, Set); 4] = [
             (4, |http| http.timing.send_us = Some(41_000)),
             (20, |http| http.timing.send_us = Some(30_000)),
             (20, |http| http.timing.wait_us = Some(41_000)),

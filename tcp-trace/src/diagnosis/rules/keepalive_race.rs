@@ -55,15 +55,13 @@ impl Race {
 
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let races = broken::all(facts).into_iter().filter_map(|broken| match broken.fault {
-        Fault::KeepaliveRace(race) => Some((race, broken)),
-        _ => None,
-    });
+    let all = broken::all(facts).into_iter();
+    let races = all.filter(|broken| matches!(broken.fault, Fault::KeepaliveRace(_)));
     let race_of = |broken: &Broken<'_>| match broken.fault {
         Fault::KeepaliveRace(race) => race,
         _ => Race::Crossed,
     };
-    for ((race, server, _), cases) in grouped(races.map(|(_, broken)| broken), race_of) {
+    for ((race, server, _), cases) in grouped(races, race_of) {
         findings.push(finding(facts, thresholds, race, server, &cases));
     }
 }
@@ -101,7 +99,7 @@ fn finding(
             .and_known("server", server_process(cases)),
         why: race.why().to_owned(),
         advice: advice(race, shortest),
-        ..of(cases, |case| note(case))
+        ..of(cases, note)
     }
 }
 
@@ -143,9 +141,9 @@ fn announced_us(before: &Http) -> Option<u64> {
     }
     let fields = &before.http.response.as_ref()?.headers;
     let (_, value) = fields.iter().find(|(name, _)| name.0.eq_ignore_ascii_case(b"keep-alive"))?;
-    let parameters = std::str::from_utf8(&value.0).ok()?.split(',');
-    let timeout = parameters.filter_map(|parameter| parameter.trim().strip_prefix("timeout="));
-    let seconds: u64 = timeout.last()?.trim().parse().ok()?;
+    let mut parameters = std::str::from_utf8(&value.0).ok()?.split(',');
+    let timeout = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="));
+    let seconds: u64 = timeout?.trim().parse().ok()?;
     seconds.checked_mul(1_000_000)
 }
 

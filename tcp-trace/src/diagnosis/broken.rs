@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, history::Life};
+use super::{Facts, attempts::says_close, history::Life};
 use crate::{
     event::{Direction, Flags, Role},
     record::{By, Connection, ConnectionId, How, Http, Integrity, Message, Outcome, Part},
@@ -135,6 +135,7 @@ fn of_exchange<'a>(
     if !is_broken || http.integrity == Integrity::Gap {
         return None;
     }
+    let before = life.exchanges.iter().find(|before| before.index + 1 == http.index);
     let server_life = if http.role == Some(Role::Server) { Some(life) } else { other };
     let ended = match server_life {
         Some(server) => first_end(server, Direction::Out),
@@ -145,7 +146,8 @@ fn of_exchange<'a>(
         let race = race(life, server, http, ended);
         // The server ended the connection behind its last response (`Connection: close`, a number of requests), and the
         // client had begun the next request: it has to send that again (RFC 9112, section 9.6).
-        if race.is_some() && http.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US) {
+        let is_short = http.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US);
+        if is_short && (race.is_some() || before.is_some_and(says_close)) {
             return None;
         }
         race.map(Fault::KeepaliveRace)
@@ -160,7 +162,6 @@ fn of_exchange<'a>(
         stop.filter(|_| is_in_response).map(Fault::Cut)
     }?;
     let other = other.and_then(|life| life.summary.as_deref());
-    let before = life.exchanges.iter().find(|before| before.index + 1 == http.index);
     Some(Broken { http, before, summary, other, fault, ended })
 }
 

@@ -14,7 +14,7 @@ use tcp_trace_tests::{Diagnosis, Namespace, Running, free_port, number, tcp_trac
 use crate::closes::{Place, assert_age};
 
 /// Traces while something is done, and gives what was found.
-fn tracing(port: u16, arguments: &[&str], work: impl FnOnce()) -> Diagnosis {
+pub(crate) fn tracing(port: u16, arguments: &[&str], work: impl FnOnce()) -> Diagnosis {
     let mut command = tcp_trace();
     command.args(["diagnose", "--format", "json", "--port", &port.to_string(), "--for", "60s", "-v"]);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

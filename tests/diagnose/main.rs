@@ -3,6 +3,7 @@
 mod close_wait;
 mod closes;
 mod connects;
+mod http;
 mod listeners;
 mod many;
 mod recorded;

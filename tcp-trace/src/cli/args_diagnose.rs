@@ -24,6 +24,12 @@ pub(super) struct Diagnose {
     /// How long the kernel may send again, probe or be kept from sending without getting on
     #[arg(long, value_name = "D", value_parser = duration, default_value = "10s")]
     min_stall: Duration,
+    /// How long an HTTP exchange may take; less than 100ms is taken as 100ms
+    #[arg(long, value_name = "D", value_parser = duration, default_value = "1s")]
+    slow: Duration,
+    /// From how many such exchanges of one server and path on a slow server is a finding
+    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.slow_count)]
+    slow_count: u64,
     /// How many half-open connections of a listener may leave a SYN+ACK unanswered
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
     half_open: u64,
@@ -63,6 +69,8 @@ pub(super) fn thresholds(arguments: &Diagnose) -> Thresholds {
     Thresholds {
         min_age_us: us(arguments.min_age),
         min_stall_us: us(arguments.min_stall),
+        slow_us: us(arguments.slow),
+        slow_count: arguments.slow_count,
         half_open: arguments.half_open,
         time_wait: arguments.time_wait,
         ports_percent: arguments.ports,

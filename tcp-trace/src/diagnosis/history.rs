@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::attempts::Attempts;
+use super::{attempts::Attempts, exchanges::Exchanges};
 use crate::{
     event::State,
     record::{Connection, ConnectionId, Http, Record, Segment, Transition},
@@ -28,6 +28,7 @@ pub struct History {
     open: HashMap<ConnectionId, Life>,
     ended: VecDeque<Life>,
     attempts: Attempts,
+    exchanges: Exchanges,
     /// Lives that were forgotten.
     pub forgotten: u64,
     /// Events that were lost while it was traced.
@@ -97,6 +98,11 @@ impl History {
         &self.attempts
     }
 
+    /// What is known of all HTTP exchanges.
+    pub fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
     /// The life of the open connection with this cookie.
     pub fn life(&self, cookie: u64) -> Option<&Life> {
         // A socket that connects again after a failure has another name; its earlier ones have ended.
@@ -129,6 +135,7 @@ impl History {
 
     fn http(&mut self, http: &Http) {
         self.saw(http.time);
+        self.exchanges.http(http);
         if let Some(life) = self.life_mut(http.connection) {
             life.exchange_count += 1;
             if life.exchanges.len() == EXCHANGES_MAX {

@@ -1,6 +1,8 @@
 //! What is wrong with sockets: rules over the facts of one moment and the history that led to it. Pure.
 
 pub mod attempts;
+mod broken;
+pub mod exchanges;
 mod facts;
 mod finding;
 pub mod history;
@@ -11,7 +13,10 @@ mod silence;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod testing_http;
 mod thresholds;
+mod told;
 mod uses;
 
 pub use facts::Facts;

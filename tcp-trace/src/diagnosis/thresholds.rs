@@ -7,6 +7,10 @@ pub struct Thresholds {
     pub min_age_us: u64,
     /// How long the kernel may send again or probe without an answer, or be kept from sending, in microseconds.
     pub min_stall_us: u64,
+    /// How long an HTTP exchange may take, in microseconds.
+    pub slow_us: u64,
+    /// From how many exchanges of one server and path on it is a finding that they wait so long for the first byte.
+    pub slow_count: u64,
     /// Connections of one listener that may be half-open and leave a SYN+ACK unanswered.
     pub half_open: u64,
     /// Sockets with one address and port that may be in TIME_WAIT, or be orphans in FIN_WAIT2.
@@ -22,6 +26,8 @@ impl Thresholds {
     pub const DEFAULT: Self = Self {
         min_age_us: 60_000_000,
         min_stall_us: 10_000_000,
+        slow_us: 1_000_000,
+        slow_count: 3,
         half_open: 128,
         time_wait: 20_000,
         ports_percent: 80,

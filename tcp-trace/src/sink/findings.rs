@@ -8,7 +8,7 @@ use std::{
 use super::{
     Palette, Sink,
     phrase::{Phrase, Tone, cut, padded, width},
-    units::{Age, Size},
+    units::{Age, Micros, Size},
     words::named,
 };
 use crate::{
@@ -138,10 +138,14 @@ fn evidence(finding: &Finding) -> Vec<String> {
     paragraphs
 }
 
+/// Times below it are told with three digits, longer ones as ages.
+const MINUTE_US: u64 = 60_000_000;
+
 /// `open files 412`, `oldest 3 min 5 s`, `unread 160 B`: the unit is the end of the name.
 fn fact((name, fact): &(String, Fact)) -> String {
     let words = |name: &str| printable(&name.replace('_', " "));
     match (fact, name.strip_suffix("_us"), name.strip_suffix("_bytes")) {
+        (Fact::Number(us @ ..MINUTE_US), Some(name), _) => format!("{} {}", words(name), Micros(*us)),
         (Fact::Number(us), Some(name), _) => format!("{} {}", words(name), Age(*us)),
         (Fact::Number(bytes), _, Some(name)) => format!("{} {}", words(name), Size(*bytes)),
         (Fact::Number(number), ..) => format!("{} {number}", words(name)),

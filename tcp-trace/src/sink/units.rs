@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Microseconds as `45 us`, `1.23 ms`, `12.3 s`: three digits that count.
-pub(super) struct Micros(pub(super) u64);
+pub(crate) struct Micros(pub(crate) u64);
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

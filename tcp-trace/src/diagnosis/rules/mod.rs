@@ -4,10 +4,16 @@ mod accept_queue;
 pub(super) mod close_wait;
 mod closing;
 mod connects;
+mod delayed_ack;
 mod fin_wait2;
 mod half_open_peer;
+mod keepalive_race;
+mod no_response;
 mod ports;
+mod response_cut;
+mod slow;
 mod syn_backlog;
+mod unread_data_reset;
 mod zero_window;
 
 use super::{Facts, Thresholds};
@@ -36,6 +42,14 @@ pub const RULES: &[Rule] = &[
     Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
     Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
     Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },
+    Rule { code: "response_cut", explain: "outcome", judge: response_cut::judge },
+    Rule { code: "unread_data_reset", explain: "TCP_ABORT_ON_CLOSE", judge: unread_data_reset::judge },
+    Rule { code: "no_response", explain: "outcome", judge: no_response::judge },
+    Rule { code: "keepalive_race", explain: "keep-alive-race", judge: keepalive_race::judge },
+    Rule { code: "slow_network", explain: "retransmission", judge: slow::network },
+    Rule { code: "slow_reader", explain: "zero-window", judge: slow::reader },
+    Rule { code: "slow_server", explain: "slow-exchange", judge: slow::server },
+    Rule { code: "delayed_ack_stall", explain: "Nagle", judge: delayed_ack::judge },
     Rule { code: "fin_wait2_stuck", explain: "FIN_WAIT2", judge: fin_wait2::judge },
     Rule { code: "fin_wait1_unsent", explain: "FIN_WAIT1", judge: closing::fin_wait1 },
     Rule { code: "closing_stuck", explain: "CLOSING", judge: closing::closing },

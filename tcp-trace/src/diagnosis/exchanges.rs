@@ -1,0 +1,160 @@
+//! What is remembered of all HTTP exchanges of a history: those that took long, after how long idle connections were
+//! used again, and how often small messages took as long as a delayed ACK.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    ops::RangeInclusive,
+};
+
+use super::told::server_of;
+use crate::{
+    event::Role,
+    record::{Http, Message, Outcome, Process},
+};
+
+/// Pairs of process and server that are told apart; those beyond are not remembered.
+pub const PAIRS_MAX: usize = 10_000;
+/// Exchanges that took long that are remembered: the last ones.
+pub const SLOW_MAX: usize = 10_000;
+/// From how many microseconds on they are.
+pub const SLOW_LEAST_US: u64 = 100_000;
+/// Messages up to this size are small: they fit into a few segments.
+const SMALL_BYTES: u64 = 16 << 10;
+/// How long a small message takes whose last part waits for a delayed ACK, in microseconds: `TCP_DELACK_MIN` is 40 ms,
+/// in ticks of the kernel's clock of up to 10 ms.
+const DELAYED_US: RangeInclusive<u64> = 38_000..=50_000;
+
+/// Sums of exchanges.
+#[derive(Clone, Debug, Default)]
+pub struct Exchanges {
+    /// The longest idle time after which a process used a connection to a server again, and was answered, in
+    /// microseconds.
+    kept: BTreeMap<(Option<u32>, SocketAddr), u64>,
+    slow: VecDeque<Http>,
+    small: BTreeMap<Sender, Small>,
+    /// Exchanges of pairs that were one too many, and slow ones that were forgotten.
+    pub uncounted: u64,
+}
+
+/// Who sends small messages, as one end saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// The server's address and port.
+    pub server: SocketAddr,
+    /// Whether these are requests: the client sends them.
+    pub is_request: bool,
+    /// Whether the end that saw them is the one that sends them.
+    pub is_own: bool,
+    /// That end's process, when known.
+    pub pid: Option<u32>,
+}
+
+/// Small messages of one sender.
+#[derive(Clone, Debug, Default)]
+pub struct Small {
+    /// How many.
+    pub count: u64,
+    /// Those that took as long as a delayed ACK.
+    pub delayed: u64,
+    /// The shortest and the longest of these, in microseconds.
+    pub delays_us: Option<(u64, u64)>,
+    /// The last of these, without its header fields.
+    pub example: Option<Box<Http>>,
+    /// The process of the end that saw them.
+    pub process: Option<Process>,
+}
+
+impl Exchanges {
+    /// Takes an exchange.
+    pub(super) fn http(&mut self, http: &Http) {
+        if http.outcome != Outcome::Ok || http.role.is_none() {
+            return;
+        }
+        self.keep(http);
+        self.small(http, Message::Request);
+        self.small(http, Message::Response);
+        if http.timing.total_us >= SLOW_LEAST_US {
+            if self.slow.len() == SLOW_MAX {
+                self.slow.pop_front();
+                self.uncounted += 1;
+            }
+            self.slow.push_back(without_headers(http));
+        }
+    }
+
+    /// Those that took long, without their header fields.
+    pub(super) fn slow(&self) -> impl Iterator<Item = &Http> {
+        self.slow.iter()
+    }
+
+    /// Small messages, by who sent them.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (&Sender, &Small)> {
+        self.small.iter()
+    }
+
+    /// The longest idle time after which this process used a connection to this server again, and was answered, in
+    /// microseconds.
+    pub(super) fn longest_kept_us(&self, pid: Option<u32>, server: SocketAddr) -> Option<u64> {
+        self.kept.get(&(pid, server)).copied()
+    }
+
+    fn keep(&mut self, http: &Http) {
+        let is_kept = http.reused == Some(true) && http.role == Some(Role::Client);
+        let Some(idle_us) = http.timing.idle_us.filter(|_| is_kept) else { return };
+        let pair = (pid(http), server_of(http));
+        if self.kept.len() >= PAIRS_MAX && !self.kept.contains_key(&pair) {
+            self.uncounted += 1;
+            return;
+        }
+        let longest = self.kept.entry(pair).or_default();
+        *longest = (*longest).max(idle_us);
+    }
+
+    fn small(&mut self, http: &Http, message: Message) {
+        let (request, response) = (http.http.request.as_ref(), http.http.response.as_ref());
+        let (size, took_us, sent_by) = match message {
+            Message::Request => {
+                (request.map(|it| it.header_size + it.body.size), http.timing.send_us, Role::Client)
+            }
+            Message::Response => {
+                (response.map(|it| it.header_size + it.body.size), http.timing.receive_us, Role::Server)
+            }
+        };
+        let Some(us) = took_us.filter(|_| size.is_some_and(|size| size <= SMALL_BYTES)) else { return };
+        let sender = Sender {
+            server: server_of(http),
+            is_request: message == Message::Request,
+            is_own: http.role == Some(sent_by),
+            pid: pid(http),
+        };
+        if self.small.len() >= PAIRS_MAX && !self.small.contains_key(&sender) {
+            self.uncounted += 1;
+            return;
+        }
+        let small = self.small.entry(sender).or_default();
+        small.count += 1;
+        if DELAYED_US.contains(&us) && http.timing.stalls.is_none() {
+            small.delayed += 1;
+            let (shortest, longest) = small.delays_us.unwrap_or((us, us));
+            small.delays_us = Some((shortest.min(us), longest.max(us)));
+            small.example = Some(Box::new(without_headers(http)));
+            small.process.clone_from(&http.process);
+        }
+    }
+}
+
+fn pid(http: &Http) -> Option<u32> {
+    http.process.as_ref().map(|process| process.pid)
+}
+
+fn without_headers(http: &Http) -> Http {
+    let mut http = http.clone();
+    if let Some(request) = &mut http.http.request {
+        request.headers.clear();
+    }
+    if let Some(response) = &mut http.http.response {
+        response.headers.clear();
+    }
+    http
+}

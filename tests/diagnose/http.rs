@@ -1,0 +1,344 @@
+//! Faults of HTTP exchanges: each is made for real on loopback, traced or judged from a recording, and has a twin that
+//! is fine.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::net::sockopt;
+use tcp_trace::record::Finding;
+use tcp_trace_tests::{Diagnosis, Folder, Nginx, Tracer, free_port, number, output, tcp_trace, wait_for};
+
+use crate::connects::tracing;
+
+const GET: &[u8] = b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// The head of a response with a body of 1000 bytes.
+const LONG: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+
+/// A connection of this process with itself.
+fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let address = listener.local_addr().expect("it is bound");
+    let client = TcpStream::connect(address).expect("it listens");
+    (client, listener.accept().expect("it is connected").0)
+}
+
+fn send(mut to: &TcpStream, bytes: &[u8]) {
+    to.write_all(bytes).expect("it is connected");
+}
+
+fn receive(mut from: &TcpStream, bytes: usize) {
+    from.read_exact(&mut vec![0; bytes]).expect("it comes");
+}
+
+/// One exchange that is fine.
+fn exchange(client: &TcpStream, server: &TcpStream) {
+    send(client, GET);
+    receive(server, GET.len());
+    send(server, OK);
+    receive(client, OK.len());
+}
+
+/// Whether something can be read, or the end, within this time.
+fn waits(socket: &TcpStream, time: Duration) {
+    socket.set_read_timeout(Some(time)).expect("it is a socket");
+    let error = socket.peek(&mut [0]).expect_err("nothing comes");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    socket.set_read_timeout(None).expect("it is a socket");
+}
+
+/// What is found in a recording of this work, which ends when so many connections have.
+fn recorded(port: u16, lives: usize, work: impl FnOnce()) -> Diagnosis {
+    let tracer = Tracer::start(&["--port", &port.to_string()]);
+    work();
+    tracer.wait_for_lines("connection", lives);
+    let folder = Folder::new();
+    let file = folder.file("recording.jsonl");
+    std::fs::write(&file, tracer.stop_for_text()).expect("the folder is ours");
+    Diagnosis::with(tcp_trace(), &["--from", file.to_str().expect("it is UTF-8")])
+}
+
+fn assert_code(finding: &Finding, code: &str, cause: &str) {
+    assert_eq!((finding.code.as_str(), finding.cause.as_deref()), (code, Some(cause)), "{finding:#?}");
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    assert!(!finding.why.is_empty() && !finding.advice.is_empty());
+}
+
+/// A server that closes after 300 ms idle, and a client that uses the connection after 100 ms and after this time.
+fn kept(port: u16, last: Duration) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    exchange(&client, &server);
+    waits(&server, Duration::from_millis(100));
+    exchange(&client, &server);
+    let start = Instant::now();
+    let timeout = Duration::from_millis(300);
+    waits(&server, last.min(timeout));
+    if last < timeout {
+        exchange(&client, &server);
+        drop(server);
+        assert_eq!((&client).read(&mut [0]).expect("it ends"), 0);
+        return;
+    }
+    drop(server);
+    wait_for("the next request's time", || (start.elapsed() > last).then_some(()));
+    send(&client, b"POST /pay HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+    let _ = (&client).read(&mut [0]);
+    wait_for("the RST", || sockopt::socket_error(&client).is_ok().then_some(()));
+}
+
+#[test]
+fn a_request_onto_a_connection_that_the_server_closed_idle_is_a_race() {
+    let port = free_port();
+    let last = Duration::from_millis(500);
+    let traced = tracing(port, &[], || kept(port, last));
+    let port = free_port();
+    let of_recording = recorded(port, 2, || kept(port, last));
+    for diagnosis in [traced, of_recording] {
+        let finding = diagnosis.only();
+        assert_code(finding, "keepalive_race", "already_closed");
+        assert_eq!(number(finding, "requests"), 1);
+        let server = number(finding, "server_closed_after_idle_us");
+        assert!((295_000..450_000).contains(&server), "{server}");
+        let client = number(finding, "client_reused_after_idle_us");
+        assert!((495_000..800_000).contains(&client) && client > server, "{client}");
+        let fine = number(finding, "longest_idle_that_went_well_us");
+        assert!((95_000..250_000).contains(&fine), "{fine}");
+        assert!(finding.connections[0].notes[0].starts_with("POST /pay: sent after "), "{finding:#?}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_is_used_in_time_is_fine() {
+    let port = free_port();
+    tracing(port, &[], || kept(port, Duration::from_millis(50))).expect_none();
+}
+
+/// A response of which 400 of 1000 bytes come, or all, and how the server ends it.
+fn answered(port: u16, bytes: usize, resets: bool) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    send(&client, GET);
+    receive(&server, GET.len());
+    send(&server, LONG);
+    send(&server, &vec![b'x'; bytes]);
+    receive(&client, LONG.len() + bytes);
+    if resets {
+        sockopt::set_socket_linger(&server, Some(Duration::ZERO)).expect("it is a socket");
+    }
+    drop(server);
+    assert_eq!((&client).read(&mut [0]).is_err(), resets);
+}
+
+#[test]
+fn a_response_that_is_cut_off_is_told_with_what_is_missing() {
+    for (resets, cause) in [(true, "reset"), (false, "closed")] {
+        let port = free_port();
+        let traced = tracing(port, &[], || answered(port, 400, resets));
+        let port = free_port();
+        let of_recording = recorded(port, 2, || answered(port, 400, resets));
+        for diagnosis in [traced, of_recording] {
+            let finding = diagnosis.only();
+            assert_code(finding, "response_cut", cause);
+            assert_eq!((number(finding, "responses"), number(finding, "missing_bytes")), (1, 600));
+            let note = "GET /kept: 200, ended after 400 B of the body, 600 B missing";
+            assert_eq!(finding.connections[0].notes, [note]);
+        }
+    }
+}
+
+#[test]
+fn a_whole_response_and_a_client_that_cancels_are_fine() {
+    let port = free_port();
+    tracing(port, &[], || {
+        answered(port, 1_000, false);
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let (client, server) = pair(&listener);
+        send(&client, GET);
+        receive(&server, GET.len());
+        send(&server, LONG);
+        receive(&client, LONG.len());
+        drop(client);
+        assert_eq!((&server).read(&mut [0]).expect("it ends"), 0);
+    })
+    .expect_none();
+}
+
+/// An upload of 20 kB that is answered with 413; the server reads all of it before it closes, or 200 bytes.
+fn uploaded(port: u16, reads_all: bool) {
+    let request =
+        [b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n".as_slice(), &[b'y'; 20_000]];
+    let request = request.concat();
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    send(&client, &request);
+    wait_for("all of it to arrive", || {
+        (rustix::io::ioctl_fionread(&server).expect("it is a socket") == request.len() as u64).then_some(())
+    });
+    receive(&server, if reads_all { request.len() } else { 200 });
+    if reads_all {
+        send(&server, b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+        receive(&client, 45);
+        client.shutdown(Shutdown::Write).expect("it is connected");
+        assert_eq!((&server).read(&mut [0]).expect("it ends"), 0);
+    }
+    drop(server);
+    assert_eq!((&client).read(&mut [0]).is_err(), !reads_all);
+}
+
+#[test]
+fn a_server_that_closes_with_the_body_unread_is_told() {
+    let port = free_port();
+    let traced = tracing(port, &[], || uploaded(port, false));
+    let port = free_port();
+    let of_recording = recorded(port, 2, || uploaded(port, false));
+    for diagnosis in [traced, of_recording] {
+        let finding = diagnosis.only();
+        assert_code(finding, "unread_data_reset", "closed_with_unread_data");
+        assert_eq!(number(finding, "unread_bytes"), 20_053 - 200);
+        assert_eq!(number(finding, "answered_before"), 0);
+    }
+}
+
+#[test]
+fn a_server_that_reads_the_body_is_fine() {
+    let port = free_port();
+    tracing(port, &[], || uploaded(port, true)).expect_none();
+}
+
+/// A request that is read and not answered, until the server closes, or the client after this time.
+fn silent(port: u16, client_gives_up: Option<Duration>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    send(&client, GET);
+    receive(&server, GET.len());
+    let (first, second) = match client_gives_up {
+        Some(time) => {
+            waits(&client, time);
+            (client, server)
+        }
+        None => (server, client),
+    };
+    drop(first);
+    assert_eq!((&second).read(&mut [0]).expect("it ends"), 0);
+}
+
+#[test]
+fn a_request_without_a_response_is_told_with_who_ended_it() {
+    for (gives_up, cause) in [(None, "server_closed"), (Some(Duration::from_millis(1_100)), "client_gave_up")]
+    {
+        let port = free_port();
+        let traced = tracing(port, &[], || silent(port, gives_up));
+        let port = free_port();
+        let of_recording = recorded(port, 2, || silent(port, gives_up));
+        for diagnosis in [traced, of_recording] {
+            let finding = diagnosis.only();
+            assert_code(finding, "no_response", cause);
+            let waited = number(finding, "longest_wait_us");
+            assert!(
+                gives_up.is_none_or(|gives_up| u128::from(waited) + 5_000 >= gives_up.as_micros()),
+                "{waited}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_that_soon_thinks_better_of_it_is_fine() {
+    let port = free_port();
+    tracing(port, &[], || silent(port, Some(Duration::from_millis(50)))).expect_none();
+}
+
+/// Requests that are answered after this time.
+fn slow(port: u16, count: usize, after: Duration) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    for _ in 0..count {
+        send(&client, GET);
+        receive(&server, GET.len());
+        waits(&server, after);
+        send(&server, OK);
+        receive(&client, OK.len());
+    }
+}
+
+#[test]
+fn a_server_that_is_slow_to_the_first_byte_is_told() {
+    let (port, after) = (free_port(), Duration::from_millis(300));
+    let diagnosis = tracing(port, &["--slow", "250ms"], || slow(port, 3, after));
+    let finding = diagnosis.only();
+    assert_code(finding, "slow_server", "first_byte");
+    assert_eq!(number(finding, "requests"), 3);
+    assert!((295_000..450_000).contains(&number(finding, "median_us")), "{finding:#?}");
+    assert!(finding.summary.contains(" for x/kept "), "{}", finding.summary);
+    let port = free_port();
+    recorded(port, 2, || slow(port, 3, after)).expect_none();
+}
+
+/// A response of 20 MB that is read after this time.
+fn download(port: u16, after: Duration) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    send(&client, GET);
+    receive(&server, GET.len());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            send(&server, b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n");
+            send(&server, &vec![b'x'; 20_000_000]);
+        });
+        let start = Instant::now();
+        wait_for("the time to read", || (start.elapsed() >= after).then_some(()));
+        receive(&client, 45 + 20_000_000);
+    });
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_told() {
+    let port = free_port();
+    let diagnosis = tracing(port, &[], || download(port, Duration::from_millis(1_500)));
+    assert_code(diagnosis.only(), "slow_reader", "client_does_not_read");
+    let port = free_port();
+    tracing(port, &[], || download(port, Duration::ZERO)).expect_none();
+}
+
+/// Twelve requests, head and body written one after the other, with TCP_NODELAY or without.
+fn in_two_writes(port: u16, has_nodelay: bool) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let (client, server) = pair(&listener);
+    client.set_nodelay(has_nodelay).expect("it is a socket");
+    let head = b"POST /n HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n";
+    for _ in 0..12 {
+        send(&client, head);
+        send(&client, b"{}");
+        receive(&server, head.len() + 2);
+        send(&server, OK);
+        receive(&client, OK.len());
+    }
+}
+
+#[test]
+fn small_writes_that_wait_for_a_delayed_ack_are_told() {
+    let port = free_port();
+    let diagnosis = tracing(port, &[], || in_two_writes(port, false));
+    let finding = diagnosis.only();
+    assert_code(finding, "delayed_ack_stall", "request");
+    assert_eq!(number(finding, "messages"), 12);
+    assert!(number(finding, "delayed") >= 6, "{finding:#?}");
+    let port = free_port();
+    tracing(port, &[], || in_two_writes(port, true)).expect_none();
+}
+
+#[test]
+fn nginx_under_load_is_fine() {
+    let port = free_port();
+    let nginx = Nginx::start(port);
+    let diagnosis = tracing(port, &[], || {
+        let url = nginx.url("127.0.0.1", "/text.txt");
+        let run = output(Command::new("wrk").args(["-t1", "-c20", "-d2s", &url]));
+        assert!(run.status.success(), "{run:?}");
+    });
+    diagnosis.expect_none();
+}

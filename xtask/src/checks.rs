@@ -25,12 +25,14 @@ const CHECKS: [Check; 6] = [
 ];
 
 /// Programs that the end-to-end tests run, with the Debian package of each.
-const PROGRAMS_OF_TESTS: [(&str, &str); 17] = [
+const PROGRAMS_OF_TESTS: [(&str, &str); 19] = [
     ("ab", "apache2-utils"),
+    ("addr2line", "binutils"),
     ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("gcc", "gcc"),
     ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),

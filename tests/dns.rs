@@ -1,14 +1,18 @@
 //! Lookups of names, against what the server was asked, tshark, and the connections that follow.
 
-use std::{io::Write as _, net::UdpSocket, process::Stdio};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, UdpSocket},
+    process::{Command, Stdio},
+};
 
 use tcp_trace::{
     event::Role,
     record::{Dns, DnsOutcome, Record, ServerSource, Transport},
 };
 use tcp_trace_tests::{
-    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, Tracer, output, tcp_trace,
-    wait_for,
+    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, Tracer, free_port, output,
+    tcp_trace, wait_for,
 };
 
 /// A port of servers: each test has a namespace of its own.
@@ -316,4 +320,29 @@ fn what_is_no_dns_is_told_and_lost_by_nobody() {
     let short = |length| Some(format!("{length} bytes are too short for a DNS header"));
     assert_eq!(errors[..2], [short(0), short(5)]);
     assert_eq!(recording.end.lost, 0);
+}
+
+#[test]
+fn the_name_in_a_client_hello_names_the_server() {
+    const NAME: &str = "www.example.com";
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let tracer = Tracer::start(&["--port", &port.to_string()]);
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--resolve", &format!("{NAME}:{port}:127.0.0.1")]);
+    let mut curl = Running::start(curl.arg(format!("https://{NAME}:{port}/")).stdin(Stdio::null()));
+    let (mut stream, _) = listener.accept().expect("curl comes");
+    // Before TLS can go on, the server is gone.
+    let mut hello = [0; 5];
+    stream.read_exact(&mut hello).expect("curl begins");
+    assert_eq!(hello[..2], [22, 3]);
+    drop(stream);
+    assert!(!curl.0.wait().expect("curl can be waited for").success());
+    let recording = tracer.stop();
+    for role in [Role::Client, Role::Server] {
+        let connections = recording.connections_of(role);
+        let servers: Vec<_> = connections.iter().map(|connection| connection.server.as_ref()).collect();
+        let [Some(server)] = servers[..] else { panic!("{connections:?}") };
+        assert_eq!((server.address.as_str(), server.source), (NAME, ServerSource::Sni));
+    }
 }

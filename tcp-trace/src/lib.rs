@@ -23,3 +23,4 @@ pub mod session;
 pub mod sink;
 pub mod symbols;
 pub mod time;
+pub mod tls;

@@ -3,9 +3,11 @@
 use super::Connection;
 use crate::{
     dns::{Resolved, StreamMessage, Streams},
-    event::{Role, Segment},
+    event::{Direction, Role, Segment},
+    reassembly::{Chunk, Reassembly},
     record::{Server, ServerSource},
     time::Time,
+    tls::{self, CLIENT_HELLO_MAX, Hello},
 };
 
 /// What is known of names.
@@ -13,7 +15,21 @@ use crate::{
 pub(super) struct ServerName {
     resolved: Option<Resolved>,
     host: Option<String>,
+    sni: Option<String>,
+    hello: HelloState,
     dns: Option<Box<Streams>>,
+}
+
+/// How far the client's first message is known, which may be a ClientHello.
+#[derive(Debug, Default)]
+enum HelloState {
+    /// Nothing of it.
+    #[default]
+    Awaited,
+    /// Its beginning: all bytes in order so far.
+    Partial(Box<(Reassembly, Vec<u8>)>),
+    /// It is known what it is, or that this will not be known.
+    Over,
 }
 
 impl ServerName {
@@ -42,11 +58,66 @@ impl Connection {
         }
     }
 
+    /// Notes the host that a ClientHello names.
+    pub fn learn_sni(&mut self, host: &str) {
+        self.server_name.sni = Some(host.to_owned());
+    }
+
+    /// Whether the rest of the client's first message is awaited, of which all payload is needed.
+    pub fn awaits_client_hello(&self) -> bool {
+        matches!(self.server_name.hello, HelloState::Partial(_))
+    }
+
+    /// Takes a segment that may belong to the client's first message; gives the name in it once that is there.
+    pub fn feed_client_hello(&mut self, time: Time, segment: &Segment<'_>) -> Option<Vec<u8>> {
+        let from_client = match self.role {
+            Some(Role::Client) => Direction::Out,
+            Some(Role::Server) => Direction::In,
+            _ => return None,
+        };
+        if matches!(self.server_name.hello, HelloState::Over)
+            || segment.direction != from_client
+            || segment.length == 0
+        {
+            return None;
+        }
+        let hello = std::mem::replace(&mut self.server_name.hello, HelloState::Over);
+        let mut partial = match hello {
+            HelloState::Partial(partial) => partial,
+            _ => {
+                // Where the first message begins is known only from the handshake.
+                let first = self.initial_sequences()?.0.wrapping_add(1);
+                let mut reassembly = Reassembly::default();
+                reassembly.start(first);
+                Box::new((reassembly, Vec::new()))
+            }
+        };
+        let (reassembly, bytes) = &mut *partial;
+        let mut is_whole = segment.payload.len() == segment.length as usize;
+        reassembly.push(segment.sequence, segment.payload, time, |chunk| match chunk {
+            Chunk::Bytes { bytes: more, .. } => bytes.extend_from_slice(more),
+            Chunk::Gap { .. } | Chunk::Skipped { .. } => is_whole = false,
+        });
+        if !is_whole {
+            return None;
+        }
+        match tls::server_name(bytes) {
+            Hello::Named(name) => Some(name),
+            Hello::Partial if bytes.len() + reassembly.held_bytes() < CLIENT_HELLO_MAX => {
+                self.server_name.hello = HelloState::Partial(partial);
+                None
+            }
+            Hello::Partial | Hello::None => None,
+        }
+    }
+
     /// What the server is called, as recorded.
     pub(super) fn server(&self) -> Option<Server> {
-        let ServerName { resolved, host, .. } = &self.server_name;
+        let ServerName { resolved, host, sni, .. } = &self.server_name;
         let resolved = resolved.as_ref().map(|resolved| (&resolved.name, ServerSource::Dns));
-        let (address, source) = resolved.or(host.as_ref().map(|host| (host, ServerSource::Host)))?;
+        let host = host.as_ref().map(|host| (host, ServerSource::Host));
+        let sni = sni.as_ref().map(|sni| (sni, ServerSource::Sni));
+        let (address, source) = resolved.or(host).or(sni)?;
         Some(Server { address: address.clone(), source })
     }
 

@@ -184,6 +184,15 @@ pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Ex
     }
 }
 
+/// Learns from the client's first message what its server is called, where that is a ClientHello.
+pub(super) fn learn_sni(connection: &mut Connection, time: Time, segment: &Segment<'_>) {
+    if let Some(name) = connection.feed_client_hello(time, segment)
+        && let Some(name) = host_name(&name)
+    {
+        connection.learn_sni(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::host_name;

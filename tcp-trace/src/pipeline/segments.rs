@@ -82,9 +82,11 @@ impl Pipeline {
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
         let is_wanted = !tracked.gate.is_shut();
         if is_wanted {
+            lookups::learn_sni(&mut tracked.connection, time, segment);
             tracked.connection.feed_http(time, segment, &mut self.exchanges);
         }
         if !tracked.connection.carries_dns()
+            && !(is_wanted && tracked.connection.awaits_client_hello())
             && let Some(until) = tracked.connection.skip(segment, is_wanted)
         {
             self.skips.push(Skip { cookie, direction: segment.direction, until });

@@ -69,4 +69,6 @@ pub enum ServerSource {
     Dns,
     /// From the Host field of its first HTTP request.
     Host,
+    /// From the ClientHello with which its client began TLS (server_name, RFC 6066, section 3).
+    Sni,
 }

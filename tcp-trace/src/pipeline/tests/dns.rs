@@ -146,6 +146,48 @@ fn without_a_lookup_the_host_of_the_first_request_names_the_server() {
     }
 }
 
+/// A ClientHello that names `www.example.com`, in one record.
+fn client_hello() -> Vec<u8> {
+    let name = b"www.example.com";
+    let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+    let names = [&[0][..], &length(name.len()), name].concat();
+    let value = [&length(names.len())[..], &names].concat();
+    let extensions = [&[0, 0][..], &length(value.len()), &value].concat();
+    let fixed = [3; 34];
+    // No session id, one cipher suite, no compression.
+    let rest = [&[0, 0, 2, 0x13, 1, 1, 0][..], &length(extensions.len()), &extensions].concat();
+    let body = [&fixed[..], &rest].concat();
+    let message = [&[1, 0][..], &length(body.len()), &body].concat();
+    [&[22, 3, 1][..], &length(message.len()), &message].concat()
+}
+
+#[test]
+fn a_client_hello_names_the_server_however_it_is_cut() {
+    let hello = client_hello();
+    for (cuts, expected) in [
+        (vec![0..hello.len()], true),
+        (vec![0..3, 3..50, 50..hello.len()], true),
+        // The second segment is overtaken.
+        (vec![0..3, 50..hello.len(), 3..50], true),
+        (vec![0..3, 3..50], false),
+    ] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let ends = endpoints(41352, 8080);
+        for cut in cuts {
+            let at = CLIENT_ISN + 1 + u32::try_from(cut.start).unwrap();
+            let bytes = &hello[cut];
+            let numbers = (at, SERVER_ISN + 1);
+            host.segment(CLIENT, ends, Direction::Out, Flags::ACK, numbers, bytes, State::Established);
+        }
+        host.finish();
+        let client =
+            host.summaries().into_iter().find(|summary| summary.connection.cookie == CLIENT).unwrap();
+        let server = client.server.as_ref().map(|server| (server.address.as_str(), server.source));
+        assert_eq!(server, expected.then_some(("www.example.com", ServerSource::Sni)));
+    }
+}
+
 #[test]
 fn a_lookup_by_tcp_ends_with_its_connection() {
     let framed = |message: &[u8]| [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat();

@@ -82,7 +82,7 @@ fn called(summary: &Connection) -> Option<Phrase> {
         let when = format!("  looked up in {duration}; {age} before the connect");
         return Some(Phrase::plain(name(&resolved.name)).and(Tone::Aside, when));
     }
-    let server = summary.server.as_ref().filter(|server| server.source == ServerSource::Host)?;
+    let server = summary.server.as_ref().filter(|server| server.source != ServerSource::Dns)?;
     Some(Phrase::plain(name(&server.address)).and(Tone::Aside, "  (no lookup seen)"))
 }
 

@@ -85,10 +85,9 @@ impl Pipeline {
             lookups::learn_sni(&mut tracked.connection, time, segment);
             tracked.connection.feed_http(time, segment, &mut self.exchanges);
         }
-        if !tracked.connection.carries_dns()
-            && !(is_wanted && tracked.connection.awaits_client_hello())
-            && let Some(until) = tracked.connection.skip(segment, is_wanted)
-        {
+        let is_read_whole =
+            tracked.connection.carries_dns() || is_wanted && tracked.connection.awaits_client_hello();
+        if !is_read_whole && let Some(until) = tracked.connection.skip(segment, is_wanted) {
             self.skips.push(Skip { cookie, direction: segment.direction, until });
         }
         self.pass_exchanges(cookie, time, out);

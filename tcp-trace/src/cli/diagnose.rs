@@ -168,7 +168,9 @@ fn tell_unseen(seen: &Seen) {
     }
     let History { lost, forgotten, .. } = seen.history;
     if lost > 0 {
-        say(format!("{lost} events were lost: of some connections not all is known"));
+        say(format!(
+            "{lost} events were lost: of some connections not all is known, and HTTP that broke off since is not judged"
+        ));
     }
     if forgotten > 0 {
         say(format!("{forgotten} connections were too many to remember"));

@@ -14,6 +14,9 @@ use crate::{
 /// A connection that was idle for less, in microseconds, was not closed for being idle.
 const IDLE_LEAST_US: u64 = 10_000;
 
+/// A loss of events is noticed so much later at most, in microseconds.
+const LOSS_NOTICED_US: u64 = 1_000_000;
+
 /// Why an exchange broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -95,7 +98,8 @@ impl Broken<'_> {
     }
 }
 
-/// All that broke off in the lives that are remembered, in order of time.
+/// All that broke off in the lives that are remembered, in order of time. Not what ended when events had been lost: the
+/// rest of it may have been among them.
 pub(super) fn all<'a>(facts: &Facts<'a>) -> Vec<Broken<'a>> {
     let open = facts.history.open().map(|(_, life)| life);
     let lives: HashMap<ConnectionId, &'a Life> = facts
@@ -105,6 +109,9 @@ pub(super) fn all<'a>(facts: &Facts<'a>) -> Vec<Broken<'a>> {
         .filter_map(|life| Some((life.summary.as_ref()?.connection, life)))
         .collect();
     let mut found: Vec<_> = lives.values().filter_map(|life| of_life(life, &lives)).flatten().collect();
+    if let Some(loss) = facts.history.first_loss {
+        found.retain(|broken| broken.http.time.after_micros(LOSS_NOTICED_US) < loss);
+    }
     found.sort_by_key(|broken| (broken.http.time, broken.http.connection, broken.http.index));
     found
 }

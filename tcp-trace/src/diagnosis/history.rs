@@ -33,6 +33,8 @@ pub struct History {
     pub forgotten: u64,
     /// Events that were lost while it was traced.
     pub lost: u64,
+    /// When that was noticed first.
+    pub first_loss: Option<Time>,
     /// The first record's time.
     pub from: Option<Time>,
     /// The last record's time.
@@ -77,7 +79,10 @@ impl History {
             }
             Record::Http(http) => self.http(http),
             Record::Connection(summary) => self.summary(summary),
-            Record::Loss(loss) => self.lost += loss.events,
+            Record::Loss(loss) => {
+                self.lost += loss.events;
+                self.first_loss.get_or_insert(loss.time);
+            }
             Record::End(end) => self.saw(end.time),
             Record::Dns(_) | Record::Finding(_) | Record::Unknown => {}
         }

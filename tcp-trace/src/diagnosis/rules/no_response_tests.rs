@@ -6,7 +6,7 @@ use crate::{
         testing_http::{at, exchange, lived, summary, unanswered},
     },
     event::Role,
-    record::{By, Fact, How, Outcome},
+    record::{By, Fact, How, Loss, LossPlace, Outcome, Record},
 };
 
 #[test]
@@ -46,4 +46,16 @@ fn what_was_answered_is_fine() {
     let history =
         lived(Vec::new(), vec![exchange(Role::Client, 0, 0)], summary(Role::Client, By::Peer, How::Rst));
     assert_eq!(Host::new().judge_with("no_response", &history), []);
+}
+
+#[test]
+fn what_ended_when_events_were_lost_is_not_judged() {
+    for (lost_ms, expected) in [(1_000, 0), (2_100, 0), (2_300, 1)] {
+        let mut http = unanswered(Role::Client, 0, 0, Outcome::NoResponse);
+        http.time = at(1_200);
+        let mut history = lived(Vec::new(), vec![http], summary(Role::Client, By::Peer, How::Fin));
+        let loss = Loss { time: at(lost_ms), place: LossPlace::Ring, events: 7, cpu: Some(0) };
+        history.record(&Record::Loss(loss));
+        assert_eq!(Host::new().judge_with("no_response", &history).len(), expected, "{lost_ms}");
+    }
 }

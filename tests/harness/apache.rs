@@ -63,6 +63,8 @@ impl Apache {
     }
 }
 
+/// The log leaves out %I, the bytes of a request: on a kept connection Apache now and then counts one byte of the next request
+/// twice, which it has looked at before it was all there (84 and 85 were seen for the same request). curl's figure covers it.
 fn configuration(folder: &Folder, port: u16) -> String {
     let path = folder.path().display();
     format!(
@@ -81,7 +83,7 @@ User nobody
 Group nogroup
 StartServers 1
 LogFormat "{{\"method\":\"%m\",\"uri\":\"%U%q\",\"status\":%>s,\"body_bytes_sent\":%B,\"bytes_sent\":%O,\
-\"request_length\":%I,\"remote_port\":%{{remote}}p,\"pid\":%P}}" json
+\"remote_port\":%{{remote}}p,\"pid\":%P}}" json
 CustomLog {path}/access.log json
 DocumentRoot {path}/www
 <Location /text.txt>

@@ -76,7 +76,8 @@ pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
     assert_eq!(request.method.printable().to_string(), line.method);
     assert_eq!(response.status_code, line.status, "{line:?}");
     // nginx does not count a body that nobody reads, as at the places of these tests; curl's figures cover it.
-    assert_eq!(request.header_size, line.request_length, "{line:?}");
+    let length = line.request_length.unwrap_or(request.header_size);
+    assert_eq!(request.header_size, length, "{line:?}");
     let is_chunked = response.headers.iter().any(|(name, _)| *name == "Transfer-Encoding".into());
     if !is_chunked {
         assert_eq!(response.body.size, line.body_bytes_sent, "{line:?}");

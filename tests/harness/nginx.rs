@@ -23,8 +23,8 @@ pub struct AccessLogLine {
     pub body_bytes_sent: u64,
     /// Bytes of the response.
     pub bytes_sent: u64,
-    /// Bytes of the request with its body.
-    pub request_length: u64,
+    /// Bytes of the request with its body, where the server counts them right.
+    pub request_length: Option<u64>,
     /// The client's port.
     pub remote_port: u16,
     /// Process id of the worker.

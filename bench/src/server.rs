@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tcp_trace_tests::{Folder, Running, free_port, wait_for, wait_for_listener};
+use tcp_trace_tests::{Folder, Running, free_port, wait_for_listener, wait_for_pid_file};
 
 /// A running nginx.
 pub(crate) struct Server {
@@ -44,8 +44,8 @@ http {{
         command.arg("-c").arg(folder.file("nginx.conf")).arg("-p").arg(folder.path());
         command.arg("-e").arg(folder.file("error.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Running::start(&mut command);
-        wait_for("nginx's pid file", || fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty()));
+        let mut process = Running::start(&mut command);
+        wait_for_pid_file(&mut process, &command, &folder);
         wait_for_listener(Command::new("ss"), port, 1);
         Ok(Self { process, _folder: folder, port })
     }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{AccessLogLine, Folder, Running, nginx::json_lines, wait_for, wait_for_listener};
+use crate::{AccessLogLine, Folder, Running, nginx::json_lines, wait_for_listener, wait_for_pid_file};
 
 /// Where Debian puts its modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -36,13 +36,7 @@ impl Apache {
         command.arg("-f").arg(folder.file("apache.conf")).arg("-DFOREGROUND");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = Running::start(&mut command);
-        wait_for("Apache's pid file", || {
-            if let Ok(Some(status)) = process.0.try_wait() {
-                let log = fs::read_to_string(folder.file("error.log")).unwrap_or_default();
-                panic!("{command:?}: {status}\n{log}");
-            }
-            fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty())
-        });
+        wait_for_pid_file(&mut process, &command, &folder);
         wait_for_listener(Command::new("ss"), port, 1);
         Self { _process: process, folder, port }
     }

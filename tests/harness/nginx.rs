@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{Folder, Namespace, Running, wait_for, wait_for_listener};
+use crate::{Folder, Namespace, Running, wait_for, wait_for_listener, wait_for_pid_file};
 
 /// One line of the access log. Apache's and the scripts' are the same.
 #[derive(Clone, Debug, Deserialize)]
@@ -75,13 +75,7 @@ impl Nginx {
         command.arg("-e").arg(folder.file("error.log")).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = Running::start(&mut command);
-        wait_for("nginx's pid file", || {
-            if let Ok(Some(status)) = process.0.try_wait() {
-                let log = fs::read_to_string(folder.file("error.log")).unwrap_or_default();
-                panic!("{command:?}: {status}\n{log}");
-            }
-            fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty())
-        });
+        wait_for_pid_file(&mut process, &command, &folder);
         Self { _process: process, folder, port }
     }
 

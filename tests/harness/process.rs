@@ -1,6 +1,7 @@
 //! Processes that end with the test, and waiting for what they do.
 
 use std::{
+    fs,
     net::{Ipv6Addr, TcpListener},
     process::{Child, Command, Output},
     sync::atomic::{AtomicU16, Ordering},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Folder;
 
 /// How long anything may take that a test waits for. Only a failing test takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +53,17 @@ pub fn wait_for_listener(mut ss: Command, port: u16, listeners: usize) {
     wait_for(&format!("{listeners} listeners on port {port}"), || {
         let lines = output(&mut ss).stdout.iter().filter(|byte| **byte == b'\n').count();
         (lines == listeners).then_some(())
+    });
+}
+
+/// Waits until a server has written `pid` in its folder; when it ends instead, fails with its `error.log`.
+pub fn wait_for_pid_file(process: &mut Running, command: &Command, folder: &Folder) {
+    wait_for(&format!("the pid file of {command:?}"), || {
+        if let Ok(Some(status)) = process.0.try_wait() {
+            let log = fs::read_to_string(folder.file("error.log")).unwrap_or_default();
+            panic!("{command:?}: {status}\n{log}");
+        }
+        fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty())
     });
 }
 

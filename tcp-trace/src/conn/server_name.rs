@@ -87,6 +87,9 @@ impl Connection {
             _ => {
                 // Where the first message begins is known only from the handshake.
                 let first = self.initial_sequences()?.0.wrapping_add(1);
+                if segment.sequence == first && tls::server_name(segment.payload) == Hello::None {
+                    return None;
+                }
                 let mut reassembly = Reassembly::default();
                 reassembly.start(first);
                 Box::new((reassembly, Vec::new()))

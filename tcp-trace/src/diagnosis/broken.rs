@@ -4,7 +4,10 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, attempts::says_close, history::Life};
+use super::{
+    attempts::says_close,
+    history::{History, Life},
+};
 use crate::{
     event::{Direction, Flags, Role},
     record::{By, Connection, ConnectionId, How, Http, Integrity, Message, Outcome, Part},
@@ -100,16 +103,15 @@ impl Broken<'_> {
 
 /// All that broke off in the lives that are remembered, in order of time. Not what ended when events had been lost: the
 /// rest of it may have been among them.
-pub(super) fn all<'a>(facts: &Facts<'a>) -> Vec<Broken<'a>> {
-    let open = facts.history.open().map(|(_, life)| life);
-    let lives: HashMap<ConnectionId, &'a Life> = facts
-        .history
+pub(super) fn all(history: &History) -> Vec<Broken<'_>> {
+    let open = history.open().map(|(_, life)| life);
+    let lives: HashMap<ConnectionId, &Life> = history
         .ended()
         .chain(open)
         .filter_map(|life| Some((life.summary.as_ref()?.connection, life)))
         .collect();
     let mut found: Vec<_> = lives.values().filter_map(|life| of_life(life, &lives)).flatten().collect();
-    if let Some(loss) = facts.history.first_loss {
+    if let Some(loss) = history.first_loss {
         found.retain(|broken| broken.http.time.after_micros(LOSS_NOTICED_US) < loss);
     }
     found.sort_by_key(|broken| (broken.http.time, broken.http.connection, broken.http.index));

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     History,
+    broken::{self, Broken},
     snapshot::{Network, Process, Snapshot, Socket},
 };
 use crate::event::{Endpoints, State};
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     listeners: BTreeMap<(u32, u16), u32>,
     /// Index of the sockets at the beginning, by cookie.
     earlier: HashMap<u64, u32>,
+    /// HTTP exchanges that broke off, in order of time.
+    broken: Vec<Broken<'a>>,
 }
 
 impl<'a> Facts<'a> {
@@ -41,7 +44,12 @@ impl<'a> Facts<'a> {
         }
         let earlier = before.map_or(&[][..], |before| &before.sockets);
         let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
-        Self { now, before, history, by_ends, listeners, earlier }
+        Self { now, before, history, by_ends, listeners, earlier, broken: broken::all(history) }
+    }
+
+    /// The HTTP exchanges that broke off, each with its fault, in order of time.
+    pub(super) fn broken(&self) -> &[Broken<'a>] {
+        &self.broken
     }
 
     /// The sockets that were asked for and are in this state.

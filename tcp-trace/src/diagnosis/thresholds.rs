@@ -1,5 +1,7 @@
 //! From where on something is a finding.
 
+use crate::record::Severity;
+
 /// The limits of all rules. The command line's options have the same defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
@@ -33,6 +35,13 @@ impl Thresholds {
         ports_percent: 80,
         many: 1_000,
     };
+}
+
+impl Thresholds {
+    /// How severe so many sockets or exchanges of one cause are, where one is worth a warning.
+    pub(super) fn severity(&self, count: usize) -> Severity {
+        if count as u64 >= self.many { Severity::Critical } else { Severity::Warning }
+    }
 }
 
 impl Default for Thresholds {

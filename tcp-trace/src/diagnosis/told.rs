@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    Facts,
     broken::Broken,
     finding::{CONNECTIONS_MAX, named, who_named},
 };
@@ -23,15 +24,18 @@ pub(super) fn server_of(http: &Http) -> SocketAddr {
     SocketAddr::new(end.address, end.port)
 }
 
-/// Exchanges that broke off, by what they have in common: this, the server, and the program that is told.
+/// The exchanges that broke off and have a `key`, by what they have in common: this, the server, and the program that
+/// is told.
 pub(super) fn grouped<'a, K: Ord>(
-    all: impl Iterator<Item = Broken<'a>>,
-    key: impl Fn(&Broken<'a>) -> K,
+    facts: &Facts<'a>,
+    key: impl Fn(&Broken<'a>) -> Option<K>,
 ) -> BTreeMap<(K, SocketAddr, Option<&'a Text>), Vec<Broken<'a>>> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
-    for broken in all {
-        let program = broken.http.process.as_ref().map(|process| &process.name);
-        groups.entry((key(&broken), server_of(broken.http), program)).or_default().push(broken);
+    for broken in facts.broken() {
+        if let Some(key) = key(broken) {
+            let program = broken.http.process.as_ref().map(|process| &process.name);
+            groups.entry((key, server_of(broken.http), program)).or_default().push(*broken);
+        }
     }
     groups
 }

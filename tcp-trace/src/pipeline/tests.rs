@@ -1,6 +1,7 @@
 //! Whole lives of connections through the pipeline: events as the kernel reports them, records as users read them.
 
 use std::net::SocketAddr;
+
 mod dns;
 mod ends;
 mod routes;

@@ -109,10 +109,6 @@ impl<W: Write> Sink for Findings<W> {
         self.text.clear();
         self.output.flush()
     }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()
-    }
 }
 
 /// What was measured, the process, and the connections, a paragraph each.

@@ -57,10 +57,6 @@ impl<W: Write> Sink for JsonLines<W> {
         self.write_lines()?;
         self.output.flush()
     }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()
-    }
 }
 
 #[cfg(test)]

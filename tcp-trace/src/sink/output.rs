@@ -13,5 +13,7 @@ pub trait Sink {
     fn flush(&mut self) -> io::Result<()>;
 
     /// Ends the output: the session's last record was taken.
-    fn finish(&mut self) -> io::Result<()>;
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()
+    }
 }

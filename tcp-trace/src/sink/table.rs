@@ -140,10 +140,6 @@ impl<W: Write> Sink for Table<W> {
         self.text.clear();
         self.output.flush()
     }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()
-    }
 }
 
 #[cfg(test)]

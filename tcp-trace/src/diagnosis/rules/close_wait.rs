@@ -175,11 +175,7 @@ fn finding(
     );
     Finding {
         cause: Some(cause.name().to_owned()),
-        severity: if takes_much || count as u64 >= thresholds.many {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
+        severity: if takes_much { Severity::Critical } else { thresholds.severity(count) },
         summary,
         evidence,
         stacks: uses.stacks,

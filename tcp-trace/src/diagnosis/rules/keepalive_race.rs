@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use super::super::{
     Facts, Thresholds,
     attempts::says_close,
-    broken::{self, Broken, Fault, Race},
+    broken::{Broken, Fault, Race},
     finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
-    record::{Evidence, Finding, Http, Severity},
+    record::{Evidence, Finding, Http},
     sink::Micros,
 };
 
@@ -55,13 +55,11 @@ impl Race {
 
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let all = broken::all(facts).into_iter();
-    let races = all.filter(|broken| matches!(broken.fault, Fault::KeepaliveRace(_)));
     let race_of = |broken: &Broken<'_>| match broken.fault {
-        Fault::KeepaliveRace(race) => race,
-        _ => Race::Crossed,
+        Fault::KeepaliveRace(race) => Some(race),
+        _ => None,
     };
-    for ((race, server, _), cases) in grouped(races, race_of) {
+    for ((race, server, _), cases) in grouped(facts, race_of) {
         findings.push(finding(facts, thresholds, race, server, &cases));
     }
 }
@@ -82,7 +80,7 @@ fn finding(
     let after = shortest.map_or(String::new(), |us| format!(": it closes after {} idle", Micros(us)));
     Finding {
         cause: Some(race.name().to_owned()),
-        severity: if cases.len() as u64 >= thresholds.many { Severity::Critical } else { Severity::Warning },
+        severity: thresholds.severity(cases.len()),
         summary: format!(
             "{} {} went {}{after}.",
             counted(cases.len(), "request"),

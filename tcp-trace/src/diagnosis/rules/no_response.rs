@@ -2,12 +2,12 @@
 
 use super::super::{
     Facts, Thresholds,
-    broken::{self, Broken, Fault, Stop},
+    broken::{Broken, Fault, Stop},
     finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
-    record::{Evidence, Finding, Severity},
+    record::{Evidence, Finding},
     sink::Micros,
 };
 
@@ -80,25 +80,17 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         Stop::Waiting => thresholds.min_age_us,
         Stop::Closed | Stop::Reset | Stop::Failed => 0,
     };
-    let unanswered = broken::all(facts).into_iter().filter(|broken| match broken.fault {
-        Fault::NoResponse(stop) => broken.waited_us(now) >= least(stop),
-        _ => false,
-    });
     let stop = |broken: &Broken<'_>| match broken.fault {
-        Fault::NoResponse(stop) => stop,
-        _ => Stop::Closed,
+        Fault::NoResponse(stop) => (broken.waited_us(now) >= least(stop)).then_some(stop),
+        _ => None,
     };
-    for ((stop, server, _), cases) in grouped(unanswered, stop) {
+    for ((stop, server, _), cases) in grouped(facts, stop) {
         let waited = || cases.iter().map(|case| case.waited_us(now));
         let verb =
             if cases.len() == 1 { in_words(stop).replacen("have", "has", 1) } else { in_words(stop).into() };
         findings.push(Finding {
             cause: Some(name(stop).to_owned()),
-            severity: if cases.len() as u64 >= thresholds.many {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            },
+            severity: thresholds.severity(cases.len()),
             summary: format!("{} {} {verb}.", counted(cases.len(), "request"), between(&cases, server)),
             evidence: Evidence::default()
                 .and("requests", cases.len())

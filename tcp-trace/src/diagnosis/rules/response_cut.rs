@@ -2,12 +2,12 @@
 
 use super::super::{
     Facts, Thresholds,
-    broken::{self, Broken, Fault, Stop},
+    broken::{Broken, Fault, Stop},
     finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
-    record::{Evidence, Finding, Part, Severity},
+    record::{Evidence, Finding, Part},
     sink::Size,
 };
 
@@ -63,21 +63,16 @@ fn advice(stop: Stop) -> &'static str {
 
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let cut = broken::all(facts).into_iter().filter(|broken| matches!(broken.fault, Fault::Cut(_)));
     let stop = |broken: &Broken<'_>| match broken.fault {
-        Fault::Cut(stop) => stop,
-        _ => Stop::Closed,
+        Fault::Cut(stop) => Some(stop),
+        _ => None,
     };
-    for ((stop, server, _), cases) in grouped(cut, stop) {
+    for ((stop, server, _), cases) in grouped(facts, stop) {
         let missing = || cases.iter().filter_map(|case| case.http.missing);
         let passed = cases.iter().filter_map(|case| Some(case.http.ended?.offset)).min();
         findings.push(Finding {
             cause: Some(name(stop).to_owned()),
-            severity: if cases.len() as u64 >= thresholds.many {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            },
+            severity: thresholds.severity(cases.len()),
             summary: format!(
                 "{} {} {} {}.",
                 counted(cases.len(), "response"),

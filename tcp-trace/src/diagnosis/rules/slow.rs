@@ -14,7 +14,7 @@ use super::super::{
 };
 use crate::{
     event::Role,
-    record::{Endpoint, Evidence, Finding, Http, Severity, Stall, Stalls},
+    record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
     sink::Micros,
 };
 
@@ -205,7 +205,7 @@ fn finding(
     let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
     Finding {
         cause: Some(blame.name().to_owned()),
-        severity: if cases.len() as u64 >= thresholds.many { Severity::Critical } else { Severity::Warning },
+        severity: thresholds.severity(cases.len()),
         summary: format!(
             "{}{at} {} {}: {}.",
             counted(cases.len(), "request"),

@@ -2,12 +2,12 @@
 
 use super::super::{
     Facts, Thresholds,
-    broken::{self, Fault},
+    broken::{Broken, Fault},
     finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
-    record::{Evidence, Finding, Severity},
+    record::{Evidence, Finding},
     sink::Size,
 };
 
@@ -21,17 +21,13 @@ const ADVICE: &str = "On the server, read the request to its end, or after the r
 
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let unread = broken::all(facts).into_iter().filter(|broken| broken.fault == Fault::Unread);
-    for ((_, server, _), cases) in grouped(unread, |_| ()) {
+    let unread = |broken: &Broken<'_>| (broken.fault == Fault::Unread).then_some(());
+    for ((_, server, _), cases) in grouped(facts, unread) {
         let bytes = || cases.iter().filter_map(|case| Some(case.server()?.receive_queue));
         let answered = cases.iter().filter(|case| case.http.http.response.is_some()).count();
         findings.push(Finding {
             cause: Some("closed_with_unread_data".to_owned()),
-            severity: if cases.len() as u64 >= thresholds.many {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            },
+            severity: thresholds.severity(cases.len()),
             summary: format!(
                 "{} {} got an RST: the server closed with {} of what it had received unread.",
                 counted(cases.len(), "request"),

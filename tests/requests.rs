@@ -121,7 +121,7 @@ fn credentials_do_not_reach_the_recording() {
         let header = "Authorization: Bearer secret-token";
         curl(&["--header", header, "--cookie", "session=secret-cookie", &nginx.url("127.0.0.1", "/echo/x")])
     });
-    let text = serde_json::to_string(&recording.records).expect("records are JSON");
+    let text = tcp_trace::json::to_string(&recording.records).expect("records are JSON");
     assert!(!text.contains("secret-"), "{text}");
     assert!(text.contains("[\"Authorization\",\"«redacted»\"]"), "{text}");
 }

@@ -3,7 +3,10 @@
 use aya_ebpf::programs::SkBuffContext;
 use tcp_trace_ebpf::{DNS_PORT, PORT_WORDS, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER};
 
-use crate::maps::{FILTERS_PORTS, PORTS};
+use crate::{
+    maps::{FILTERS_PORTS, PORTS},
+    sock,
+};
 
 /// Whether it is known of both ends, as far as it matters, that they are not asked for; a port that is 0 is not known.
 /// Connections to DNS servers never are: one that is asked for may follow a lookup.
@@ -28,6 +31,13 @@ pub(crate) fn is_unwanted_packet(ctx: &SkBuffContext) -> bool {
     let (local, peer) = unsafe { ((*ctx.skb.skb).local_port, (*ctx.skb.skb).remote_port) };
     // The peer's port is in network byte order.
     is_unwanted(local as u16, u16::from_be(peer as u16))
+}
+
+/// The same of a TCP socket.
+#[inline(always)]
+pub(crate) fn is_unwanted_socket(sk: *const u8) -> bool {
+    let (local, peer) = sock::ports(sk);
+    is_unwanted(local, peer)
 }
 
 #[inline(always)]

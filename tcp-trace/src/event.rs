@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
@@ -178,7 +179,7 @@ pub struct Owner {
     /// Process id (the kernel's tgid), in the initial pid namespace.
     pub pid: u32,
     /// The name of the process's main thread (`comm`, at most 15 bytes).
-    pub name: Vec<u8>,
+    pub name: Bytes,
     /// Real user id.
     pub uid: u32,
     /// Whether it is the command given after `--` or one of its descendants.
@@ -194,7 +195,7 @@ impl Owner {
     pub fn new(pid: u32, name: &str) -> Self {
         Self {
             pid,
-            name: name.as_bytes().to_vec(),
+            name: Bytes::copy_from_slice(name.as_bytes()),
             uid: 0,
             followed: false,
             identity: Identity::default(),
@@ -218,7 +219,7 @@ pub struct Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Path of its executable (`/proc/PID/exe`); `None` when the process was gone.
-    pub executable: Option<Arc<[u8]>>,
+    pub executable: Option<Bytes>,
     /// Path of its cgroup in the v2 hierarchy.
     pub cgroup: Option<Arc<str>>,
 }

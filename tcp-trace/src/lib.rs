@@ -13,6 +13,7 @@ pub mod explain;
 pub mod filter;
 pub mod http;
 pub mod inspect;
+pub mod json;
 pub mod kernel;
 pub mod page;
 pub mod pipeline;

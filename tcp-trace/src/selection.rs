@@ -233,5 +233,5 @@ fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
 }
 
 fn owner(process: &Process) -> Owner {
-    Owner { name: process.name.0.to_vec(), ..Owner::new(process.pid, "") }
+    Owner { name: process.name.0.clone(), ..Owner::new(process.pid, "") }
 }

@@ -34,6 +34,32 @@ impl Time {
         Self(self.0.saturating_add(us.saturating_mul(1_000)))
     }
 
+    /// As RFC 3339 with nanoseconds, in ASCII. Every record has one or two of these, and jiff's own way takes ten times
+    /// as long.
+    fn rfc3339(self) -> [u8; 30] {
+        const SECONDS_PER_DAY: u64 = 86_400;
+        let (seconds, nanoseconds) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        let (days, second) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
+        let (year, month, day) = date(days);
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let parts = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3600),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+            (20..29, nanoseconds),
+        ];
+        for (place, mut number) in parts {
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        text
+    }
+
     fn timestamp(self) -> Timestamp {
         // u64 nanoseconds end in the year 2554, far inside jiff's range; the fallback is never taken.
         Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -54,7 +80,7 @@ impl fmt::Display for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(str::from_utf8(&self.rfc3339()).unwrap_or_default())
     }
 }
 
@@ -68,9 +94,44 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// Year, month and day of the Gregorian calendar so many days after 1970-01-01. Years are counted from March on, so that
+/// the day that some have more is their last.
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    /// Days from 0000-03-01 to 1970-01-01.
+    const BEFORE_1970: u64 = 719_468;
+    let days = days + BEFORE_1970;
+    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_time_is_written_as_jiff_writes_it(nanoseconds: u64) {
+            let time = Time(nanoseconds);
+            let text = time.rfc3339();
+            prop_assert_eq!(str::from_utf8(&text).unwrap(), time.to_string());
+        }
+    }
+
+    #[test]
+    fn every_day_is_written_as_jiff_writes_it() {
+        for day in 0..u64::MAX / 86_400_000_000_000 {
+            let time = Time(day * 86_400_000_000_000);
+            assert_eq!(str::from_utf8(&time.rfc3339()).unwrap(), time.to_string());
+        }
+    }
 
     #[test]
     fn is_written_with_nanoseconds_and_read_back() {

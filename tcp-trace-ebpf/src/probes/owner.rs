@@ -43,6 +43,11 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let sk: *const u8 = ctx.arg(0);
+    let is_tcp = sock::is_tcp(sk);
+    // Told from the ports before anything is looked up: most of what is not asked for ends here.
+    if is_tcp && filter::is_unwanted_socket(sk) {
+        return Ok(());
+    }
     let known = maps::memory(sk, 0);
     if !known.is_null() {
         // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
@@ -57,11 +62,7 @@ pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !sock::is_tcp(sk) {
-        return Ok(());
-    }
-    let (local_port, peer_port) = sock::ports(sk);
-    if filter::is_unwanted(local_port, peer_port) || remember(sk).is_none() {
+    if !is_tcp || remember(sk).is_none() {
         return Ok(());
     }
     report(sk)?;

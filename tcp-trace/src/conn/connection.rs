@@ -357,8 +357,8 @@ impl Connection {
 pub fn process_of(owner: &Owner) -> Process {
     Process {
         pid: owner.pid,
-        name: Text::from(owner.name.clone()),
-        executable: owner.place.executable.as_ref().map(|path| Text::from(path.to_vec())),
+        name: Text(owner.name.clone()),
+        executable: owner.place.executable.clone().map(Text),
         uid: owner.uid,
     }
 }

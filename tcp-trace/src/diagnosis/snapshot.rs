@@ -195,5 +195,5 @@ impl Network {
 
 fn owner(process: &Process) -> crate::event::Owner {
     let Named { pid, name, .. } = &process.named;
-    crate::event::Owner { name: name.0.to_vec(), ..crate::event::Owner::new(*pid, "") }
+    crate::event::Owner { name: name.0.clone(), ..crate::event::Owner::new(*pid, "") }
 }

@@ -303,6 +303,14 @@ impl HttpConnection {
         }
     }
 
+    /// Appends an exchange that has begun. Few connections have two at a time: room is made for one first.
+    pub(super) fn push_open(&mut self, open: Open) {
+        if self.open.is_empty() {
+            self.open.reserve_exact(1);
+        }
+        self.open.push_back(open);
+    }
+
     /// The exchange whose message a direction is in: the last request, or the first response.
     pub(super) fn current(&mut self, is_request: bool) -> Option<&mut Open> {
         if is_request {

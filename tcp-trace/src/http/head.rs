@@ -17,7 +17,7 @@ const FIELDS: usize = 64;
 /// lie at most three bytes behind what was searched before.
 pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr::memchr(b'\n', bytes.get(at..)?) {
         at += found + 1;
         match bytes.get(at..)? {
             [b'\n', ..] => return Some(at + 1),

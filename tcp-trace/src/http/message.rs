@@ -43,7 +43,7 @@ impl HttpConnection {
         match framing {
             Ok(framing) => {
                 stream.position = Position::behind_head(framing);
-                self.open.push_back(open);
+                self.push_open(open);
                 if framing == Framing::None {
                     self.end_message(direction, time, exchanges);
                 }
@@ -51,7 +51,7 @@ impl HttpConnection {
             Err(reason) => {
                 stream.leave(Position::Broken);
                 open.invalid = Some((Message::Request, reason));
-                self.open.push_back(open);
+                self.push_open(open);
                 self.settle(exchanges);
             }
         }
@@ -93,7 +93,7 @@ impl HttpConnection {
         }
         let at = waiting.unwrap_or_else(|| {
             let open = self.new_open(started);
-            self.open.push_back(open);
+            self.push_open(open);
             self.open.len() - 1
         });
         let is_last = at + 1 == self.open.len();

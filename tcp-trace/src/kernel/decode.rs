@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use bytes::Bytes;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
     KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, LEFT_OFF, MOMENT_CONNECT, MOMENT_END_OF_STREAM,
@@ -217,7 +218,7 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         pid: raw.pid,
         uid: raw.uid,
         followed: raw.followed == 1,
-        name: comm(&raw.comm).to_vec(),
+        name: Bytes::copy_from_slice(comm(&raw.comm)),
         identity: Identity { started: raw.started, executions: raw.executions, cgroup: raw.cgroup },
         place: Place::default(),
     }))

@@ -60,7 +60,7 @@ pub(super) fn record(
         index: exchange.index,
         role: connection.role(),
         network: HttpNetwork {
-            protocol: Protocol { name: "http".to_owned(), version: format!("1.{}", version.unwrap_or(1)) },
+            protocol: Protocol { name: "http".into(), version: version_name(version.unwrap_or(1)) },
             kind: network.kind,
             local: network.local,
             peer: network.peer,
@@ -77,6 +77,15 @@ pub(super) fn record(
         reused: exchange.reused,
         websocket: exchange.websocket,
     })
+}
+
+/// The protocol's version with this minor number.
+fn version_name(minor: u8) -> Cow<'static, str> {
+    match minor {
+        0 => "1.0".into(),
+        1 => "1.1".into(),
+        other => format!("1.{other}").into(),
+    }
 }
 
 /// What was lost, never more than the phases that have ended.
@@ -122,30 +131,30 @@ fn url(request: &Request) -> Url {
         return Url { scheme: None, host: Some(Text(target.clone())), path: Text::default(), query: None };
     }
     if **target == *b"*" {
-        return Url { scheme: None, host, path: "*".into(), query: None };
+        return Url { scheme: None, host, path: Text(target.clone()), query: None };
     }
     if !target.starts_with(b"/")
         && let Some((scheme, rest)) = split_once(target, b"://")
     {
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        let (path, query) = path_and_query(rest);
-        return Url { scheme: Some(scheme.into()), host: Some(authority.into()), path, query };
+        let (authority, rest) = (rest.slice(..end), rest.slice(end..));
+        let (path, query) = path_and_query(&rest);
+        return Url { scheme: Some(Text(scheme)), host: Some(Text(authority)), path, query };
     }
     let (path, query) = path_and_query(target);
-    Url { scheme: Some("http".into()), host, path, query }
+    Url { scheme: Some(Text(Bytes::from_static(b"http"))), host, path, query }
 }
 
-fn path_and_query(target: &[u8]) -> (Text, Option<Text>) {
+fn path_and_query(target: &Bytes) -> (Text, Option<Text>) {
     match split_once(target, b"?") {
-        Some((path, query)) => (path.into(), Some(query.into())),
-        None => (target.into(), None),
+        Some((path, query)) => (Text(path), Some(Text(query))),
+        None => (Text(target.clone()), None),
     }
 }
 
-fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = text.windows(separator.len()).position(|window| window == separator)?;
-    Some((&text[..at], &text[at + separator.len()..]))
+fn split_once(text: &Bytes, separator: &[u8]) -> Option<(Bytes, Bytes)> {
+    let at = memchr::memmem::find(text, separator)?;
+    Some((text.slice(..at), text.slice(at + separator.len()..)))
 }
 
 #[cfg(test)]

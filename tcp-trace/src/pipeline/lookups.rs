@@ -163,12 +163,12 @@ fn record(lookup: &Lookup, number: u64) -> Dns {
 
 /// The name in a Host field (RFC 9110, section 7.2) without its port; `None` when it is an address.
 pub(super) fn host_name(host: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(host).ok()?;
-    let name = text.split_once(':').map_or(text, |(name, _)| name);
-    let is_name = !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-        && name.parse::<std::net::IpAddr>().is_err();
-    is_name.then_some(name)
+    let name = host.split(|byte| *byte == b':').next().filter(|name| !name.is_empty())?;
+    if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)) {
+        return None;
+    }
+    let name = str::from_utf8(name).ok()?;
+    name.parse::<std::net::Ipv4Addr>().is_err().then_some(name)
 }
 
 /// Learns from an exchange what its server is called, where its request says so.

@@ -95,6 +95,9 @@ impl Pipeline {
 
     /// Writes the exchanges that have ended.
     pub(super) fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        if self.exchanges.is_empty() {
+            return;
+        }
         let Some(tracked) = self.table.get_mut(&cookie) else {
             return;
         };

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
+
 use super::{gate::Gate, peers::Peers, routes::RouteQuestion};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
@@ -61,7 +63,8 @@ pub(super) struct Tracked {
 #[derive(Debug)]
 pub struct Pipeline {
     pub(super) settings: Settings,
-    pub(super) table: HashMap<Cookie, Tracked>,
+    /// The kernel counts cookies up: nobody can choose them so that they collide.
+    pub(super) table: FxHashMap<Cookie, Tracked>,
     pub(super) half_open: HalfOpen,
     /// Half-open connections that were recorded.
     pub(super) half_open_count: u32,
@@ -92,7 +95,7 @@ impl Pipeline {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            table: HashMap::new(),
+            table: FxHashMap::default(),
             half_open: HalfOpen::default(),
             half_open_count: 0,
             mini_sockets: HashMap::new(),

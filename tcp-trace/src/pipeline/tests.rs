@@ -469,7 +469,7 @@ fn the_same_events_give_the_same_records() {
         host.exchange();
         host.close();
         host.tick(1);
-        serde_json::to_string(&host.out).unwrap()
+        crate::json::to_string(&host.out).unwrap()
     };
     assert_eq!(run(), run());
 }

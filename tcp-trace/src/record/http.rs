@@ -1,5 +1,7 @@
 //! The `http` line: one request and its response.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ConnectionId, Endpoint, NetworkType, Process, Text};
@@ -73,9 +75,9 @@ pub struct HttpNetwork {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Protocol {
     /// `http`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// `1.0` or `1.1`.
-    pub version: String,
+    pub version: Cow<'static, str>,
 }
 
 /// The two messages of an exchange; either can be missing.

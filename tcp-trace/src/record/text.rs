@@ -75,7 +75,7 @@ fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Base64 {
     bytes: String,
@@ -90,11 +90,9 @@ enum Either {
 }
 
 impl Serialize for Text {
+    /// As bytes: [`json::write`](crate::json::write) makes of them what the reader understands.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => Base64 { bytes: STANDARD.encode(&self.0) }.serialize(serializer),
-        }
+        serializer.serialize_bytes(&self.0)
     }
 }
 
@@ -121,7 +119,7 @@ mod tests {
             (b"/\xff", r#"{"bytes":"L/8="}"#),
         ] {
             let text = Text::from(bytes);
-            assert_eq!(serde_json::to_string(&text).unwrap(), json);
+            assert_eq!(crate::json::to_string(&text).unwrap(), json);
             assert_eq!(serde_json::from_str::<Text>(json).unwrap(), text);
         }
     }

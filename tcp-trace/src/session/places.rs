@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, os::unix::ffi::OsStringExt as _, sync::Arc};
 
+use bytes::Bytes;
+
 use crate::{
     event::{Event, EventKind, Identity, Owner, Place},
     kernel::{cgroup_paths::CgroupPaths, process},
@@ -64,6 +66,6 @@ fn is_still(owner: &Owner) -> bool {
 }
 
 /// Path of a process's executable, when the process is still there.
-pub(super) fn executable(pid: u32) -> Option<Arc<[u8]>> {
-    process::executable(pid).map(|path| Arc::from(path.into_os_string().into_vec()))
+pub(super) fn executable(pid: u32) -> Option<Bytes> {
+    process::executable(pid).map(|path| path.into_os_string().into_vec().into())
 }

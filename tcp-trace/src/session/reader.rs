@@ -210,7 +210,8 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, places, stacks, records, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, places, stacks, records, output, events, decode_errors, .. } = self;
+        let mut written = Ok(());
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             match decode(bytes, offset) {
@@ -220,6 +221,10 @@ impl<'a> Reader<'a> {
                         Some(stacks) => stacks.event(&event, pipeline, records),
                         None => pipeline.event(&event, records),
                     }
+                    // While they are still in the processor's caches.
+                    if written.is_ok() {
+                        written = put_all(records, stacks.as_mut(), output);
+                    }
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -227,6 +232,7 @@ impl<'a> Reader<'a> {
                 }
             }
         });
+        written?;
         self.routes.exchange(&mut self.pipeline);
         self.put_records()?;
         Ok(count)
@@ -290,12 +296,7 @@ impl<'a> Reader<'a> {
     }
 
     fn put_records(&mut self) -> Result<(), ReadError> {
-        for record in self.records.drain(..) {
-            match &mut self.stacks {
-                Some(stacks) => stacks.put(record, &mut self.output)?,
-                None => self.output.put(record)?,
-            }
-        }
+        put_all(&mut self.records, self.stacks.as_mut(), &mut self.output)?;
         for Skip { cookie, direction, until } in self.pipeline.take_skips() {
             self.tracer.skip(cookie, direction, until);
         }
@@ -367,6 +368,21 @@ impl Reader<'_> {
         log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");
         Ok(())
     }
+}
+
+/// Hands on what has come.
+fn put_all(
+    records: &mut Vec<Record>,
+    mut stacks: Option<&mut Stacks>,
+    output: &mut Output<'_>,
+) -> io::Result<()> {
+    for record in records.drain(..) {
+        match &mut stacks {
+            Some(stacks) => stacks.put(record, output)?,
+            None => output.put(record)?,
+        }
+    }
+    Ok(())
 }
 
 async fn wake(

@@ -266,7 +266,7 @@ fn owner(process: &process::Process, known: &mut BTreeMap<u32, Place>) -> Owner 
     });
     Owner {
         pid: process.pid,
-        name: process.name.clone(),
+        name: process.name.clone().into(),
         uid: process.uid,
         followed: false,
         identity: Identity::default(),

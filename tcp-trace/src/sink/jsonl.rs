@@ -44,7 +44,7 @@ impl<W: Write> Sink for JsonLines<W> {
             return Ok(());
         }
         let whole = self.lines.len();
-        if let Err(error) = serde_json::to_writer(&mut self.lines, record) {
+        if let Err(error) = crate::json::write(&mut self.lines, record) {
             // The beginning of a record is not a line.
             self.lines.truncate(whole);
             return Err(error.into());

@@ -47,7 +47,7 @@ fn http(target: &str) -> Http {
         index: 0,
         role: Some(Role::Server),
         network: HttpNetwork {
-            protocol: Protocol { name: "http".to_owned(), version: "1.1".to_owned() },
+            protocol: Protocol { name: "http".into(), version: "1.1".into() },
             kind: NetworkType::Ipv4,
             local: endpoint("127.0.0.1", 8080),
             peer: endpoint("127.0.0.1", 41352),

@@ -36,7 +36,7 @@ pub(crate) fn get(ms: u64, url: &str) -> Exchange {
         index: 0,
         role: Some(Role::Client),
         network: HttpNetwork {
-            protocol: Protocol { name: "http".to_owned(), version: "1.1".to_owned() },
+            protocol: Protocol { name: "http".into(), version: "1.1".into() },
             kind: NetworkType::Ipv4,
             local: endpoint(40_000),
             peer: endpoint(80),

@@ -89,7 +89,7 @@ fn http(us: u64, id: u64) -> Record {
         index: 0,
         role: role(id),
         network: HttpNetwork {
-            protocol: Protocol { name: "http".to_owned(), version: "1.1".to_owned() },
+            protocol: Protocol { name: "http".into(), version: "1.1".into() },
             kind,
             local,
             peer,

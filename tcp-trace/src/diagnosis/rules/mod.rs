@@ -6,6 +6,7 @@ mod closing;
 mod connects;
 mod delayed_ack;
 mod fin_wait2;
+mod gateway_errors;
 mod half_open_peer;
 mod keepalive_race;
 mod no_response;
@@ -42,6 +43,7 @@ pub const RULES: &[Rule] = &[
     Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
     Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
     Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },
+    Rule { code: "gateway_errors", explain: "502", judge: gateway_errors::judge },
     Rule { code: "response_cut", explain: "outcome", judge: response_cut::judge },
     Rule { code: "unread_data_reset", explain: "TCP_ABORT_ON_CLOSE", judge: unread_data_reset::judge },
     Rule { code: "no_response", explain: "outcome", judge: no_response::judge },

@@ -10,11 +10,11 @@ use super::super::{
     Facts, Thresholds,
     exchanges::SLOW_LEAST_US,
     finding::{CONNECTIONS_MAX, counted},
-    told::{self, server_of, whose},
+    told::{self, Key, key, server_of, whose},
 };
 use crate::{
     event::Role,
-    record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
+    record::{Evidence, Finding, Http, Stall, Stalls},
     sink::Micros,
 };
 
@@ -143,14 +143,6 @@ pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findi
     judge(facts, thresholds, &[Blame::Client, Blame::Upload], findings);
 }
 
-/// Which exchange, whichever end saw it: the client's end, the server's, and the position.
-type Key = (Endpoint, Endpoint, u64);
-
-fn key(http: &Http) -> Key {
-    let (local, peer) = (http.network.local, http.network.peer);
-    if http.role == Some(Role::Client) { (local, peer, http.index) } else { (peer, local, http.index) }
-}
-
 fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Vec<Finding>) {
     let slow_us = thresholds.slow_us.max(SLOW_LEAST_US);
     let all = || facts.history.exchanges().slow();
@@ -202,6 +194,7 @@ fn finding(
     let (longest, median) = (times().next(), times().nth(cases.len() / 2));
     let retransmits: u64 =
         cases.iter().filter_map(|(http, _)| http.timing.stalls.as_ref()).map(sent_again).sum();
+    let whose = whose(cases.iter().filter_map(|(http, _)| http.process.as_ref()));
     let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
     Finding {
         cause: Some(blame.name().to_owned()),
@@ -210,9 +203,8 @@ fn finding(
             "{}{at} {} {}: {}.",
             counted(cases.len(), "request"),
             match cases.first().and_then(|(http, _)| http.role) {
-                Some(Role::Server) =>
-                    format!("to {} at {server}", whose(cases.iter().map(|(http, _)| *http))),
-                _ => format!("of {} to {server}", whose(cases.iter().map(|(http, _)| *http))),
+                Some(Role::Server) => format!("to {whose} at {server}"),
+                _ => format!("of {whose} to {server}"),
             },
             blame.in_words(),
             match (longest, cases.len()) {

@@ -42,6 +42,13 @@ enum Cause {
     NotSent,
 }
 
+impl Cause {
+    /// Whether the kernel gave an error for it.
+    fn is_failure(self) -> bool {
+        matches!(self, Self::Upstream(Fate::Refused | Fate::NoRoute | Fate::Reset | Fate::Failed))
+    }
+}
+
 /// Address and program of a server.
 type Service<'a> = (SocketAddr, Option<&'a Text>);
 
@@ -65,6 +72,8 @@ enum Unseen {
 #[derive(Clone, Debug)]
 struct Case<'a> {
     http: &'a Http,
+    /// The exchange that has the request: another one when that did not come to its end.
+    begun: &'a Http,
     status: u16,
     process: Option<&'a Process>,
     cause: Cause,
@@ -116,8 +125,16 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
     let status = http.http.response.as_ref()?.status_code;
     let life = upstreams.life(http.connection);
     let process = life.and_then(life_process).or(http.process.as_ref());
-    let mut case =
-        Case { http, status, process, cause: Cause::Own, tried: Vec::new(), waited_us: None, came: None };
+    let mut case = Case {
+        http,
+        begun: http,
+        status,
+        process,
+        cause: Cause::Own,
+        tried: Vec::new(),
+        waited_us: None,
+        came: None,
+    };
     if status == 408 && case.is_unfinished(upstreams) {
         return Some(case);
     }
@@ -162,7 +179,7 @@ fn unseen(facts: &Facts<'_>, http: &Http) -> Option<Unseen> {
 
 impl<'a> Case<'a> {
     /// Whether the server had not got the whole request; notes how much it had got, and for how long it waited.
-    fn is_unfinished(&mut self, upstreams: &Upstreams<'_>) -> bool {
+    fn is_unfinished(&mut self, upstreams: &Upstreams<'a>) -> bool {
         let http = self.http;
         let is_in_request = |ended: &Ended| ended.message == Message::Request;
         let answered = answered(http);
@@ -174,10 +191,17 @@ impl<'a> Case<'a> {
             let rest = upstreams.life(http.connection).and_then(|life| life.exchanges.back());
             let rest = rest.filter(|rest| rest.index == http.index + 1 && rest.timing.started <= answered);
             self.came = rest.and_then(|rest| rest.ended).filter(is_in_request);
-            let began = rest.filter(|_| self.came.is_some()).map(|rest| rest.timing.started);
-            self.waited_us = began.map(|began| answered.micros_since(began)).or(http.timing.idle_us);
+            self.waited_us = http.timing.idle_us;
+            if let Some(begun) = rest.filter(|_| self.came.is_some()) {
+                self.begun = begun;
+                self.waited_us = Some(answered.micros_since(begun.timing.started));
+            }
         }
-        self.cause = if self.came.is_some() { Cause::Unfinished } else { Cause::NotSent };
+        self.cause = match (self.came, self.waited_us) {
+            (Some(_), _) => Cause::Unfinished,
+            (None, Some(_)) => Cause::NotSent,
+            (None, None) => Cause::Unseen(Unseen::Request),
+        };
         self.came.is_some() || http.http.request.is_none()
     }
 
@@ -199,7 +223,8 @@ impl<'a> Case<'a> {
                 let part = if came.part == Part::Body { "body" } else { "head" };
                 format!("{} of the {part}", Size(came.offset))
             });
-            return format!("{}: {status} after {}, {came} had come", request(http), Micros(us));
+            let request = if self.came.is_some() { request(self.begun) } else { "no request".to_owned() };
+            return format!("{request}: {status} after {}, {came} had come", Micros(us));
         }
         let tried = self.chosen().map_or(String::new(), |it| {
             let took = match it.fate {
@@ -229,18 +254,21 @@ fn finding(
     let server = server_of(first.http);
     let is_at_server = first.http.role == Some(Role::Server);
     let whose = whose(cases.iter().filter_map(|case| case.process));
-    let of_process = match is_at_server {
-        true => format!("{whose} at {server}"),
-        false => format!("{server} to {whose}"),
+    let of_process = match (is_at_server, first.cause) {
+        (true, Cause::Unfinished | Cause::NotSent) => format!("to {whose} at {server}"),
+        (false, Cause::Unfinished | Cause::NotSent) => format!("of {whose} to {server}"),
+        (true, _) => format!("of {whose} at {server}"),
+        (false, _) => format!("of {server} to {whose}"),
     };
     let tried = Tried::of(upstreams, cases);
-    let longest = cases.iter().filter_map(|case| case.waited_us.or(Some(case.chosen()?.took_us()))).max();
+    let waited = cases.iter().filter_map(|case| case.waited_us).max();
+    let longest = cases.iter().filter_map(|case| Some(case.chosen()?.took_us())).max();
     let told = words::Told {
         count: cases.len(),
         of_process,
         status: first.status,
         upstream: tried.named(),
-        longest_us: longest,
+        longest_us: waited.or(longest),
     };
     let until = cases.iter().map(|case| answered(case.http)).max();
     let pids = workers.get(&first.service()).filter(|_| first.cause == Cause::Own);
@@ -258,9 +286,10 @@ fn finding(
             .and("status", u64::from(first.status))
             .and_known("responses_in_all", all)
             .and_known("attempts", (tried.count > 0).then_some(tried.count))
-            .and_known("longest_us", longest)
+            .and_known("longest_attempt_us", longest)
+            .and_known("longest_wait_us", waited)
             .and_known("least_that_came_bytes", came.map(|came| came.offset).min())
-            .and_known("error", tried.error)
+            .and_known("error", tried.error.filter(|_| first.cause.is_failure()))
             .and_known("server_header", header(first.http).filter(|_| first.cause == Cause::Remote))
             .and_known("client", clients().next().map(named).filter(|_| is_client_told))
             .and_known("upstreams", Some(tried.places).filter(|it| !it.is_empty()))

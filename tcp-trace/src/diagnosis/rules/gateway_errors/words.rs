@@ -7,7 +7,7 @@ use crate::sink::Micros;
 pub(super) struct Told {
     /// How many responses.
     pub(super) count: usize,
-    /// `nginx (pid 7) at 10.0.0.1:80`.
+    /// Whose they were, or who got them: `of nginx (pid 7) at 10.0.0.1:80`.
     pub(super) of_process: String,
     pub(super) status: u16,
     /// `10.0.0.5:8080`.
@@ -73,15 +73,15 @@ pub(super) fn summary(cause: Cause, told: &Told) -> String {
     let (phrase, one) = (phrase(*status), *count == 1);
     let us = Micros(longest_us.unwrap_or_default());
     let was = if one { "was" } else { "were" };
-    let responses = format!("{} of {of_process} {was} {phrase}", counted(*count, "response"));
+    let responses = format!("{} {of_process} {was} {phrase}", counted(*count, "response"));
     match cause {
         Cause::Upstream(fate) => {
             let what = match fate {
                 Fate::Refused => {
-                    format!("{upstream}, to which it connected meanwhile, refused (ECONNREFUSED)")
+                    format!("meanwhile its connects to {upstream} were refused (ECONNREFUSED)")
                 }
                 Fate::SynUnanswered => format!("its connect to {upstream} got no answer to the SYN in {us}"),
-                Fate::NoRoute => format!("there was no way to {upstream}, to which it connected meanwhile"),
+                Fate::NoRoute => format!("meanwhile it had no way to {upstream}"),
                 Fate::Race => {
                     format!("{upstream} was closing the kept connection that it sent the request on")
                 }
@@ -108,11 +108,11 @@ pub(super) fn summary(cause: Cause, told: &Told) -> String {
         Cause::Unseen(_) => format!("{responses}; what it did meanwhile to get an answer was not seen."),
         Cause::Remote => format!("{responses}: that end was not traced, so its cause is not seen here."),
         Cause::Unfinished => format!(
-            "{} not come whole to {of_process} within {us}, and {was} answered {phrase}.",
-            if one { "1 request had".to_owned() } else { format!("{count} requests had") },
+            "{} {of_process} had not come whole within {us}, and {was} answered {phrase}.",
+            counted(*count, "request"),
         ),
         Cause::NotSent => format!(
-            "{} to {of_process} brought no request within {us}, and {was} ended with {phrase}.",
+            "{} {of_process} brought no request within {us}, and {was} ended with {phrase}.",
             counted(*count, "connection"),
         ),
     }
@@ -195,21 +195,23 @@ fn of_fate(fate: Fate) -> &'static str {
 fn own(status: u16, has_failed_otherwise: bool) -> String {
     let first = match (status, has_failed_otherwise) {
         (502..=504, true) => {
-            "A gateway does not try a server that it holds for dead: its connects had failed before (health checks, or \
-             nginx's max_fails and fail_timeout), see above. "
+            "A gateway does not try a server that it holds for dead (by health checks, or nginx's max_fails and \
+             fail_timeout) and answers so at once: connects of it failed at other times, as said above. Or it limits \
+             requests, or"
         }
         (503, _) => {
             "A proxy without a server that it may use answers so at once (all are down by health checks, or none is \
-             configured), and so does one that limits requests or connections; "
+             configured), and so does one that limits requests or connections; or"
         }
-        (408, _) => "Its own time for this request was over; ",
-        _ => "A gateway that holds all its servers for dead answers so at once (nginx: no live upstreams); ",
+        (408, _) => "Its own time for this request was over; or",
+        _ => {
+            "A gateway that holds all its servers for dead answers so at once (nginx: no live upstreams); or"
+        }
     };
-    let last = "an application says so when it is overloaded or in maintenance. What goes over Unix sockets, or over \
-                connections that it keeps and that carry no HTTP, is not judged.";
-    let mut text = first.to_owned();
-    text += &if first.ends_with(". ") { last.replacen("an app", "An app", 1) } else { last.to_owned() };
-    text
+    format!(
+        "{first} it is an application that says so itself, being overloaded or in maintenance. What goes over Unix \
+         sockets, or over kept connections without HTTP, is not judged."
+    )
 }
 
 fn not_seen(unseen: Unseen) -> &'static str {

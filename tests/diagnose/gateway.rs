@@ -4,18 +4,12 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    time::Duration,
 };
 
 use tcp_trace::record::{Fact, Finding, Severity};
-use tcp_trace_tests::{
-    Diagnosis, Folder, Haproxy, Nginx, Tracer, curl, free_port, number, tcp_trace, wait_for,
-};
+use tcp_trace_tests::{Diagnosis, Folder, Haproxy, Nginx, Tracer, curl, free_port, number, tcp_trace};
 
-use crate::{
-    connects::tracing,
-    http::{pair, recorded, waits},
-};
+use crate::connects::tracing;
 
 /// What an upstream does with a request that it has read.
 #[derive(Clone, Copy)]
@@ -105,15 +99,31 @@ fn assert_upstream_is_this_process(finding: &Finding) {
     assert!(processes[0].ends_with(&format!("(pid {})", std::process::id())), "{processes:?}");
 }
 
-/// What is found in a recording of this process's connections.
-fn recorded_of(pid: u32, connections: usize, work: impl FnOnce()) -> Diagnosis {
-    let tracer = Tracer::start(&["--pid", &pid.to_string()]);
-    work();
-    tracer.wait_for_lines("connection", connections);
-    let folder = Folder::new();
-    let file = folder.file("recording.jsonl");
-    std::fs::write(&file, tracer.stop_for_text()).expect("the folder is ours");
-    Diagnosis::with(tcp_trace(), &["--from", file.to_str().expect("it is UTF-8")])
+/// A recording of some work, once it has so many exchanges.
+struct Recorded {
+    folder: Folder,
+}
+
+impl Recorded {
+    fn of(filter: &[&str], exchanges: usize, work: impl FnOnce(&Tracer)) -> Self {
+        let tracer = Tracer::start(filter);
+        work(&tracer);
+        tracer.wait_for_lines("http", exchanges);
+        let folder = Folder::new();
+        std::fs::write(folder.file("recording.jsonl"), tracer.stop_for_text()).expect("the folder is ours");
+        Self { folder }
+    }
+
+    /// The same of the connections of a process.
+    fn of_process(pid: u32, exchanges: usize, work: impl FnOnce(&Tracer)) -> Self {
+        Self::of(&["--pid", &pid.to_string()], exchanges, work)
+    }
+
+    fn judge(&self, arguments: &[&str]) -> Diagnosis {
+        let file = self.folder.file("recording.jsonl");
+        let from = ["--from", file.to_str().expect("it is UTF-8")];
+        Diagnosis::with(tcp_trace(), &[&from, arguments].concat())
+    }
 }
 
 #[test]
@@ -129,20 +139,13 @@ fn nginx_before_an_upstream_that_refuses_is_told_with_its_address() {
     let log = nginx.access_log(3);
     assert!(log.iter().any(|line| line.status == 502 && line.pid == pid(finding)), "{log:?}");
     assert!(finding.connections[0].notes[0].starts_with("GET /gateway/x: 502 after "), "{finding:#?}");
-    // Both ends of three requests, and three connects.
-    let tracer = Tracer::start(&["--port", &port.to_string(), "--port", &behind.to_string()]);
-    work();
-    tracer.wait_for_lines("connection", 9);
-    let folder = Folder::new();
-    let file = folder.file("recording.jsonl");
-    std::fs::write(&file, tracer.stop_for_text()).expect("the folder is ours");
-    let file = file.to_str().expect("it is UTF-8");
-    let diagnosis = Diagnosis::with(tcp_trace(), &["--from", file]);
+    let recorded = Recorded::of(&["--port", &port.to_string(), "--port", &behind.to_string()], 6, |_| work());
+    let diagnosis = recorded.judge(&[]);
     assert_cause(gateway(&diagnosis, &["connect_refused"]), 502, "upstream_refused", 3);
     // As a filter that leaves the connects out, and as one that asks for more of them.
-    let diagnosis = Diagnosis::with(tcp_trace(), &["--from", file, "--port", &port.to_string()]);
+    let diagnosis = recorded.judge(&["--port", &port.to_string()]);
     assert_cause(gateway(&diagnosis, &[]), 502, "not_seen", 3);
-    let diagnosis = Diagnosis::with(tcp_trace(), &["--from", file, "--gateway-errors", "4"]);
+    let diagnosis = recorded.judge(&["--gateway-errors", "4"]);
     assert!(diagnosis.findings.iter().all(|finding| finding.code != "gateway_errors"), "{diagnosis:#?}");
 }
 
@@ -205,10 +208,8 @@ fn gateways_before_an_upstream_that_answers_are_fine() {
         .expect_none();
         let (port, behind) = (free_port(), free_port());
         let haproxy = Haproxy::start(port, behind);
-        recorded_of(haproxy.pid(), 4, || {
-            ask_behind(&haproxy.url("/x"), behind, 2, Upstream::Answers(status), status);
-        })
-        .expect_none();
+        let work = |_: &Tracer| ask_behind(&haproxy.url("/x"), behind, 2, Upstream::Answers(status), status);
+        Recorded::of_process(haproxy.pid(), 4, work).judge(&[]).expect_none();
     }
 }
 
@@ -216,12 +217,12 @@ fn gateways_before_an_upstream_that_answers_are_fine() {
 fn haproxy_without_a_server_that_it_may_use_answers_by_itself() {
     let port = free_port();
     let haproxy = Haproxy::start_alone(port);
-    let diagnosis = recorded_of(haproxy.pid(), 2, || ask(&haproxy.url("/x"), 2, 503));
+    let diagnosis = Recorded::of_process(haproxy.pid(), 2, |_| ask(&haproxy.url("/x"), 2, 503)).judge(&[]);
     let finding = gateway(&diagnosis, &[]);
     assert_cause(finding, 503, "own_answer", 2);
     assert_eq!(pid(finding), haproxy.pid());
     assert_eq!(finding.evidence.get("connects_that_failed_otherwise"), None);
-    assert!(haproxy.log(2).iter().all(|line| line.status == 503 && line.own_port == 0));
+    assert!(haproxy.log(2).iter().all(|line| line.status == 503 && line.own_port().is_none()));
 }
 
 #[test]
@@ -229,8 +230,11 @@ fn haproxy_whose_health_checks_fail_is_told_with_them() {
     let (port, behind) = (free_port(), free_port());
     let haproxy = Haproxy::start_checked(port, behind);
     haproxy.wait_until_down();
-    // One request, and some checks.
-    let diagnosis = recorded_of(haproxy.pid(), 5, || ask(&haproxy.url("/x"), 1, 503));
+    let diagnosis = Recorded::of_process(haproxy.pid(), 1, |tracer| {
+        tracer.wait_for_lines("connection", 1);
+        ask(&haproxy.url("/x"), 1, 503);
+    })
+    .judge(&[]);
     let finding = gateway(&diagnosis, &["connect_refused"]);
     assert_cause(finding, 503, "own_answer", 1);
     let Some(Fact::List(failed)) = finding.evidence.get("connects_that_failed_otherwise") else {
@@ -254,7 +258,9 @@ fn a_request_that_does_not_come_whole_is_told_with_what_came() {
     let haproxy = Haproxy::start_alone(port);
     let begun = b"GET /x HTTP/1.1\r\nHost: x\r\n";
     let traced = tracing(port, &[], || sends(port, begun));
-    let of_recording = recorded(port, 2, || sends(port, begun));
+    // At each end the response, and what came of the request.
+    let filter = ["--port", &port.to_string()];
+    let of_recording = Recorded::of(&filter, 4, |_| sends(port, begun)).judge(&[]);
     for diagnosis in [traced, of_recording] {
         let finding = diagnosis.only();
         assert_cause(finding, 408, "request_unfinished", 1);

@@ -135,7 +135,12 @@ fn at_a_wire(place: &Place, then: Then) -> Idle {
         wait_for("the RST", || {
             sockopt::socket_error(&client).is_ok_and(|error| error.is_err()).then_some(())
         });
+        return idle;
     }
+    drop(client);
+    peer.expect(FIN_ACK);
+    peer.send(Flags::ACK);
+    wait_for("the end", || place.namespace.states(place.server.port()).is_empty().then_some(()));
     idle
 }
 

@@ -21,10 +21,17 @@ pub struct ProxyLogLine {
     pub status: u16,
     /// The client's port.
     pub client_port: u16,
-    /// HAProxy's own port on its connection to the server behind it.
-    pub own_port: u16,
+    /// A number, or `-`.
+    own_port: String,
     /// HAProxy's process id.
     pub pid: u32,
+}
+
+impl ProxyLogLine {
+    /// HAProxy's own port on its connection to the server behind it, when there was one.
+    pub fn own_port(&self) -> Option<u16> {
+        self.own_port.parse().ok()
+    }
 }
 
 /// A running HAProxy.
@@ -112,7 +119,7 @@ defaults
     timeout connect 60s
     timeout client 60s
     timeout server 60s
-    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":%bp,"pid":%pid}}'
+    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":"%bp","pid":%pid}}'
 frontend front
     bind 127.0.0.1:{port}
     timeout http-request 1s

@@ -252,11 +252,11 @@ impl<'a> Attempt<'a> {
             };
             return is_fault.then_some((fate, ended));
         }
-        let fate = match summary.close.how {
-            How::Refused => Fate::Refused,
-            How::Error if summary.close.reason.as_deref() != Some("EADDRNOTAVAIL") => Fate::NoRoute,
-            How::Error => Fate::Failed,
-            How::Timeout | How::Abandoned | How::Open => Fate::SynUnanswered,
+        let fate = match (summary.close.how, summary.close.reason.as_deref()) {
+            (How::Refused, _) | (How::Error, Some("ECONNREFUSED")) => Fate::Refused,
+            (How::Error, Some("EADDRNOTAVAIL")) => Fate::Failed,
+            (How::Error, _) => Fate::NoRoute,
+            (How::Timeout | How::Abandoned | How::Open, _) => Fate::SynUnanswered,
             _ => return None,
         };
         Some((fate, ended))

@@ -79,6 +79,7 @@ fn what_became_of_the_connect_is_the_cause() {
         (How::Abandoned, None, "upstream_connect_timeout"),
         (How::Timeout, Some("ETIMEDOUT"), "upstream_connect_timeout"),
         (How::Error, Some("EHOSTUNREACH"), "upstream_no_route"),
+        (How::Error, Some("ECONNREFUSED"), "upstream_refused"),
         (How::Error, Some("EADDRNOTAVAIL"), "upstream_failed"),
     ] {
         for status in [502, 503, 504] {

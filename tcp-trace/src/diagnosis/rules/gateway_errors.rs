@@ -14,7 +14,7 @@ use super::super::{
     upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
 };
 use crate::{
-    event::Role,
+    event::{Role, State},
     record::{Ended, Evidence, Finding, FindingConnection, Http, Message, Part, Process, Severity, Text},
     sink::{Micros, Size},
     time::Time,
@@ -236,8 +236,12 @@ impl<'a> Case<'a> {
         format!("{}: {status} after {after}{tried}", request(http))
     }
 
-    fn example(&self) -> FindingConnection {
+    fn example(&self, upstreams: &Upstreams<'_>) -> FindingConnection {
         let mut example = told::example(self.http);
+        if let Some(summary) = upstreams.life(self.http.connection).and_then(|life| life.summary.as_ref()) {
+            let last = summary.states.last().filter(|_| summary.open);
+            example.state = last.map_or(State::Close, |span| span.state);
+        }
         example.notes = vec![self.note()];
         example
     }
@@ -299,7 +303,7 @@ fn finding(
         advice: words::advice(first.cause, first.status).to_owned(),
         explain: first.status.to_string(),
         process: cases.iter().find_map(|case| case.process.cloned()),
-        connections: cases.iter().take(CONNECTIONS_MAX).map(Case::example).collect(),
+        connections: cases.iter().take(CONNECTIONS_MAX).map(|case| case.example(upstreams)).collect(),
         connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
         ..Finding::default()
     })

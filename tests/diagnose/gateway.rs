@@ -181,6 +181,24 @@ fn nginx_before_an_upstream_that_does_not_answer_is_told_with_the_time() {
 }
 
 #[test]
+fn nginx_before_an_upstream_that_leaves_its_syn_unanswered_is_told_so() {
+    let (port, behind) = (free_port(), free_port());
+    let nginx = Nginx::start_before(port, behind);
+    let listener = TcpListener::bind(("127.0.0.1", behind)).expect("the port is free");
+    // A queue for one connection, that nobody takes.
+    rustix::net::listen(&listener, 0).expect("it listens");
+    let _waiting = TcpStream::connect(("127.0.0.1", behind)).expect("there is room for one");
+    let diagnosis = tracing(port, &["--port", &behind.to_string()], || {
+        ask(&nginx.url("127.0.0.1", "/gateway/x"), 1, 504);
+    });
+    let finding = gateway(&diagnosis, &["accept_queue_full", "accept_stalled", "connect_timeout"]);
+    assert_cause(finding, 504, "upstream_connect_timeout", 1);
+    assert_upstream(finding, behind, 1);
+    let waited = number(finding, "longest_attempt_us");
+    assert!((980_000..1_400_000).contains(&waited), "{waited}");
+}
+
+#[test]
 fn what_a_gateway_passes_on_is_told_where_it_was_made() {
     let (port, behind) = (free_port(), free_port());
     let haproxy = Haproxy::start(port, behind);

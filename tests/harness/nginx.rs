@@ -55,11 +55,13 @@ impl Nginx {
         Self::start_with(Command::new("nginx"), port, "")
     }
 
-    /// The same as a gateway: `/gateway/` is answered by the server on another port of IPv4's loopback, for which it waits a
-    /// second.
+    /// The same as a gateway: `/gateway/` is answered by the server on another port of IPv4's loopback, for whose
+    /// connection and whose response it waits a second.
     pub fn start_before(port: u16, behind: u16) -> Self {
-        let location =
-            format!("location /gateway/ {{ proxy_pass http://127.0.0.1:{behind}; proxy_read_timeout 1s; }}");
+        let location = format!(
+            "location /gateway/ {{ proxy_pass http://127.0.0.1:{behind}; proxy_connect_timeout 1s; \
+             proxy_read_timeout 1s; }}"
+        );
         Self::start_with(Command::new("nginx"), port, &location)
     }
 

@@ -42,8 +42,8 @@ pub struct Exchanges {
     slow: VecDeque<Http>,
     small: BTreeMap<Sender, Small>,
     gateway: VecDeque<Http>,
-    /// How many exchanges there were with each server, as its end or its clients' ends saw them.
-    counts: BTreeMap<(SocketAddr, bool), u64>,
+    /// How many responses there were of each server, as its end or its clients' ends saw them.
+    counts: BTreeMap<(SocketAddr, bool), Responses>,
     /// Exchanges of pairs that were one too many, and slow ones and errors that were forgotten.
     pub uncounted: u64,
 }
@@ -76,6 +76,34 @@ pub struct Small {
     pub process: Option<Process>,
 }
 
+/// How many responses there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Responses {
+    /// With any status.
+    pub all: u64,
+    /// With each of [`GATEWAY_STATUSES`].
+    gateway: [u64; GATEWAY_STATUSES.len()],
+}
+
+impl Responses {
+    fn add(&mut self, status: u16) {
+        self.all += 1;
+        for (known, count) in GATEWAY_STATUSES.into_iter().zip(&mut self.gateway) {
+            *count += u64::from(known == status);
+        }
+    }
+
+    /// With this status of [`GATEWAY_STATUSES`].
+    pub fn with(&self, status: u16) -> u64 {
+        GATEWAY_STATUSES
+            .into_iter()
+            .zip(self.gateway)
+            .filter(|(known, _)| *known == status)
+            .map(|(_, it)| it)
+            .sum()
+    }
+}
+
 impl Exchanges {
     /// Takes an exchange.
     pub(super) fn http(&mut self, http: &Http) {
@@ -106,7 +134,7 @@ impl Exchanges {
     }
 
     /// How many responses there were of this server, as its own end saw them or the other; `None` when not counted.
-    pub(super) fn responses(&self, server: SocketAddr, is_at_server: bool) -> Option<u64> {
+    pub(super) fn responses(&self, server: SocketAddr, is_at_server: bool) -> Option<Responses> {
         self.counts.get(&(server, is_at_server)).copied()
     }
 
@@ -125,7 +153,7 @@ impl Exchanges {
         let (Some(role), Some(response)) = (http.role, &http.http.response) else { return };
         let server = (server_of(http), role == Role::Server);
         if self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server) {
-            *self.counts.entry(server).or_default() += 1;
+            self.counts.entry(server).or_default().add(response.status_code);
         }
         if !GATEWAY_STATUSES.contains(&response.status_code) {
             return;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Role, State},
-    record::{Endpoint, Finding, FindingConnection, Http, HttpNetwork, Network, Outcome, Process, Text},
+    record::{Finding, FindingConnection, Http, HttpNetwork, Network, Outcome, Process, Text},
 };
 
 /// Bytes of a request's target that a note shows.
@@ -81,15 +81,6 @@ pub(super) fn request(http: &Http) -> String {
     let shown: String = target.chars().take(TARGET_MAX).collect();
     let more = if shown.len() < target.len() { "…" } else { "" };
     format!("{} {shown}{more}", request.method.printable())
-}
-
-/// Which exchange, whichever end saw it: the client's end, the server's, and the position.
-pub(super) type Key = (Endpoint, Endpoint, u64);
-
-/// Which exchange this is.
-pub(super) fn key(http: &Http) -> Key {
-    let (local, peer) = (http.network.local, http.network.peer);
-    if http.role == Some(Role::Client) { (local, peer, http.index) } else { (peer, local, http.index) }
 }
 
 /// The processes at this end of exchanges: `client (pid 5)`, or `client (3 processes)`.

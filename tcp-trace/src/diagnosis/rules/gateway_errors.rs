@@ -10,7 +10,7 @@ use std::{
 use super::super::{
     Facts, Thresholds,
     finding::{CONNECTIONS_MAX, counted, named, places},
-    told::{self, Key, key, request, server_of, whose},
+    told::{self, request, server_of, whose},
     upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
 };
 use crate::{
@@ -92,10 +92,12 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         return;
     }
     let upstreams = Upstreams::new(facts);
-    let at_server: HashSet<Key> = all().filter(|http| http.role == Some(Role::Server)).map(key).collect();
     let mut cases: Vec<_> = all()
-        // Of two ends that saw it, the one that answered tells it.
-        .filter(|http| http.role == Some(Role::Server) || !at_server.contains(&key(http)))
+        // Of two ends that are traced, the one that answered tells it.
+        .filter(|http| {
+            let at_server = || facts.history.exchanges().responses(server_of(http), true);
+            http.role == Some(Role::Server) || at_server().is_none()
+        })
         .filter_map(|http| case(facts, &upstreams, http))
         .collect();
     // What was passed on is told by who passed it on.
@@ -275,7 +277,7 @@ fn finding(
         longest_us: waited.or(longest),
     };
     let until = cases.iter().map(|case| answered(case.http)).max();
-    let pids = workers.get(&first.service()).filter(|_| first.cause == Cause::Own);
+    let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
     let failed = pids.map_or(Vec::new(), |pids| failed_otherwise(facts, pids, until));
     let came = cases.iter().filter_map(|case| case.came);
     let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection));
@@ -288,7 +290,12 @@ fn finding(
         evidence: Evidence::default()
             .and("responses", cases.len())
             .and("status", u64::from(first.status))
-            .and_known("responses_in_all", all)
+            // There can be other causes, and more than are remembered.
+            .and_known(
+                "with_this_status",
+                all.map(|all| all.with(first.status)).filter(|it| *it > cases.len() as u64),
+            )
+            .and_known("responses_in_all", all.map(|all| all.all))
             .and_known("attempts", (tried.count > 0).then_some(tried.count))
             .and_known("longest_attempt_us", longest)
             .and_known("longest_wait_us", waited)

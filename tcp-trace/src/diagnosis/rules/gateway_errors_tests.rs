@@ -171,6 +171,7 @@ fn each_exchange_is_explained_by_its_own_request() {
     life(&mut history, Vec::new(), vec![asked(&end, http)], end);
     life(&mut history, Vec::new(), Vec::new(), failed(11, (1_050, 1_098), How::Refused));
     assert_eq!(cause(&history), "upstream_silent");
+    assert_eq!(only(&history).evidence.get("with_this_status"), None);
     // Meanwhile another request is answered with the same status.
     let mut history = gateway(502);
     let end = upstream(10, (1_005, 1_095), By::Peer, How::Fin);
@@ -181,6 +182,17 @@ fn each_exchange_is_explained_by_its_own_request() {
     let findings = Host::new().judge_with(CODE, &history);
     let causes: Vec<_> = findings.iter().filter_map(|finding| finding.cause.as_deref()).collect();
     assert_eq!(causes, ["upstream_refused", "remote"]);
+    // Two requests with the same status for two causes.
+    let mut history = gateway(502);
+    let mut second = answer(Role::Server, 502, 5_000, 100);
+    second.connection = socket(3);
+    let end = Connection { connection: socket(3), ..summary(Role::Server, By::Peer, How::Fin) };
+    life(&mut history, Vec::new(), vec![second], end);
+    life(&mut history, Vec::new(), Vec::new(), failed(11, (5_020, 5_021), How::Refused));
+    for finding in Host::new().judge_with(CODE, &history) {
+        let counts = ["responses", "with_this_status"].map(|name| finding.evidence.get(name).cloned());
+        assert_eq!(counts, [1, 2].map(|count| Some(Fact::Number(count))));
+    }
 }
 
 #[test]

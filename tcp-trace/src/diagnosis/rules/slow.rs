@@ -10,11 +10,11 @@ use super::super::{
     Facts, Thresholds,
     exchanges::SLOW_LEAST_US,
     finding::{CONNECTIONS_MAX, counted},
-    told::{self, Key, key, server_of, whose},
+    told::{self, server_of, whose},
 };
 use crate::{
     event::Role,
-    record::{Evidence, Finding, Http, Stall, Stalls},
+    record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
     sink::Micros,
 };
 
@@ -141,6 +141,14 @@ pub(in super::super) fn network(facts: &Facts<'_>, thresholds: &Thresholds, find
 /// A receiver does not read.
 pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
     judge(facts, thresholds, &[Blame::Client, Blame::Upload], findings);
+}
+
+/// Which exchange, whichever end saw it: the client's end, the server's, and the position.
+type Key = (Endpoint, Endpoint, u64);
+
+fn key(http: &Http) -> Key {
+    let (local, peer) = (http.network.local, http.network.peer);
+    if http.role == Some(Role::Client) { (local, peer, http.index) } else { (peer, local, http.index) }
 }
 
 fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Vec<Finding>) {

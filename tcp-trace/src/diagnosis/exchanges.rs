@@ -154,6 +154,8 @@ impl Exchanges {
         let server = (server_of(http), role == Role::Server);
         if self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server) {
             self.counts.entry(server).or_default().add(response.status_code);
+        } else {
+            self.uncounted += 1;
         }
         if !GATEWAY_STATUSES.contains(&response.status_code) {
             return;

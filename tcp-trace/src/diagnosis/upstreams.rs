@@ -135,17 +135,19 @@ impl<'a> Upstreams<'a> {
         life_process(self.life(peer)?)
     }
 
-    /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered.
-    pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> Vec<Attempted<'a>> {
+    /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered; and whether
+    /// that is all.
+    pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> (Vec<Attempted<'a>>, bool) {
         let answered = answered(asked);
         let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
         let first = all.partition_point(|it| it.began < from.unwrap_or(asked.timing.started));
         let end = all.partition_point(|it| it.began <= answered).max(first);
         let window = &all[first..end];
         let (head, tail) = window.split_at(window.len().min(LOOKED_AT_MAX));
-        let tail = &tail[tail.len().saturating_sub(LOOKED_AT_MAX)..];
+        let left_out = tail.len().saturating_sub(LOOKED_AT_MAX);
+        let tail = &tail[left_out..];
         let looked_at = head.iter().chain(tail);
-        looked_at.filter_map(|attempt| attempt.until(answered)).collect()
+        (looked_at.filter_map(|attempt| attempt.until(answered)).collect(), left_out == 0)
     }
 }
 

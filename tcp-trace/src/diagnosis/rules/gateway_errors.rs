@@ -144,7 +144,7 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
         (Some(Role::Server), Some(process)) => {
             // Of a request that was not seen, nobody knows when it began.
             let from = http.http.request.is_none().then(|| facts.history.from.unwrap_or_default());
-            let tried = upstreams.during(process.pid, http, from);
+            let (tried, is_all) = upstreams.during(process.pid, http, from);
             match best(http, &tried) {
                 Some(chosen) => {
                     let is_same = |it: &&Attempted<'_>| {
@@ -157,6 +157,7 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
                         fate => Cause::Upstream(fate),
                     }
                 }
+                None if !is_all => Cause::Unseen(Unseen::Lost),
                 None => unseen(facts, http).map_or(Cause::Own, Cause::Unseen),
             }
         }

@@ -312,6 +312,16 @@ fn what_was_not_seen_is_not_guessed() {
 }
 
 #[test]
+fn what_a_process_tried_too_often_is_not_all_looked_at() {
+    let fine = |number: u64| upstream(number, (1_001 + number / 100, 1_099), By::Local, How::Fin);
+    for (attempts, expected) in [(2_000, "own_answer"), (2_001, "not_seen")] {
+        let mut history = gateway(502);
+        (10..10 + attempts).for_each(|number| life(&mut history, Vec::new(), Vec::new(), fine(number)));
+        assert_eq!(cause(&history), expected, "{attempts}");
+    }
+}
+
+#[test]
 fn other_answers_and_retries_that_go_well_are_fine() {
     for status in [200, 404, 429, 500, 501, 505] {
         let mut history = gateway(status);

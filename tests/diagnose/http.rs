@@ -14,28 +14,28 @@ use tcp_trace_tests::{Diagnosis, Folder, Nginx, Tracer, free_port, number, outpu
 
 use crate::connects::tracing;
 
-const GET: &[u8] = b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n";
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const GET: &[u8] = b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// The head of a response with a body of 1000 bytes.
 const LONG: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
 
 /// A connection of this process with itself.
-fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+pub(crate) fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let address = listener.local_addr().expect("it is bound");
     let client = TcpStream::connect(address).expect("it listens");
     (client, listener.accept().expect("it is connected").0)
 }
 
-fn send(mut to: &TcpStream, bytes: &[u8]) {
+pub(crate) fn send(mut to: &TcpStream, bytes: &[u8]) {
     to.write_all(bytes).expect("it is connected");
 }
 
-fn receive(mut from: &TcpStream, bytes: usize) {
+pub(crate) fn receive(mut from: &TcpStream, bytes: usize) {
     from.read_exact(&mut vec![0; bytes]).expect("it comes");
 }
 
 /// One exchange that is fine.
-fn exchange(client: &TcpStream, server: &TcpStream) {
+pub(crate) fn exchange(client: &TcpStream, server: &TcpStream) {
     send(client, GET);
     receive(server, GET.len());
     send(server, OK);
@@ -43,7 +43,7 @@ fn exchange(client: &TcpStream, server: &TcpStream) {
 }
 
 /// Whether something can be read, or the end, within this time.
-fn waits(socket: &TcpStream, time: Duration) {
+pub(crate) fn waits(socket: &TcpStream, time: Duration) {
     socket.set_read_timeout(Some(time)).expect("it is a socket");
     let error = socket.peek(&mut [0]).expect_err("nothing comes");
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
@@ -51,7 +51,7 @@ fn waits(socket: &TcpStream, time: Duration) {
 }
 
 /// What is found in a recording of this work, which ends when so many connections have.
-fn recorded(port: u16, lives: usize, work: impl FnOnce()) -> Diagnosis {
+pub(crate) fn recorded(port: u16, lives: usize, work: impl FnOnce()) -> Diagnosis {
     let tracer = Tracer::start(&["--port", &port.to_string()]);
     work();
     tracer.wait_for_lines("connection", lives);
@@ -61,7 +61,7 @@ fn recorded(port: u16, lives: usize, work: impl FnOnce()) -> Diagnosis {
     Diagnosis::with(tcp_trace(), &["--from", file.to_str().expect("it is UTF-8")])
 }
 
-fn assert_code(finding: &Finding, code: &str, cause: &str) {
+pub(crate) fn assert_code(finding: &Finding, code: &str, cause: &str) {
     assert_eq!((finding.code.as_str(), finding.cause.as_deref()), (code, Some(cause)), "{finding:#?}");
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     assert!(!finding.why.is_empty() && !finding.advice.is_empty());
@@ -337,8 +337,11 @@ fn nginx_under_load_is_fine() {
     let nginx = Nginx::start(port);
     let diagnosis = tracing(port, &[], || {
         let url = nginx.url("127.0.0.1", "/text.txt");
-        let run = output(Command::new("wrk").args(["-t1", "-c20", "-d2s", &url]));
-        assert!(run.status.success(), "{run:?}");
+        let run = output(Command::new("wrk").args(["-t1", "-c20", "-d30s", &url]));
+        // `  123456 requests in 30.01s, 200.00MB read`
+        let said = String::from_utf8(run.stdout).expect("wrk prints text");
+        let requests = said.lines().find_map(|line| line.split_once(" requests in 3")?.0.trim().parse().ok());
+        assert!(requests > Some(0_u64), "{said}");
     });
     diagnosis.expect_none();
 }

@@ -3,8 +3,10 @@
 mod close_wait;
 mod closes;
 mod connects;
+mod gateway;
 mod http;
 mod listeners;
 mod many;
+mod races;
 mod recorded;
 mod windows;

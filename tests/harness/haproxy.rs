@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{Folder, Running, nginx::json_lines, wait_for_listener};
+use crate::{Folder, Running, nginx::json_lines, wait_for, wait_for_listener};
 
 /// One line of its log.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,16 +21,23 @@ pub struct ProxyLogLine {
     pub status: u16,
     /// The client's port.
     pub client_port: u16,
-    /// HAProxy's own port on its connection to the server behind it.
-    pub own_port: u16,
+    /// A number, or `-`.
+    own_port: String,
     /// HAProxy's process id.
     pub pid: u32,
+}
+
+impl ProxyLogLine {
+    /// HAProxy's own port on its connection to the server behind it, when there was one.
+    pub fn own_port(&self) -> Option<u16> {
+        self.own_port.parse().ok()
+    }
 }
 
 /// A running HAProxy.
 #[derive(Debug)]
 pub struct Haproxy {
-    _process: Running,
+    process: Running,
     folder: Folder,
     port: u16,
 }
@@ -38,9 +45,23 @@ pub struct Haproxy {
 impl Haproxy {
     /// Starts it on a port of IPv4's loopback, in front of the server on another.
     pub fn start(port: u16, behind: u16) -> Self {
+        Self::start_with(port, &format!("server behind 127.0.0.1:{behind}"))
+    }
+
+    /// The same without any server, and with a second for requests to come.
+    pub fn start_alone(port: u16) -> Self {
+        Self::start_with(port, "")
+    }
+
+    /// The same as [`Haproxy::start`], with health checks.
+    pub fn start_checked(port: u16, behind: u16) -> Self {
+        Self::start_with(port, &format!("server behind 127.0.0.1:{behind} check inter 50ms fall 1"))
+    }
+
+    fn start_with(port: u16, back: &str) -> Self {
         let folder = Folder::new();
         let path = folder.file("haproxy.conf");
-        fs::write(&path, configuration(port, behind)).expect("the folder is ours");
+        fs::write(&path, configuration(port, back)).expect("the folder is ours");
         let log = |name| File::create(folder.file(name)).expect("the folder is ours");
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(path);
@@ -48,7 +69,12 @@ impl Haproxy {
         let mut process = Running::start(&mut command);
         assert_runs(&mut process, &folder.file("errors"));
         wait_for_listener(Command::new("ss"), port, 1);
-        Self { _process: process, folder, port }
+        Self { process, folder, port }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// A URL on it.
@@ -59,6 +85,14 @@ impl Haproxy {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Waits until its health checks have found the server behind it to be dead.
+    pub fn wait_until_down(&self) {
+        wait_for("the server to be down", || {
+            let said = fs::read_to_string(self.folder.file("errors")).ok()?;
+            said.contains("is DOWN").then_some(())
+        });
     }
 
     /// The log, once it has so many lines.
@@ -73,7 +107,7 @@ fn assert_runs(process: &mut Running, errors: &Path) {
     }
 }
 
-fn configuration(port: u16, behind: u16) -> String {
+fn configuration(port: u16, back: &str) -> String {
     format!(
         r#"
 global
@@ -85,12 +119,13 @@ defaults
     timeout connect 60s
     timeout client 60s
     timeout server 60s
-    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":%bp,"pid":%pid}}'
+    log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":"%bp","pid":%pid}}'
 frontend front
     bind 127.0.0.1:{port}
+    timeout http-request 1s
     default_backend back
 backend back
-    server behind 127.0.0.1:{behind}
+    {back}
 "#
     )
 }

@@ -52,17 +52,27 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it on a port of all addresses of both IP versions.
     pub fn start(port: u16) -> Self {
-        Self::start_with(Command::new("nginx"), port)
+        Self::start_with(Command::new("nginx"), port, "")
+    }
+
+    /// The same as a gateway: `/gateway/` is answered by the server on another port of IPv4's loopback, for whose
+    /// connection and whose response it waits a second.
+    pub fn start_before(port: u16, behind: u16) -> Self {
+        let location = format!(
+            "location /gateway/ {{ proxy_pass http://127.0.0.1:{behind}; proxy_connect_timeout 1s; \
+             proxy_read_timeout 1s; }}"
+        );
+        Self::start_with(Command::new("nginx"), port, &location)
     }
 
     /// The same in a network namespace.
     pub fn start_in(namespace: &Namespace, port: u16) -> Self {
-        let nginx = Self::start_with(namespace.command("nginx"), port);
+        let nginx = Self::start_with(namespace.command("nginx"), port, "");
         wait_for_listener(namespace.command("ss"), port, 2);
         nginx
     }
 
-    fn start_with(mut command: Command, port: u16) -> Self {
+    fn start_with(mut command: Command, port: u16, location: &str) -> Self {
         let folder = Folder::new();
         // The workers run as another user and have to reach the files.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -70,7 +80,8 @@ impl Nginx {
         fs::create_dir(folder.file("www")).expect("the folder is ours");
         fs::write(folder.file("www/big"), vec![b'x'; 1 << 20]).expect("the folder is ours");
         fs::write(folder.file("www/text.txt"), "text ".repeat(2000)).expect("the folder is ours");
-        fs::write(folder.file("nginx.conf"), configuration(&folder, port)).expect("the folder is ours");
+        fs::write(folder.file("nginx.conf"), configuration(&folder, port, location))
+            .expect("the folder is ours");
         command.arg("-c").arg(folder.file("nginx.conf")).arg("-p").arg(folder.path());
         command.arg("-e").arg(folder.file("error.log")).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -102,7 +113,7 @@ impl Nginx {
     }
 }
 
-fn configuration(folder: &Folder, port: u16) -> String {
+fn configuration(folder: &Folder, port: u16, location: &str) -> String {
     let path = folder.path().display();
     format!(
         r#"
@@ -130,6 +141,7 @@ http {{
         root {path}/www;
         location /echo/ {{ return 200 "you asked for $request_uri\n"; }}
         location /nothing {{ return 204; }}
+        {location}
         location /text.txt {{ gzip on; gzip_types text/plain; }}
     }}
 }}

@@ -30,6 +30,9 @@ pub(super) struct Diagnose {
     /// From how many such exchanges of one server and path on a slow server is a finding
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.slow_count)]
     slow_count: u64,
+    /// From how many responses 408, 502, 503 or 504 of one server and cause on they are a finding
+    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.gateway_errors)]
+    gateway_errors: u64,
     /// How many half-open connections of a listener may leave a SYN+ACK unanswered
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
     half_open: u64,
@@ -71,6 +74,7 @@ pub(super) fn thresholds(arguments: &Diagnose) -> Thresholds {
         min_stall_us: us(arguments.min_stall),
         slow_us: us(arguments.slow),
         slow_count: arguments.slow_count,
+        gateway_errors: arguments.gateway_errors,
         half_open: arguments.half_open,
         time_wait: arguments.time_wait,
         ports_percent: arguments.ports,

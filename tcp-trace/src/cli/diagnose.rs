@@ -115,6 +115,7 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
     let length = show::learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;
     let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file.take(length)));
     let (mut history, mut broken) = (History::default(), 0u64);
+    history.filtered(filter);
     while let Some(line) = reader.next_line().map_err(|error| cannot_read(&error))? {
         match line {
             Line::Broken(_) => broken += 1,

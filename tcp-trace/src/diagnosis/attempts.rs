@@ -40,7 +40,7 @@ pub struct Sums {
     pub process: Option<Process>,
     /// Connections that were established.
     pub established: u64,
-    /// Answered with an RST.
+    /// Answered with an RST, or with ICMP's port unreachable.
     pub refused: Failures,
     /// Not answered at all.
     pub timed_out: Failures,
@@ -109,6 +109,8 @@ impl Sums {
         let has_port = summary.network.is_some_and(|network| network.local.port != 0);
         Some(match summary.close.how {
             How::Refused => &mut self.refused,
+            // By ICMP's port unreachable, or its RST came while the trace began.
+            How::Error if summary.close.reason.as_deref() == Some("ECONNREFUSED") => &mut self.refused,
             How::Timeout => &mut self.timed_out,
             How::Error if summary.close.reason.as_deref() == Some("EADDRNOTAVAIL") => &mut self.without_port,
             How::Error => &mut self.unreachable,

@@ -104,12 +104,7 @@ impl Broken<'_> {
 /// All that broke off in the lives that are remembered, in order of time. Not what ended when events had been lost: the
 /// rest of it may have been among them.
 pub(super) fn all(history: &History) -> Vec<Broken<'_>> {
-    let open = history.open().map(|(_, life)| life);
-    let lives: HashMap<ConnectionId, &Life> = history
-        .ended()
-        .chain(open)
-        .filter_map(|life| Some((life.summary.as_ref()?.connection, life)))
-        .collect();
+    let lives = history.lives();
     let mut found: Vec<_> = lives.values().filter_map(|life| of_life(life, &lives)).flatten().collect();
     if let Some(loss) = history.first_loss {
         found.retain(|broken| broken.http.time.after_micros(LOSS_NOTICED_US) < loss);
@@ -156,7 +151,9 @@ fn of_exchange<'a>(
         // The server ended the connection behind its last response (`Connection: close`, a number of requests), and the
         // client had begun the next request: it has to send that again (RFC 9112, section 9.6).
         let is_short = http.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US);
-        if is_short && (race.is_some() || before.is_some_and(says_close)) {
+        if is_short
+            && (race.is_some() || before.is_some_and(|before| says_close(before) || says_timeout(before)))
+        {
             return None;
         }
         race.map(Fault::KeepaliveRace)
@@ -172,6 +169,11 @@ fn of_exchange<'a>(
     }?;
     let other = other.and_then(|life| life.summary.as_deref());
     Some(Broken { http, before, summary, other, fault, ended })
+}
+
+/// Whether the server had said that it waits no longer for the request (RFC 9110, section 15.5.9).
+fn says_timeout(http: &Http) -> bool {
+    http.http.response.as_ref().is_some_and(|response| response.status_code == 408)
 }
 
 /// Whether no byte of the response came.

@@ -10,7 +10,7 @@ use std::{
 use super::told::server_of;
 use crate::{
     event::Role,
-    record::{Http, Message, Outcome, Process},
+    record::{Http, Message, Outcome, Process, Text},
 };
 
 /// Pairs of process and server that are told apart; those beyond are not remembered.
@@ -25,6 +25,14 @@ const SMALL_BYTES: u64 = 16 << 10;
 /// in ticks of the kernel's clock of up to 10 ms.
 const DELAYED_US: RangeInclusive<u64> = 38_000..=50_000;
 
+/// Responses with a status of [`GATEWAY_STATUSES`] that are remembered: the last ones.
+pub const GATEWAY_MAX: usize = 10_000;
+/// Statuses that say that a request was given up, by a gateway or a server (RFC 9110, sections 15.5.9, 15.6.3 to 15.6.5).
+pub const GATEWAY_STATUSES: [u16; 4] = [408, 502, 503, 504];
+
+/// Header fields of a response that say who answered (RFC 9110, sections 10.2.4 and 7.6.3).
+const SAYS_WHO: [&str; 2] = ["server", "via"];
+
 /// Sums of exchanges.
 #[derive(Clone, Debug, Default)]
 pub struct Exchanges {
@@ -33,7 +41,10 @@ pub struct Exchanges {
     kept: BTreeMap<(Option<u32>, SocketAddr), u64>,
     slow: VecDeque<Http>,
     small: BTreeMap<Sender, Small>,
-    /// Exchanges of pairs that were one too many, and slow ones that were forgotten.
+    gateway: VecDeque<Http>,
+    /// How many responses there were of each server, as its end or its clients' ends saw them.
+    counts: BTreeMap<(SocketAddr, bool), Responses>,
+    /// Exchanges of pairs that were one too many, and slow ones and errors that were forgotten.
     pub uncounted: u64,
 }
 
@@ -65,9 +76,38 @@ pub struct Small {
     pub process: Option<Process>,
 }
 
+/// How many responses there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Responses {
+    /// With any status.
+    pub all: u64,
+    /// With each of [`GATEWAY_STATUSES`].
+    gateway: [u64; GATEWAY_STATUSES.len()],
+}
+
+impl Responses {
+    fn add(&mut self, status: u16) {
+        self.all += 1;
+        for (known, count) in GATEWAY_STATUSES.into_iter().zip(&mut self.gateway) {
+            *count += u64::from(known == status);
+        }
+    }
+
+    /// With this status of [`GATEWAY_STATUSES`].
+    pub fn with(&self, status: u16) -> u64 {
+        GATEWAY_STATUSES
+            .into_iter()
+            .zip(self.gateway)
+            .filter(|(known, _)| *known == status)
+            .map(|(_, it)| it)
+            .sum()
+    }
+}
+
 impl Exchanges {
     /// Takes an exchange.
     pub(super) fn http(&mut self, http: &Http) {
+        self.gateway(http);
         if http.outcome != Outcome::Ok || http.role.is_none() {
             return;
         }
@@ -88,6 +128,16 @@ impl Exchanges {
         self.slow.iter()
     }
 
+    /// Those whose response has a status of [`GATEWAY_STATUSES`], of their header fields those that say who answered.
+    pub(super) fn gateway_errors(&self) -> impl Iterator<Item = &Http> {
+        self.gateway.iter()
+    }
+
+    /// How many responses there were of this server, as its own end saw them or the other; `None` when not counted.
+    pub(super) fn responses(&self, server: SocketAddr, is_at_server: bool) -> Option<Responses> {
+        self.counts.get(&(server, is_at_server)).copied()
+    }
+
     /// Small messages, by who sent them.
     pub(super) fn senders(&self) -> impl Iterator<Item = (&Sender, &Small)> {
         self.small.iter()
@@ -97,6 +147,28 @@ impl Exchanges {
     /// microseconds.
     pub(super) fn longest_kept_us(&self, pid: Option<u32>, server: SocketAddr) -> Option<u64> {
         self.kept.get(&(pid, server)).copied()
+    }
+
+    fn gateway(&mut self, http: &Http) {
+        let (Some(role), Some(response)) = (http.role, &http.http.response) else { return };
+        let server = (server_of(http), role == Role::Server);
+        if self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server) {
+            self.counts.entry(server).or_default().add(response.status_code);
+        } else {
+            self.uncounted += 1;
+        }
+        if !GATEWAY_STATUSES.contains(&response.status_code) {
+            return;
+        }
+        if self.gateway.len() == GATEWAY_MAX {
+            self.gateway.pop_front();
+            self.uncounted += 1;
+        }
+        let mut kept = without_headers(http);
+        let tells = |name: &Text| SAYS_WHO.iter().any(|one| name.0.eq_ignore_ascii_case(one.as_bytes()));
+        let headers = response.headers.iter().filter(|(name, _)| tells(name)).cloned().collect();
+        kept.http.response.iter_mut().for_each(|response| response.headers.clone_from(&headers));
+        self.gateway.push_back(kept);
     }
 
     fn keep(&mut self, http: &Http) {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use super::{attempts::Attempts, exchanges::Exchanges};
 use crate::{
     event::State,
-    record::{Connection, ConnectionId, Http, Record, Segment, Transition},
+    record::{Connection, ConnectionId, Filter, Http, Record, Segment, Transition},
     time::Time,
 };
 
@@ -31,6 +31,8 @@ pub struct History {
     exchanges: Exchanges,
     /// Lives that were forgotten.
     pub forgotten: u64,
+    /// Whether a filter by ports or addresses left out connections of the processes that were traced.
+    pub is_narrowed: bool,
     /// Events that were lost while it was traced.
     pub lost: u64,
     /// When that was noticed first.
@@ -60,7 +62,10 @@ impl History {
     /// Takes one record.
     pub fn record(&mut self, record: &Record) {
         match record {
-            Record::Session(session) => self.saw(session.time),
+            Record::Session(session) => {
+                self.saw(session.time);
+                self.filtered(&session.filter);
+            }
             Record::Ready(ready) => self.saw(ready.time),
             Record::Transition(transition) => {
                 self.saw(transition.time);
@@ -86,6 +91,26 @@ impl History {
             Record::End(end) => self.saw(end.time),
             Record::Dns(_) | Record::Finding(_) | Record::Unknown => {}
         }
+    }
+
+    /// Notes a filter that the records have passed.
+    pub fn filtered(&mut self, filter: &Filter) {
+        let Filter { port, local_port, peer_port, addr, .. } = filter;
+        let has_ports = [port, local_port, peer_port].iter().any(|ports| !ports.is_empty());
+        self.is_narrowed |= has_ports || !addr.is_empty();
+    }
+
+    /// Whether every connection that was there at this time or later is remembered.
+    pub fn remembers_since(&self, time: Time) -> bool {
+        // The oldest are forgotten first, in the order of their summaries.
+        let oldest = self.ended.front().and_then(|life| Some(life.summary.as_ref()?.time));
+        self.forgotten == 0 || oldest.is_some_and(|oldest| oldest < time)
+    }
+
+    /// Lives whose summary has come, by connection.
+    pub fn lives(&self) -> HashMap<ConnectionId, &Life> {
+        let all = self.ended.iter().chain(self.open.values());
+        all.filter_map(|life| Some((life.summary.as_ref()?.connection, life))).collect()
     }
 
     /// Lives of connections that are open, or whose summary has not come.

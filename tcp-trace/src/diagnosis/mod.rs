@@ -17,6 +17,7 @@ pub(crate) mod testing;
 pub(crate) mod testing_http;
 mod thresholds;
 mod told;
+mod upstreams;
 mod uses;
 
 pub use facts::Facts;

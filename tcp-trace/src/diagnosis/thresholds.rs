@@ -13,6 +13,8 @@ pub struct Thresholds {
     pub slow_us: u64,
     /// From how many exchanges of one server and path on it is a finding that they wait so long for the first byte.
     pub slow_count: u64,
+    /// From how many responses with 408, 502, 503 or 504 of one server and cause on it is a finding.
+    pub gateway_errors: u64,
     /// Connections of one listener that may be half-open and leave a SYN+ACK unanswered.
     pub half_open: u64,
     /// Sockets with one address and port that may be in TIME_WAIT, or be orphans in FIN_WAIT2.
@@ -30,6 +32,7 @@ impl Thresholds {
         min_stall_us: 10_000_000,
         slow_us: 1_000_000,
         slow_count: 3,
+        gateway_errors: 1,
         half_open: 128,
         time_wait: 20_000,
         ports_percent: 80,

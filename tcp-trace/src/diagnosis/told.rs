@@ -84,10 +84,9 @@ pub(super) fn request(http: &Http) -> String {
 }
 
 /// The processes at this end of exchanges: `client (pid 5)`, or `client (3 processes)`.
-pub(super) fn whose<'a>(https: impl Iterator<Item = &'a Http> + Clone) -> String {
-    let pids: BTreeSet<_> = https.clone().filter_map(|http| Some(http.process.as_ref()?.pid)).collect();
-    let process = https.clone().find_map(|http| http.process.as_ref());
-    match (process, pids.len()) {
+pub(super) fn whose<'a>(mut processes: impl Iterator<Item = &'a Process> + Clone) -> String {
+    let pids: BTreeSet<_> = processes.clone().map(|process| process.pid).collect();
+    match (processes.next(), pids.len()) {
         (Some(process), 2..) => format!("{} ({} processes)", process.name.printable(), pids.len()),
         (process, _) => who_named(process),
     }
@@ -95,7 +94,7 @@ pub(super) fn whose<'a>(https: impl Iterator<Item = &'a Http> + Clone) -> String
 
 /// `client (pid 5) to 10.0.0.5:80`, or where only the server is here, `to api (pid 7) at 10.0.0.1:80`.
 pub(super) fn between(cases: &[Broken<'_>], server: SocketAddr) -> String {
-    let whose = whose(cases.iter().map(|case| case.http));
+    let whose = whose(cases.iter().filter_map(|case| case.http.process.as_ref()));
     match cases.first().and_then(|case| case.http.role) {
         Some(Role::Server) => format!("to {whose} at {server}"),
         _ => format!("of {whose} to {server}"),

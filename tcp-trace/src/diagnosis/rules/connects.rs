@@ -38,9 +38,9 @@ struct Way {
 
 const REFUSED: Way = Way {
     cause: "refused",
-    in_words: ["was refused with an RST (ECONNREFUSED)", "were refused with an RST (ECONNREFUSED)"],
+    in_words: ["was refused (ECONNREFUSED)", "were refused (ECONNREFUSED)"],
     why: "The SYN reached the host and nobody listens at this address and port: the server is down, starting, listens \
-          on another port or only on another address (127.0.0.1, IPv6), or a firewall answers with an RST.",
+          on another port or only on another address (127.0.0.1, IPv6), or a firewall answers with an RST or ICMP (REJECT).",
     advice: "On the server: ss -ltnp. Check address and port of the client's configuration, and start order; let the \
              client try again with growing pauses instead of at once.",
     of: |sums| &sums.refused,

@@ -6,6 +6,7 @@ mod closing;
 mod connects;
 mod delayed_ack;
 mod fin_wait2;
+mod gateway_errors;
 mod half_open_peer;
 mod keepalive_race;
 mod no_response;
@@ -39,6 +40,7 @@ pub const RULES: &[Rule] = &[
     Rule { code: "close_wait", explain: "CLOSE_WAIT-leak", judge: close_wait::judge },
     Rule { code: "half_open_peer", explain: "retransmission", judge: half_open_peer::judge },
     Rule { code: "zero_window", explain: "zero-window", judge: zero_window::judge },
+    Rule { code: "gateway_errors", explain: "502", judge: gateway_errors::judge },
     Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
     Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
     Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },

@@ -202,6 +202,7 @@ fn finding(
     let (longest, median) = (times().next(), times().nth(cases.len() / 2));
     let retransmits: u64 =
         cases.iter().filter_map(|(http, _)| http.timing.stalls.as_ref()).map(sent_again).sum();
+    let whose = whose(cases.iter().filter_map(|(http, _)| http.process.as_ref()));
     let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
     Finding {
         cause: Some(blame.name().to_owned()),
@@ -210,9 +211,8 @@ fn finding(
             "{}{at} {} {}: {}.",
             counted(cases.len(), "request"),
             match cases.first().and_then(|(http, _)| http.role) {
-                Some(Role::Server) =>
-                    format!("to {} at {server}", whose(cases.iter().map(|(http, _)| *http))),
-                _ => format!("of {} to {server}", whose(cases.iter().map(|(http, _)| *http))),
+                Some(Role::Server) => format!("to {whose} at {server}"),
+                _ => format!("of {whose} to {server}"),
             },
             blame.in_words(),
             match (longest, cases.len()) {

@@ -174,7 +174,7 @@ impl Flags {
 }
 
 /// A process, as the kernel knows it in process context: never the one that a softirq interrupted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// Process id (the kernel's tgid), in the initial pid namespace.
     pub pid: u32,
@@ -216,7 +216,7 @@ pub struct Identity {
 }
 
 /// What user space looks up of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Path of its executable (`/proc/PID/exe`); `None` when the process was gone.
     pub executable: Option<Bytes>,

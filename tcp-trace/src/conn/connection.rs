@@ -32,13 +32,14 @@ pub struct Connection {
     pub(super) role: Option<Role>,
     pub(super) endpoints: Option<Endpoints>,
     pub(super) netns: Option<u32>,
-    pub(super) owner: Option<Owner>,
+    pub(super) owner: Option<Arc<Owner>>,
     /// States left, oldest first, and then the present one.
     pub(super) spans: Vec<Span>,
     pub(super) opened: Time,
     pub(super) closed: Option<Time>,
     pub(super) seen_from_start: bool,
-    pub(super) handshake: Handshake,
+    /// `None` before a SYN or SYN+ACK was seen.
+    pub(super) handshake: Option<Box<Handshake>>,
     /// By [`Direction::index`].
     pub(super) sequences: [Sequence; 2],
     pub(super) ending: Ending,
@@ -76,7 +77,7 @@ impl Connection {
             opened: time,
             closed: None,
             seen_from_start: state.is_none(),
-            handshake: Handshake::default(),
+            handshake: None,
             sequences: Default::default(),
             ending: Ending::default(),
             http: HttpSide::default(),
@@ -127,7 +128,7 @@ impl Connection {
     /// Initial sequence numbers of client and server, when the handshake was seen: with the addresses they
     /// tell the two ends of one connection from all others.
     pub fn initial_sequences(&self) -> Option<(u32, u32)> {
-        self.handshake.initial_sequences()
+        self.handshake.as_ref()?.initial_sequences()
     }
 
     /// Notes why the kernel sends an RST, in its own words.
@@ -200,7 +201,7 @@ impl Connection {
 
     /// Its process, when known.
     pub fn owner(&self) -> Option<&Owner> {
-        self.owner.as_ref()
+        self.owner.as_deref()
     }
 
     /// Whether its socket is there.
@@ -226,10 +227,8 @@ impl Connection {
     }
 
     /// Learns the process, once: the one that connected, or that first used an accepted socket.
-    pub fn learn_owner(&mut self, owner: &Owner) {
-        if self.owner.is_none() {
-            self.owner = Some(owner.clone());
-        }
+    pub fn learn_owner(&mut self, owner: Arc<Owner>) {
+        self.owner.get_or_insert(owner);
     }
 
     /// Addresses as recorded.
@@ -239,7 +238,7 @@ impl Connection {
 
     /// Process as recorded.
     pub fn process(&self) -> Option<Process> {
-        self.owner.as_ref().map(process_of)
+        self.owner().map(process_of)
     }
 
     /// Applies a state change and gives its record.
@@ -325,7 +324,11 @@ impl Connection {
             self.sequences[segment.direction.opposite().index()].acknowledged(segment.acknowledgment);
         }
         self.note_stalls(time, segment, passage);
-        let is_handshake = self.handshake.segment(time, segment, retransmit);
+        if segment.flags.has(Flags::SYN) {
+            self.handshake.get_or_insert_default();
+        }
+        let handshake = self.handshake.as_mut();
+        let is_handshake = handshake.is_some_and(|handshake| handshake.segment(time, segment, retransmit));
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
         if is_reset {

@@ -131,7 +131,7 @@ impl Connection {
             Some(Role::Server) => Direction::In,
             _ => Direction::Out,
         };
-        let (syn, syn_ack) = self.handshake.sequences();
+        let (syn, syn_ack) = self.handshake.as_ref().map_or((None, None), |handshake| handshake.sequences());
         for (seen, direction) in [(syn, syn_goes), (syn_ack, syn_goes.opposite())] {
             if let Some(sequence) = seen {
                 http.start(direction, sequence.wrapping_add(1));

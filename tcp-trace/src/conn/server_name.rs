@@ -13,11 +13,18 @@ use crate::{
 /// What is known of names.
 #[derive(Debug, Default)]
 pub(super) struct ServerName {
+    /// `None` while there is none.
+    names: Option<Box<ToldNames>>,
+    hello: HelloState,
+    dns: Option<Box<Streams>>,
+}
+
+/// Names, by who told them.
+#[derive(Debug, Default)]
+struct ToldNames {
     resolved: Option<Resolved>,
     host: Option<String>,
     sni: Option<String>,
-    hello: HelloState,
-    dns: Option<Box<Streams>>,
 }
 
 /// How far the client's first message is known, which may be a ClientHello.
@@ -43,24 +50,22 @@ impl ServerName {
 impl Connection {
     /// Notes the lookup that this connection follows.
     pub fn learn_resolved(&mut self, resolved: Resolved) {
-        self.server_name.resolved = Some(resolved);
+        self.server_name.names.get_or_insert_default().resolved = Some(resolved);
     }
 
     /// The lookup that it follows.
     pub fn resolved(&self) -> Option<&Resolved> {
-        self.server_name.resolved.as_ref()
+        self.server_name.names.as_ref()?.resolved.as_ref()
     }
 
     /// Notes the host that an HTTP request names, once.
     pub fn learn_host(&mut self, host: &str) {
-        if self.server_name.host.is_none() {
-            self.server_name.host = Some(host.to_owned());
-        }
+        self.server_name.names.get_or_insert_default().host.get_or_insert_with(|| host.to_owned());
     }
 
     /// Notes the host that a ClientHello names.
     pub fn learn_sni(&mut self, host: &str) {
-        self.server_name.sni = Some(host.to_owned());
+        self.server_name.names.get_or_insert_default().sni = Some(host.to_owned());
     }
 
     /// Whether the rest of the client's first message is awaited, of which all payload is needed.
@@ -116,7 +121,7 @@ impl Connection {
 
     /// What the server is called, as recorded.
     pub(super) fn server(&self) -> Option<Server> {
-        let ServerName { resolved, host, sni, .. } = &self.server_name;
+        let ToldNames { resolved, host, sni } = &**self.server_name.names.as_ref()?;
         let resolved = resolved.as_ref().map(|resolved| (&resolved.name, ServerSource::Dns));
         let host = host.as_ref().map(|host| (host, ServerSource::Host));
         let sni = sni.as_ref().map(|sni| (sni, ServerSource::Sni));

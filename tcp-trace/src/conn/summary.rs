@@ -41,7 +41,7 @@ impl Connection {
             seen_from_start: self.seen_from_start,
             open: is_open,
             states: self.state_spans(),
-            handshake: self.handshake.summary(self.role),
+            handshake: self.handshake.as_ref().and_then(|handshake| handshake.summary(self.role)),
             close: if is_open {
                 Close { by: By::None, how: How::Open, reason: None }
             } else {

@@ -79,7 +79,7 @@ impl Pipeline {
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
         tracked.connection.learn_endpoints(endpoints, Some(netns));
         if let Some(owner) = &owner {
-            tracked.connection.learn_owner(owner);
+            tracked.connection.learn_owner(self.owners.shared(owner));
         }
         if is_new {
             tracked.connection.learn_figures(figures);
@@ -114,7 +114,7 @@ impl Pipeline {
                 tracked.connection.learn_bytes(bytes);
             }
             if let Some(owner) = &socket.owner {
-                tracked.connection.learn_owner(owner);
+                tracked.connection.learn_owner(self.owners.shared(owner));
             }
         }
     }

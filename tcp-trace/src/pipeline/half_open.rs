@@ -53,7 +53,7 @@ impl Pipeline {
         let mut connection = Connection::new(id, began, None, Some(Role::Server));
         connection.learn_endpoints(endpoints, Some(netns));
         if let Some(owner) = self.table.get(&listener).and_then(|tracked| tracked.connection.owner()) {
-            connection.learn_owner(owner);
+            connection.learn_owner(self.owners.shared(owner));
         }
         let mut gate = Gate::new(began);
         gate.decide(&self.settings.filter, &connection, began, true, out);

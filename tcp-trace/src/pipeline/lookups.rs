@@ -94,7 +94,7 @@ impl Pipeline {
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
         tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
         if let Some(owner) = &change.owner {
-            tracked.connection.learn_owner(owner);
+            tracked.connection.learn_owner(self.owners.shared(owner));
         }
         if change.old == State::Close {
             self.link_lookup(time, cookie);

@@ -6,6 +6,7 @@ mod gate;
 mod half_open;
 mod lookups;
 mod mini_sockets;
+mod owners;
 mod peers;
 mod routes;
 mod segments;

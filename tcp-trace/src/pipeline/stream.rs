@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{gate::Gate, peers::Peers, routes::RouteQuestion};
+use super::{gate::Gate, owners::Owners, peers::Peers, routes::RouteQuestion};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
     dns::{Lookup, Lookups, Names},
@@ -64,7 +64,8 @@ pub(super) struct Tracked {
 pub struct Pipeline {
     pub(super) settings: Settings,
     /// The kernel counts cookies up: nobody can choose them so that they collide.
-    pub(super) table: FxHashMap<Cookie, Tracked>,
+    pub(super) table: FxHashMap<Cookie, Box<Tracked>>,
+    pub(super) owners: Owners,
     pub(super) half_open: HalfOpen,
     /// Half-open connections that were recorded.
     pub(super) half_open_count: u32,
@@ -96,6 +97,7 @@ impl Pipeline {
         Self {
             settings,
             table: FxHashMap::default(),
+            owners: Owners::default(),
             half_open: HalfOpen::default(),
             half_open_count: 0,
             mini_sockets: HashMap::new(),
@@ -146,7 +148,7 @@ impl Pipeline {
                 self.lookups.owner(event.cookie, owner, &mut self.lookups_over);
                 self.pass_lookups(out);
                 if let Some(tracked) = self.table.get_mut(&event.cookie) {
-                    tracked.connection.learn_owner(owner);
+                    tracked.connection.learn_owner(self.owners.shared(owner));
                     tracked.gate.decide(&self.settings.filter, &tracked.connection, event.time, false, out);
                 }
             }
@@ -310,13 +312,14 @@ impl Pipeline {
             return false;
         }
         self.undecided.push(cookie);
-        self.table.insert(cookie, Tracked { connection, gate: Gate::new(time) });
+        self.table.insert(cookie, Box::new(Tracked { connection, gate: Gate::new(time) }));
         true
     }
 
     /// The connection with this name, if it is still there: its socket may have another by now.
     pub(super) fn tracked(&mut self, id: ConnectionId) -> Option<&mut Tracked> {
-        self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
+        let tracked = self.table.get_mut(&id.cookie)?;
+        (tracked.connection.id() == id).then_some(tracked)
     }
 
     /// Ends the HTTP of a connection whose socket is gone, and writes its summary unless a mini-socket goes on.

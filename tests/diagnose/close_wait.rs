@@ -7,21 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace::{event::State, record::Finding};
-use tcp_trace_tests::{Diagnosis, Script, free_port, number, output, wait_for};
+use tcp_trace::event::State;
+use tcp_trace_tests::{Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for};
 
 /// How long a socket may wait here.
 const MIN_AGE: &str = "2s";
 const CLIENTS: usize = 5;
 
 /// Clients that send five bytes, read so many, and close; and when they did that.
-fn clients(port: u16, answer: usize) -> Instant {
+fn clients(port: u16, answer: usize) -> Moment {
+    let from = now();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         client.write_all(b"hello").expect("it is connected");
         client.read_exact(&mut vec![0; answer]).expect("it answers");
     }
-    Instant::now()
+    Moment { from, to: now() }
 }
 
 /// The sockets in CLOSE_WAIT at a port, as `ss` shows them.
@@ -29,15 +30,6 @@ fn shown_by_ss(port: u16) -> usize {
     let shown =
         output(Command::new("ss").args(["-Htan", "state", "close-wait", &format!("( sport = :{port} )")]));
     shown.stdout.iter().filter(|byte| **byte == b'\n').count()
-}
-
-/// Whether the ages are those since `closed`, within 10 %.
-fn assert_ages(finding: &Finding, closed: Instant) {
-    let latest = closed.elapsed();
-    for connection in &finding.connections {
-        let age = Duration::from_micros(connection.age_us.expect("the FIN is dated"));
-        assert!(age >= Duration::from_secs(2) && age <= latest.mul_f64(1.1), "{age:?} of {latest:?}");
-    }
 }
 
 #[test]
@@ -89,7 +81,9 @@ fn a_pooled_connection_that_the_server_closed_is_the_clients() {
     server.write_all(b"response").expect("it is connected");
     client.read_exact(&mut [0; 8]).expect("the response comes");
     drop((server, listener));
+    let closed = now();
     let finding = Diagnosis::wait_for("close_wait", port, &["--min-age", MIN_AGE]);
+    assert_ages(&finding, closed.into());
     assert_eq!(finding.cause.as_deref(), Some("end_not_read"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     assert!(finding.summary.contains(&format!("connected to 127.0.0.1:{port}")), "{}", finding.summary);

@@ -3,8 +3,11 @@
 mod close_wait;
 mod closes;
 mod connects;
+mod counters;
 mod http;
 mod listeners;
 mod many;
+mod network;
+mod ports;
 mod recorded;
 mod windows;

@@ -13,6 +13,7 @@ mod record;
 mod run;
 mod show;
 mod target;
+mod usage;
 
 pub use error::CliError;
 pub use run::run;

@@ -13,6 +13,7 @@ mod record;
 mod run;
 mod show;
 mod target;
+mod unseen;
 mod usage;
 
 pub use error::CliError;

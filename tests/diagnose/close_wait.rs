@@ -103,23 +103,3 @@ fn an_answer_after_the_peers_end_is_no_fault() {
         Diagnosis::of_port(port, &["--min-age", MIN_AGE]).expect_none();
     }
 }
-
-#[test]
-fn other_users_see_what_they_may_and_are_told_the_rest() {
-    let server = Script::start_with("python3", "stuck.py", &["leak"]);
-    clients(server.port(), 0);
-    let finding = Diagnosis::wait_for("close_wait", server.port(), &["--min-age", MIN_AGE]);
-    let folder = tcp_trace_tests::Folder::new();
-    let program = folder.file("tcp-trace");
-    std::fs::copy(tcp_trace_tests::tcp_trace().get_program(), &program).expect("the folder is ours");
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::clone(&readable)).expect("it is ours");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]).arg(&program);
-    let port = server.port().to_string();
-    let diagnosis = Diagnosis::with(command, &["--port", &port, "--min-age", MIN_AGE]);
-    let of_others = diagnosis.only();
-    assert_eq!((of_others.cause.clone(), of_others.process.clone()), (finding.cause, None));
-    assert!(of_others.summary.contains("a process that could not be seen"), "{}", of_others.summary);
-    assert!(diagnosis.said.contains("have no process here"), "{}", diagnosis.said);
-}

@@ -73,7 +73,8 @@ fn cookies_that_were_sent_meanwhile_are_told() {
         let diagnosing = Diagnosing::of_host(&[]);
         let flood = host.flood(true);
         wait_for("the SYNs to be taken", || {
-            let counted = host.namespace.counter("SyncookiesSent") + host.namespace.counter("TCPReqQFullDrop");
+            let counted =
+                host.namespace.counter("SyncookiesSent") + host.namespace.counter("TCPReqQFullDrop");
             let half_open = host.namespace.states(host.local.port());
             let half_open = half_open.iter().filter(|state| *state == "SYN_RECV").count();
             (counted + half_open as u64 >= SYNS.into()).then_some(())
@@ -133,7 +134,8 @@ fn an_accept_queue_that_overflowed_meanwhile_is_told() {
         let port = host.local.port();
         let diagnosing = Diagnosing::start(port, &[]);
         std::thread::scope(|scope| {
-            let connect = || host.namespace.run(|| TcpStream::connect(host.local).expect("it is accepted at last"));
+            let connect =
+                || host.namespace.run(|| TcpStream::connect(host.local).expect("it is accepted at last"));
             let clients: Vec<_> = (0..6).map(|_| scope.spawn(connect)).collect();
             wait_for("the burst", || match overflows {
                 true => (host.namespace.counter("ListenOverflows") > 0).then_some(()),
@@ -149,7 +151,10 @@ fn an_accept_queue_that_overflowed_meanwhile_is_told() {
             continue;
         }
         let finding = diagnosis.only();
-        assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("accept_queue_full", Some("overflowed")));
+        assert_eq!(
+            (finding.code.as_str(), finding.cause.as_deref()),
+            ("accept_queue_full", Some("overflowed"))
+        );
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
         assert_eq!(number(finding, "dropped"), host.namespace.counter("ListenDrops"));
         assert_eq!(number(finding, "listen_overflows"), host.namespace.counter("ListenOverflows"));

@@ -10,4 +10,6 @@ mod many;
 mod network;
 mod ports;
 mod recorded;
+mod seen;
+mod waits;
 mod windows;

@@ -33,7 +33,8 @@ fn connections(port: u16, count: usize, is_client_first: bool) {
 #[test]
 fn the_process_that_closes_first_is_told_with_its_time_waits() {
     for is_client_first in [true, false] {
-        let server = Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
+        let server =
+            Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
         let port = server.port();
         let diagnosing = Diagnosing::start(port, &MANY);
         connections(port, CONNECTIONS - 1, is_client_first);

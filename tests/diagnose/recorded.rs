@@ -6,7 +6,9 @@ use std::{
 };
 
 use tcp_trace::record::Finding;
-use tcp_trace_tests::{Diagnosing, Diagnosis, Folder, Tracer, assert_ages, free_port, now, tcp_trace, wait_for};
+use tcp_trace_tests::{
+    Diagnosing, Diagnosis, Folder, Tracer, assert_ages, free_port, now, tcp_trace, wait_for,
+};
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 

@@ -128,7 +128,10 @@ fn a_remote_peer_that_does_not_read_is_told() {
     drop(client);
     let diagnosis = Diagnosis::of_port(place.server.port(), &STALL);
     let finding = diagnosis.only();
-    assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("fin_wait1_unsent", Some("window_closed")));
+    assert_eq!(
+        (finding.code.as_str(), finding.cause.as_deref()),
+        ("fin_wait1_unsent", Some("window_closed"))
+    );
     assert_eq!(finding.process, None, "it has closed");
     assert_ages(finding, start.into());
     // The healthy twin: it has room again, and takes the data and the FIN.

@@ -49,8 +49,8 @@ pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError>
         (None, Some(duration)) => traced(filter, duration, log)?,
         (None, None) => Seen { now: now(&filter)?, before: None, history: History::default() },
     };
-    unseen::sentences(&seen.now, &seen.history).into_iter().for_each(say);
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
+    unseen::sentences(&facts).into_iter().for_each(say);
     let verdict = judge(&facts, &args_diagnose::thresholds(arguments));
     match write(arguments, &seen, &verdict) {
         // The reader of the output has seen enough.
@@ -131,7 +131,9 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
         say(format!("{name}: lines that are no records and were skipped: {broken}"));
     }
     if reader.ending() != Ending::Complete {
-        say(format!("{name}: it was cut off or is still being recorded: connections that were open there are not judged"));
+        say(format!(
+            "{name}: it was cut off or is still being recorded: connections that were open there are not judged"
+        ));
     }
     let mut now = recorded::snapshot(&history);
     now.choose(filter);

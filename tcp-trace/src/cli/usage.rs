@@ -68,10 +68,7 @@ mod tests {
                 "live --format tabel",
                 "invalid value 'tabel' for '--format <FORMAT>'; it can be table, ladder, jsonl; did you mean table?",
             ),
-            (
-                "diagnose --format yaml",
-                "invalid value 'yaml' for '--format <FORMAT>'; it can be text, json",
-            ),
+            ("diagnose --format yaml", "invalid value 'yaml' for '--format <FORMAT>'; it can be text, json"),
             ("lieve", "unrecognized subcommand 'lieve'; did you mean live?"),
             ("show", "the following required arguments were not provided: <FILE>"),
         ] {

@@ -91,7 +91,11 @@ mod tests {
         assert_eq!(of(&socket), Some((Unanswered::Segments, 3_900_000)));
         let info = socket.info();
         (info.total_rto_recoveries, info.total_rto_time_ms) = (Some(2), Some(63_700));
-        assert_eq!(of(&socket), Some((Unanswered::Segments, 4_000_000)), "those of an earlier silence are over");
+        assert_eq!(
+            of(&socket),
+            Some((Unanswered::Segments, 4_000_000)),
+            "those of an earlier silence are over"
+        );
         socket.info().last_ack_recv_ms = 500;
         assert_eq!(of(&socket), Some((Unanswered::Segments, 500_000)), "an answer came meanwhile");
     }

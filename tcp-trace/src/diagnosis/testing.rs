@@ -126,7 +126,8 @@ impl Socket {
     pub(crate) fn resending(&mut self, retransmits: u8, ms: u32) -> &mut Self {
         self.diag.timer = Timer::Retransmit;
         let info = self.info();
-        (info.retransmits, info.total_rto_recoveries, info.total_rto_time_ms) = (retransmits, Some(1), Some(ms));
+        (info.retransmits, info.total_rto_recoveries, info.total_rto_time_ms) =
+            (retransmits, Some(1), Some(ms));
         self
     }
 

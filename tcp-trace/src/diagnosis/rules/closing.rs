@@ -145,7 +145,11 @@ mod tests {
             let [finding] = findings.as_slice() else { panic!("{code}: {findings:#?}") };
             assert_eq!(finding.cause.as_deref(), Some("no_answer"));
             assert_eq!(finding.connections[0].age_us, Some(25_000_000));
-            assert!(finding.summary.contains("10.0.0.9 has not answered for 25 s, 100 B"), "{}", finding.summary);
+            assert!(
+                finding.summary.contains("10.0.0.9 has not answered for 25 s, 100 B"),
+                "{}",
+                finding.summary
+            );
             host.snapshot.sockets[0].info().last_ack_recv_ms = 5_000;
             assert_eq!(host.judge(code), [], "an answer came lately");
         }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use tcp_trace::event::State;
-use tcp_trace_tests::{Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for};
+use tcp_trace_tests::{
+    Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for, while_doing,
+};
 
 /// How long a socket may wait here.
 const MIN_AGE: &str = "2s";
@@ -80,10 +82,9 @@ fn a_pooled_connection_that_the_server_closed_is_the_clients() {
     let (mut server, _) = listener.accept().expect("it is connected");
     server.write_all(b"response").expect("it is connected");
     client.read_exact(&mut [0; 8]).expect("the response comes");
-    drop((server, listener));
-    let closed = now();
+    let closed = while_doing(|| drop((server, listener)));
     let finding = Diagnosis::wait_for("close_wait", port, &["--min-age", MIN_AGE]);
-    assert_ages(&finding, closed.into());
+    assert_ages(&finding, closed);
     assert_eq!(finding.cause.as_deref(), Some("end_not_read"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     assert!(finding.summary.contains(&format!("connected to 127.0.0.1:{port}")), "{}", finding.summary);

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::io::Errno;
 use tcp_trace::{event::Flags, record::Severity};
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Namespace, assert_ages, assert_since, free_port, now, number, wait_for,
+    Diagnosing, Diagnosis, Moment, Namespace, SYN_ACK, assert_ages, assert_since, free_port, now, number,
+    wait_for,
 };
 
 use crate::closes::Place;
@@ -49,16 +50,22 @@ fn connects_that_succeed_have_no_finding() {
 #[test]
 fn a_connect_without_an_answer_is_told_while_it_waits() {
     let place = Place::new();
+    let from = now();
     let (client, begun) = place.begin(place.server);
+    let start = Moment { from, to: now() };
     assert_eq!(begun, Err(Errno::INPROGRESS));
-    let (mut peer, syn) = place.wire.accept(place.server);
+    let (mut peer, _) = place.wire.accept(place.server);
     Diagnosis::of_port(place.server.port(), &[]).expect_none();
     peer.expect(Flags::SYN);
     peer.expect(Flags::SYN);
     let finding = Diagnosis::wait_for("connect_timeout", place.server.port(), &[]);
     assert_eq!(finding.cause.as_deref(), Some("waiting"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
-    assert_ages(&finding, syn.time.into());
+    assert_ages(&finding, start);
+    // The healthy twin: it is answered.
+    peer.send(SYN_ACK);
+    peer.expect(Flags::ACK);
+    Diagnosis::of_port(place.server.port(), &[]).expect_none();
     drop(client);
 }
 
@@ -73,20 +80,24 @@ fn connects_that_timed_out_or_had_no_route_are_told() {
     }
     let diagnosing = Diagnosing::start(port, &[]);
     let fails = || {
-        let (client, begun) = place.begin(place.server);
-        assert_eq!(begun, Err(Errno::INPROGRESS));
+        let begun = now();
+        let (client, result) = place.begin(place.server);
+        assert_eq!(result, Err(Errno::INPROGRESS));
         let (_, syn) = place.wire.accept(place.server);
-        (client, syn)
+        (client, syn, begun)
     };
-    let errno = |client: &TcpStream| client.take_error().expect("a socket tells its error")?.raw_os_error();
-    let (client, syn) = fails();
+    // Whoever reads the error takes it from the socket, and from whoever watches its end: only then.
+    let error = |client: &TcpStream| {
+        wait_for("the end", || place.namespace.states(port).is_empty().then_some(()));
+        let error = client.take_error().expect("a socket tells its error");
+        error.expect("it failed").raw_os_error()
+    };
+    let (client, syn, _) = fails();
     let unreachable = place.wire.send_host_unreachable(&syn);
-    let error = wait_for("the failure", || errno(&client));
-    assert_eq!(error, Errno::HOSTUNREACH.raw_os_error());
-    let (client, syn) = fails();
-    let error = wait_for("the timeout", || errno(&client));
-    assert_eq!(error, Errno::TIMEDOUT.raw_os_error());
-    let (lasted, timed_out) = (now().micros_since(syn.time), now());
+    assert_eq!(error(&client), Some(Errno::HOSTUNREACH.raw_os_error()));
+    let (client, _, begun) = fails();
+    assert_eq!(error(&client), Some(Errno::TIMEDOUT.raw_os_error()));
+    let (lasted, timed_out) = (now().micros_since(begun), now());
     wait_for("some time", || (now().micros_since(timed_out) > 2_000_000).then_some(()));
     let diagnosis = diagnosing.end();
     let of = |code: &str| {

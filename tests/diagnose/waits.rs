@@ -89,3 +89,43 @@ fn a_request_that_is_answered_has_no_finding() {
     wait_2_s(sent);
     diagnosing.end().expect_none();
 }
+
+/// An upload of 20 MB that the server reads after this time.
+fn upload(port: u16, after_us: u64) {
+    const BODY: usize = 20_000_000;
+    let head = format!("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n");
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let (mut server, _) = listener.accept().expect("it is connected");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            client.write_all(head.as_bytes()).expect("it is connected");
+            client.write_all(&vec![b'x'; BODY]).expect("the server reads in the end");
+            client.read_exact(&mut [0; 40]).expect("it answers");
+        });
+        let start = now();
+        wait_for("the time to read", || (now().micros_since(start) >= after_us).then_some(()));
+        server.read_exact(&mut vec![0; head.len() + BODY]).expect("all comes");
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("it is connected");
+    });
+}
+
+#[test]
+fn a_server_that_reads_an_upload_slowly_is_told() {
+    let port = free_port();
+    let diagnosing = Diagnosing::start(port, &[]);
+    upload(port, 2_000_000);
+    let diagnosis = diagnosing.end();
+    let finding = diagnosis.only();
+    assert_eq!(
+        (finding.code.as_str(), finding.cause.as_deref()),
+        ("slow_reader", Some("server_does_not_read"))
+    );
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    let longest = number(finding, "longest_us");
+    assert!((1_800_000..2_200_000).contains(&longest), "{longest}");
+    let port = free_port();
+    let diagnosing = Diagnosing::start(port, &[]);
+    upload(port, 0);
+    diagnosing.end().expect_none();
+}

@@ -8,7 +8,9 @@ use std::{
 
 use rustix::net::sockopt;
 use tcp_trace::{event::Flags, record::Finding, time::Time};
-use tcp_trace_tests::{Diagnosis, FIN_ACK, Peer, Script, assert_ages, free_port, now, number, wait_for};
+use tcp_trace_tests::{
+    Diagnosis, FIN_ACK, Peer, Script, assert_ages, free_port, now, number, wait_for, while_doing,
+};
 
 use crate::closes::Place;
 
@@ -93,10 +95,9 @@ fn data_waits_since_it_was_written() {
     peer.send(Flags::ACK);
     let closed = now();
     wait_for("an idle time", || (now().micros_since(closed) > 2_000_000).then_some(()));
-    client.write_all(b"more").expect("there is room here");
-    let start = now();
+    let start = while_doing(|| client.write_all(b"more").expect("there is room here"));
     let finding = finding_of_slow(&place, &mut peer);
-    assert_ages(&finding, start.into());
+    assert_ages(&finding, start);
 }
 
 /// What is found of a remote peer that answers each probe: it has no room.
@@ -117,13 +118,12 @@ fn a_remote_peer_that_does_not_read_is_told() {
     peer.expect(Flags::ACK);
     peer.window = 0;
     peer.send(Flags::ACK);
-    let start = now();
-    client.write_all(b"more").expect("there is room here");
+    let start = while_doing(|| client.write_all(b"more").expect("there is room here"));
     let finding = finding_of_slow(&place, &mut peer);
     assert_eq!(finding.cause.as_deref(), Some("peer_not_reading"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     assert_eq!(number(&finding, "unsent_bytes"), 4);
-    assert_ages(&finding, start.into());
+    assert_ages(&finding, start);
     // Closed now: the same data, and the FIN behind it.
     drop(client);
     let diagnosis = Diagnosis::of_port(place.server.port(), &STALL);
@@ -133,7 +133,7 @@ fn a_remote_peer_that_does_not_read_is_told() {
         ("fin_wait1_unsent", Some("window_closed"))
     );
     assert_eq!(finding.process, None, "it has closed");
-    assert_ages(finding, start.into());
+    assert_ages(finding, start);
     // The healthy twin: it has room again, and takes the data and the FIN.
     peer.window = 1_000;
     peer.receive_for(Duration::ZERO);

@@ -78,12 +78,12 @@ impl Diagnosis {
 
     /// Fails unless nothing was found.
     pub fn expect_none(&self) {
-        assert!(self.findings.is_empty(), "nothing is wrong: {:#?}", self.findings);
+        assert!(self.findings.is_empty(), "nothing is wrong: {self:#?}");
     }
 
     /// The only finding.
     pub fn only(&self) -> &Finding {
-        let [finding] = self.findings.as_slice() else { panic!("one finding: {:#?}", self.findings) };
+        let [finding] = self.findings.as_slice() else { panic!("one finding: {self:#?}") };
         finding
     }
 }
@@ -137,7 +137,8 @@ impl Diagnosing {
 #[track_caller]
 pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
     let Moment { from, to } = event;
-    let (least, most) = (finding.time.micros_since(to), finding.time.micros_since(from));
+    // A finding's time is that before the kernel was asked; by now it has answered.
+    let (least, most) = (finding.time.micros_since(to), now().micros_since(from));
     // So that what is measured is longer than the scheduler's moods.
     assert!(least >= 1_000_000, "too young to tell: {least} us: {finding:#?}");
     assert!(

@@ -10,7 +10,7 @@ use std::{
 
 use tcp_trace::record::{Fact, Finding, StackMoment};
 use tcp_trace_tests::{
-    Diagnosing, Folder, Running, Script, free_port, number,
+    Diagnosing, Folder, Running, Script, assert_ages, free_port, now, number,
     pool::{compile_c, compile_rust, line, source},
     wait_for,
 };
@@ -114,14 +114,14 @@ fn assert_lines(name: &str, program: impl Fn() -> Command) {
 #[test]
 fn optimised_c() {
     let folder = Folder::new();
-    let program = compile_c(&folder, &["-g", "-O2"]);
+    let program = compile_c(&folder, "pool.c", &["-g", "-O2"]);
     assert_lines("pool.c", || Command::new(&program));
 }
 
 #[test]
 fn optimised_rust() {
     let folder = Folder::new();
-    let program = compile_rust(&folder);
+    let program = compile_rust(&folder, "pool.rs");
     assert_lines("pool.rs", || Command::new(&program));
 }
 
@@ -143,7 +143,7 @@ fn an_interpreter_is_told_as_one() {
 #[test]
 fn of_sockets_that_are_older_the_opening_was_not_seen() {
     let (folder, port) = (Folder::new(), free_port());
-    let leak = Leak::start(Command::new(compile_c(&folder, &["-g", "-O2"])), port, false);
+    let leak = Leak::start(Command::new(compile_c(&folder, "pool.c", &["-g", "-O2"])), port, false);
     let finding = leak.judge(Diagnosing::start(port, &MIN_AGE));
     let expected = format!("not seen: {LEAKED} sockets are older than the trace");
     assert_eq!(finding.evidence.get("opening"), Some(&Fact::Words(expected)));
@@ -166,4 +166,50 @@ fn of_accepted_sockets_the_first_use_is_told() {
         assert!(only(finding, fact).contains("(interpreter; no line): 1 socket"), "{finding:#?}");
     }
     assert!(only(finding, "last_used_by").contains(", a read: 1 socket"), "{finding:#?}");
+}
+
+/// A program that stops reading, or one that reads all, and the client that sends as much as it takes.
+fn assert_reader(name: &str, program: &std::path::Path) {
+    for reads_all in [false, true] {
+        let port = free_port();
+        let diagnosing = Diagnosing::start(port, &["--min-stall", "1s"]);
+        let mut reader = Command::new(program);
+        reader.arg(port.to_string()).args(reads_all.then_some("all"));
+        let mut reader = Running::start(reader.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let stdout = reader.0.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut String::new()).expect("it says that it listens");
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        client.set_nonblocking(true).expect("it is a socket");
+        let (from, mut taken) = (now(), now());
+        wait_for("the time", || {
+            while client.write(&[b'x'; 1 << 16]).is_ok() {
+                taken = now();
+            }
+            (now().micros_since(if reads_all { from } else { taken }) > 2_000_000).then_some(())
+        });
+        let diagnosis = diagnosing.end();
+        if reads_all {
+            diagnosis.expect_none();
+            continue;
+        }
+        let finding = diagnosis.only();
+        assert_eq!(
+            (finding.code.as_str(), finding.cause.as_deref()),
+            ("zero_window", Some("process_not_reading"))
+        );
+        assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(reader.pid()));
+        assert_ages(finding, taken.into());
+        let place = only(finding, "first_used_at");
+        assert!(place.starts_with(&format!("{name}:{} (", line(name, "line of read"))), "{place}");
+        assert!(place.contains("read_some") && place.ends_with(": 1 socket"), "{place}");
+        let last = only(finding, "last_used_by");
+        assert!(last.ends_with(&format!("(tid {}), a read: 1 socket", reader.pid())), "{last}");
+    }
+}
+
+#[test]
+fn the_line_of_a_process_that_does_not_read_is_told() {
+    let folder = Folder::new();
+    assert_reader("reader.c", &compile_c(&folder, "reader.c", &["-g", "-O2"]));
+    assert_reader("reader.rs", &compile_rust(&folder, "reader.rs"));
 }

@@ -109,9 +109,8 @@ fn what_makes_no_sense_is_told_before_anything_is_traced() {
     let folder = Folder::new();
     let file = folder.file("recording.jsonl").display().to_string();
     for (arguments, words) in [
-        (&["--", "no-such-command"][..], &["no-such-command", "no such command"][..]),
-        (&["--", "/etc/passwd"], &["/etc/passwd"]),
-        (&["--port", "0"], &["--port", "1..=65535"]),
+        (&["--port", "0"][..], &["--port", "1..=65535"][..]),
+        (&["curl", "http://127.0.0.1/"], &["'curl'", "behind two dashes: -- curl"]),
         (&["--port", "http"], &["--port", "http"]),
         (&["--pid", "-1"], &["-1"]),
         (&["--addr", "10.0.0.0/33"], &["--addr", "10.0.0.0/8"]),
@@ -126,6 +125,23 @@ fn what_makes_no_sense_is_told_before_anything_is_traced() {
     }
     fails(&mut with(&["record"]), 2, &["--output"]);
     fails(&mut with(&["no-such-verb"]), 2, &["no-such-verb"]);
+    fails(&mut with(&["live", "--format", "tabel"]), 2, &["table, ladder, jsonl", "did you mean table?"]);
+}
+
+/// As shells and env do it.
+#[test]
+fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
+    let folder = Folder::new();
+    let file = folder.file("recording.jsonl").display().to_string();
+    for (command, code, words) in [
+        ("no-such-command", 127, "no such command"),
+        ("/no/such/command", 127, "no such command"),
+        ("/etc/passwd", 126, "Permission denied"),
+        ("/etc", 126, "Permission denied"),
+    ] {
+        fails(&mut with(&["record", "-o", &file, "--", command]), code, &[command, words]);
+        assert!(!folder.file("recording.jsonl").exists(), "{command:?}");
+    }
 }
 
 #[test]

@@ -104,28 +104,28 @@ fn assert_lines(run: &Run, name: &str) {
 #[test]
 fn c_with_frame_pointers() {
     let folder = Folder::new();
-    let program = compile_c(&folder, &["-g", "-O0", "-fno-omit-frame-pointer"]);
+    let program = compile_c(&folder, "pool.c", &["-g", "-O0", "-fno-omit-frame-pointer"]);
     assert_lines(&run(Command::new(program), 1, &["--stacks"]), "pool.c");
 }
 
 #[test]
 fn optimised_c_without_frame_pointers() {
     let folder = Folder::new();
-    let program = compile_c(&folder, &["-g", "-O2", "-fomit-frame-pointer"]);
+    let program = compile_c(&folder, "pool.c", &["-g", "-O2", "-fomit-frame-pointer"]);
     assert_lines(&run(Command::new(program), 1, &["--stacks"]), "pool.c");
 }
 
 #[test]
 fn optimised_rust() {
     let (folder, name) = (Folder::new(), "pool.rs");
-    let program = compile_rust(&folder);
+    let program = compile_rust(&folder, "pool.rs");
     assert_lines(&run(Command::new(program), 1, &["--stacks"]), name);
 }
 
 #[test]
 fn a_stripped_program_gives_what_addr2line_takes() {
     let folder = Folder::new();
-    let whole = compile_c(&folder, &["-g", "-O2"]);
+    let whole = compile_c(&folder, "pool.c", &["-g", "-O2"]);
     let stripped = folder.file("stripped");
     output(Command::new("strip").arg("-o").arg(&stripped).arg(&whole));
     let run = run(Command::new(&stripped), 1, &["--stacks"]);
@@ -143,7 +143,7 @@ fn a_stripped_program_gives_what_addr2line_takes() {
 fn leaked_connections_of_one_place_have_equal_stacks() {
     const LEAKED: usize = 37;
     let folder = Folder::new();
-    let program = compile_c(&folder, &["-g", "-O2"]);
+    let program = compile_c(&folder, "pool.c", &["-g", "-O2"]);
     let run = run(Command::new(program), LEAKED, &["--stacks"]);
     assert_lines(&run, "pool.c");
     let first = stacks(&run.clients[0]);
@@ -170,7 +170,7 @@ fn an_interpreter_is_told_as_one() {
 #[test]
 fn what_was_not_asked_for_is_not_there() {
     let folder = Folder::new();
-    let program = compile_c(&folder, &["-g"]);
+    let program = compile_c(&folder, "pool.c", &["-g"]);
     let run = run(Command::new(program), 1, &[]);
     assert!(run.recording.connections().all(|connection| connection.stacks.is_none()));
     // Nor is it in the kernel: neither the program, nor any code of it in the others.

@@ -7,21 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace::{event::State, record::Finding};
-use tcp_trace_tests::{Diagnosis, Script, free_port, number, output, wait_for};
+use tcp_trace::event::State;
+use tcp_trace_tests::{
+    Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for, while_doing,
+};
 
 /// How long a socket may wait here.
 const MIN_AGE: &str = "2s";
 const CLIENTS: usize = 5;
 
 /// Clients that send five bytes, read so many, and close; and when they did that.
-fn clients(port: u16, answer: usize) -> Instant {
+fn clients(port: u16, answer: usize) -> Moment {
+    let from = now();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         client.write_all(b"hello").expect("it is connected");
         client.read_exact(&mut vec![0; answer]).expect("it answers");
     }
-    Instant::now()
+    Moment { from, to: now() }
 }
 
 /// The sockets in CLOSE_WAIT at a port, as `ss` shows them.
@@ -29,15 +32,6 @@ fn shown_by_ss(port: u16) -> usize {
     let shown =
         output(Command::new("ss").args(["-Htan", "state", "close-wait", &format!("( sport = :{port} )")]));
     shown.stdout.iter().filter(|byte| **byte == b'\n').count()
-}
-
-/// Whether the ages are those since `closed`, within 10 %.
-fn assert_ages(finding: &Finding, closed: Instant) {
-    let latest = closed.elapsed();
-    for connection in &finding.connections {
-        let age = Duration::from_micros(connection.age_us.expect("the FIN is dated"));
-        assert!(age >= Duration::from_secs(2) && age <= latest.mul_f64(1.1), "{age:?} of {latest:?}");
-    }
 }
 
 #[test]
@@ -88,8 +82,9 @@ fn a_pooled_connection_that_the_server_closed_is_the_clients() {
     let (mut server, _) = listener.accept().expect("it is connected");
     server.write_all(b"response").expect("it is connected");
     client.read_exact(&mut [0; 8]).expect("the response comes");
-    drop((server, listener));
+    let closed = while_doing(|| drop((server, listener)));
     let finding = Diagnosis::wait_for("close_wait", port, &["--min-age", MIN_AGE]);
+    assert_ages(&finding, closed);
     assert_eq!(finding.cause.as_deref(), Some("end_not_read"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     assert!(finding.summary.contains(&format!("connected to 127.0.0.1:{port}")), "{}", finding.summary);
@@ -108,24 +103,4 @@ fn an_answer_after_the_peers_end_is_no_fault() {
         server.write_all(b"a part").expect("the client reads still");
         Diagnosis::of_port(port, &["--min-age", MIN_AGE]).expect_none();
     }
-}
-
-#[test]
-fn other_users_see_what_they_may_and_are_told_the_rest() {
-    let server = Script::start_with("python3", "stuck.py", &["leak"]);
-    clients(server.port(), 0);
-    let finding = Diagnosis::wait_for("close_wait", server.port(), &["--min-age", MIN_AGE]);
-    let folder = tcp_trace_tests::Folder::new();
-    let program = folder.file("tcp-trace");
-    std::fs::copy(tcp_trace_tests::tcp_trace().get_program(), &program).expect("the folder is ours");
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::clone(&readable)).expect("it is ours");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]).arg(&program);
-    let port = server.port().to_string();
-    let diagnosis = Diagnosis::with(command, &["--port", &port, "--min-age", MIN_AGE]);
-    let of_others = diagnosis.only();
-    assert_eq!((of_others.cause.clone(), of_others.process.clone()), (finding.cause, None));
-    assert!(of_others.summary.contains("a process that could not be seen"), "{}", of_others.summary);
-    assert!(diagnosis.said.contains("have no process here"), "{}", diagnosis.said);
 }

@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     net::{Shutdown, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
@@ -15,7 +15,8 @@ use rustix::{
 };
 use tcp_trace::{event::Flags, record::Finding};
 use tcp_trace_tests::{
-    Diagnosis, FIN_ACK, Namespace, Peer, SYN_ACK, Wire, WireAddresses, free_port, wait_for,
+    Diagnosis, FIN_ACK, Moment, Namespace, Peer, SYN_ACK, Wire, WireAddresses, assert_ages, free_port, now,
+    wait_for, while_doing,
 };
 
 const STALL: [&str; 2] = ["--min-stall", "2s"];
@@ -65,17 +66,6 @@ impl Place {
     }
 }
 
-/// Whether the age of the only connection is that since `start`, within 10 %.
-pub(crate) fn assert_age(finding: &Finding, start: Instant) {
-    let (latest, [connection]) = (start.elapsed(), finding.connections.as_slice()) else {
-        panic!("{finding:#?}")
-    };
-    let age = Duration::from_micros(connection.age_us.expect("it is dated"));
-    // Judged until it was old enough: the last judgement took some of this time.
-    assert!(age >= Duration::from_secs(2) && age <= latest.mul_f64(1.1), "{age:?} of {latest:?}");
-    assert!(age >= latest.mul_f64(0.6), "{age:?} of {latest:?}");
-}
-
 fn assert_pid(finding: &Finding) {
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
 }
@@ -84,13 +74,12 @@ fn assert_pid(finding: &Finding) {
 fn a_peer_that_does_not_acknowledge_data_is_told() {
     let place = Place::new();
     let (mut client, mut peer) = place.connected();
-    client.write_all(b"request").expect("it is connected");
+    let start = while_doing(|| client.write_all(b"request").expect("it is connected"));
     peer.expect(Flags::ACK);
-    let start = Instant::now();
     let finding = place.find("half_open_peer");
     assert_eq!(finding.cause.as_deref(), Some("data_unanswered"));
     assert_pid(&finding);
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
     // The healthy twin: it answers.
     let last = peer.received.last().expect("it sent").clone();
     peer.next_ack = last.seq.wrapping_add(last.length_in_sequence());
@@ -100,34 +89,84 @@ fn a_peer_that_does_not_acknowledge_data_is_told() {
     });
 }
 
+/// The kernel counts the time of all silences in one sum.
+#[test]
+fn a_second_silence_is_as_old_as_itself() {
+    let place = Place::new();
+    let (mut client, mut peer) = place.connected();
+    client.write_all(b"first").expect("it is connected");
+    peer.expect(Flags::ACK);
+    place.find("half_open_peer");
+    peer.send(Flags::ACK);
+    let answered = now();
+    wait_for("an idle time", || (now().micros_since(answered) > 1_000_000).then_some(()));
+    Diagnosis::of_port(place.server.port(), &["--min-stall", "1ms"]).expect_none();
+    let start = while_doing(|| client.write_all(b"second").expect("it is connected"));
+    let finding = place.find("half_open_peer");
+    assert_eq!(finding.cause.as_deref(), Some("data_unanswered"));
+    assert_ages(&finding, start);
+}
+
+#[test]
+fn probes_of_a_closed_window_that_are_not_answered_are_told() {
+    let place = Place::new();
+    let (mut client, mut peer) = place.connected();
+    client.write_all(b"request").expect("it is connected");
+    peer.expect(Flags::ACK);
+    peer.window = 0;
+    let start = peer.send(Flags::ACK);
+    client.write_all(b"more").expect("there is room here");
+    let finding = place.find("half_open_peer");
+    assert_eq!(finding.cause.as_deref(), Some("window_probes_unanswered"));
+    assert_pid(&finding);
+    assert_ages(&finding, start);
+    // The healthy twin: it has room again, and takes the data.
+    peer.window = 1_000;
+    peer.receive_for(Duration::ZERO);
+    peer.send(Flags::ACK);
+    peer.expect(Flags::ACK);
+    peer.send(Flags::ACK);
+    wait_for("nothing to be sent", || {
+        Diagnosis::of_port(place.server.port(), &STALL).findings.is_empty().then_some(())
+    });
+}
+
 #[test]
 fn keep_alive_that_is_not_answered_is_told() {
     const SECOND: Duration = Duration::from_secs(1);
     let place = Place::new();
-    let (client, _peer) = place.connected();
+    let from = now();
+    let (client, mut peer) = place.connected();
+    let start = Moment { from, to: now() };
     set_tcp_keepidle(&client, SECOND).expect("a socket has this option");
     set_tcp_keepintvl(&client, SECOND).expect("a socket has this option");
     set_tcp_keepcnt(&client, 50).expect("a socket has this option");
-    let start = Instant::now();
     set_socket_keepalive(&client, true).expect("a socket has this option");
     let finding = place.find("half_open_peer");
     assert_eq!(finding.cause.as_deref(), Some("keep_alive_unanswered"));
     assert_pid(&finding);
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
+    // The healthy twin: it answers.
+    peer.receive_for(Duration::ZERO);
+    peer.send(Flags::ACK);
+    Diagnosis::of_port(place.server.port(), &STALL).expect_none();
 }
 
 #[test]
 fn a_fin_that_is_not_acknowledged_is_told() {
     let place = Place::new();
     let (client, mut peer) = place.connected();
-    client.shutdown(Shutdown::Write).expect("it is connected");
+    let start = while_doing(|| client.shutdown(Shutdown::Write).expect("it is connected"));
     peer.expect(FIN_ACK);
-    let start = Instant::now();
     place.is_in("FIN_WAIT1");
     let finding = place.find("fin_wait1_unsent");
     assert_eq!(finding.cause.as_deref(), Some("no_answer"));
     assert_pid(&finding);
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
+    // The healthy twin: it is acknowledged.
+    peer.send(Flags::ACK);
+    place.is_in("FIN_WAIT2");
+    Diagnosis::of_port(place.server.port(), &STALL).expect_none();
 }
 
 #[test]
@@ -136,14 +175,19 @@ fn a_crossed_fin_that_is_not_acknowledged_is_told() {
     let (client, mut peer) = place.connected();
     client.shutdown(Shutdown::Write).expect("it is connected");
     peer.expect(FIN_ACK);
-    let start = Instant::now();
     let next_ack = peer.next_ack;
     peer.next_ack = next_ack.wrapping_sub(1);
-    peer.send(FIN_ACK);
+    let start = peer.send(FIN_ACK);
     place.is_in("CLOSING");
     let finding = place.find("closing_stuck");
     assert_eq!(finding.cause.as_deref(), Some("no_answer"));
-    assert_age(&finding, start);
+    assert_pid(&finding);
+    assert_ages(&finding, start);
+    // The healthy twin: it is acknowledged.
+    peer.next_ack = next_ack;
+    peer.send(Flags::ACK);
+    place.is_in("TIME_WAIT");
+    Diagnosis::of_port(place.server.port(), &STALL).expect_none();
 }
 
 #[test]
@@ -152,12 +196,11 @@ fn a_last_ack_that_does_not_come_is_told() {
     let (client, mut peer) = place.connected();
     peer.send(FIN_ACK);
     place.is_in("CLOSE_WAIT");
-    drop(client);
+    let start = while_doing(|| drop(client));
     peer.expect(FIN_ACK);
-    let start = Instant::now();
     let finding = place.find("last_ack_stuck");
     assert_eq!((finding.cause.as_deref(), finding.process.as_ref()), (Some("no_answer"), None));
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
     // The healthy twin: it is acknowledged.
     peer.send(Flags::ACK);
     wait_for("the end", || Diagnosis::of_port(place.server.port(), &STALL).findings.is_empty().then_some(()));
@@ -169,15 +212,14 @@ fn a_peer_that_does_not_close_is_told_where_this_end_waits_for_it() {
     let (client, mut peer) = place.connected();
     client.shutdown(Shutdown::Write).expect("it is connected");
     peer.expect(FIN_ACK);
-    peer.send(Flags::ACK);
-    let start = Instant::now();
+    let start = peer.send(Flags::ACK);
     place.is_in("FIN_WAIT2");
     let port = place.server.port();
     Diagnosis::of_port(port, &[]).expect_none();
     let finding = Diagnosis::wait_for("fin_wait2_stuck", port, &["--min-age", "2s"]);
     assert_eq!(finding.cause.as_deref(), Some("half_closed"));
     assert_pid(&finding);
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
     // The healthy twin: an orphan, which the kernel forgets.
     drop(client);
     Diagnosis::of_port(port, &["--min-age", "1ms"]).expect_none();

@@ -1,43 +1,21 @@
 //! Connects that fail, and ports that run out.
 
-use std::{
-    io::Read as _,
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Stdio},
-    time::Instant,
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use rustix::io::Errno;
+use tcp_trace::{event::Flags, record::Severity};
+use tcp_trace_tests::{
+    Diagnosing, Diagnosis, Moment, Namespace, SYN_ACK, assert_ages, assert_since, free_port, now, number,
+    wait_for,
 };
 
-use rustix::{io::Errno, process::Signal};
-use tcp_trace::{event::Flags, record::Severity};
-use tcp_trace_tests::{Diagnosis, Namespace, Running, free_port, number, tcp_trace, wait_for};
-
-use crate::closes::{Place, assert_age};
+use crate::closes::Place;
 
 /// Traces while something is done, and gives what was found.
 pub(crate) fn tracing(port: u16, arguments: &[&str], work: impl FnOnce()) -> Diagnosis {
-    let mut command = tcp_trace();
-    command.args(["diagnose", "--format", "json", "--port", &port.to_string(), "--for", "60s", "-v"]);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running::start(&mut command);
-    let said = until_attached(&mut running.0);
+    let diagnosing = Diagnosing::start(port, arguments);
     work();
-    running.signal(Signal::INT);
-    let mut stdout = Vec::new();
-    running.0.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("it prints");
-    let status = running.0.wait().expect("it ends");
-    Diagnosis::of_output(std::process::Output { status, stdout, stderr: said.into_bytes() })
-}
-
-fn until_attached(child: &mut Child) -> String {
-    let stderr = child.stderr.as_mut().expect("it is piped");
-    let mut said = String::new();
-    while !said.contains("attached") {
-        let mut bytes = [0; 64];
-        let length = stderr.read(&mut bytes).expect("it runs");
-        assert!(length > 0, "it ended: {said}");
-        said.push_str(&String::from_utf8_lossy(&bytes[..length]));
-    }
-    said
+    diagnosing.end()
 }
 
 #[test]
@@ -72,17 +50,22 @@ fn connects_that_succeed_have_no_finding() {
 #[test]
 fn a_connect_without_an_answer_is_told_while_it_waits() {
     let place = Place::new();
+    let from = now();
     let (client, begun) = place.begin(place.server);
+    let start = Moment { from, to: now() };
     assert_eq!(begun, Err(Errno::INPROGRESS));
     let (mut peer, _) = place.wire.accept(place.server);
-    let start = Instant::now();
     Diagnosis::of_port(place.server.port(), &[]).expect_none();
     peer.expect(Flags::SYN);
     peer.expect(Flags::SYN);
     let finding = Diagnosis::wait_for("connect_timeout", place.server.port(), &[]);
     assert_eq!(finding.cause.as_deref(), Some("waiting"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
-    assert_age(&finding, start);
+    assert_ages(&finding, start);
+    // The healthy twin: it is answered.
+    peer.send(SYN_ACK);
+    peer.expect(Flags::ACK);
+    Diagnosis::of_port(place.server.port(), &[]).expect_none();
     drop(client);
 }
 
@@ -95,19 +78,41 @@ fn connects_that_timed_out_or_had_no_route_are_told() {
     if std::path::Path::new(linear).exists() {
         place.namespace.set("ipv4/tcp_syn_linear_timeouts", "0");
     }
-    let diagnosis = tracing(port, &[], || {
-        let (client, begun) = place.begin(place.server);
-        assert_eq!(begun, Err(Errno::INPROGRESS));
+    let diagnosing = Diagnosing::start(port, &[]);
+    let fails = || {
+        let begun = now();
+        let (client, result) = place.begin(place.server);
+        assert_eq!(result, Err(Errno::INPROGRESS));
         let (_, syn) = place.wire.accept(place.server);
-        place.wire.send_host_unreachable(&syn);
-        wait_for("the failure", || client.take_error().expect("a socket tells its error"));
-        let (client, begun) = place.begin(place.server);
-        assert_eq!(begun, Err(Errno::INPROGRESS));
-        wait_for("the timeout", || client.take_error().expect("a socket tells its error"));
-    });
-    let codes: Vec<_> = diagnosis.findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert!(codes.contains(&"connect_timeout"), "{diagnosis:#?}");
-    assert!(codes.contains(&"connect_no_route"), "{diagnosis:#?}");
+        (client, syn, begun)
+    };
+    // Whoever reads the error takes it from the socket, and from whoever watches its end: only then.
+    let error = |client: &TcpStream| {
+        wait_for("the end", || place.namespace.states(port).is_empty().then_some(()));
+        let error = client.take_error().expect("a socket tells its error");
+        error.expect("it failed").raw_os_error()
+    };
+    let (client, syn, _) = fails();
+    let unreachable = place.wire.send_host_unreachable(&syn);
+    assert_eq!(error(&client), Some(Errno::HOSTUNREACH.raw_os_error()));
+    let (client, _, begun) = fails();
+    assert_eq!(error(&client), Some(Errno::TIMEDOUT.raw_os_error()));
+    let (lasted, timed_out) = (now().micros_since(begun), now());
+    wait_for("some time", || (now().micros_since(timed_out) > 2_000_000).then_some(()));
+    let diagnosis = diagnosing.end();
+    let of = |code: &str| {
+        let mut found = diagnosis.findings.iter().filter(|finding| finding.code == code);
+        found.next().unwrap_or_else(|| panic!("no {code}: {diagnosis:#?}"))
+    };
+    let finding = of("connect_timeout");
+    assert_eq!((finding.cause.as_deref(), number(finding, "connects")), (Some("no_answer"), 1));
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    let longest = number(finding, "longest_us");
+    assert!(longest * 10 >= lasted * 9 && longest * 10 <= lasted * 11, "{longest} of {lasted}: {finding:#?}");
+    assert_since(number(finding, "last_ago_us"), timed_out.into(), finding);
+    let finding = of("connect_no_route");
+    assert_eq!((finding.cause.as_deref(), number(finding, "connects")), (Some("no_route"), 1));
+    assert_since(number(finding, "last_ago_us"), unreachable, finding);
 }
 
 /// Connections of a client that closes first, until it has no port left.

@@ -3,10 +3,15 @@
 mod close_wait;
 mod closes;
 mod connects;
+mod counters;
 mod gateway;
 mod http;
 mod listeners;
 mod many;
+mod network;
+mod ports;
 mod races;
 mod recorded;
+mod seen;
+mod waits;
 mod windows;

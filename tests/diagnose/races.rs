@@ -83,7 +83,10 @@ fn a_request_that_the_server_closes_upon_unread_is_a_race() {
 #[test]
 fn a_request_that_is_read_before_the_close_is_fine() {
     let port = free_port();
-    tracing(port, &[], || drop(unread(port, true))).expect_none();
+    tracing(port, &[], || {
+        unread(port, true);
+    })
+    .expect_none();
 }
 
 /// What a server at the other end of the wire does when it has been idle.
@@ -160,8 +163,13 @@ fn a_request_that_crosses_the_servers_fin_is_a_race() {
 #[test]
 fn a_fin_that_comes_later_than_a_round_trip_is_no_race() {
     let place = Place::new();
-    let diagnosis = tracing(place.server.port(), &[], || drop(at_a_wire(&place, Then::Closes)));
+    let diagnosis = tracing(place.server.port(), &[], || {
+        at_a_wire(&place, Then::Closes);
+    });
     assert_code(diagnosis.only(), "no_response", "server_closed");
     let place = Place::new();
-    tracing(place.server.port(), &[], || drop(at_a_wire(&place, Then::Answers))).expect_none();
+    tracing(place.server.port(), &[], || {
+        at_a_wire(&place, Then::Answers);
+    })
+    .expect_none();
 }

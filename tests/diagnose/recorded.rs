@@ -3,27 +3,29 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    time::{Duration, Instant},
 };
 
 use tcp_trace::record::Finding;
-use tcp_trace_tests::{Diagnosing, Diagnosis, Folder, Tracer, free_port, tcp_trace, wait_for};
+use tcp_trace_tests::{
+    Diagnosing, Diagnosis, Folder, Moment, Tracer, assert_ages, free_port, now, tcp_trace, wait_for,
+    while_doing,
+};
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
 /// A client that has read a response and does not close, though the server said so and has closed.
-fn leak(port: u16) -> TcpStream {
+fn leak(port: u16) -> (TcpStream, Moment) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     let (mut server, _) = listener.accept().expect("it is connected");
     client.write_all(b"GET /leak HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is connected");
     server.read_exact(&mut [0; 31]).expect("the request comes");
     server.write_all(RESPONSE).expect("it is connected");
-    drop(server);
+    let closed = while_doing(|| drop(server));
     let mut read = Vec::new();
     client.read_to_end(&mut read).expect("the response comes");
     assert_eq!(read, RESPONSE);
-    client
+    (client, closed)
 }
 
 fn assert_leak(finding: &Finding) {
@@ -38,15 +40,12 @@ fn assert_leak(finding: &Finding) {
 fn with_a_trace_the_last_exchange_is_told() {
     let port = free_port();
     let diagnosing = Diagnosing::start(port, &["--min-age", "1s"]);
-    let client = leak(port);
-    let closed = Instant::now();
-    wait_for("the age", || (closed.elapsed() > Duration::from_millis(1_500)).then_some(()));
+    let (client, closed) = leak(port);
+    wait_for("the age", || (now().micros_since(closed.to) > 2_000_000).then_some(()));
     let diagnosis = diagnosing.end();
-    let elapsed = closed.elapsed();
     let finding = diagnosis.only();
     assert_leak(finding);
-    let age = Duration::from_micros(finding.connections[0].age_us.expect("it was traced"));
-    assert!(age > Duration::from_millis(1_450) && age < elapsed.mul_f64(1.1), "{age:?} of {elapsed:?}");
+    assert_ages(finding, closed);
     drop(client);
 }
 
@@ -54,11 +53,10 @@ fn with_a_trace_the_last_exchange_is_told() {
 fn a_recording_is_judged_as_it_ends() {
     let port = free_port();
     let tracer = Tracer::start(&["--port", &port.to_string()]);
-    let client = leak(port);
-    let closed = Instant::now();
+    let (client, closed) = leak(port);
     TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
     wait_for("CLOSE_WAIT", || tracer.text().contains("\"new\":\"CLOSE_WAIT\"").then_some(()));
-    wait_for("the age", || (closed.elapsed() > Duration::from_millis(1_200)).then_some(()));
+    wait_for("the age", || (now().micros_since(closed.to) > 2_000_000).then_some(()));
     let text = tracer.stop_for_text();
     drop(client);
     let folder = Folder::new();
@@ -68,6 +66,7 @@ fn a_recording_is_judged_as_it_ends() {
     let diagnosis = Diagnosis::with(tcp_trace(), &["--from", name, "--min-age", "1s"]);
     let [leak, refused] = diagnosis.findings.as_slice() else { panic!("{diagnosis:#?}") };
     assert_leak(leak);
+    assert_ages(leak, closed);
     assert_eq!((refused.code.as_str(), refused.connections.len()), ("connect_refused", 1));
     let other = (port ^ 1).to_string();
     Diagnosis::with(tcp_trace(), &["--from", name, "--min-age", "1s", "--port", &other]).expect_none();

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 use tcp_trace::record::{Fact, Finding, Record};
 
-use crate::{PATIENCE, Running, recording::parse_line, tcp_trace};
+use crate::{Moment, PATIENCE, Running, now, recording::parse_line, tcp_trace};
 
 /// What one run found.
 #[derive(Debug)]
@@ -28,7 +28,21 @@ impl Diagnosis {
     /// Runs `tcp-trace`, which `command` starts in its own way, with these arguments behind `diagnose`.
     pub fn with(mut command: Command, arguments: &[&str]) -> Self {
         command.args(["diagnose", "--format", "json"]).args(arguments).stdin(Stdio::null());
-        Self::of_output(command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
+        let from = now();
+        let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let diagnosis = Self::of_output(output);
+        // A recording is judged as it ends.
+        if !arguments.contains(&"--from") {
+            diagnosis.assert_judged(Moment { from, to: now() });
+        }
+        diagnosis
+    }
+
+    /// Fails unless the sockets were read at this moment: ages are those of then.
+    fn assert_judged(&self, moment: Moment) {
+        for finding in &self.findings {
+            assert_eq!(moment.micros_from(finding.time), 0, "{moment:?}: {finding:#?}");
+        }
     }
 
     /// What a run that has ended printed. The exit code has to say whether there are findings.
@@ -64,12 +78,12 @@ impl Diagnosis {
 
     /// Fails unless nothing was found.
     pub fn expect_none(&self) {
-        assert!(self.findings.is_empty(), "nothing is wrong: {:#?}", self.findings);
+        assert!(self.findings.is_empty(), "nothing is wrong: {self:#?}");
     }
 
     /// The only finding.
     pub fn only(&self) -> &Finding {
-        let [finding] = self.findings.as_slice() else { panic!("one finding: {:#?}", self.findings) };
+        let [finding] = self.findings.as_slice() else { panic!("one finding: {self:#?}") };
         finding
     }
 }
@@ -84,8 +98,13 @@ pub struct Diagnosing {
 impl Diagnosing {
     /// Starts it for the sockets with this port, and waits until it sees all that happens.
     pub fn start(port: u16, arguments: &[&str]) -> Self {
+        Self::of_host(&[&["--port", &port.to_string()], arguments].concat())
+    }
+
+    /// The same for all sockets.
+    pub fn of_host(arguments: &[&str]) -> Self {
         let mut command = tcp_trace();
-        command.args(["diagnose", "-v", "--format", "json", "--for", "600s", "--port", &port.to_string()]);
+        command.args(["diagnose", "-v", "--format", "json", "--for", "600s"]);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = Running::start(&mut command);
         let mut said = String::new();
@@ -101,11 +120,39 @@ impl Diagnosing {
 
     /// Ends the trace, and gives what was found.
     pub fn end(mut self) -> Diagnosis {
+        let from = now();
         self.running.signal(Signal::INT);
         let mut stdout = Vec::new();
         self.running.0.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("it prints");
+        let stderr = self.running.0.stderr.as_mut().expect("it is piped");
+        stderr.read_to_string(&mut self.said).expect("it says text");
         let status = self.running.0.wait().expect("it ends");
-        Diagnosis::of_output(Output { status, stdout, stderr: self.said.into_bytes() })
+        let diagnosis = Diagnosis::of_output(Output { status, stdout, stderr: self.said.into_bytes() });
+        diagnosis.assert_judged(Moment { from, to: now() });
+        diagnosis
+    }
+}
+
+/// Fails unless this time is that from `event` until the sockets were read, within 10 %.
+#[track_caller]
+pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
+    let Moment { from, to } = event;
+    // A finding's time is that before the kernel was asked; by now it has answered.
+    let (least, most) = (finding.time.micros_since(to), now().micros_since(from));
+    // So that what is measured is longer than the scheduler's moods.
+    assert!(least >= 1_000_000, "too young to tell: {least} us: {finding:#?}");
+    assert!(
+        us * 10 >= least * 9 && us * 10 <= most * 11,
+        "{us} us is not {least} to {most} us: {finding:#?}"
+    );
+}
+
+/// The same of the age of each connection of a finding.
+#[track_caller]
+pub fn assert_ages(finding: &Finding, event: Moment) {
+    assert!(!finding.connections.is_empty(), "{finding:#?}");
+    for connection in &finding.connections {
+        assert_since(connection.age_us.expect("it is dated"), event, finding);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The programs that leak connections in CLOSE_WAIT, `tests/programs/pool.*`: where their lines are, and how they are compiled.
+//! Programs whose lines are to be told, `tests/programs/pool.*` and `reader.*`: where their lines are, and how they are compiled.
 
 use std::{
     fs,
@@ -20,17 +20,17 @@ pub fn line(name: &str, remark: &str) -> u32 {
     u32::try_from(index + 1).expect("sources are short")
 }
 
-/// Compiles `pool.c`.
-pub fn compile_c(folder: &Folder, options: &[&str]) -> PathBuf {
-    let program = folder.file("pool");
-    output(Command::new("gcc").args(options).args(["-pthread", "-o"]).arg(&program).arg(source("pool.c")));
+/// Compiles a program in C.
+pub fn compile_c(folder: &Folder, name: &str, options: &[&str]) -> PathBuf {
+    let program = folder.file(name.split('.').next().unwrap_or(name));
+    output(Command::new("gcc").args(options).args(["-pthread", "-o"]).arg(&program).arg(source(name)));
     program
 }
 
-/// Compiles `pool.rs`, optimised.
-pub fn compile_rust(folder: &Folder) -> PathBuf {
-    let program = folder.file("pool");
-    let source = source("pool.rs");
+/// Compiles a program in Rust, optimised.
+pub fn compile_rust(folder: &Folder, name: &str) -> PathBuf {
+    let program = folder.file(name.split('.').next().unwrap_or(name));
+    let source = source(name);
     output(Command::new("rustc").args(["--edition=2024", "-g", "-O", "-o"]).arg(&program).arg(source));
     program
 }

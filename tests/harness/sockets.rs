@@ -50,10 +50,11 @@ impl Namespace {
         sockets.into_iter().map(|socket| socket.state).collect()
     }
 
-    /// A counter of the namespace, as `/proc/net/netstat` tells it.
+    /// A counter of the namespace, as `/proc/net/snmp` or `/proc/net/netstat` tells it.
     pub fn counter(&self, name: &str) -> u64 {
-        let read = || fs::read_to_string("/proc/thread-self/net/netstat");
-        let text = self.run(read).expect("the kernel tells its counters");
+        let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+        let text = self.run(|| Ok::<_, std::io::Error>(read("snmp")? + &read("netstat")?));
+        let text = text.expect("the kernel tells its counters");
         // Lines come in pairs: names, and values.
         let lines: Vec<_> = text.lines().collect();
         let mut counters = lines.chunks(2).flat_map(|pair| pair[0].split(' ').zip(pair[1].split(' ')));

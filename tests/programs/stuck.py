@@ -3,7 +3,7 @@ given, says so, and goes on until it is ended.
 
 leak: reads to the end and never closes. end: reads what it expects, answers and stops. data: never reads. none: never accepts;
 the queue is as long as the second argument says.
-fine: reads to the end and closes.
+fine: reads to the end and closes. first: reads what it expects, and closes.
 """
 
 import socket
@@ -20,13 +20,14 @@ kept = []
 def serve(connection):
     """Handles one connection."""
     kept.append(connection)
-    if mode == "end":
+    if mode in ("end", "first"):
         connection.recv(5, socket.MSG_WAITALL)
+    if mode == "end":
         connection.send(b"!")
     elif mode in ("leak", "fine"):
         while connection.recv(1000):
             pass
-    if mode == "fine":
+    if mode in ("fine", "first"):
         kept.remove(connection)
         connection.close()
 

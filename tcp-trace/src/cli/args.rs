@@ -153,8 +153,8 @@ pub(super) struct Tracing {
     /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
     #[arg(long)]
     pub(super) show_secrets: bool,
-    /// Record which functions and lines connect, first use and read the end of each connection, and which thread used it
-    /// last: in recordings and JSON Lines
+    /// Record which functions and lines connect and read the end of each connection, and which thread used it last; of
+    /// accepted and older ones, which cannot be told at accept(), the first use. In recordings and JSON Lines
     #[arg(long)]
     pub(super) stacks: bool,
     /// Run CMD and trace only it and its children, until it ends

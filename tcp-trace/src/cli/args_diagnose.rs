@@ -89,16 +89,18 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
         count => counted(count, "finding"),
     };
     let sockets = now.sockets.iter().filter(|socket| socket.is_chosen).count();
-    let mut text = format!("{findings} in {}", counted(sockets, "socket"));
-    match now.networks.len() {
-        0 | 1 => {}
-        count => text += &format!(" of {count} network namespaces"),
+    let mut judged = Vec::new();
+    if sockets > 0 || history.from.is_none() {
+        judged.push(match now.networks.len() {
+            0 | 1 => counted(sockets, "socket"),
+            count => format!("{} of {count} network namespaces", counted(sockets, "socket")),
+        });
     }
     if let (Some(from), Some(to)) = (history.from, history.to) {
-        let ended = history.ended().count();
-        let seconds = to.micros_since(from) / 1_000_000;
-        text += &format!(" and {} that ended within {seconds} s", counted(ended, "connection"));
+        let ended = counted(history.ended().count(), "connection");
+        judged.push(format!("{ended} that ended within {} s", to.micros_since(from) / 1_000_000));
     }
+    let mut text = format!("{findings} in {}", judged.join(" and "));
     text += ".";
     for (state, count) in &verdict.too_young {
         text += &format!(
@@ -109,7 +111,8 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
     text
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// `1 socket`, `2 sockets`.
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -118,6 +121,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::time::Time;
 
     #[derive(Debug, Parser)]
     struct Typed {
@@ -129,6 +133,16 @@ mod tests {
     fn the_defaults_are_those_of_the_thresholds() {
         let typed = Typed::try_parse_from(["diagnose"]).unwrap();
         assert_eq!(thresholds(&typed.diagnose), Thresholds::DEFAULT);
+    }
+
+    #[test]
+    fn the_last_line_says_what_was_judged() {
+        let (now, verdict) = (Snapshot::default(), Verdict::default());
+        assert_eq!(totals(&now, &History::default(), &verdict), "No findings in 0 sockets.");
+        let mut history = History::default();
+        (history.from, history.to) = (Some(Time(0)), Some(Time(2_000_000_000)));
+        let expected = "No findings in 0 connections that ended within 2 s.";
+        assert_eq!(totals(&now, &history, &verdict), expected);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     run::say,
     show,
     target::ports,
+    unseen,
 };
 use crate::{
     diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
@@ -48,8 +49,8 @@ pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError>
         (None, Some(duration)) => traced(filter, duration, log)?,
         (None, None) => Seen { now: now(&filter)?, before: None, history: History::default() },
     };
-    tell_unseen(&seen);
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
+    unseen::sentences(&facts).into_iter().for_each(say);
     let verdict = judge(&facts, &args_diagnose::thresholds(arguments));
     match write(arguments, &seen, &verdict) {
         // The reader of the output has seen enough.
@@ -128,54 +129,16 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
         }
     }
     if broken > 0 {
-        say(format!("{name}: {broken} lines are no records and were skipped"));
+        say(format!("{name}: lines that are no records and were skipped: {broken}"));
     }
     if reader.ending() != Ending::Complete {
-        say(format!("{name}: it has no end, so connections that were open there are not judged"));
+        say(format!(
+            "{name}: it was cut off or is still being recorded: connections that were open there are not judged"
+        ));
     }
     let mut now = recorded::snapshot(&history);
     now.choose(filter);
     Ok(Seen { now, before: None, history })
-}
-
-/// Says what could not be seen, and what that costs.
-fn tell_unseen(seen: &Seen) {
-    let Snapshot { unseen, .. } = &seen.now;
-    let is_unknown = |socket: &&crate::diagnosis::snapshot::Socket| {
-        socket.is_chosen && !socket.has_no_file() && socket.holders.is_empty()
-    };
-    let unknown = seen.now.sockets.iter().filter(is_unknown).count();
-    if unseen.processes > 0 && unknown > 0 {
-        say(format!(
-            "{unknown} sockets have no process here: {} processes could not be looked into. As root, or with \
-             CAP_SYS_PTRACE, all are seen",
-            unseen.processes
-        ));
-    }
-    if !unseen.namespaces.is_empty() {
-        let count = unseen.namespaces.len();
-        say(format!(
-            "the sockets of {count} other network namespaces could not be listed: it needs CAP_SYS_ADMIN"
-        ));
-    }
-    if unseen.is_incomplete {
-        say("sockets come and go so fast that the kernel's list is not complete");
-    }
-    if unseen.malformed > 0 {
-        say(format!("{} sockets could not be understood and are left out", unseen.malformed));
-    }
-    if unseen.holders > 0 {
-        say(format!("{} descriptors of sockets were too many to look at", unseen.holders));
-    }
-    let History { lost, forgotten, .. } = seen.history;
-    if lost > 0 {
-        say(format!(
-            "{lost} events were lost: of some connections not all is known, and HTTP that broke off since is not judged"
-        ));
-    }
-    if forgotten > 0 {
-        say(format!("{forgotten} connections were too many to remember"));
-    }
 }
 
 fn write(arguments: &Diagnose, seen: &Seen, verdict: &Verdict) -> io::Result<()> {

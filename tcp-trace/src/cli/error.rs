@@ -1,6 +1,6 @@
 //! What goes wrong, in one line, and the exit code that says of which kind it is.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use crate::kernel::{KernelError, sock_diag::DiagError};
 
@@ -9,6 +9,9 @@ const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
 const KERNEL: u8 = 4;
 const IO: u8 = 5;
+/// Exit codes of what cannot be run, as shells have them.
+const NOT_EXECUTABLE: u8 = 126;
+const NO_SUCH_COMMAND: u8 = 127;
 
 /// Why a verb failed.
 #[derive(Debug)]
@@ -26,6 +29,15 @@ impl CliError {
     /// Reading or writing failed.
     pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self { code: IO, message: format!("{what}: {error}") }
+    }
+
+    /// A command cannot be run.
+    pub fn command(name: impl fmt::Display, error: &io::Error) -> Self {
+        let (code, message) = match error.kind() {
+            io::ErrorKind::NotFound => (NO_SUCH_COMMAND, format!("{name}: no such command")),
+            _ => (NOT_EXECUTABLE, format!("{name} cannot be run: {error}")),
+        };
+        Self { code, message }
     }
 
     /// The kernel did not list its sockets.

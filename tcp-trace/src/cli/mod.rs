@@ -13,6 +13,8 @@ mod record;
 mod run;
 mod show;
 mod target;
+mod unseen;
+mod usage;
 
 pub use error::CliError;
 pub use run::run;

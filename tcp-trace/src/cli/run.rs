@@ -12,7 +12,7 @@ use clap::Parser as _;
 use super::{
     CliError,
     args::{Cli, Verb},
-    check, demo, diagnose, explain, live, record, show,
+    check, demo, diagnose, explain, live, record, show, usage,
 };
 
 /// Runs the command line `arguments`, the program's name first.
@@ -23,7 +23,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if error.use_stderr()
                 && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
         {
-            return failed(&CliError::usage(first_line(&error)));
+            return failed(&CliError::usage(usage::in_one_line(&error)));
         }
         // Help and version.
         Err(error) => error.exit(),
@@ -53,16 +53,6 @@ fn failed(error: &CliError) -> ExitCode {
 /// Says a line on stderr. If nobody can hear it there is nothing to be done.
 pub(super) fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "tcp-trace: {line}");
-}
-
-/// What is wrong, without clap's usage text: one line that can be read at a glance.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    // "the following arguments were not provided:" is worth nothing without what follows it.
-    let rest: Vec<_> = text.lines().skip(1).take_while(|line| !line.is_empty()).map(str::trim).collect();
-    if line.ends_with(':') { format!("{line} {}", rest.join(" ")) } else { line.to_owned() }
 }
 
 fn start_logging(verbose: u8) {

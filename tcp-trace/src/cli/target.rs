@@ -3,11 +3,14 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
+
+use rustix::io::Errno;
 
 use super::{CliError, args::Tracing};
 use crate::{
@@ -54,8 +57,7 @@ fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
             _ => Ok(None),
         };
     };
-    let path =
-        find(program).ok_or_else(|| CliError::usage(format!("{}: no such command", program.display())))?;
+    let path = find(program).map_err(|error| CliError::command(program.display(), &error))?;
     let mut command = Command::new(path);
     command.arg0(program).args(arguments);
     if let Some((uid, gid)) = invoking_user() {
@@ -71,14 +73,25 @@ fn invoking_user() -> Option<(u32, u32)> {
     if is_root { number("SUDO_UID").zip(number("SUDO_GID")) } else { None }
 }
 
-fn find(program: &OsStr) -> Option<PathBuf> {
+/// The file of a program, as `execvp()` looks for it.
+fn find(program: &OsStr) -> io::Result<PathBuf> {
     if program.as_encoded_bytes().contains(&b'/') {
-        return Some(PathBuf::from(program)).filter(|path| is_executable(path));
+        return executable(PathBuf::from(program));
     }
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| is_executable(path))
+    let mut found = Err(io::ErrorKind::NotFound.into());
+    for folder in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
+        match executable(folder.join(program)) {
+            Ok(path) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => found = Err(error),
+            Err(_) => {}
+        }
+    }
+    found
 }
 
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+/// The same path, if it is a file that can be executed.
+fn executable(path: PathBuf) -> io::Result<PathBuf> {
+    let metadata = path.metadata()?;
+    let is_executable = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+    if is_executable { Ok(path) } else { Err(Errno::ACCESS.into()) }
 }

@@ -44,7 +44,8 @@ pub struct Exchanges {
     gateway: VecDeque<Http>,
     /// How many responses there were of each server, as its end or its clients' ends saw them.
     counts: BTreeMap<(SocketAddr, bool), Responses>,
-    /// Exchanges of pairs that were one too many, and slow ones and errors that were forgotten.
+    /// Exchanges that are not in all of these: of pairs that were one too many, and slow ones and errors that were
+    /// forgotten.
     pub uncounted: u64,
 }
 
@@ -107,13 +108,17 @@ impl Responses {
 impl Exchanges {
     /// Takes an exchange.
     pub(super) fn http(&mut self, http: &Http) {
-        self.gateway(http);
-        if http.outcome != Outcome::Ok || http.role.is_none() {
-            return;
+        let mut is_counted = self.gateway(http);
+        if http.outcome == Outcome::Ok && http.role.is_some() {
+            is_counted &= self.keep(http);
+            is_counted &= self.small(http, Message::Request);
+            is_counted &= self.small(http, Message::Response);
+            self.note_slow(http);
         }
-        self.keep(http);
-        self.small(http, Message::Request);
-        self.small(http, Message::Response);
+        self.uncounted += u64::from(!is_counted);
+    }
+
+    fn note_slow(&mut self, http: &Http) {
         if http.timing.total_us >= SLOW_LEAST_US {
             if self.slow.len() == SLOW_MAX {
                 self.slow.pop_front();
@@ -149,16 +154,16 @@ impl Exchanges {
         self.kept.get(&(pid, server)).copied()
     }
 
-    fn gateway(&mut self, http: &Http) {
-        let (Some(role), Some(response)) = (http.role, &http.http.response) else { return };
+    /// Whether there was room for it.
+    fn gateway(&mut self, http: &Http) -> bool {
+        let (Some(role), Some(response)) = (http.role, &http.http.response) else { return true };
         let server = (server_of(http), role == Role::Server);
-        if self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server) {
+        let has_room = self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server);
+        if has_room {
             self.counts.entry(server).or_default().add(response.status_code);
-        } else {
-            self.uncounted += 1;
         }
         if !GATEWAY_STATUSES.contains(&response.status_code) {
-            return;
+            return has_room;
         }
         if self.gateway.len() == GATEWAY_MAX {
             self.gateway.pop_front();
@@ -169,21 +174,24 @@ impl Exchanges {
         let headers = response.headers.iter().filter(|(name, _)| tells(name)).cloned().collect();
         kept.http.response.iter_mut().for_each(|response| response.headers.clone_from(&headers));
         self.gateway.push_back(kept);
+        has_room
     }
 
-    fn keep(&mut self, http: &Http) {
+    /// Whether there was room for it.
+    fn keep(&mut self, http: &Http) -> bool {
         let is_kept = http.reused == Some(true) && http.role == Some(Role::Client);
-        let Some(idle_us) = http.timing.idle_us.filter(|_| is_kept) else { return };
+        let Some(idle_us) = http.timing.idle_us.filter(|_| is_kept) else { return true };
         let pair = (pid(http), server_of(http));
         if self.kept.len() >= PAIRS_MAX && !self.kept.contains_key(&pair) {
-            self.uncounted += 1;
-            return;
+            return false;
         }
         let longest = self.kept.entry(pair).or_default();
         *longest = (*longest).max(idle_us);
+        true
     }
 
-    fn small(&mut self, http: &Http, message: Message) {
+    /// Whether there was room for it.
+    fn small(&mut self, http: &Http, message: Message) -> bool {
         let (request, response) = (http.http.request.as_ref(), http.http.response.as_ref());
         let (size, took_us, sent_by) = match message {
             Message::Request => {
@@ -193,7 +201,7 @@ impl Exchanges {
                 (response.map(|it| it.header_size + it.body.size), http.timing.receive_us, Role::Server)
             }
         };
-        let Some(us) = took_us.filter(|_| size.is_some_and(|size| size <= SMALL_BYTES)) else { return };
+        let Some(us) = took_us.filter(|_| size.is_some_and(|size| size <= SMALL_BYTES)) else { return true };
         let sender = Sender {
             server: server_of(http),
             is_request: message == Message::Request,
@@ -201,8 +209,7 @@ impl Exchanges {
             pid: pid(http),
         };
         if self.small.len() >= PAIRS_MAX && !self.small.contains_key(&sender) {
-            self.uncounted += 1;
-            return;
+            return false;
         }
         let small = self.small.entry(sender).or_default();
         small.count += 1;
@@ -213,6 +220,7 @@ impl Exchanges {
             small.example = Some(Box::new(without_headers(http)));
             small.process.clone_from(&http.process);
         }
+        true
     }
 }
 
@@ -229,4 +237,29 @@ fn without_headers(http: &Http) -> Http {
         response.headers.clear();
     }
     http
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing_http::exchange;
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut exchanges = Exchanges::default();
+        for number in 0..=SLOW_MAX as u64 {
+            let mut http = exchange(Role::Client, number, number);
+            http.timing.total_us = SLOW_LEAST_US;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.slow.len(), exchanges.uncounted), (SLOW_MAX, 1));
+        let mut exchanges = Exchanges::default();
+        // Of each process requests and responses are told apart.
+        for number in 0..=PAIRS_MAX as u32 / 2 {
+            let mut http = exchange(Role::Client, 0, 0);
+            http.process.as_mut().unwrap().pid = number;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.small.len(), exchanges.uncounted), (PAIRS_MAX, 1));
+    }
 }

@@ -35,16 +35,18 @@ pub(super) fn of(socket: &Socket) -> Option<(Unanswered, u64)> {
 
 /// Since the first segment that is being sent again was sent first, in microseconds.
 ///
-/// Since Linux 6.7 the kernel counts it from the first timeout on. Before, it follows from the timeouts, which double:
-/// too little where they have reached 120 s.
+/// Since Linux 6.7 the kernel counts it from the first timeout on, in one sum with earlier times that are over. Where there
+/// were such, or before, it follows from the timeouts, which double, the first ones of a SYN aside
+/// (`net.ipv4.tcp_syn_linear_timeouts`): too little where they have reached 120 s.
 pub(super) fn resending_us(socket: &Socket, info: &TcpInfo) -> u64 {
     let first_timeout = u64::from(info.rto_us) >> info.backoff.min(31);
-    match info.total_rto_time_ms {
-        Some(ms) if ms > 0 => u64::from(ms) * 1_000 + first_timeout,
+    match (info.total_rto_recoveries, info.total_rto_time_ms) {
+        (Some(1), Some(ms)) => u64::from(ms) * 1_000 + first_timeout,
         _ => {
             let left = u64::from(socket.diag.expires_ms) * 1_000;
             let passed = u64::from(info.rto_us).saturating_sub(left);
-            u64::from(info.rto_us) - first_timeout + passed
+            let not_doubled = u64::from(info.retransmits.saturating_sub(info.backoff)) * first_timeout;
+            not_doubled + u64::from(info.rto_us) - first_timeout + passed
         }
     }
 }
@@ -84,9 +86,26 @@ mod tests {
         (socket.info().rto_us, socket.info().backoff) = (3_200_000, 4);
         socket.diag.expires_ms = 2_200;
         assert_eq!(of(&socket), Some((Unanswered::Segments, 4_000_000)));
-        socket.info().total_rto_time_ms = Some(3_700);
+        let info = socket.info();
+        (info.total_rto_recoveries, info.total_rto_time_ms) = (Some(1), Some(3_700));
         assert_eq!(of(&socket), Some((Unanswered::Segments, 3_900_000)));
+        let info = socket.info();
+        (info.total_rto_recoveries, info.total_rto_time_ms) = (Some(2), Some(63_700));
+        assert_eq!(
+            of(&socket),
+            Some((Unanswered::Segments, 4_000_000)),
+            "those of an earlier silence are over"
+        );
         socket.info().last_ack_recv_ms = 500;
         assert_eq!(of(&socket), Some((Unanswered::Segments, 500_000)), "an answer came meanwhile");
+    }
+
+    #[test]
+    fn a_syn_is_sent_again_a_few_times_before_the_timeout_doubles() {
+        let mut socket = socket(Timer::Retransmit, 5, 0);
+        // After 1, 2, 3, 4 and 5 s; 0.5 s of the next 2 s are over.
+        (socket.info().rto_us, socket.info().backoff) = (2_000_000, 1);
+        socket.diag.expires_ms = 1_500;
+        assert_eq!(resending_us(&socket, &socket.diag.info.unwrap()), 5_500_000);
     }
 }

@@ -81,7 +81,7 @@ pub struct Network {
     pub syncookies: Option<u64>,
     /// `net.ipv4.tcp_max_tw_buckets`.
     pub max_time_wait: Option<u64>,
-    /// Counters of `/proc/net/netstat` that rules use, by name without `TcpExt`.
+    /// Counters of `/proc/net/netstat` and `/proc/net/snmp` that are used, by name without `TcpExt` or `Ip`.
     pub counters: Vec<(String, u64)>,
 }
 
@@ -90,6 +90,8 @@ pub struct Network {
 pub struct Unseen {
     /// Processes that could not be looked into.
     pub processes: u64,
+    /// Processes whose network namespace could not be seen.
+    pub namespaces_of: u64,
     /// Network namespaces whose sockets could not be listed.
     pub namespaces: Vec<u32>,
     /// Whether a list was incomplete to the last.

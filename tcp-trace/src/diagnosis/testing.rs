@@ -122,6 +122,15 @@ impl Socket {
         self.diag.info.get_or_insert_default()
     }
 
+    /// Segments are sent again, so often, and this time has passed since the first timeout.
+    pub(crate) fn resending(&mut self, retransmits: u8, ms: u32) -> &mut Self {
+        self.diag.timer = Timer::Retransmit;
+        let info = self.info();
+        (info.retransmits, info.total_rto_recoveries, info.total_rto_time_ms) =
+            (retransmits, Some(1), Some(ms));
+        self
+    }
+
     /// Nothing went either way for this time.
     pub(crate) fn idle(&mut self, seconds: u32) -> &mut Self {
         let ms = seconds * 1_000;

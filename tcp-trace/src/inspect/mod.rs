@@ -16,6 +16,7 @@ use crate::{
 pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
     let namespaces = netns::find().map_err(|error| DiagError::failed("find network namespaces", error))?;
     let mut snapshot = Snapshot { time: clock.now(), ..Snapshot::default() };
+    snapshot.unseen.namespaces_of = namespaces.unreadable;
     for namespace in &namespaces.found {
         match sockets::read(namespace, &mut snapshot) {
             Ok(()) => snapshot.networks.extend(network::read(namespace)),

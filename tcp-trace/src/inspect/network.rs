@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::{diagnosis::snapshot::Network, kernel::netns::NetworkNamespace};
 
-/// Counters that rules use.
-const COUNTERS: [&str; 7] = [
+/// Counters of `/proc/net/netstat` that are used.
+const TCP_COUNTERS: [&str; 7] = [
     "ListenOverflows",
     "ListenDrops",
     "TCPReqQFullDrop",
@@ -14,6 +14,8 @@ const COUNTERS: [&str; 7] = [
     "SyncookiesFailed",
     "TCPTimeWaitOverflow",
 ];
+/// Counters of `/proc/net/snmp` that are used.
+const IP_COUNTERS: [&str; 1] = ["OutNoRoutes"];
 
 /// Reads them, as far as they can be read.
 pub(super) fn read(namespace: &NetworkNamespace) -> Option<Network> {
@@ -27,7 +29,9 @@ fn here(netns: u32) -> Network {
     let number = |name: &str| setting(name)?.trim().parse().ok();
     let port_range = setting("ipv4/ip_local_port_range").and_then(|text| ports(&text));
     let reserved = setting("ipv4/ip_local_reserved_ports").unwrap_or_default();
-    let netstat = fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
+    let text = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+    let mut counters = counters_of(&text("netstat"), "TcpExt:", &TCP_COUNTERS);
+    counters.extend(counters_of(&text("snmp"), "Ip:", &IP_COUNTERS));
     Network {
         netns,
         port_range,
@@ -36,7 +40,7 @@ fn here(netns: u32) -> Network {
         somaxconn: number("core/somaxconn"),
         syncookies: number("ipv4/tcp_syncookies"),
         max_time_wait: number("ipv4/tcp_max_tw_buckets"),
-        counters: counters(&netstat),
+        counters,
     }
 }
 
@@ -55,14 +59,14 @@ fn reserved_within(text: &str, (low, high): (u16, u16)) -> u16 {
     spans.map(|(first, last)| if first <= last { last - first + 1 } else { 0 }).fold(0, u16::saturating_add)
 }
 
-/// The counters among `TcpExt: NAME NAME ...` and the values in the line below.
-fn counters(netstat: &str) -> Vec<(String, u64)> {
-    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+/// These counters among `TcpExt: NAME NAME ...` and the values in the line below.
+fn counters_of(text: &str, prefix: &str, wanted: &[&str]) -> Vec<(String, u64)> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Vec::new() };
     names
         .split_whitespace()
         .zip(values.split_whitespace())
-        .filter(|(name, _)| COUNTERS.contains(name))
+        .filter(|(name, _)| wanted.contains(name))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect()
 }
@@ -84,8 +88,9 @@ mod tests {
     #[test]
     fn counters_are_found_by_their_names() {
         let text = "TcpExt: SyncookiesSent Other ListenOverflows\nTcpExt: 3 4 5\nIpExt: A\nIpExt: 1\n";
-        assert_eq!(counters(text), [("SyncookiesSent".to_owned(), 3), ("ListenOverflows".to_owned(), 5)]);
-        assert_eq!(counters("TcpExt: A\n"), []);
+        let found = counters_of(text, "TcpExt:", &TCP_COUNTERS);
+        assert_eq!(found, [("SyncookiesSent".to_owned(), 3), ("ListenOverflows".to_owned(), 5)]);
+        assert_eq!(counters_of("TcpExt: A\n", "TcpExt:", &["A"]), []);
     }
 
     #[test]
@@ -93,5 +98,6 @@ mod tests {
         let network = here(7);
         assert!(network.ports() > Some(0) && network.somaxconn > Some(0));
         assert!(network.counter("ListenOverflows").is_some());
+        assert!(network.counter("OutNoRoutes").is_some());
     }
 }

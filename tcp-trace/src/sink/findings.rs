@@ -137,9 +137,12 @@ fn evidence(finding: &Finding) -> Vec<String> {
 /// Times below it are told with three digits, longer ones as ages.
 const MINUTE_US: u64 = 60_000_000;
 
-/// `open files 412`, `oldest 3 min 5 s`, `unread 160 B`: the unit is the end of the name.
+/// `open files 412`, `oldest 3 min 5 s`, `last 2 s ago`, `unread 160 B`: the unit is the end of the name.
 fn fact((name, fact): &(String, Fact)) -> String {
     let words = |name: &str| printable(&name.replace('_', " "));
+    if let (Fact::Number(us), Some(name)) = (fact, name.strip_suffix("_ago_us")) {
+        return format!("{} {} ago", words(name), Age(*us));
+    }
     match (fact, name.strip_suffix("_us"), name.strip_suffix("_bytes")) {
         (Fact::Number(us @ ..MINUTE_US), Some(name), _) => format!("{} {}", words(name), Micros(*us)),
         (Fact::Number(us), Some(name), _) => format!("{} {}", words(name), Age(*us)),

@@ -63,7 +63,7 @@ fn stuck(facts: &Facts<'_>, socket: &Socket) -> Option<(Cause, u64)> {
     let is_explained =
         || facts.other_end(socket).is_some_and(|other| zero_window::reads_not(facts, other).is_some());
     let waits = is_closed && socket.diag.wqueue > 1 && !is_explained();
-    waits.then(|| (Cause::WindowClosed, u64::from(info.last_data_sent_ms) * 1_000))
+    waits.then(|| (Cause::WindowClosed, zero_window::blocked_us(&info)))
 }
 
 fn finding(facts: &Facts<'_>, state: State, cause: Cause, cases: Vec<Case<'_>>) -> Finding {
@@ -74,16 +74,13 @@ fn finding(facts: &Facts<'_>, state: State, cause: Cause, cases: Vec<Case<'_>>) 
         Some(process) => format!(" of {}", who(Some(process))),
         None => " that their process has closed".to_owned(),
     };
+    // It may be in this state for less long.
+    let time = for_how_long(&cases);
     let what = match cause {
-        Cause::WindowClosed => format!("{peer} takes no more data, {} wait to be sent", Size(unsent)),
-        Cause::NoAnswer => format!("{peer} does not answer, {} not acknowledged", Size(unsent)),
+        Cause::WindowClosed => format!("{peer} has taken no data {time}, {} wait to be sent", Size(unsent)),
+        Cause::NoAnswer => format!("{peer} has not answered {time}, {} not acknowledged", Size(unsent)),
     };
-    let summary = format!(
-        "{}{whose} in {} {}: {what}.",
-        counted(cases.len(), "socket"),
-        state.name(),
-        for_how_long(&cases),
-    );
+    let summary = format!("{}{whose} in {}: {what}.", counted(cases.len(), "socket"), state.name());
     let (why, advice) = match cause {
         Cause::WindowClosed => (
             "The process closed while data was still to be sent. The peer's window is closed because its process \
@@ -143,13 +140,16 @@ mod tests {
             let mut host = host(state);
             assert_eq!(host.judge(code), [], "it may take its time");
             let socket = &mut host.snapshot.sockets[0];
-            socket.diag.timer = Timer::Retransmit;
-            (socket.info().retransmits, socket.info().total_rto_time_ms) = (6, Some(25_000));
+            socket.resending(6, 25_000);
             let findings = host.judge(code);
             let [finding] = findings.as_slice() else { panic!("{code}: {findings:#?}") };
             assert_eq!(finding.cause.as_deref(), Some("no_answer"));
             assert_eq!(finding.connections[0].age_us, Some(25_000_000));
-            assert!(finding.summary.contains("10.0.0.9 does not answer, 100 B not"), "{}", finding.summary);
+            assert!(
+                finding.summary.contains("10.0.0.9 has not answered for 25 s, 100 B"),
+                "{}",
+                finding.summary
+            );
             host.snapshot.sockets[0].info().last_ack_recv_ms = 5_000;
             assert_eq!(host.judge(code), [], "an answer came lately");
         }

@@ -88,8 +88,7 @@ fn a_connect_that_waits_is_told_by_its_syns() {
     (socket.info().retransmits, socket.info().rto_us) = (1, 1_000_000);
     socket.info().last_ack_recv_ms = 4_000_000_000;
     assert_eq!(host.judge("connect_timeout"), [], "one SYN may get lost");
-    let info = host.snapshot.sockets[0].info();
-    (info.retransmits, info.total_rto_time_ms) = (2, Some(1_500));
+    host.snapshot.sockets[0].resending(2, 1_500);
     let findings = host.judge("connect_timeout");
     let expected = "1 connect of client (pid 5) to 10.0.0.5:80 gets no answer to any SYN for 2 s.";
     assert_eq!(findings[0].summary, expected);

@@ -31,10 +31,15 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
 
 fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Case<'_>>) -> Finding {
     let process = cases.first().and_then(|case| facts.owner(case.socket));
-    let (cause, in_words) = match what {
-        Unanswered::Segments => ("data_unanswered", "data is sent again and again"),
-        Unanswered::KeepAlive => ("keep_alive_unanswered", "keep-alive probes get no answer"),
-        Unanswered::WindowProbes => ("window_probes_unanswered", "probes of its closed window get no answer"),
+    // Of probes only the last answer is dated: before the first probe the peer had nothing to answer.
+    let (cause, has_not, in_words) = match what {
+        Unanswered::Segments => ("data_unanswered", "has not answered", "data is sent again and again"),
+        Unanswered::KeepAlive => {
+            ("keep_alive_unanswered", "has sent nothing", "keep-alive probes get no answer")
+        }
+        Unanswered::WindowProbes => {
+            ("window_probes_unanswered", "has sent nothing", "probes of its closed window get no answer")
+        }
     };
     let tries = cases.iter().filter_map(|case| case.socket.diag.info);
     let tries = tries.map(|info| info.retransmits.max(info.probes)).max().map(u64::from);
@@ -43,7 +48,7 @@ fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Cas
         cause: Some(cause.to_owned()),
         severity: Severity::Warning,
         summary: format!(
-            "The peer of {} of {}, {service}, has not answered {}: {in_words}.",
+            "The peer of {} of {}, {service}, {has_not} {}: {in_words}.",
             counted(cases.len(), "socket"),
             who(process),
             for_how_long(&cases),
@@ -76,9 +81,8 @@ mod tests {
         let client = host.process(5, "client");
         let socket =
             host.socket(Some(client), State::Established, "10.0.0.1:50000", "10.0.0.5:80").idle(seconds);
-        socket.diag.timer = timer;
-        (socket.info().retransmits, socket.info().probes) = (7, 4);
-        socket.info().total_rto_time_ms = Some(seconds * 1_000);
+        socket.resending(7, seconds * 1_000).diag.timer = timer;
+        socket.info().probes = 4;
         host
     }
 

@@ -9,7 +9,7 @@ use super::super::{
 };
 use crate::{
     event::State,
-    kernel::sock_diag::Timer,
+    kernel::sock_diag::{TcpInfo, Timer},
     record::{Evidence, Finding, Severity},
     sink::Size,
 };
@@ -47,7 +47,7 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
 /// For how long a process has left so much unread that its peer may send no more, in microseconds.
 pub(super) fn reads_not(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
     let info = socket.diag.info?;
-    let is_full = info.rcv_wnd == Some(0) || socket.diag.rqueue >= UNREAD_MIN;
+    let is_full = info.rcv_wnd.map_or(socket.diag.rqueue >= UNREAD_MIN, |window| window == 0);
     let can_receive = RECEIVING.contains(&socket.state()) && !socket.has_no_file();
     // The last data came when the window closed.
     let of = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_recv_ms) * 1_000);
@@ -63,7 +63,16 @@ fn cannot_send(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
         let reader = facts.other_end(socket).and_then(|other| reads_not(facts, other));
         reader.is_some() || silence::of(socket).is_some()
     };
-    (waits && !is_explained()).then(|| u64::from(info.last_data_sent_ms) * 1_000)
+    (waits && !is_explained()).then(|| blocked_us(&info))
+}
+
+/// For how long a closed window has kept data from being sent, in microseconds: since the last data was sent, unless there
+/// was nothing to send for some of that time.
+pub(super) fn blocked_us(info: &TcpInfo) -> u64 {
+    let since_sent = u64::from(info.last_data_sent_ms) * 1_000;
+    // The sum of all such times, with this one, to which each adds only while there is something to send.
+    let limited = Some(info.rwnd_limited_us).filter(|us| *us > 0);
+    limited.map_or(since_sent, |limited| since_sent.min(limited))
 }
 
 fn other_end(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
@@ -194,6 +203,13 @@ mod tests {
     fn what_moves_is_no_fault() {
         assert_eq!(reader(9).judge("zero_window"), []);
         assert_eq!(writer(9).judge("zero_window"), []);
+        let mut host = writer(3_600);
+        host.snapshot.sockets[0].info().rwnd_limited_us = 9_000_000;
+        assert_eq!(host.judge("zero_window"), [], "there was nothing to send before");
+        let mut host = reader(30);
+        host.snapshot.sockets[0].diag.rqueue = 4 * UNREAD_MIN;
+        host.snapshot.sockets[0].info().rcv_wnd = Some(UNREAD_MIN);
+        assert_eq!(host.judge("zero_window"), [], "much is unread, and yet there is room");
         let mut host = reader(30);
         host.snapshot.sockets[0].diag.rqueue = 0;
         assert_eq!(host.judge("zero_window"), [], "everything was read");

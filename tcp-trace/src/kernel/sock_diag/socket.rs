@@ -216,7 +216,9 @@ pub struct TcpInfo {
     pub snd_wnd: Option<u32>,
     /// The window that this end offers, in bytes; Linux 6.2.
     pub rcv_wnd: Option<u32>,
-    /// Milliseconds in which retransmission timeouts passed, with those since the last answer; Linux 6.7.
+    /// How often retransmission timeouts began, whether they are over or not; Linux 6.7.
+    pub total_rto_recoveries: Option<u16>,
+    /// Milliseconds that all these took, each from its first timeout on; Linux 6.7.
     pub total_rto_time_ms: Option<u32>,
 }
 
@@ -229,6 +231,7 @@ impl TcpInfo {
         let u32_at = |at| u32::from_ne_bytes(array(fixed, at));
         let u64_at = |at| u64::from_ne_bytes(array(fixed, at));
         let appended = |at| bytes.get(at..)?.first_chunk().map(|field| u32::from_ne_bytes(*field));
+        let half = |at| bytes.get(at..)?.first_chunk().map(|field| u16::from_ne_bytes(*field));
         let [retransmits, probes, backoff] = array(fixed, 2);
         Ok(Self {
             retransmits,
@@ -250,6 +253,7 @@ impl TcpInfo {
             bytes_retrans: u64_at(208),
             snd_wnd: appended(228),
             rcv_wnd: appended(232),
+            total_rto_recoveries: half(242),
             total_rto_time_ms: appended(244),
         })
     }

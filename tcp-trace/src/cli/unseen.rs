@@ -1,0 +1,148 @@
+//! What `diagnose` could not see or remember, and what that costs, in sentences.
+
+use super::args_diagnose::counted;
+use crate::diagnosis::{
+    Facts, History, Snapshot,
+    snapshot::{Socket, Unseen},
+};
+
+/// A sentence for each.
+pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
+    let mut said = of_snapshot(facts.now);
+    said.extend(of_history(facts.history));
+    said.extend(without_route(facts));
+    said
+}
+
+/// A connect() that finds no route changes no state of its socket (`tcp_v4_connect()` looks for one before): only the
+/// kernel's counter tells. That of IPv6 says nothing: resolvers try addresses of both kinds.
+fn without_route(facts: &Facts<'_>) -> Option<String> {
+    let networks = facts.now.networks.iter();
+    let count: u64 = networks.filter_map(|network| facts.growth(network.netns, "OutNoRoutes")).sum();
+    (count > 0).then(|| {
+        format!(
+            "connects or packets that found no route over IPv4 meanwhile (ENETUNREACH): {count}; the kernel does not tell \
+             whose"
+        )
+    })
+}
+
+fn of_snapshot(now: &Snapshot) -> Vec<String> {
+    let Unseen { processes, namespaces_of, namespaces, is_incomplete, malformed, holders } = &now.unseen;
+    let is_unknown =
+        |socket: &&Socket| socket.is_chosen && !socket.has_no_file() && socket.holders.is_empty();
+    let unknown = now.sockets.iter().filter(is_unknown).count();
+    let mut said = Vec::new();
+    if *processes > 0 && unknown > 0 {
+        said.push(format!(
+            "{} known: {} could not be looked into. As root, or with CAP_SYS_PTRACE, all are seen",
+            if unknown == 1 {
+                "of 1 socket the process is not".to_owned()
+            } else {
+                format!("of {unknown} sockets the processes are not")
+            },
+            counted_processes(*processes),
+        ));
+    }
+    if *namespaces_of > 0 {
+        said.push(format!(
+            "the network namespaces of {} could not be seen: what is in them is not judged, unless another process is \
+             there too. As root, or with CAP_SYS_PTRACE, all are seen",
+            counted_processes(*namespaces_of),
+        ));
+    }
+    if !namespaces.is_empty() {
+        said.push(format!(
+            "the sockets of {} could not be listed: it needs CAP_SYS_ADMIN",
+            counted(namespaces.len(), "other network namespace"),
+        ));
+    }
+    if *is_incomplete {
+        said.push("sockets come and go so fast that the kernel's list is not complete".to_owned());
+    }
+    if *malformed > 0 {
+        said.push(format!("sockets that could not be understood and are left out: {malformed}"));
+    }
+    if *holders > 0 {
+        said.push(format!("descriptors of sockets that were too many to look at: {holders}"));
+    }
+    said
+}
+
+/// `1 process`, `2 processes`.
+fn counted_processes(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+fn of_history(history: &History) -> Vec<String> {
+    let (lost, forgotten) = (history.lost, history.forgotten);
+    let (connects, exchanges) = (history.attempts().uncounted, history.exchanges().uncounted);
+    let mut said = Vec::new();
+    if lost > 0 {
+        said.push(format!(
+            "{} lost: of some connections not all is known, and HTTP that broke off since is not judged",
+            if lost == 1 { "1 event was".to_owned() } else { format!("{lost} events were") },
+        ));
+    }
+    if forgotten > 0 {
+        said.push(format!("connections that were too many to remember and are not judged: {forgotten}"));
+    }
+    if connects > 0 {
+        said.push(format!(
+            "connections to destinations that were too many to tell apart, so that their failures are not judged: \
+             {connects}"
+        ));
+    }
+    if exchanges > 0 {
+        said.push(format!(
+            "HTTP exchanges that were too many to remember, so that their slowness, idle times and small writes are not \
+             judged: {exchanges}"
+        ));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::snapshot::Network;
+
+    #[test]
+    fn where_all_was_seen_there_is_nothing_to_say() {
+        let (now, history) = (Snapshot::default(), History::default());
+        assert_eq!(sentences(&Facts::new(&now, None, &history)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn whatever_is_missing_is_said() {
+        let unseen = Unseen {
+            processes: 3,
+            namespaces_of: 5,
+            namespaces: vec![4_026_531_840],
+            is_incomplete: true,
+            malformed: 1,
+            holders: 2,
+        };
+        let networks =
+            |count| vec![Network { counters: vec![("OutNoRoutes".to_owned(), count)], ..Network::default() }];
+        let before = Snapshot { networks: networks(5), ..Snapshot::default() };
+        let now = Snapshot { unseen, networks: networks(12), ..Snapshot::default() };
+        let mut history = History::default();
+        (history.lost, history.forgotten) = (1, 4);
+        let said = sentences(&Facts::new(&now, Some(&before), &history));
+        let words = [
+            "namespaces of 5 processes could not",
+            "1 other network namespace could",
+            "not complete",
+            ": 1",
+            ": 2",
+            "1 event was lost",
+            ": 4",
+            "(ENETUNREACH): 7;",
+        ];
+        assert_eq!(said.len(), words.len(), "{said:#?}");
+        for (sentence, words) in said.iter().zip(words) {
+            assert!(sentence.contains(words), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A router that drops on the way of an exchange.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use tcp_trace_tests::{Nginx, Routed, free_port, number, output, wait_for};
+
+use crate::connects::tracing;
+
+/// How long it drops: longer than an exchange may take.
+const DROPS: Duration = Duration::from_millis(1_500);
+
+/// More than is sent before the first acknowledgment.
+const BODY: usize = 200_000;
+
+/// What the client measured, and the segments that the server's kernel sent again.
+struct Seen {
+    time: Duration,
+    retransmits: u64,
+}
+
+/// An exchange with nginx behind a router, which drops what is for the client for some time.
+fn exchange(hosts: &Routed, nginx: &Nginx, drops: bool) -> Seen {
+    let port = nginx.port();
+    nginx.put("large", &"x".repeat(BODY));
+    let server = SocketAddr::from(([10, 98, 2, 2], port));
+    let route = |verb: &str| {
+        let blackhole = ["route", verb, "blackhole", "10.98.1.2/32"];
+        output(hosts.router.command("ip").args(blackhole));
+    };
+    let mut client = hosts.client.run(|| TcpStream::connect(server)).expect("nginx listens");
+    if drops {
+        route("add");
+    }
+    let start = Instant::now();
+    client
+        .write_all(b"GET /large HTTP/1.1\r\nHost: nginx\r\nConnection: close\r\n\r\n")
+        .expect("it is connected");
+    if drops {
+        wait_for("the time", || (start.elapsed() > DROPS).then_some(()));
+        route("delete");
+    }
+    let mut response = Vec::new();
+    client.read_to_end(&mut response).expect("it comes in the end");
+    let time = start.elapsed();
+    assert!(response.starts_with(b"HTTP/1.1 200 ") && response.len() > BODY, "{} bytes", response.len());
+    Seen { time, retransmits: hosts.server.counter("RetransSegs") }
+}
+
+#[test]
+fn an_exchange_that_waits_for_lost_segments_is_told() {
+    let (hosts, port) = (Routed::new(), free_port());
+    let nginx = Nginx::start_in(&hosts.server, port);
+    let mut seen = None;
+    let diagnosis = tracing(port, &[], || seen = Some(exchange(&hosts, &nginx, true)));
+    let Seen { time, retransmits } = seen.expect("it was done");
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("slow_network", Some("retransmits")));
+    // The server's end tells it: it knows since when it sends again.
+    let process = finding.process.as_ref().expect("nginx is here");
+    assert_eq!(&*process.name.0, b"nginx");
+    assert_eq!(number(finding, "requests"), 1);
+    // The kernel counts each of the packets that it cuts a segment into.
+    let lost = number(finding, "segments_lost_or_late");
+    assert!((3..=retransmits).contains(&lost), "{lost} of {retransmits}");
+    let longest = Duration::from_micros(number(finding, "longest_us"));
+    assert!(longest >= time.mul_f64(0.9) && longest <= time.mul_f64(1.1), "{longest:?} of {time:?}");
+}
+
+#[test]
+fn an_exchange_on_a_way_that_drops_nothing_has_no_finding() {
+    let (hosts, port) = (Routed::new(), free_port());
+    let nginx = Nginx::start_in(&hosts.server, port);
+    tracing(port, &[], || assert_eq!(exchange(&hosts, &nginx, false).retransmits, 0)).expect_none();
+}

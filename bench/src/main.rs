@@ -3,6 +3,7 @@
 mod baseline;
 mod cost;
 mod idle;
+mod programs;
 mod report;
 mod rounds;
 mod server;
@@ -23,6 +24,9 @@ struct Arguments {
     /// The same, and write the counts as the new baseline
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "workload", "tool"])]
     update: bool,
+    /// Measure the eBPF programs instead: how often they run per request, and for how long
+    #[arg(long, conflicts_with_all = ["check", "update", "rounds"])]
+    programs: bool,
     /// How often each tool is measured; medians are printed
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -48,9 +52,13 @@ fn main() -> anyhow::Result<()> {
     for tool in &tools {
         tool.require()?;
     }
-    report::print_heading(arguments.rounds, arguments.seconds);
+    report::print_heading(if arguments.programs { 1 } else { arguments.rounds }, arguments.seconds);
     for workload in workloads {
         workload.require()?;
+        if arguments.programs {
+            programs::measure(workload, &tools, arguments.seconds)?;
+            continue;
+        }
         let measured = rounds::measure(workload, &tools, arguments.rounds, arguments.seconds)?;
         report::print_workload(workload, &measured);
     }

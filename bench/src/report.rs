@@ -17,7 +17,7 @@ pub(crate) fn print_workload(workload: Workload, measured: &[Measured]) {
     println!("### {}: {}\n", workload.name(), workload.description());
     let rate = if workload == Workload::Bulk { "Gbit/s" } else { "requests/s" };
     println!(
-        "| tool | ratio | {rate} | p99 ms | server us/request | tool us/request | tool MiB | events | lost |"
+        "| tool | ratio | {rate} | p99 ms | server us/request | tool us/request | tool MiB | events | exchanges | lost |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for Measured { tool, samples } in measured {

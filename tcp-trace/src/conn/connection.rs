@@ -46,7 +46,7 @@ pub struct Connection {
     pub(super) http: HttpSide,
     pub(super) server_name: ServerName,
     pub(super) figures: Figures,
-    pub(super) mini_socket: Option<MiniSocket>,
+    pub(super) mini_socket: Option<Box<MiniSocket>>,
     pub(super) route: Option<Arc<Route>>,
     awaits_route: bool,
     /// The other end, when it is on this host.
@@ -254,7 +254,7 @@ impl Connection {
             }
             self.closed = Some(time);
             self.ending.unread = self.unread(change.figures.receive_queue);
-            self.mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
+            self.mini_socket = self.goes_on(change).then(|| Box::new(MiniSocket::new(time)));
         }
         if change.new == State::Close || change.new == State::Listen {
             self.figures = change.figures;

@@ -56,13 +56,13 @@ pub struct Listed {
 impl Connection {
     /// Whether a mini-socket has taken the place of its socket and is still there.
     pub fn has_mini_socket(&self) -> bool {
-        self.mini_socket.is_some_and(|mini| !mini.is_gone && !mini.is_left)
+        self.mini_socket.as_ref().is_some_and(|mini| !mini.is_gone && !mini.is_left)
     }
 
     /// Notes that it is a mini-socket from its first sight on.
     pub fn is_mini_socket(&mut self, time: Time, expires_us: u64) {
         let until = time.after_micros(expires_us);
-        self.mini_socket = Some(MiniSocket { until, ..MiniSocket::new(time) });
+        self.mini_socket = Some(Box::new(MiniSocket { until, ..MiniSocket::new(time) }));
     }
 
     /// Follows its mini-socket no further: its end will not be known.
@@ -118,7 +118,7 @@ impl Connection {
 
     /// Notes that its mini-socket sent an RST: it is gone with that.
     pub fn mini_socket_sent_reset(&mut self, time: Time, estimated: bool) -> Option<Transition> {
-        self.mini_socket.filter(|mini| !mini.is_gone)?;
+        self.mini_socket.as_ref().filter(|mini| !mini.is_gone)?;
         self.ending.reset.get_or_insert(Direction::Out);
         self.mini_socket_over(time, estimated, Some("RST"))
     }
@@ -142,7 +142,7 @@ impl Connection {
 
     /// Notes that the peer, on this host, had its FIN acknowledged: so it has arrived.
     pub fn peer_is_done(&mut self) -> Option<Transition> {
-        let fin = self.mini_socket?.peer_fin?;
+        let fin = self.mini_socket.as_ref()?.peer_fin?;
         self.fin_came(fin, true)
     }
 
@@ -168,7 +168,7 @@ impl Connection {
 
     /// Ends the mini-socket of a connection that cannot be found in the kernel's list, when its time is over.
     pub fn not_listed(&mut self, now: Time) -> Option<Transition> {
-        let until = self.mini_socket.filter(|mini| !mini.is_gone)?.until;
+        let until = self.mini_socket.as_ref().filter(|mini| !mini.is_gone)?.until;
         if until <= now { self.mini_socket_over(until, true, None) } else { None }
     }
 

@@ -37,7 +37,7 @@ impl Connection {
             opened: self.opened,
             closed: self.closed,
             duration_us: self.closed.unwrap_or(now).micros_since(self.opened),
-            ends: self.mini_socket.as_ref().and_then(MiniSocket::ends),
+            ends: self.mini_socket.as_deref().and_then(MiniSocket::ends),
             seen_from_start: self.seen_from_start,
             open: is_open,
             states: self.state_spans(),

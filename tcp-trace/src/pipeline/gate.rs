@@ -17,21 +17,28 @@ const PATIENCE_US: u64 = 100_000;
 /// The gate of one connection.
 #[derive(Debug)]
 pub(super) enum Gate {
-    /// Not decided; the records so far.
-    Undecided { since: Time, held: Vec<Record> },
+    /// Not decided.
+    Undecided(Box<Held>),
     /// Asked for.
     Open,
     /// Not asked for.
     Shut,
 }
 
+/// What waits for the decision.
+#[derive(Debug)]
+pub(super) struct Held {
+    since: Time,
+    records: Vec<Record>,
+}
+
 impl Gate {
     pub(super) fn new(since: Time) -> Self {
-        Self::Undecided { since, held: Vec::new() }
+        Self::Undecided(Box::new(Held { since, records: Vec::new() }))
     }
 
     pub(super) fn is_undecided(&self) -> bool {
-        matches!(self, Self::Undecided { .. })
+        matches!(self, Self::Undecided(_))
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -43,8 +50,8 @@ impl Gate {
         match self {
             Self::Open => out.push(record),
             Self::Shut => {}
-            Self::Undecided { held, .. } if held.len() < HELD_RECORDS_MAX => held.push(record),
-            Self::Undecided { .. } => *self = Self::Shut,
+            Self::Undecided(held) if held.records.len() < HELD_RECORDS_MAX => held.records.push(record),
+            Self::Undecided(_) => *self = Self::Shut,
         }
     }
 
@@ -57,7 +64,7 @@ impl Gate {
         is_final: bool,
         out: &mut Vec<Record>,
     ) {
-        let Self::Undecided { since, held } = self else {
+        let Self::Undecided(held) = self else {
             return;
         };
         let facts = Facts { endpoints: connection.endpoints(), owner: connection.owner() };
@@ -65,8 +72,8 @@ impl Gate {
             Some(true) => {
                 let is_known = connection.owner().is_some()
                     && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);
-                if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
-                    let held = std::mem::take(held);
+                if is_known || is_final || now.micros_since(held.since) >= PATIENCE_US {
+                    let held = std::mem::take(&mut held.records);
                     *self = Self::Open;
                     out.extend(held.into_iter().map(|record| completed(record, connection)));
                 }

@@ -32,42 +32,43 @@ fn connections(port: u16, count: usize, is_client_first: bool) {
 
 #[test]
 fn the_process_that_closes_first_is_told_with_its_time_waits() {
-    for is_client_first in [true, false] {
-        let server =
-            Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
-        let port = server.port();
-        let diagnosing = Diagnosing::start(port, &MANY);
-        connections(port, CONNECTIONS - 1, is_client_first);
-        let in_time_wait = |count| {
-            wait_for("TIME_WAIT", || {
-                (shown_by_ss(Command::new("ss"), "time-wait", port) == count).then_some(())
-            });
-        };
-        in_time_wait(CONNECTIONS - 1);
-        // The healthy twin: one less.
-        Diagnosis::of_port(port, &MANY).expect_none();
-        connections(port, 1, is_client_first);
-        in_time_wait(CONNECTIONS);
-        let diagnosis = diagnosing.end();
-        let finding = diagnosis.only();
-        assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("time_wait_pileup", Some("many")));
-        assert_eq!(finding.severity, Severity::Notice);
-        assert_eq!(number(finding, "sockets"), CONNECTIONS as u64);
-        let pid = if is_client_first { std::process::id() } else { server.pid() };
-        assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(pid), "{finding:#?}");
-        assert!(finding.summary.contains(&format!("(pid {pid}) closes them first")), "{}", finding.summary);
-        if is_client_first {
-            assert!(finding.summary.contains(&format!("connected to 127.0.0.1:{port}")), "{finding:#?}");
-            assert_eq!(number(finding, "closed_first_here"), CONNECTIONS as u64);
-            assert_eq!(number(finding, "traced_connections"), CONNECTIONS as u64);
-        } else {
-            assert!(finding.summary.contains(&format!("accepted at port {port}")), "{finding:#?}");
-        }
-        // Nobody has them: without a trace a client's cannot be told, a listener's can.
-        let later = Diagnosis::of_port(port, &MANY);
-        let process = later.only().process.as_ref().map(|process| process.pid);
-        assert_eq!(process, if is_client_first { None } else { Some(pid) });
+    // In namespaces of their own: others may use up the TIME_WAIT that one may have.
+    Namespace::new().run(|| who_closes_first_is_told(true));
+    Namespace::new().run(|| who_closes_first_is_told(false));
+}
+
+fn who_closes_first_is_told(is_client_first: bool) {
+    let server = Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
+    let port = server.port();
+    let diagnosing = Diagnosing::start(port, &MANY);
+    connections(port, CONNECTIONS - 1, is_client_first);
+    let in_time_wait = |count| {
+        wait_for("TIME_WAIT", || (shown_by_ss(Command::new("ss"), "time-wait", port) == count).then_some(()));
+    };
+    in_time_wait(CONNECTIONS - 1);
+    // The healthy twin: one less.
+    Diagnosis::of_port(port, &MANY).expect_none();
+    connections(port, 1, is_client_first);
+    in_time_wait(CONNECTIONS);
+    let diagnosis = diagnosing.end();
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("time_wait_pileup", Some("many")));
+    assert_eq!(finding.severity, Severity::Notice);
+    assert_eq!(number(finding, "sockets"), CONNECTIONS as u64);
+    let pid = if is_client_first { std::process::id() } else { server.pid() };
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(pid), "{finding:#?}");
+    assert!(finding.summary.contains(&format!("(pid {pid}) closes them first")), "{}", finding.summary);
+    if is_client_first {
+        assert!(finding.summary.contains(&format!("connected to 127.0.0.1:{port}")), "{finding:#?}");
+        assert_eq!(number(finding, "closed_first_here"), CONNECTIONS as u64);
+        assert_eq!(number(finding, "traced_connections"), CONNECTIONS as u64);
+    } else {
+        assert!(finding.summary.contains(&format!("accepted at port {port}")), "{finding:#?}");
     }
+    // Nobody has them: without a trace a client's cannot be told, a listener's can.
+    let later = Diagnosis::of_port(port, &MANY);
+    let process = later.only().process.as_ref().map(|process| process.pid);
+    assert_eq!(process, if is_client_first { None } else { Some(pid) });
 }
 
 #[test]
@@ -98,6 +99,10 @@ fn the_kernels_limit_of_time_waits_is_told() {
 /// The client has closed; the server never does.
 #[test]
 fn orphans_whose_peers_do_not_close_are_told() {
+    Namespace::new().run(orphans_are_told);
+}
+
+fn orphans_are_told() {
     let server = Script::start_with("python3", "stuck.py", &["leak"]);
     let port = server.port();
     let in_fin_wait2 = |count| {

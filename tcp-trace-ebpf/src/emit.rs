@@ -46,8 +46,8 @@ fn wake_up(bytes: usize) -> u64 {
     u64::from(if is_crossing { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }
 
-/// The same for a record that names a process: the reader looks at processes, which may end at any time, and so is woken
-/// at once, unless it just was.
+/// The same for a record that is read at once, unless the reader just was woken: one that names a process, because the
+/// reader looks at processes, which may end at any time, and one with much payload.
 #[inline(always)]
 fn wake_up_soon(bytes: usize) -> u64 {
     // SAFETY: the helper has no preconditions.
@@ -157,7 +157,9 @@ fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u
         )
     };
     if result == 0 {
-        entry.submit(wake_up(size_of::<WithPayload<T, N>>()));
+        let bytes = size_of::<WithPayload<T, N>>();
+        // Of a long message the rest may be left out once its head is read: the sooner, the less is copied.
+        entry.submit(if N > PAYLOAD_SIZES[2] { wake_up_soon(bytes) } else { wake_up(bytes) });
     } else {
         entry.discard(BPF_RB_NO_WAKEUP.into());
         lost();

@@ -40,6 +40,18 @@ impl CliError {
         Self { code, message }
     }
 
+    /// A command whose file is there cannot be started.
+    pub fn start(name: impl fmt::Display, error: &io::Error) -> Self {
+        match error.kind() {
+            // What `execve()` says of the file that its `#!` line, or its ELF header, names.
+            io::ErrorKind::NotFound => Self {
+                code: NO_SUCH_COMMAND,
+                message: format!("{name} cannot be run: its interpreter or loader does not exist"),
+            },
+            _ => Self::command(name, error),
+        }
+    }
+
     /// The kernel did not list its sockets.
     pub fn diag(error: DiagError) -> Self {
         let code = if matches!(error, DiagError::Unsupported) { KERNEL } else { IO };

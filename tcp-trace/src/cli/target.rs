@@ -19,6 +19,9 @@ use crate::{
     session::Settings,
 };
 
+/// Where programs are looked for when nobody says where (`_CS_PATH` of glibc).
+const PATH: &str = "/bin:/usr/bin";
+
 /// The ports that a filter asks for, which the kernel side is told.
 pub(super) fn ports(filter: &Filter) -> Ports {
     Ports { either: filter.port.clone(), local: filter.local_port.clone(), peer: filter.peer_port.clone() }
@@ -79,7 +82,8 @@ fn find(program: &OsStr) -> io::Result<PathBuf> {
         return executable(PathBuf::from(program));
     }
     let mut found = Err(io::ErrorKind::NotFound.into());
-    for folder in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
+    let path = env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    for folder in env::split_paths(&path) {
         match executable(folder.join(program)) {
             Ok(path) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => found = Err(error),

@@ -28,7 +28,7 @@ impl Followed {
         let Some(command) = command else { return Ok(Self { child: None, status: None }) };
         let name = command.get_program().display().to_string();
         let child = tokio::process::Command::from(command).spawn();
-        let child = child.map_err(|error| ReadError::Other(CliError::command(name, &error)))?;
+        let child = child.map_err(|error| ReadError::Other(CliError::start(name, &error)))?;
         Ok(Self { child: Some(child), status: None })
     }
 

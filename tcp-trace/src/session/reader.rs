@@ -14,7 +14,7 @@ use super::{
     places::Places,
     routes::Routes,
     sockets::{Answer, Pace, Sockets},
-    stacks::Stacks,
+    stacks::{Stacks, put_all},
 };
 use crate::{
     cli::CliError,
@@ -214,6 +214,9 @@ impl<'a> Reader<'a> {
         let mut written = Ok(());
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
+            if written.is_err() {
+                return;
+            }
             match decode(bytes, offset) {
                 Ok(mut event) => {
                     places.complete(&mut event);
@@ -222,9 +225,7 @@ impl<'a> Reader<'a> {
                         None => pipeline.event(&event, records),
                     }
                     // While they are still in the processor's caches.
-                    if written.is_ok() {
-                        written = put_all(records, stacks.as_mut(), output);
-                    }
+                    written = put_all(records, stacks.as_mut(), output);
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -368,21 +369,6 @@ impl Reader<'_> {
         log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");
         Ok(())
     }
-}
-
-/// Hands on what has come.
-fn put_all(
-    records: &mut Vec<Record>,
-    mut stacks: Option<&mut Stacks>,
-    output: &mut Output<'_>,
-) -> io::Result<()> {
-    for record in records.drain(..) {
-        match &mut stacks {
-            Some(stacks) => stacks.put(record, output)?,
-            None => output.put(record)?,
-        }
-    }
-    Ok(())
 }
 
 async fn wake(

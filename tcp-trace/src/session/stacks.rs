@@ -135,6 +135,21 @@ impl Stacks {
     }
 }
 
+/// Puts out what has come, through what waits for stacks where they are asked for.
+pub(super) fn put_all(
+    records: &mut Vec<Record>,
+    mut stacks: Option<&mut Stacks>,
+    output: &mut Output<'_>,
+) -> io::Result<()> {
+    for record in records.drain(..) {
+        match &mut stacks {
+            Some(stacks) => stacks.put(record, output)?,
+            None => output.put(record)?,
+        }
+    }
+    Ok(())
+}
+
 fn is_complete(record: &Record) -> bool {
     match record {
         Record::Connection(connection) => connection.stacks.as_ref().is_none_or(record::Stacks::are_resolved),

@@ -22,7 +22,7 @@ pub(super) struct Sequence {
     /// Payload bytes, each counted once, with those that passed before the last one seen.
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
-    pub(super) retransmits: u64,
+    pub(super) retransmits: u32,
     /// Since when the sender of this direction can take no more data.
     zero_window: Option<Time>,
     /// For how long it could not, before that, in microseconds.
@@ -139,7 +139,7 @@ impl Sequence {
             if occupies == 0 {
                 return Passage::New;
             }
-            self.retransmits += 1;
+            self.retransmits = self.retransmits.saturating_add(1);
             Passage::Again(self.sent.first(start))
         })
     }

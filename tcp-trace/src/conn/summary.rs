@@ -48,7 +48,7 @@ impl Connection {
                 self.ending.judge(self.state_before_the_end())
             },
             bytes: Bytes { sent: self.sequences[0].bytes, received: self.sequences[1].bytes },
-            retransmits: self.sequences.iter().map(|sequence| sequence.retransmits).sum(),
+            retransmits: self.sequences.iter().map(|sequence| u64::from(sequence.retransmits)).sum(),
             receive_queue: self.unread(self.figures.receive_queue),
             srtt_us: known(self.figures.srtt_us),
             cwnd: known(self.figures.cwnd),

@@ -8,7 +8,8 @@ use tcp_trace::{
     record::{Finding, Severity},
 };
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Namespace, Peer, Segment, Wire, WireAddresses, free_port, number, wait_for,
+    Diagnosing, Diagnosis, Namespace, PATIENCE, Peer, Segment, Wire, WireAddresses, accept, free_port,
+    number, wait_for,
 };
 
 const SYNS: u8 = 20;
@@ -134,15 +135,17 @@ fn an_accept_queue_that_overflowed_meanwhile_is_told() {
         let port = host.local.port();
         let diagnosing = Diagnosing::start(port, &[]);
         std::thread::scope(|scope| {
-            let connect =
-                || host.namespace.run(|| TcpStream::connect(host.local).expect("it is accepted at last"));
+            let connect = || {
+                let connected = host.namespace.run(|| TcpStream::connect_timeout(&host.local, PATIENCE));
+                connected.expect("it is accepted at last")
+            };
             let clients: Vec<_> = (0..6).map(|_| scope.spawn(connect)).collect();
             wait_for("the burst", || match overflows {
                 true => (host.namespace.counter("ListenOverflows") > 0).then_some(()),
                 false => (clients.iter().all(|client| client.is_finished())).then_some(()),
             });
             for _ in 0..6 {
-                host.listener.accept().expect("a client connects");
+                accept(&host.listener);
             }
         });
         let diagnosis = diagnosing.end();

@@ -7,7 +7,9 @@ use std::{
 };
 
 use tcp_trace::record::{Fact, Finding, Severity};
-use tcp_trace_tests::{Diagnosis, Folder, Haproxy, Nginx, Tracer, curl, free_port, number, tcp_trace};
+use tcp_trace_tests::{
+    Diagnosis, Folder, Haproxy, Nginx, Tracer, accept, curl, free_port, number, tcp_trace, with_patience,
+};
 
 use crate::connects::tracing;
 
@@ -25,7 +27,7 @@ enum Upstream {
 /// Takes connections, one after the other, with a request each.
 fn serve(listener: &TcpListener, connections: usize, upstream: Upstream) {
     for _ in 0..connections {
-        let (mut server, _) = listener.accept().expect("the gateway connects");
+        let mut server = accept(listener);
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
             let mut bytes = [0; 4096];
@@ -263,7 +265,7 @@ fn haproxy_whose_health_checks_fail_is_told_with_them() {
 
 /// A client that sends this much and then waits for the end.
 fn sends(port: u16, bytes: &[u8]) {
-    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let mut client = with_patience(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
     client.write_all(bytes).expect("it is connected");
     let mut response = String::new();
     client.read_to_string(&mut response).expect("it ends");

@@ -6,7 +6,8 @@ use std::{
 };
 
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Folder, Moment, Tracer, assert_since, free_port, now, number, tcp_trace, wait_for,
+    Diagnosing, Diagnosis, Folder, Moment, Tracer, accept, assert_since, free_port, now, number, tcp_trace,
+    wait_for, with_patience,
 };
 
 const GET: &[u8] = b"GET /report HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -14,8 +15,8 @@ const GET: &[u8] = b"GET /report HTTP/1.1\r\nHost: x\r\n\r\n";
 /// A client whose request the server has read and not answered, and when it was sent.
 fn asked(port: u16) -> (TcpStream, TcpStream, Moment) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    let (mut server, _) = listener.accept().expect("it is connected");
+    let mut client = with_patience(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
+    let mut server = accept(&listener);
     let from = now();
     client.write_all(GET).expect("it is connected");
     server.read_exact(&mut [0; GET.len()]).expect("it comes");
@@ -95,8 +96,8 @@ fn upload(port: u16, after_us: u64) {
     const BODY: usize = 20_000_000;
     let head = format!("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n");
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    let (mut server, _) = listener.accept().expect("it is connected");
+    let mut client = with_patience(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
+    let mut server = accept(&listener);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             client.write_all(head.as_bytes()).expect("it is connected");

@@ -61,7 +61,7 @@ pub use process::{
 };
 pub use recording::Recording;
 pub use routed::{Routed, ip_json};
-pub use scene::{Scene, accept};
+pub use scene::{Scene, accept, with_patience};
 pub use script::Script;
 pub use segment::Segment;
 pub use sockets::{Socket, Timer};

@@ -7,7 +7,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, connect, listen, socket_with},
+    net::{
+        AddressFamily, SocketFlags, SocketType, connect, listen, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 
 use crate::{
@@ -125,12 +128,15 @@ impl Scene {
 
 /// Accepts a connection that is there or comes soon.
 pub fn accept(listener: &TcpListener) -> TcpStream {
+    // A thread that waits for ever would keep the test from failing.
+    set_socket_timeout(listener, Timeout::Recv, Some(PATIENCE)).expect("a socket has timeouts");
     let (server, _) = listener.accept().expect("a client comes");
     with_patience(server)
 }
 
 /// Without this a test that goes wrong waits for ever.
-fn with_patience(stream: TcpStream) -> TcpStream {
+pub fn with_patience(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     stream
 }

@@ -76,7 +76,7 @@ fn counted_processes(count: u64) -> String {
 
 fn of_history(history: &History) -> Vec<String> {
     let (lost, forgotten) = (history.lost, history.forgotten);
-    let (connects, exchanges) = (history.attempts().uncounted, history.exchanges().uncounted);
+    let (connects, exchanges) = (history.attempts().uncounted, history.exchanges());
     let mut said = Vec::new();
     if lost > 0 {
         said.push(format!(
@@ -93,10 +93,24 @@ fn of_history(history: &History) -> Vec<String> {
              {connects}"
         ));
     }
-    if exchanges > 0 {
+    if exchanges.uncounted > 0 {
         said.push(format!(
-            "HTTP exchanges that were too many to remember, so that their slowness, idle times and small writes are not \
-             judged: {exchanges}"
+            "HTTP exchanges of servers and processes that were too many to tell apart, so that their idle times, small \
+             writes and numbers of responses are not judged: {}",
+            exchanges.uncounted
+        ));
+    }
+    if exchanges.forgotten_slow > 0 {
+        said.push(format!(
+            "slow HTTP exchanges that were too many to remember, so that their slowness is not judged: {}",
+            exchanges.forgotten_slow
+        ));
+    }
+    if exchanges.forgotten_errors > 0 {
+        said.push(format!(
+            "HTTP responses with 408, 502, 503 or 504 that were too many to remember, so that their causes are not \
+             judged: {}",
+            exchanges.forgotten_errors
         ));
     }
     said
@@ -105,7 +119,38 @@ fn of_history(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::snapshot::Network;
+    use crate::{
+        diagnosis::{
+            attempts::DESTINATIONS_MAX,
+            exchanges::{GATEWAY_MAX, PAIRS_MAX, SLOW_LEAST_US, SLOW_MAX},
+            snapshot::Network,
+            testing_http::{exchange, summary},
+        },
+        event::Role,
+        record::{By, Connection, How, Http, Process, Record},
+    };
+
+    /// A history with one of everything too many.
+    fn crowded() -> History {
+        let mut history = History::default();
+        let process = |number: usize| Some(Process { pid: 100 + number as u32, ..Process::default() });
+        for number in 0..=DESTINATIONS_MAX {
+            let end = summary(Role::Client, By::Local, How::Fin);
+            history.record(&Record::Connection(Box::new(Connection { process: process(number), ..end })));
+        }
+        // Of each process requests and responses are told apart.
+        for number in 0..=PAIRS_MAX / 2 {
+            let http = Http { process: process(number), ..exchange(Role::Client, 0, 0) };
+            history.record(&Record::Http(Box::new(http)));
+        }
+        for number in 0..=SLOW_MAX.max(GATEWAY_MAX) {
+            let mut http = Http { process: process(0), ..exchange(Role::Client, number as u64, 0) };
+            http.timing.total_us = SLOW_LEAST_US;
+            http.http.response.as_mut().unwrap().status_code = 503;
+            history.record(&Record::Http(Box::new(http)));
+        }
+        history
+    }
 
     #[test]
     fn where_all_was_seen_there_is_nothing_to_say() {
@@ -127,7 +172,7 @@ mod tests {
             |count| vec![Network { counters: vec![("OutNoRoutes".to_owned(), count)], ..Network::default() }];
         let before = Snapshot { networks: networks(5), ..Snapshot::default() };
         let now = Snapshot { unseen, networks: networks(12), ..Snapshot::default() };
-        let mut history = History::default();
+        let mut history = crowded();
         (history.lost, history.forgotten) = (1, 4);
         let said = sentences(&Facts::new(&now, Some(&before), &history));
         let words = [
@@ -137,7 +182,11 @@ mod tests {
             ": 1",
             ": 2",
             "1 event was lost",
-            ": 4",
+            "connections that were too many to remember and are not judged: 4",
+            "connections to destinations that were too many to tell apart, so that their failures are not judged: 1",
+            "idle times, small writes and numbers of responses are not judged: 1",
+            "slow HTTP exchanges that were too many to remember, so that their slowness is not judged: 1",
+            "with 408, 502, 503 or 504 that were too many to remember, so that their causes are not judged: 1",
             "(ENETUNREACH): 7;",
         ];
         assert_eq!(said.len(), words.len(), "{said:#?}");

@@ -106,15 +106,13 @@ impl Attempts {
 
 impl Sums {
     fn failures(&mut self, summary: &Connection) -> Option<&mut Failures> {
-        let has_port = summary.network.is_some_and(|network| network.local.port != 0);
         Some(match summary.close.how {
             How::Refused => &mut self.refused,
             // By ICMP's port unreachable, or its RST came while the trace began.
             How::Error if summary.close.reason.as_deref() == Some("ECONNREFUSED") => &mut self.refused,
             How::Timeout => &mut self.timed_out,
-            How::Error if summary.close.reason.as_deref() == Some("EADDRNOTAVAIL") => &mut self.without_port,
+            _ if got_no_port(summary) => &mut self.without_port,
             How::Error => &mut self.unreachable,
-            How::Abandoned | How::Unknown if !has_port => &mut self.without_port,
             _ => return None,
         })
     }
@@ -139,6 +137,15 @@ impl Failures {
         if let (true, Some(network)) = (self.examples.len() < EXAMPLES_MAX, summary.network) {
             self.examples.push((summary.connection, network));
         }
+    }
+}
+
+/// Whether a connect failed because no local port was left: EADDRNOTAVAIL.
+pub(super) fn got_no_port(summary: &Connection) -> bool {
+    match summary.close.how {
+        How::Error => summary.close.reason.as_deref() == Some("EADDRNOTAVAIL"),
+        How::Abandoned | How::Unknown => summary.network.is_some_and(|network| network.local.port == 0),
+        _ => false,
     }
 }
 

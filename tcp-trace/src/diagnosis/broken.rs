@@ -86,7 +86,7 @@ impl Broken<'_> {
     /// The end of the exchange before.
     fn idle_since(&self) -> Option<Time> {
         let idle_us = self.http.timing.idle_us?;
-        Some(Time(self.http.timing.started.0.checked_sub(idle_us * 1_000)?))
+        Some(Time(self.http.timing.started.0.checked_sub(idle_us.checked_mul(1_000)?)?))
     }
 
     /// From the request to the end of the connection, or until now, in microseconds.
@@ -139,7 +139,7 @@ fn of_exchange<'a>(
     if !is_broken || http.integrity == Integrity::Gap {
         return None;
     }
-    let before = life.exchanges.iter().find(|before| before.index + 1 == http.index);
+    let before = life.exchanges.iter().find(|before| before.index.checked_add(1) == Some(http.index));
     let server_life = if http.role == Some(Role::Server) { Some(life) } else { other };
     let ended = match server_life {
         Some(server) => first_end(server, Direction::Out),

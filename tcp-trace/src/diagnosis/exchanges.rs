@@ -1,5 +1,5 @@
-//! What is remembered of all HTTP exchanges of a history: those that took long, after how long idle connections were
-//! used again, and how often small messages took as long as a delayed ACK.
+//! What is remembered of all HTTP exchanges of a history: those that took long, those that were answered with an error of
+//! a gateway, after how long idle connections were used again, and how often small messages took as long as a delayed ACK.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -44,9 +44,12 @@ pub struct Exchanges {
     gateway: VecDeque<Http>,
     /// How many responses there were of each server, as its end or its clients' ends saw them.
     counts: BTreeMap<(SocketAddr, bool), Responses>,
-    /// Exchanges that are not in all of these: of pairs that were one too many, and slow ones and errors that were
-    /// forgotten.
+    /// Exchanges that are not in all sums: of servers, or pairs of process and server, that were one too many.
     pub uncounted: u64,
+    /// Exchanges that took long and were forgotten.
+    pub forgotten_slow: u64,
+    /// Responses with a status of [`GATEWAY_STATUSES`] that were forgotten.
+    pub forgotten_errors: u64,
 }
 
 /// Who sends small messages, as one end saw it.
@@ -122,7 +125,7 @@ impl Exchanges {
         if http.timing.total_us >= SLOW_LEAST_US {
             if self.slow.len() == SLOW_MAX {
                 self.slow.pop_front();
-                self.uncounted += 1;
+                self.forgotten_slow += 1;
             }
             self.slow.push_back(without_headers(http));
         }
@@ -167,12 +170,15 @@ impl Exchanges {
         }
         if self.gateway.len() == GATEWAY_MAX {
             self.gateway.pop_front();
-            self.uncounted += 1;
+            self.forgotten_errors += 1;
         }
         let mut kept = without_headers(http);
         let tells = |name: &Text| SAYS_WHO.iter().any(|one| name.0.eq_ignore_ascii_case(one.as_bytes()));
-        let headers = response.headers.iter().filter(|(name, _)| tells(name)).cloned().collect();
-        kept.http.response.iter_mut().for_each(|response| response.headers.clone_from(&headers));
+        let headers = response.headers.iter().filter(|(name, _)| tells(name));
+        let headers = headers.map(|(name, value)| (alone(name), alone(value))).collect();
+        if let Some(response) = &mut kept.http.response {
+            response.headers = headers;
+        }
         self.gateway.push_back(kept);
         has_room
     }
@@ -194,12 +200,16 @@ impl Exchanges {
     fn small(&mut self, http: &Http, message: Message) -> bool {
         let (request, response) = (http.http.request.as_ref(), http.http.response.as_ref());
         let (size, took_us, sent_by) = match message {
-            Message::Request => {
-                (request.map(|it| it.header_size + it.body.size), http.timing.send_us, Role::Client)
-            }
-            Message::Response => {
-                (response.map(|it| it.header_size + it.body.size), http.timing.receive_us, Role::Server)
-            }
+            Message::Request => (
+                request.map(|it| it.header_size.saturating_add(it.body.size)),
+                http.timing.send_us,
+                Role::Client,
+            ),
+            Message::Response => (
+                response.map(|it| it.header_size.saturating_add(it.body.size)),
+                http.timing.receive_us,
+                Role::Server,
+            ),
         };
         let Some(us) = took_us.filter(|_| size.is_some_and(|size| size <= SMALL_BYTES)) else { return true };
         let sender = Sender {
@@ -228,21 +238,33 @@ fn pid(http: &Http) -> Option<u32> {
     http.process.as_ref().map(|process| process.pid)
 }
 
+/// A copy that is small whatever its heads were.
 fn without_headers(http: &Http) -> Http {
     let mut http = http.clone();
     if let Some(request) = &mut http.http.request {
-        request.headers.clear();
+        request.headers = Vec::new();
+        (request.method, request.target) = (alone(&request.method), alone(&request.target));
     }
     if let Some(response) = &mut http.http.response {
-        response.headers.clear();
+        response.headers = Vec::new();
+        response.reason = alone(&response.reason);
+    }
+    if let Some(url) = &mut http.url {
+        (url.scheme, url.host) = (url.scheme.as_ref().map(alone), url.host.as_ref().map(alone));
+        (url.path, url.query) = (alone(&url.path), url.query.as_ref().map(alone));
     }
     http
+}
+
+/// A text with memory of its own: the parts of a head share the head's, and keep all of it.
+fn alone(text: &Text) -> Text {
+    Text::from(&text.0[..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing_http::exchange;
+    use crate::{diagnosis::testing_http::exchange, record::Url};
 
     #[test]
     fn what_there_is_no_room_for_is_counted() {
@@ -252,7 +274,15 @@ mod tests {
             http.timing.total_us = SLOW_LEAST_US;
             exchanges.http(&http);
         }
-        assert_eq!((exchanges.slow.len(), exchanges.uncounted), (SLOW_MAX, 1));
+        assert_eq!((exchanges.slow.len(), exchanges.forgotten_slow), (SLOW_MAX, 1));
+        let mut exchanges = Exchanges::default();
+        for number in 0..=GATEWAY_MAX as u64 {
+            let mut http = exchange(Role::Client, number, number);
+            http.http.response.as_mut().unwrap().status_code = 502;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.gateway.len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
+        assert_eq!((exchanges.uncounted, exchanges.forgotten_slow), (0, 0));
         let mut exchanges = Exchanges::default();
         // Of each process requests and responses are told apart.
         for number in 0..=PAIRS_MAX as u32 / 2 {
@@ -261,5 +291,26 @@ mod tests {
             exchanges.http(&http);
         }
         assert_eq!((exchanges.small.len(), exchanges.uncounted), (PAIRS_MAX, 1));
+    }
+
+    #[test]
+    fn what_is_kept_of_an_exchange_does_not_keep_its_heads() {
+        let head = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+        let part = || Text(head.slice(10..20));
+        let mut http = exchange(Role::Server, 0, 0);
+        http.timing.total_us = SLOW_LEAST_US;
+        let request = http.http.request.as_mut().unwrap();
+        (request.method, request.target, request.headers) = (part(), part(), vec![(part(), part())]);
+        let response = http.http.response.as_mut().unwrap();
+        (response.status_code, response.reason) = (502, part());
+        response.headers = vec![("Server".into(), part()), (part(), part())];
+        http.url = Some(Url { scheme: Some(part()), host: Some(part()), path: part(), query: Some(part()) });
+        let mut exchanges = Exchanges::default();
+        exchanges.http(&http);
+        drop(http);
+        assert!(head.is_unique());
+        let kept = exchanges.gateway_errors().next().unwrap();
+        assert_eq!(kept.http.response.as_ref().unwrap().headers.len(), 1);
+        assert_eq!(exchanges.slow().next().unwrap().http.request.as_ref().unwrap().target.0.len(), 10);
     }
 }

@@ -2,12 +2,14 @@
 //! gateway. By time and process; of several the one that fits best.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     net::SocketAddr,
 };
 
 use super::{
     Facts,
+    attempts::got_no_port,
     broken::{Fault, Stop},
     history::Life,
     told::server_of,
@@ -21,8 +23,10 @@ use crate::{
 /// What fails just behind an answer was on its way before: the order in which a process sends and closes is its own. In
 /// microseconds.
 const SLACK_US: u64 = 10_000;
+/// For how long a gateway waits at least before it gives up a request and leaves that running, in microseconds.
+const LEFT_RUNNING_LEAST_US: u64 = 100_000;
 /// Attempts that are looked at of one exchange's time: so many at its beginning, and so many at its end.
-const LOOKED_AT_MAX: usize = 1_000;
+pub(super) const LOOKED_AT_MAX: usize = 1_000;
 
 /// What became of an attempt to get an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +37,8 @@ pub(super) enum Fate {
     SynUnanswered,
     /// There was no way to the host.
     NoRoute,
+    /// This host had no local port left for the connect.
+    NoPort,
     /// The kept connection was being closed as the request was sent.
     Race,
     /// An RST came in place of a response.
@@ -147,16 +153,22 @@ impl<'a> Upstreams<'a> {
         let left_out = tail.len().saturating_sub(LOOKED_AT_MAX);
         let tail = &tail[left_out..];
         let looked_at = head.iter().chain(tail);
-        (looked_at.filter_map(|attempt| attempt.until(answered)).collect(), left_out == 0)
+        let tried = looked_at.filter_map(|attempt| attempt.until(asked.timing.started, answered));
+        (tried.collect(), left_out == 0)
     }
 }
 
 /// Of what was tried, what explains best that a process answered so: how it fits to the status, then whether it was for the
-/// same target, then the last.
-pub(super) fn best<'a>(asked: &Http, tried: &[Attempted<'a>]) -> Option<Attempted<'a>> {
-    let status = asked.http.response.as_ref()?.status_code;
-    let ranked = tried.iter().filter_map(|it| Some((rank(status, asked, it)?, it)));
-    ranked.min_by_key(|(rank, it)| (*rank, std::cmp::Reverse(it.ended))).map(|(_, it)| *it)
+/// same target, then the last. Behind that, what fits as well and ended in the same way.
+pub(super) fn best<'a>(asked: &Http, tried: &[Attempted<'a>]) -> Vec<Attempted<'a>> {
+    let Some(response) = &asked.http.response else { return Vec::new() };
+    let status = response.status_code;
+    let mut fitting: Vec<_> =
+        tried.iter().filter_map(|it| Some((rank(status, asked, it)?, Reverse(it.ended), *it))).collect();
+    fitting.sort_by_key(|(rank, ended, _)| (*rank, *ended));
+    let Some((least, _, chosen)) = fitting.first().copied() else { return Vec::new() };
+    fitting.retain(|(rank, _, it)| *rank == least && it.fate == chosen.fate);
+    fitting.into_iter().map(|(_, _, it)| it).collect()
 }
 
 /// How well an attempt explains a status: the less the better.
@@ -169,7 +181,7 @@ fn rank(status: u16, asked: &Http, it: &Attempted<'_>) -> Option<u8> {
         // That the answer was not wanted is the last thing to think of.
         (502, Fate::Answered(_)) if !is_other => 4,
         (502, _) if is_failure && (!is_timeout || it.fate == Fate::Failed) => 0,
-        (503, Fate::Refused | Fate::SynUnanswered | Fate::NoRoute | Fate::Failed) => 0,
+        (503, Fate::Refused | Fate::SynUnanswered | Fate::NoRoute | Fate::NoPort | Fate::Failed) => 0,
         (504, _) if is_timeout => 0,
         (502..=504, _) if is_failure => 1,
         _ => return None,
@@ -198,18 +210,36 @@ impl<'a> Attempt<'a> {
         self.http.map(position).or(summary)
     }
 
-    /// What had become of it when the gateway answered, if that is known.
-    fn until(&self, answered: Time) -> Option<Attempted<'a>> {
+    /// What had become of it when the gateway answered, if that is known and may be why: the gateway had been asked at
+    /// this time.
+    fn until(&self, asked: Time, answered: Time) -> Option<Attempted<'a>> {
         let (fate, ended) = match self.http {
             Some(http) => self.of_exchange(http)?,
             None => self.of_connection()?,
         };
-        let is_known = ended <= answered.after_micros(SLACK_US);
-        let unknown = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
-        let (fate, ended) = if is_known { (fate, ended.min(answered)) } else { (unknown, answered) };
+        if ended <= answered.after_micros(SLACK_US) {
+            return Some(Attempted { attempt: *self, fate, ended: ended.min(answered) });
+        }
         // A connection that carries no HTTP may have been answered long before it ends.
-        let is_readable = self.http.is_some() || self.summary.is_some_and(|it| it.bytes.received == 0);
-        (is_known || is_readable).then_some(Attempted { attempt: *self, fate, ended })
+        let is_unanswered = match self.http {
+            Some(http) => http.http.response.is_none() || self::answered(http) > answered,
+            None => self.summary.is_some_and(|it| it.bytes.received == 0),
+        };
+        let is_pending = is_unanswered && (self.is_given_up(fate) || self.is_left_running(asked, answered));
+        let fate = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
+        is_pending.then_some(Attempted { attempt: *self, fate, ended: answered })
+    }
+
+    /// Whether this end closed without an answer, as gateways do that give up.
+    fn is_given_up(&self, fate: Fate) -> bool {
+        matches!(fate, Fate::Silent | Fate::SynUnanswered) && self.summary.is_some_and(|it| !it.open)
+    }
+
+    /// Whether it was most of what the gateway did, so that it may be what the gateway stopped to wait for. Else it is
+    /// somebody else's request that is just under way.
+    fn is_left_running(&self, asked: Time, answered: Time) -> bool {
+        let (waited_us, all_us) = (answered.micros_since(self.began), answered.micros_since(asked));
+        waited_us >= LEFT_RUNNING_LEAST_US && waited_us >= all_us / 2
     }
 
     fn is_connected(&self) -> bool {
@@ -220,7 +250,7 @@ impl<'a> Attempt<'a> {
     fn of_exchange(&self, http: &Http) -> Option<(Fate, Time)> {
         let ended = http.timing.started.after_micros(http.timing.total_us);
         if http.outcome == Outcome::Invalid {
-            return Some((Fate::Invalid, ended));
+            return self.of_invalid(http, ended);
         }
         let is_in_response = http.ended.is_some_and(|ended| ended.message == Message::Response);
         let fate = match self.fault {
@@ -239,10 +269,26 @@ impl<'a> Attempt<'a> {
         Some((fate, ended))
     }
 
+    /// Of an exchange with an illegal message: a response, or else a request or a frame of a WebSocket.
+    fn of_invalid(&self, http: &Http, ended: Time) -> Option<(Fate, Time)> {
+        if http.reason.as_ref().is_some_and(|reason| reason.starts_with("response:")) {
+            return Some((Fate::Invalid, ended));
+        }
+        match &http.http.response {
+            Some(response) => Some((Fate::Answered(response.status_code), answered(http))),
+            // Nothing is read behind an illegal request.
+            None => Some((self.of_close()?, ended.max(self.ended()?))),
+        }
+    }
+
+    /// When its connection ended, or was looked at last.
+    fn ended(&self) -> Option<Time> {
+        self.summary.map(|summary| summary.closed.unwrap_or(summary.time))
+    }
+
     /// Of a connection without HTTP that can be read.
     fn of_connection(&self) -> Option<(Fate, Time)> {
-        let summary = self.summary?;
-        let ended = summary.closed.unwrap_or(summary.time);
+        let (summary, ended) = (self.summary?, self.ended()?);
         if self.is_connected() {
             // What was answered in another protocol, and a connection on which nothing was asked for, tell nothing.
             let is_asked = summary.bytes.sent > 0;
@@ -256,7 +302,7 @@ impl<'a> Attempt<'a> {
         }
         let fate = match (summary.close.how, summary.close.reason.as_deref()) {
             (How::Refused, _) | (How::Error, Some("ECONNREFUSED")) => Fate::Refused,
-            (How::Error, Some("EADDRNOTAVAIL")) => Fate::Failed,
+            _ if got_no_port(summary) => Fate::NoPort,
             (How::Error, _) => Fate::NoRoute,
             (How::Timeout | How::Abandoned | How::Open, _) => Fate::SynUnanswered,
             _ => return None,
@@ -280,7 +326,7 @@ impl<'a> Attempt<'a> {
 /// When the first byte of a response passed.
 pub(super) fn answered(http: &Http) -> Time {
     let timing = &http.timing;
-    let until_response = timing.send_us.zip(timing.wait_us).map(|(send, wait)| send + wait);
+    let until_response = timing.send_us.zip(timing.wait_us).map(|(send, wait)| send.saturating_add(wait));
     let us = until_response
         .unwrap_or(timing.total_us - timing.receive_us.unwrap_or_default().min(timing.total_us));
     timing.started.after_micros(us)

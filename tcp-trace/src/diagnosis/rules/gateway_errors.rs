@@ -1,5 +1,6 @@
 //! Responses 408, 502, 503 and 504, with what this host's connections show of their cause.
 
+mod unfinished;
 mod words;
 
 use std::{
@@ -15,10 +16,11 @@ use super::super::{
 };
 use crate::{
     event::{Role, State},
-    record::{Ended, Evidence, Finding, FindingConnection, Http, Message, Part, Process, Severity, Text},
+    record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text},
     sink::{Micros, Size},
     time::Time,
 };
+use unfinished::Unfinished;
 
 /// A loss of events is noticed so much later at most, in microseconds.
 const LOSS_NOTICED_US: u64 = 1_000_000;
@@ -39,14 +41,31 @@ enum Cause {
     /// The request did not come to its end.
     Unfinished,
     /// There was no request.
-    NotSent,
+    NotSent(Idle),
 }
 
 impl Cause {
     /// Whether the kernel gave an error for it.
     fn is_failure(self) -> bool {
-        matches!(self, Self::Upstream(Fate::Refused | Fate::NoRoute | Fate::Reset | Fate::Failed))
+        matches!(
+            self,
+            Self::Upstream(Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::Reset | Fate::Failed)
+        )
     }
+
+    /// Whether the client did not send what the server waited for.
+    fn is_of_client(self) -> bool {
+        matches!(self, Self::Unfinished | Self::NotSent(_))
+    }
+}
+
+/// Since when a connection was idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Idle {
+    /// It had carried no request.
+    Opened,
+    /// It had carried requests before.
+    Kept,
 }
 
 /// Address and program of a server.
@@ -66,23 +85,21 @@ enum Unseen {
     Request,
     /// Events were lost, or connections forgotten.
     Lost,
+    /// It tried more than is looked at.
+    TooMany,
 }
 
 /// A response, and why.
 #[derive(Clone, Debug)]
 struct Case<'a> {
     http: &'a Http,
-    /// The exchange that has the request: another one when that did not come to its end.
-    begun: &'a Http,
     status: u16,
     process: Option<&'a Process>,
     cause: Cause,
-    /// What explains it, and what else was tried meanwhile and ended in the same way.
+    /// What explains it, and what else was tried meanwhile, explains it as well and ended in the same way.
     tried: Vec<Attempted<'a>>,
-    /// Of a request that did not come to its end: for how long it was waited for, in microseconds.
-    waited_us: Option<u64>,
-    /// The same: how much of it had come, in bytes of its head or of its body.
-    came: Option<Ended>,
+    /// What there was of the request, when it did not come to its end.
+    unfinished: Option<Unfinished<'a>>,
 }
 
 /// The rule.
@@ -104,7 +121,8 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     let passed_on: HashSet<_> = cases
         .iter()
         .filter(|case| case.cause == Cause::PassedOn)
-        .filter_map(|case| case.tried.first()?.attempt.connection())
+        .flat_map(|case| &case.tried)
+        .filter_map(|it| it.attempt.connection())
         .collect();
     cases.retain(|case| {
         case.cause != Cause::Remote || !passed_on.contains(&(case.http.connection, case.http.index))
@@ -127,17 +145,11 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
     let status = http.http.response.as_ref()?.status_code;
     let life = upstreams.life(http.connection);
     let process = life.and_then(life_process).or(http.process.as_ref());
-    let mut case = Case {
-        http,
-        begun: http,
-        status,
-        process,
-        cause: Cause::Own,
-        tried: Vec::new(),
-        waited_us: None,
-        came: None,
-    };
-    if status == 408 && case.is_unfinished(upstreams) {
+    let mut case = Case { http, status, process, cause: Cause::Own, tried: Vec::new(), unfinished: None };
+    if status == 408
+        && let Some(unfinished) = Unfinished::of(http, upstreams)
+    {
+        (case.cause, case.unfinished) = (unfinished.cause(), Some(unfinished));
         return Some(case);
     }
     case.cause = match (http.role, process) {
@@ -145,19 +157,11 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
             // Of a request that was not seen, nobody knows when it began.
             let from = http.http.request.is_none().then(|| facts.history.from.unwrap_or_default());
             let (tried, is_all) = upstreams.during(process.pid, http, from);
-            match best(http, &tried) {
-                Some(chosen) => {
-                    let is_same = |it: &&Attempted<'_>| {
-                        it.fate == chosen.fate && it.attempt.connection() != chosen.attempt.connection()
-                    };
-                    case.tried =
-                        std::iter::once(chosen).chain(tried.iter().filter(is_same).copied()).collect();
-                    match chosen.fate {
-                        Fate::Answered(answered) if answered == status => Cause::PassedOn,
-                        fate => Cause::Upstream(fate),
-                    }
-                }
-                None if !is_all => Cause::Unseen(Unseen::Lost),
+            case.tried = best(http, &tried);
+            match case.chosen().map(|chosen| chosen.fate) {
+                Some(Fate::Answered(answered)) if answered == status => Cause::PassedOn,
+                Some(fate) => Cause::Upstream(fate),
+                None if !is_all => Cause::Unseen(Unseen::TooMany),
                 None => unseen(facts, http).map_or(Cause::Own, Cause::Unseen),
             }
         }
@@ -181,33 +185,6 @@ fn unseen(facts: &Facts<'_>, http: &Http) -> Option<Unseen> {
 }
 
 impl<'a> Case<'a> {
-    /// Whether the server had not got the whole request; notes how much it had got, and for how long it waited.
-    fn is_unfinished(&mut self, upstreams: &Upstreams<'a>) -> bool {
-        let http = self.http;
-        let is_in_request = |ended: &Ended| ended.message == Message::Request;
-        let answered = answered(http);
-        if http.http.request.is_some() {
-            self.came = http.ended.filter(is_in_request);
-            self.waited_us = Some(answered.micros_since(http.timing.started));
-        } else {
-            // A head that is not whole is an exchange of its own, the last one.
-            let rest = upstreams.life(http.connection).and_then(|life| life.exchanges.back());
-            let rest = rest.filter(|rest| rest.index == http.index + 1 && rest.timing.started <= answered);
-            self.came = rest.and_then(|rest| rest.ended).filter(is_in_request);
-            self.waited_us = http.timing.idle_us;
-            if let Some(begun) = rest.filter(|_| self.came.is_some()) {
-                self.begun = begun;
-                self.waited_us = Some(answered.micros_since(begun.timing.started));
-            }
-        }
-        self.cause = match (self.came, self.waited_us) {
-            (Some(_), _) => Cause::Unfinished,
-            (None, Some(_)) => Cause::NotSent,
-            (None, None) => Cause::Unseen(Unseen::Request),
-        };
-        self.came.is_some() || http.http.request.is_none()
-    }
-
     fn service(&self) -> Service<'a> {
         (server_of(self.http), self.process.map(|process| &process.name))
     }
@@ -221,12 +198,12 @@ impl<'a> Case<'a> {
     fn note(&self) -> String {
         let Self { http, status, .. } = self;
         let after = Micros(answered(http).micros_since(http.timing.started));
-        if let (Cause::Unfinished | Cause::NotSent, Some(us)) = (self.cause, self.waited_us) {
-            let came = self.came.map_or("nothing".to_owned(), |came| {
+        if let Some(Unfinished { begun, came, waited_us: Some(us) }) = self.unfinished {
+            let request = if came.is_some() { request(begun) } else { "no request".to_owned() };
+            let came = came.map_or("nothing".to_owned(), |came| {
                 let part = if came.part == Part::Body { "body" } else { "head" };
                 format!("{} of the {part}", Size(came.offset))
             });
-            let request = if self.came.is_some() { request(self.begun) } else { "no request".to_owned() };
             return format!("{request}: {status} after {}, {came} had come", Micros(us));
         }
         let tried = self.chosen().map_or(String::new(), |it| {
@@ -261,14 +238,15 @@ fn finding(
     let server = server_of(first.http);
     let is_at_server = first.http.role == Some(Role::Server);
     let whose = whose(cases.iter().filter_map(|case| case.process));
-    let of_process = match (is_at_server, first.cause) {
-        (true, Cause::Unfinished | Cause::NotSent) => format!("to {whose} at {server}"),
-        (false, Cause::Unfinished | Cause::NotSent) => format!("of {whose} to {server}"),
-        (true, _) => format!("of {whose} at {server}"),
-        (false, _) => format!("of {server} to {whose}"),
+    let of_process = match (is_at_server, first.cause.is_of_client()) {
+        (true, true) => format!("to {whose} at {server}"),
+        (false, true) => format!("of {whose} to {server}"),
+        (true, false) => format!("of {whose} at {server}"),
+        (false, false) => format!("of {server} to {whose}"),
     };
     let tried = Tried::of(upstreams, cases);
-    let waited = cases.iter().filter_map(|case| case.waited_us).max();
+    let unfinished = || cases.iter().filter_map(|case| case.unfinished);
+    let waited = unfinished().filter_map(|it| it.waited_us).max();
     let longest = cases.iter().filter_map(|case| Some(case.chosen()?.took_us())).max();
     let told = words::Told {
         count: cases.len(),
@@ -280,9 +258,9 @@ fn finding(
     let until = cases.iter().map(|case| answered(case.http)).max();
     let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
     let failed = pids.map_or(Vec::new(), |pids| failed_otherwise(facts, pids, until));
-    let came = cases.iter().filter_map(|case| case.came);
+    let came = unfinished().filter_map(|it| it.came);
     let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection));
-    let is_client_told = matches!(first.cause, Cause::Unfinished | Cause::NotSent) && is_at_server;
+    let is_client_told = first.cause.is_of_client() && is_at_server;
     let all = facts.history.exchanges().responses(server, is_at_server);
     Some(Finding {
         cause: Some(words::name(first.cause).to_owned()),
@@ -320,7 +298,7 @@ fn finding(
 /// What fails on behalf of others, or is told where it was made, is worth less.
 fn severity(cause: Cause, tried: &Tried, of_count: Severity) -> Severity {
     match cause {
-        Cause::NotSent => Severity::Notice,
+        Cause::NotSent(_) => Severity::Notice,
         Cause::PassedOn if !tried.processes.is_empty() => Severity::Notice,
         _ => of_count,
     }
@@ -372,7 +350,7 @@ fn failed_otherwise(facts: &Facts<'_>, pids: &BTreeSet<u32>, until: Option<Time>
     let destinations = facts.history.attempts().destinations();
     let of_them = destinations.filter(|(it, _)| it.pid.is_some_and(|pid| pids.contains(&pid)));
     let failed = of_them.flat_map(|(destination, sums)| {
-        let each = [&sums.refused, &sums.timed_out, &sums.unreachable];
+        let each = [&sums.refused, &sums.timed_out, &sums.unreachable, &sums.without_port];
         let is_before = |when: Option<(Time, Time)>| when.is_some_and(|(first, _)| Some(first) <= until);
         let count: u64 = each.into_iter().filter(|it| is_before(it.when)).map(|it| it.count).sum();
         std::iter::repeat_n(destination.peer, usize::try_from(count).unwrap_or_default())

@@ -9,10 +9,13 @@ use crate::{
     },
     event::State,
     record::{
-        By, Cidr, Connection, ConnectionId, Endpoint, Fact, Filter, How, Loss, LossPlace, Outcome, Record,
-        StateSpan,
+        By, Cidr, Connection, ConnectionId, Ended, Endpoint, Fact, Filter, How, Loss, LossPlace, Message,
+        Outcome, Record, StateSpan,
     },
 };
+
+#[path = "gateway_errors_beside_tests.rs"]
+mod beside;
 
 const CODE: &str = "gateway_errors";
 
@@ -80,7 +83,7 @@ fn what_became_of_the_connect_is_the_cause() {
         (How::Timeout, Some("ETIMEDOUT"), "upstream_connect_timeout"),
         (How::Error, Some("EHOSTUNREACH"), "upstream_no_route"),
         (How::Error, Some("ECONNREFUSED"), "upstream_refused"),
-        (How::Error, Some("EADDRNOTAVAIL"), "upstream_failed"),
+        (How::Error, Some("EADDRNOTAVAIL"), "upstream_no_port"),
     ] {
         for status in [502, 503, 504] {
             let mut history = gateway(status);
@@ -101,7 +104,7 @@ fn what_became_of_the_request_is_the_cause() {
     };
     let (fin, rst, reset) = (How::Fin, How::Rst, Outcome::Reset);
     let mut invalid = broken(Outcome::Invalid, 20_000);
-    invalid.ended = None;
+    (invalid.ended, invalid.reason) = (None, Some("response: not a status line".into()));
     for (http, by, how, status, expected) in [
         (broken(Outcome::NoResponse, 80_000), By::Peer, fin, 502, "upstream_closed"),
         (broken(reset, 80_000), By::Peer, rst, 502, "upstream_reset"),
@@ -317,7 +320,10 @@ fn what_a_process_tried_too_often_is_not_all_looked_at() {
     for (attempts, expected) in [(2_000, "own_answer"), (2_001, "not_seen")] {
         let mut history = gateway(502);
         (10..10 + attempts).for_each(|number| life(&mut history, Vec::new(), Vec::new(), fine(number)));
-        assert_eq!(cause(&history), expected, "{attempts}");
+        let finding = only(&history);
+        assert_eq!(finding.cause.as_deref(), Some(expected), "{attempts}");
+        let is_said = finding.why.contains("the first and the last 1000 times");
+        assert_eq!(is_said, expected == "not_seen", "{}", finding.why);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is said of each cause: its name, the sentence, why, and what to do.
 
-use super::{Cause, Fate, Unseen, counted};
+use super::{super::super::upstreams::LOOKED_AT_MAX, Cause, Fate, Idle, Unseen, counted};
 use crate::sink::Micros;
 
 /// What a finding's sentence tells.
@@ -23,6 +23,7 @@ pub(super) fn name(cause: Cause) -> &'static str {
             Fate::Refused => "upstream_refused",
             Fate::SynUnanswered => "upstream_connect_timeout",
             Fate::NoRoute => "upstream_no_route",
+            Fate::NoPort => "upstream_no_port",
             Fate::Race => "upstream_keepalive_race",
             Fate::Reset => "upstream_reset",
             Fate::Closed => "upstream_closed",
@@ -37,7 +38,7 @@ pub(super) fn name(cause: Cause) -> &'static str {
         Cause::Unseen(_) => "not_seen",
         Cause::Remote => "remote",
         Cause::Unfinished => "request_unfinished",
-        Cause::NotSent => "request_not_sent",
+        Cause::NotSent(_) => "request_not_sent",
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn fate(fate: Fate) -> String {
         Fate::Refused => "refused the connect".into(),
         Fate::SynUnanswered => "had not answered the SYN".into(),
         Fate::NoRoute => "could not be reached".into(),
+        Fate::NoPort => "was not asked for want of a local port".into(),
         Fate::Race => "had closed the kept connection".into(),
         Fate::Reset => "reset the connection".into(),
         Fate::Closed => "closed without a response".into(),
@@ -82,6 +84,9 @@ pub(super) fn summary(cause: Cause, told: &Told) -> String {
                 }
                 Fate::SynUnanswered => format!("its connect to {upstream} got no answer to the SYN in {us}"),
                 Fate::NoRoute => format!("meanwhile it had no way to {upstream}"),
+                Fate::NoPort => {
+                    format!("meanwhile its connects to {upstream} got no local port (EADDRNOTAVAIL)")
+                }
                 Fate::Race => {
                     format!("{upstream} was closing the kept connection that it sent the request on")
                 }
@@ -111,9 +116,10 @@ pub(super) fn summary(cause: Cause, told: &Told) -> String {
             "{} {of_process} had not come whole within {us}, and {was} answered {phrase}.",
             counted(*count, "request"),
         ),
-        Cause::NotSent => format!(
-            "{} {of_process} brought no request within {us}, and {was} ended with {phrase}.",
+        Cause::NotSent(idle) => format!(
+            "{} {of_process} brought no {} within {us}, and {was} ended with {phrase}.",
             counted(*count, "connection"),
+            if idle == Idle::Kept { "further request" } else { "request" },
         ),
     }
 }
@@ -128,7 +134,7 @@ pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> Stri
                 .to_owned()
         }
         Cause::Own => own(status, has_failed_otherwise),
-        Cause::Unseen(unseen) => not_seen(unseen).to_owned(),
+        Cause::Unseen(unseen) => not_seen(unseen),
         Cause::Remote => {
             "The response came over the network like any other. What its server waited for or could not reach is \
              visible only on its host; a proxy on the way may have given the answer in its name."
@@ -140,7 +146,13 @@ pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> Stri
              slow headers on purpose (slowloris)."
                 .to_owned()
         }
-        Cause::NotSent => {
+        Cause::NotSent(Idle::Kept) => {
+            "The connection stayed idle after its last response until the server's keep-alive timeout was over: the \
+             client keeps idle connections for longer than the server does. Nothing was lost, unless the client takes \
+             the 408 for the answer to a request that it sends just then."
+                .to_owned()
+        }
+        Cause::NotSent(Idle::Opened) => {
             "The connection was opened and stayed idle: browsers and pools connect in advance, load balancers probe. \
              Nothing was lost, unless the client takes the 408 for the answer to a request that it sends just then."
                 .to_owned()
@@ -160,6 +172,10 @@ fn of_fate(fate: Fate) -> &'static str {
         }
         Fate::NoRoute => {
             "This host has no route to the upstream, or the network said that it cannot be reached."
+        }
+        Fate::NoPort => {
+            "No ephemeral port was left towards that address and port: each connection holds one, and for 60 s longer \
+             in TIME_WAIT when this end closes first. connect() fails at once, and the upstream is not asked at all."
         }
         Fate::Race => {
             "The upstream's keep-alive timeout is shorter than the time for which the gateway keeps idle connections, \
@@ -214,7 +230,7 @@ fn own(status: u16, has_failed_otherwise: bool) -> String {
     )
 }
 
-fn not_seen(unseen: Unseen) -> &'static str {
+fn not_seen(unseen: Unseen) -> String {
     match unseen {
         Unseen::Process => "The process that answered is not known, so neither are its other connections.",
         Unseen::Filter => {
@@ -225,7 +241,14 @@ fn not_seen(unseen: Unseen) -> &'static str {
         Unseen::Lost => {
             "Events were lost, or connections were too many to remember, and what failed may be among them."
         }
+        Unseen::TooMany => {
+            return format!(
+                "Meanwhile the process asked other servers more often than is looked at, which is the first and the \
+                 last {LOOKED_AT_MAX} times; none of these failed, but others may have."
+            );
+        }
     }
+    .to_owned()
 }
 
 /// What to change in code or configuration.
@@ -248,6 +271,9 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
         Cause::Unseen(Unseen::Filter) => {
             "Trace without --port and --addr; --pid or --comm leave all connections of a process in."
         }
+        Cause::Unseen(Unseen::TooMany) => {
+            "See in the gateway's error log what failed, and which of its other findings here are of that time."
+        }
         Cause::Unseen(_) => "Trace again, from before the request on.",
         Cause::Remote => {
             "Run tcp-trace diagnose --for 30s there. On this side: retry what may be repeated (RFC 9110, section \
@@ -259,7 +285,12 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
              server's limit (HAProxy timeout http-request, Apache RequestReadTimeout, nginx client_header_timeout and \
              client_body_timeout)."
         }
-        Cause::NotSent => {
+        Cause::NotSent(Idle::Kept) => {
+            "Let the client close idle connections before the server does: its pool's idle timeout below the server's \
+             keep-alive timeout (HAProxy timeout http-keep-alive, Apache KeepAliveTimeout, nginx keepalive_timeout). \
+             Clients must not take a 408 that came before their request for its answer."
+        }
+        Cause::NotSent(Idle::Opened) => {
             "Nothing has to be done. HAProxy: option http-ignore-probes closes such connections without the 408. \
              Clients must not take a 408 that came before their request for its answer."
         }
@@ -276,6 +307,11 @@ fn of_upstream(fate: Fate) -> &'static str {
         Fate::SynUnanswered => {
             "Find where the SYN is dropped: see connect_timeout. Keep the connect timeout short (nginx \
              proxy_connect_timeout, HAProxy timeout connect), so that another server is tried."
+        }
+        Fate::NoPort => {
+            "Let the gateway use connections to the upstream again (nginx keepalive in upstream, with proxy_http_version \
+             1.1 and an empty Connection header; HAProxy http-reuse). A wider net.ipv4.ip_local_port_range, \
+             net.ipv4.tcp_tw_reuse=1 and more addresses or ports of the upstream give room. See port_exhaustion."
         }
         Fate::NoRoute => "Check the upstream's address, and the way to it: ip route get ADDRESS.",
         Fate::Race => {

@@ -1,0 +1,169 @@
+//! Tests of what must not be taken for the cause, and of what is told of it: requests of others, illegal messages, retries,
+//! idle connections.
+
+use super::*;
+
+/// A request of the gateway from and to these milliseconds, that is answered with this status.
+fn other(number: u64, status: u16, (from, to): (u64, u64), target: &str) -> (Http, Connection) {
+    let end = upstream(number, (from, to), By::Local, How::Fin);
+    let mut http = asked(&end, answer(Role::Client, status, from, to - from));
+    http.http.request.as_mut().unwrap().target = target.into();
+    (http, end)
+}
+
+fn add(history: &mut History, (http, end): (Http, Connection)) {
+    life(history, Vec::new(), vec![http], end);
+}
+
+/// The gateway was asked at 1 s and answered so after this time.
+fn gateway_after(status: u16, ms: u64) -> History {
+    let http = answer(Role::Server, status, 1_000, ms);
+    lived(Vec::new(), vec![http], summary(Role::Server, By::Peer, How::Fin))
+}
+
+#[test]
+fn a_request_that_is_just_under_way_is_not_the_cause() {
+    for (status, target) in [(503, "/pay"), (503, "/other"), (502, "/pay"), (504, "/other")] {
+        // Also one that takes long, as they do when others have to queue.
+        for from in [5_999, 5_700] {
+            let mut history = gateway_after(status, 5_000);
+            add(&mut history, other(10, 200, (from, 6_020), target));
+            assert_eq!(cause(&history), "own_answer", "{status} {target} {from}");
+            // The same until the end of the trace.
+            let mut history = gateway_after(status, 5_000);
+            let (http, mut end) = other(10, 200, (from, 6_020), target);
+            let pending = unanswered(Role::Client, 0, from, Outcome::NoResponse);
+            let mut http = Http { timing: http.timing, ..asked(&end, pending) };
+            http.http.request.as_mut().unwrap().target = target.into();
+            (end.close.how, end.close.by, end.open, end.closed) = (How::Open, By::None, true, None);
+            add(&mut history, (http, end));
+            assert_eq!(cause(&history), "own_answer", "{status} {target} {from}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_leaves_the_call_running_had_waited_for_it() {
+    let mut history = gateway_after(504, 5_000);
+    add(&mut history, other(10, 200, (1_010, 9_000), "/pay"));
+    let finding = only(&history);
+    assert_eq!(finding.cause.as_deref(), Some("upstream_silent"));
+    assert_eq!(finding.evidence.get("longest_attempt_us"), Some(&Fact::Number(4_990_000)));
+}
+
+#[test]
+fn a_download_that_is_cut_later_had_been_answered() {
+    let mut history = gateway_after(504, 5_000);
+    let end = upstream(10, (1_010, 9_000), By::Peer, How::Rst);
+    let mut http = asked(&end, answer(Role::Client, 200, 1_010, 50));
+    (http.timing.receive_us, http.timing.total_us) = (Some(7_940_000), 7_990_000);
+    (http.outcome, http.time) = (Outcome::Truncated, at(9_000));
+    http.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
+    add(&mut history, (http, end));
+    assert_eq!(cause(&history), "own_answer");
+}
+
+#[test]
+fn requests_for_something_else_are_not_counted_with_the_cause() {
+    let mut history = gateway_after(504, 2_000);
+    for (number, target) in [(10, "/pay"), (11, "/other")] {
+        let mut end = upstream(number, (1_010, 3_000), By::Local, How::Fin);
+        let network = end.network.as_mut().unwrap();
+        network.peer.port = 9_000 + u16::try_from(number).unwrap();
+        let mut http = asked(&end, unanswered(Role::Client, 0, 1_010, Outcome::NoResponse));
+        http.timing.total_us = 1_990_000;
+        http.http.request.as_mut().unwrap().target = target.into();
+        add(&mut history, (http, end));
+    }
+    let finding = only(&history);
+    assert_eq!(finding.evidence.get("attempts"), Some(&Fact::Number(1)));
+    assert_eq!(finding.evidence.get("upstreams"), Some(&Fact::List(vec!["10.0.0.2:9010 (1)".to_owned()])));
+}
+
+#[test]
+fn what_is_passed_on_after_a_retry_is_told_once() {
+    let mut history = gateway_after(503, 100);
+    add(&mut history, other(10, 503, (1_010, 1_040), "/pay"));
+    add(&mut history, other(11, 503, (1_050, 1_080), "/pay"));
+    let finding = only(&history);
+    assert_eq!(finding.cause.as_deref(), Some("passed_on"));
+    assert_eq!(finding.evidence.get("attempts"), Some(&Fact::Number(2)));
+}
+
+#[test]
+fn a_connect_without_a_port_is_told_as_such() {
+    for (how, reason, port) in [(How::Error, Some("EADDRNOTAVAIL"), 40_000), (How::Abandoned, None, 0)] {
+        let mut history = gateway(502);
+        let mut end = failed(10, (1_010, 1_011), how);
+        end.close.reason = reason.map(str::to_owned);
+        end.network.as_mut().unwrap().local.port = port;
+        life(&mut history, Vec::new(), Vec::new(), end);
+        let finding = only(&history);
+        assert_eq!(finding.cause.as_deref(), Some("upstream_no_port"), "{how:?}");
+        let expected = "meanwhile its connects to 10.0.0.2:9000 got no local port (EADDRNOTAVAIL).";
+        assert!(finding.summary.ends_with(expected), "{}", finding.summary);
+        assert!(finding.advice.contains("ip_local_port_range"), "{}", finding.advice);
+    }
+}
+
+#[test]
+fn only_an_illegal_response_is_no_http() {
+    let (fin, rst) = (How::Fin, How::Rst);
+    for (reason, status, by, how, expected) in [
+        ("response: both Transfer-Encoding and Content-Length", None, By::Local, fin, "upstream_invalid"),
+        ("response: Content-Length \"-5\" is not a number", Some(200), By::Local, fin, "upstream_invalid"),
+        ("request: no Host", None, By::Peer, fin, "upstream_closed"),
+        ("request: no Host", None, By::Peer, rst, "upstream_reset"),
+        ("request: no Host", Some(400), By::Peer, fin, "upstream_answer_not_taken"),
+        ("WebSocket, server: a mask", Some(101), By::Peer, fin, "upstream_answer_not_taken"),
+    ] {
+        let mut history = gateway(502);
+        let end = upstream(10, (1_005, 1_095), by, how);
+        let mut http = asked(&end, answer(Role::Client, status.unwrap_or_default(), 1_010, 20));
+        (http.outcome, http.reason) = (Outcome::Invalid, Some(reason.into()));
+        if status.is_none() {
+            http.http.response = None;
+        }
+        add(&mut history, (http, end));
+        assert_eq!(cause(&history), expected, "{reason} {status:?} {how:?}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_ends_with_a_408_was_idle_after_its_last_response() {
+    for (index, words, why) in [
+        (0, "brought no request within 5.00 s", "was opened and stayed idle"),
+        (3, "brought no further request within 5.00 s", "stayed idle after its last response"),
+    ] {
+        let mut http = answer(Role::Server, 408, 9_000, 0);
+        (http.index, http.http.request, http.reused) = (index, None, Some(index > 0));
+        (http.timing.send_us, http.timing.wait_us, http.timing.idle_us) = (None, None, Some(5_000_000));
+        let history = lived(Vec::new(), vec![http], summary(Role::Server, By::Local, How::Fin));
+        let finding = only(&history);
+        assert_eq!(
+            (finding.cause.as_deref(), finding.severity),
+            (Some("request_not_sent"), Severity::Notice)
+        );
+        assert!(finding.summary.contains(words), "{}", finding.summary);
+        assert!(finding.why.contains(why), "{}", finding.why);
+        assert_eq!(finding.advice.contains("keep-alive timeout"), index > 0, "{}", finding.advice);
+    }
+}
+
+#[test]
+fn a_408_whose_request_had_come_shows_no_wait_for_it() {
+    let history = gateway_after(408, 1_000);
+    let finding = only(&history);
+    assert_eq!(finding.cause.as_deref(), Some("own_answer"));
+    assert_eq!(finding.evidence.get("longest_wait_us"), None);
+}
+
+#[test]
+fn numbers_of_a_recording_that_are_too_large_are_no_fault() {
+    let mut http = answer(Role::Server, 408, 1_000, 0);
+    (http.index, http.http.request) = (u64::MAX, None);
+    (http.timing.send_us, http.timing.wait_us) = (Some(u64::MAX), Some(u64::MAX));
+    http.timing.idle_us = Some(u64::MAX);
+    let history = lived(Vec::new(), vec![http], summary(Role::Server, By::Local, How::Fin));
+    assert_eq!(cause(&history), "request_not_sent");
+}

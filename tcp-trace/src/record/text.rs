@@ -7,9 +7,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Text as it came from the network or the kernel: usually UTF-8, never trusted to be.
-///
-/// It serializes as bytes, of which [`json::write`](crate::json::write) makes what is read here; serde_json would write an
-/// array of numbers.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "Either"))]
 pub struct Text(pub Bytes);
@@ -93,6 +90,8 @@ enum Either {
 }
 
 impl Serialize for Text {
+    /// As bytes, of which [`json::write`](crate::json::write) makes what is read here; serde_json would write an array of
+    /// numbers.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
     }

@@ -133,12 +133,7 @@ fn what_makes_no_sense_is_told_before_anything_is_traced() {
 fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
     let folder = Folder::new();
     let file = folder.file("recording.jsonl").display().to_string();
-    let script = folder.file("script");
-    fs::write(&script, "#!/no/such/interpreter\n").expect("the folder is ours");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
-    let script = script.display().to_string();
     for (command, code, words) in [
-        (script.as_str(), 127, "cannot be run: its interpreter or loader does not exist"),
         ("no-such-command", 127, "no such command"),
         ("/no/such/command", 127, "no such command"),
         ("/etc/passwd", 126, "Permission denied"),
@@ -147,6 +142,13 @@ fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
         fails(&mut with(&["record", "-o", &file, "--", command]), code, &[command, words]);
         assert!(!folder.file("recording.jsonl").exists(), "{command:?}");
     }
+    // Only the kernel's attempt to run it tells, once tracing has begun.
+    let script = folder.file("script");
+    fs::write(&script, "#!/no/such/interpreter\n").expect("the folder is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+    let script = script.display().to_string();
+    let words = [script.as_str(), "cannot be run: its interpreter or loader does not exist"];
+    fails(&mut with(&["record", "-o", &file, "--", &script]), 127, &words);
 }
 
 #[test]

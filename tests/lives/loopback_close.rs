@@ -27,29 +27,49 @@ fn read_to_end(stream: &mut TcpStream) -> usize {
     stream.read_to_end(&mut Vec::new()).expect("the FIN comes")
 }
 
+/// How often it is tried to close within the 40 ms for which the kernel holds an ACK back.
+const TRIES: usize = 10;
+
 #[test]
 fn loopback_client_closes_first_and_three_segments_end_it() {
-    for scene in [Scene::loopback(), Scene::loopback_ipv6()] {
-        let listener = scene.listen();
-        let (mut client, mut server) = scene.pair(&listener);
-        client.write_all(b"x").expect("it is connected");
-        server.read_exact(&mut [0]).expect("the client writes");
-        hold();
-        drop(client);
-        // The kernel holds the ACK of a FIN back for 40 ms, once there was data: the second FIN carries it.
-        assert_eq!(read_to_end(&mut server), 0);
-        drop(server);
-        scene.wait_for_states(&["TIME_WAIT"]);
-        let lives = [client_first().carried(1, 0), server_second().carried(0, 1)];
-        let recording = scene.check(Some(listener), &lives);
-        let client = recording.connections_of(Role::Client)[0].connection;
-        let segments = recording.segments(client);
-        let [.., first, second, third] = segments.as_slice() else { panic!("no close: {segments:?}") };
-        assert!(first.flags.0.has(Flags::FIN) && first.direction == Direction::Out, "{segments:?}");
-        assert!(second.flags.0.has(Flags::FIN) && second.direction == Direction::In, "{segments:?}");
-        assert_eq!(second.ack, Some(first.seq.wrapping_add(1)), "the second FIN acknowledges the first");
-        assert_eq!(third.ack, Some(second.seq.wrapping_add(1)), "{segments:?}");
+    for scene in [Scene::loopback, Scene::loopback_ipv6] {
+        let was_in_time = (0..TRIES).any(|_| three_segments_end_it(scene()));
+        assert!(was_in_time, "the server never closed within 40 ms");
     }
+}
+
+/// False when the server closed so late that the first FIN had been acknowledged by itself.
+fn three_segments_end_it(scene: Scene) -> bool {
+    let listener = scene.listen();
+    let (mut client, mut server) = scene.pair(&listener);
+    client.write_all(b"x").expect("it is connected");
+    server.read_exact(&mut [0]).expect("the client writes");
+    hold();
+    drop(client);
+    // The kernel holds the ACK of a FIN back for 40 ms, once there was data: the second FIN carries it.
+    assert_eq!(read_to_end(&mut server), 0);
+    drop(server);
+    scene.wait_for_states(&["TIME_WAIT"]);
+    let lives = [client_first().carried(1, 0), server_second().carried(0, 1)];
+    let recording = scene.check(Some(listener), &lives);
+    let client = recording.connections_of(Role::Client)[0].connection;
+    let segments = recording.segments(client);
+    let fin = segments.iter().position(|segment| segment.flags.0.has(Flags::FIN));
+    let Some([first, second, rest @ ..]) = fin.map(|fin| &segments[fin..]) else {
+        panic!("no close: {segments:?}")
+    };
+    assert_eq!(first.direction, Direction::Out, "{segments:?}");
+    assert_eq!(
+        (second.direction, second.ack),
+        (Direction::In, Some(first.seq.wrapping_add(1))),
+        "{segments:?}"
+    );
+    if !second.flags.0.has(Flags::FIN) {
+        return false;
+    }
+    let [third] = rest else { panic!("more than three segments: {segments:?}") };
+    assert_eq!(third.ack, Some(second.seq.wrapping_add(1)), "{segments:?}");
+    true
 }
 
 #[test]

@@ -55,6 +55,16 @@ impl Place {
         (client, peer)
     }
 
+    /// A connection whose peer has no more room, and when it said so.
+    pub(crate) fn without_room(&self) -> (TcpStream, Peer<'_>, Moment) {
+        let (mut client, mut peer) = self.connected();
+        client.write_all(b"request").expect("it is connected");
+        peer.expect(Flags::ACK);
+        peer.window = 0;
+        let closed = peer.send(Flags::ACK);
+        (client, peer, closed)
+    }
+
     fn find(&self, code: &str) -> Finding {
         Diagnosis::wait_for(code, self.server.port(), &STALL)
     }
@@ -110,11 +120,7 @@ fn a_second_silence_is_as_old_as_itself() {
 #[test]
 fn probes_of_a_closed_window_that_are_not_answered_are_told() {
     let place = Place::new();
-    let (mut client, mut peer) = place.connected();
-    client.write_all(b"request").expect("it is connected");
-    peer.expect(Flags::ACK);
-    peer.window = 0;
-    let start = peer.send(Flags::ACK);
+    let (mut client, mut peer, start) = place.without_room();
     client.write_all(b"more").expect("there is room here");
     let finding = place.find("half_open_peer");
     assert_eq!(finding.cause.as_deref(), Some("window_probes_unanswered"));

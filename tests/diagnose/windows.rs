@@ -88,11 +88,7 @@ fn a_process_that_leaves_much_unread_in_a_large_buffer_has_no_finding() {
 #[test]
 fn data_waits_since_it_was_written() {
     let place = Place::new();
-    let (mut client, mut peer) = place.connected();
-    client.write_all(b"request").expect("it is connected");
-    peer.expect(Flags::ACK);
-    peer.window = 0;
-    peer.send(Flags::ACK);
+    let (mut client, mut peer, _) = place.without_room();
     let closed = now();
     wait_for("an idle time", || (now().micros_since(closed) > 2_000_000).then_some(()));
     let start = while_doing(|| client.write_all(b"more").expect("there is room here"));
@@ -113,11 +109,7 @@ fn finding_of_slow(place: &Place, peer: &mut Peer<'_>) -> Finding {
 #[test]
 fn a_remote_peer_that_does_not_read_is_told() {
     let place = Place::new();
-    let (mut client, mut peer) = place.connected();
-    client.write_all(b"request").expect("it is connected");
-    peer.expect(Flags::ACK);
-    peer.window = 0;
-    peer.send(Flags::ACK);
+    let (mut client, mut peer, _) = place.without_room();
     let start = while_doing(|| client.write_all(b"more").expect("there is room here"));
     let finding = finding_of_slow(&place, &mut peer);
     assert_eq!(finding.cause.as_deref(), Some("peer_not_reading"));

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::args::{Colour, Filters, duration};
-use crate::diagnosis::{History, Snapshot, Thresholds, Verdict};
+use crate::{
+    diagnosis::{History, Snapshot, Thresholds, Verdict},
+    sink::counted,
+};
 
 /// Which sockets to judge, by what, and how to print.
 #[derive(Debug, Args)]
@@ -105,15 +108,10 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
     for (state, count) in &verdict.too_young {
         text += &format!(
             " {} in {state} passed over: not there for long enough (--min-age).",
-            counted(*count as usize, "socket")
+            counted(*count, "socket")
         );
     }
     text
-}
-
-/// `1 socket`, `2 sockets`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

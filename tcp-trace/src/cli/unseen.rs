@@ -1,9 +1,11 @@
 //! What `diagnose` could not see or remember, and what that costs, in sentences.
 
-use super::args_diagnose::counted;
-use crate::diagnosis::{
-    Facts, History, Snapshot,
-    snapshot::{Socket, Unseen},
+use crate::{
+    diagnosis::{
+        Facts, History, Snapshot,
+        snapshot::{Socket, Unseen},
+    },
+    sink::counted,
 };
 
 /// A sentence for each.
@@ -41,14 +43,14 @@ fn of_snapshot(now: &Snapshot) -> Vec<String> {
             } else {
                 format!("of {unknown} sockets the processes are not")
             },
-            counted_processes(*processes),
+            counted(*processes, "process"),
         ));
     }
     if *namespaces_of > 0 {
         said.push(format!(
             "the network namespaces of {} could not be seen: what is in them is not judged, unless another process is \
              there too. As root, or with CAP_SYS_PTRACE, all are seen",
-            counted_processes(*namespaces_of),
+            counted(*namespaces_of, "process"),
         ));
     }
     if !namespaces.is_empty() {
@@ -67,11 +69,6 @@ fn of_snapshot(now: &Snapshot) -> Vec<String> {
         said.push(format!("descriptors of sockets that were too many to look at: {holders}"));
     }
     said
-}
-
-/// `1 process`, `2 processes`.
-fn counted_processes(count: u64) -> String {
-    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 fn of_history(history: &History) -> Vec<String> {

@@ -100,11 +100,6 @@ pub(super) fn grouped<'a, K: Ord>(
     groups
 }
 
-/// `1 socket`, `2 sockets`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// A process as `api (pid 812)`.
 pub(super) fn who(process: Option<&Process>) -> String {
     who_named(process.map(|process| &process.named))

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{
-    Facts,
-    finding::{Case, counted},
-};
+use super::{Facts, finding::Case};
 use crate::{
     record::{Connection, Evidence, Fact, FindingStack, LastUse, Operation, Stack, StackMoment, Stacks, Use},
+    sink::counted,
     symbols::blame::Blame,
 };
 
@@ -124,7 +122,7 @@ fn listed(counts: &[(String, usize)], what: &str) -> Vec<String> {
     let mut list: Vec<_> =
         named.iter().map(|(name, count)| format!("{name}: {}", counted(*count, "socket"))).collect();
     if !rest.is_empty() {
-        let sockets = rest.iter().map(|(_, count)| count).sum();
+        let sockets: usize = rest.iter().map(|(_, count)| count).sum();
         list.push(format!(
             "{}: {}",
             counted(rest.len(), &format!("other {what}")),

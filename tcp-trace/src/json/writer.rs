@@ -36,11 +36,6 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn integer(self, value: impl itoa::Integer) -> Result<()> {
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        Ok(())
-    }
-
     /// What is rare is left to serde_json.
     fn rare<T: Serialize>(self, value: &T) -> Result<()> {
         serde_json::to_writer(self.out, value)
@@ -60,6 +55,16 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The methods for integers, which differ in their type only.
+macro_rules! integers {
+    ($($method:ident: $integer:ty),*) => {
+        $(fn $method(self, value: $integer) -> Result<()> {
+            self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            Ok(())
+        })*
+    };
+}
+
 impl<'a> Serializer for Writer<'a> {
     type Ok = ();
     type Error = Error;
@@ -76,37 +81,8 @@ impl<'a> Serializer for Writer<'a> {
         Ok(())
     }
 
-    fn serialize_i8(self, value: i8) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_u8(self, value: u8) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<()> {
-        self.integer(value)
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<()> {
-        self.integer(value)
-    }
+    integers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64);
+    integers!(serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64);
 
     fn serialize_f32(self, value: f32) -> Result<()> {
         self.rare(&value)

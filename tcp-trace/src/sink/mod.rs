@@ -21,5 +21,5 @@ pub use output::Sink;
 pub use palette::Palette;
 pub(crate) use phrase::Tone;
 pub use table::Table;
-pub(crate) use units::{Age, Micros, Size};
+pub(crate) use units::{Age, Micros, Size, counted};
 pub use waterfall::{COLUMNS_DEFAULT, WATERFALL_EXCHANGES_MAX, Waterfall};

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::{
     Palette,
     phrase::{Phrase, Tone},
-    words::{counted, loss, totals},
+    units::counted,
+    words::{loss, totals},
 };
 use crate::record::{End, Loss, Record};
 

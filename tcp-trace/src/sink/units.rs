@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+/// `1 socket`, `2 sockets`, `2 addresses`.
+pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    let ending = match what {
+        _ if count == N::from(1) => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {what}{ending}")
+}
+
 /// Microseconds as `45 us`, `1.23 ms`, `12.3 s`: three digits that count.
 pub(crate) struct Micros(pub(crate) u64);
 
@@ -68,6 +78,12 @@ fn three_digits(f: &mut fmt::Formatter<'_>, value: u64, unit: u64, name: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_the_noun_has_an_ending() {
+        let counts = [counted(0_u64, "socket"), counted(1_usize, "process"), counted(2_u64, "process")];
+        assert_eq!(counts, ["0 sockets", "1 process", "2 processes"]);
+    }
 
     #[test]
     fn times_have_three_digits() {

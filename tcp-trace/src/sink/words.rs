@@ -2,7 +2,7 @@
 
 use super::{
     phrase::{Phrase, Tone, cut},
-    units::{Micros, Size},
+    units::{Micros, Size, counted},
     words_timing::phases,
 };
 use crate::record::{
@@ -160,11 +160,6 @@ pub(super) fn loss(loss: &Loss) -> Phrase {
     let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
     let what = format!("*** LOST {}{cpu}", counted(loss.events, "event"));
     Phrase::new(Tone::Failure, what).and(Tone::Plain, format!(": {why}"))
-}
-
-/// `1 event`, `2 events`.
-pub(super) fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The totals of a session in one line. What was lost stands out.

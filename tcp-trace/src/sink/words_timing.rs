@@ -1,6 +1,6 @@
 //! Phrases for where the time of an exchange went.
 
-use super::{units::Micros, words::counted};
+use super::units::{Micros, counted};
 use crate::record::{Stall, Stalls, Timing};
 
 /// What is lost of a phase is told from this part of it on: the hundredth.

@@ -2,13 +2,13 @@
 
 use super::super::{
     Facts, Thresholds,
-    finding::{Case, counted, of, who},
+    finding::{Case, of, who},
     snapshot::Socket,
 };
 use crate::{
     event::State,
     record::{Evidence, Finding, Severity},
-    sink::Age,
+    sink::{Age, counted},
 };
 
 /// How long the first in a full queue has waited when that is no burst, in microseconds.
@@ -107,7 +107,7 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
             ),
         )
     } else if dropped > 0 {
-        let drops = counted(dropped as usize, "SYN or handshake");
+        let drops = counted(dropped, "SYN or handshake");
         (
             "overflowed",
             format!(
@@ -149,7 +149,7 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
 
 /// `1 connection waits`, `3 connections wait`.
 fn wait(count: u64) -> String {
-    format!("{} wait{}", counted(count as usize, "connection"), if count == 1 { "s" } else { "" })
+    format!("{} wait{}", counted(count, "connection"), if count == 1 { "s" } else { "" })
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@
 use super::super::{
     Facts, Thresholds,
     attempts::who_says_close,
-    finding::{Case, Service, ages, counted, for_how_long, grouped, of, peers, who},
+    finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
     snapshot::Socket,
     uses::Uses,
 };
 use crate::{
     event::{Role, State},
     record::{Evidence, Finding, Http, Integrity, Severity},
-    sink::Size,
+    sink::{Size, counted},
 };
 
 /// Share of its descriptors that a process may leak before that is critical, in percent.

@@ -2,7 +2,7 @@
 
 use super::super::{
     Facts, Thresholds,
-    finding::{Case, counted, for_how_long, grouped, of, peers, who},
+    finding::{Case, for_how_long, grouped, of, peers, who},
     silence,
     snapshot::Socket,
 };
@@ -11,7 +11,7 @@ use crate::{
     event::State,
     kernel::sock_diag::Timer,
     record::{Evidence, Finding, Severity},
-    sink::Size,
+    sink::{Size, counted},
 };
 
 /// Why the close does not get on.

@@ -9,7 +9,7 @@ use super::{
     super::{
         Facts, Thresholds,
         attempts::{Destination, Failures, Sums},
-        finding::{CONNECTIONS_MAX, Case, counted, of, peers, places, who_named},
+        finding::{CONNECTIONS_MAX, Case, of, peers, places, who_named},
         silence,
     },
     accept_queue,
@@ -18,6 +18,7 @@ use crate::{
     event::State,
     kernel::sock_diag::Timer,
     record::{Evidence, Finding, FindingConnection, Severity, Text},
+    sink::counted,
 };
 
 /// SYNs that were sent again, from which on a connect that goes on is a fault: 3 s have passed.
@@ -141,7 +142,7 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
         severity: if established > 0 { Severity::Notice } else { Severity::Warning },
         summary: format!(
             "{} of {} to {} {}{}.",
-            counted(count as usize, "connect"),
+            counted(count, "connect"),
             whose,
             place(destinations.iter().map(|(destination, _)| destination.peer)),
             way.in_words[usize::from(count > 1)],

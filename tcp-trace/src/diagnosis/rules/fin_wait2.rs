@@ -2,12 +2,13 @@
 
 use super::super::{
     Facts, Thresholds,
-    finding::{Case, Service, ages, counted, for_how_long, grouped, of, peers, who},
+    finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
     snapshot::Socket,
 };
 use crate::{
     event::State,
     record::{Evidence, Finding, Severity},
+    sink::counted,
 };
 
 /// The rule.

@@ -10,14 +10,14 @@ use std::{
 
 use super::super::{
     Facts, Thresholds,
-    finding::{CONNECTIONS_MAX, counted, named, places},
+    finding::{CONNECTIONS_MAX, named, places},
     told::{self, request, server_of, whose},
     upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
 };
 use crate::{
     event::{Role, State},
     record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text},
-    sink::{Micros, Size},
+    sink::{Micros, Size, counted},
     time::Time,
 };
 use unfinished::Unfinished;

@@ -2,12 +2,13 @@
 
 use super::super::{
     Facts, Thresholds,
-    finding::{Case, Service, counted, for_how_long, grouped, of, who},
+    finding::{Case, Service, for_how_long, grouped, of, who},
     silence::{self, Unanswered},
 };
 use crate::{
     event::State,
     record::{Evidence, Finding, Severity},
+    sink::counted,
 };
 
 /// States of connections that are in use. In those after a FIN of ours there are rules of their own.

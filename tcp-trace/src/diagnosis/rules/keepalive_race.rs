@@ -7,12 +7,11 @@ use super::super::{
     Facts, Thresholds,
     attempts::says_close,
     broken::{Broken, Fault, Race},
-    finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
     record::{Evidence, Finding, Http},
-    sink::Micros,
+    sink::{Micros, counted},
 };
 
 impl Race {

@@ -8,12 +8,13 @@ use std::{
 use super::super::{
     Facts, Thresholds,
     attempts::Sums,
-    finding::{Case, Service, counted, grouped, named, of, places, who},
+    finding::{Case, Service, grouped, named, of, places, who},
     snapshot::Network,
 };
 use crate::{
     event::State,
     record::{Evidence, Finding, Process, Severity},
+    sink::counted,
 };
 
 /// Percentage of the ports from which on connects are about to fail.
@@ -161,10 +162,10 @@ fn exhausted(
     let range = network.port_range.map(|(first, last)| format!("{first} to {last}"));
     let failures = match failed {
         0 => String::new(),
-        count => format!("; {} failed with EADDRNOTAVAIL", counted(count as usize, "connect")),
+        count => format!("; {} failed with EADDRNOTAVAIL", counted(count, "connect")),
     };
     let summary = if ports.is_empty() {
-        format!("{} to {peer} got no local port (EADDRNOTAVAIL).", counted(failed as usize, "connect"))
+        format!("{} to {peer} got no local port (EADDRNOTAVAIL).", counted(failed, "connect"))
     } else {
         format!(
             "{} of {all} ephemeral ports ({percent} %) are in use towards {peer}, {time_wait} of them in TIME_WAIT{failures}.",

@@ -3,12 +3,11 @@
 use super::super::{
     Facts, Thresholds,
     broken::{Broken, Fault, Stop},
-    finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
     record::{Evidence, Finding, Part},
-    sink::Size,
+    sink::{Size, counted},
 };
 
 fn name(stop: Stop) -> &'static str {

@@ -9,13 +9,13 @@ use std::{
 use super::super::{
     Facts, Thresholds,
     exchanges::SLOW_LEAST_US,
-    finding::{CONNECTIONS_MAX, counted},
+    finding::CONNECTIONS_MAX,
     told::{self, server_of, whose},
 };
 use crate::{
     event::Role,
     record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
-    sink::Micros,
+    sink::{Micros, counted},
 };
 
 /// What took most of the time.

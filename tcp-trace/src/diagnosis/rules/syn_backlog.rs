@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     super::{
         Facts, Thresholds,
-        finding::{Case, counted, of, peers, who},
+        finding::{Case, of, peers, who},
     },
     accept_queue,
 };
 use crate::{
     event::State,
     record::{Evidence, Finding, Severity},
+    sink::counted,
 };
 
 /// `net.ipv4.tcp_syncookies` that sends them for every SYN.
@@ -45,8 +46,8 @@ fn overflowed(facts: &Facts<'_>, netns: u32) -> Option<Finding> {
         return None;
     }
     let what = match dropped {
-        0 => format!("sent {}", counted(cookies as usize, "SYN cookie")),
-        _ => format!("dropped {}", counted(dropped as usize, "SYN")),
+        0 => format!("sent {}", counted(cookies, "SYN cookie")),
+        _ => format!("dropped {}", counted(dropped, "SYN")),
     };
     Some(Finding {
         cause: Some("overflowed".to_owned()),
@@ -87,7 +88,7 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
         "{} at {at} of {} do not end: {unanswered} left the SYN+ACK unanswered, from {}{}.",
         counted(cases.len(), "handshake"),
         who(facts.owner(listener)),
-        counted(sources.len(), "address").replace("addresss", "addresses"),
+        counted(sources.len(), "address"),
         if is_full { format!("; the backlog of {limit} is full") } else { String::new() },
     );
     let (why, advice) = if is_spread {

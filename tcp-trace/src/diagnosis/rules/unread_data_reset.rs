@@ -3,12 +3,11 @@
 use super::super::{
     Facts, Thresholds,
     broken::{Broken, Fault},
-    finding::counted,
     told::{between, grouped, of, server_process},
 };
 use crate::{
     record::{Evidence, Finding},
-    sink::Size,
+    sink::{Size, counted},
 };
 
 const WHY: &str = "close() with received data in the queue makes the kernel send an RST instead of a FIN, and the peer's \

@@ -2,7 +2,7 @@
 
 use super::super::{
     Facts, Thresholds,
-    finding::{Case, Service, counted, for_how_long, grouped, of, who},
+    finding::{Case, Service, for_how_long, grouped, of, who},
     silence,
     snapshot::Socket,
     uses::Uses,
@@ -11,7 +11,7 @@ use crate::{
     event::State,
     kernel::sock_diag::{TcpInfo, Timer},
     record::{Evidence, Finding, Severity},
-    sink::Size,
+    sink::{Size, counted},
 };
 
 /// Bytes that wait unread where the kernel does not tell the window that it offers.

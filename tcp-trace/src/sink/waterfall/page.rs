@@ -17,8 +17,8 @@ use crate::{
     record::{ConnectionId, Http},
     sink::{
         phrase::{Phrase, Tone, width},
-        units::{Micros, Size},
-        words::{counted, named, outcome, recorded, status},
+        units::{Micros, Size, counted},
+        words::{named, outcome, recorded, status},
     },
     time::Time,
 };
@@ -172,8 +172,8 @@ impl<'a> Page<'a> {
         let text = format!(
             "{}: {} on {}, {} in {}",
             self.client(),
-            counted(self.group.members.len() as u64, "request"),
-            counted(connections.len() as u64, "connection"),
+            counted(self.group.members.len(), "request"),
+            counted(connections.len(), "connection"),
             Size(bytes),
             Micros(self.end.micros_since(self.zero)),
         );
@@ -226,7 +226,7 @@ impl<'a> Page<'a> {
         if unknown > 0 {
             parts.push(format!(
                 "{} that may be older than these records ({UNKNOWN})",
-                counted(unknown as u64, "connection")
+                counted(unknown, "connection")
             ));
         }
         (!parts.is_empty()).then(|| parts.join("; "))

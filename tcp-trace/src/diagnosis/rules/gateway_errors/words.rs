@@ -1,7 +1,7 @@
 //! What is said of each cause: its name, the sentence, why, and what to do.
 
-use super::{super::super::upstreams::LOOKED_AT_MAX, Cause, Fate, Idle, Unseen, counted};
-use crate::sink::Micros;
+use super::{super::super::upstreams::LOOKED_AT_MAX, Cause, Fate, Idle, Unseen};
+use crate::sink::{Micros, counted};
 
 /// What a finding's sentence tells.
 pub(super) struct Told {

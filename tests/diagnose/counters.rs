@@ -8,8 +8,8 @@ use tcp_trace::{
     record::{Finding, Severity},
 };
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Namespace, PATIENCE, Peer, Segment, Wire, WireAddresses, accept, free_port,
-    number, wait_for,
+    Diagnosing, Diagnosis, Namespace, PATIENCE, Peer, SYN_ACK, Segment, Wire, WireAddresses, accept,
+    free_port, number, wait_for,
 };
 
 const SYNS: u8 = 20;
@@ -162,4 +162,37 @@ fn an_accept_queue_that_overflowed_meanwhile_is_told() {
         assert_eq!(number(finding, "dropped"), host.namespace.counter("ListenDrops"));
         assert_eq!(number(finding, "listen_overflows"), host.namespace.counter("ListenOverflows"));
     }
+}
+
+/// The kernel counts the last segment of a handshake twice at the listener's socket, once in the namespace.
+#[test]
+fn handshakes_whose_last_segment_was_dropped_are_counted_once() {
+    const BACKLOG: i32 = 2;
+    let host = Host::new(BACKLOG);
+    let port = host.local.port();
+    let diagnosing = Diagnosing::start(port, &[]);
+    let mut ports = 2_000..;
+    let mut begin = || {
+        let mut peer = host.wire.peer(host.local, ports.next().expect("there is one more"));
+        peer.send(Flags::SYN);
+        peer.expect(SYN_ACK);
+        peer
+    };
+    for _ in 0..BACKLOG {
+        begin().send(Flags::ACK);
+    }
+    // There is room for one more of these.
+    let late: Vec<_> = (0..3).map(|_| begin()).collect();
+    for mut peer in late {
+        peer.send(Flags::ACK);
+    }
+    wait_for("the drops", || (host.namespace.counter("ListenDrops") == 2).then_some(()));
+    for _ in 0..=BACKLOG {
+        accept(&host.listener);
+    }
+    let diagnosis = diagnosing.end();
+    let finding = diagnosis.only();
+    assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("accept_queue_full", Some("overflowed")));
+    assert_eq!(number(finding, "dropped"), 2);
+    assert_eq!(number(finding, "listen_overflows"), host.namespace.counter("ListenOverflows"));
 }

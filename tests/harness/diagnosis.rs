@@ -140,7 +140,7 @@ pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
     // A finding's time is that before the kernel was asked; by now it has answered.
     let (least, most) = (finding.time.micros_since(to), now().micros_since(from));
     // So that what is measured is longer than the scheduler's moods.
-    assert!(least >= 1_000_000, "too young to tell: {least} us: {finding:#?}");
+    assert!(most >= 1_000_000, "too young to tell: {most} us: {finding:#?}");
     assert!(
         us * 10 >= least * 9 && us * 10 <= most * 11,
         "{us} us is not {least} to {most} us: {finding:#?}"

@@ -22,7 +22,8 @@ struct Queue {
     longest_us: u64,
     /// Connections in it whose client has closed meanwhile.
     closed: u64,
-    /// Connections that were dropped since the beginning, when that was seen.
+    /// SYNs and last segments of handshakes that were dropped since the beginning, when that was seen. Where several
+    /// listeners of a namespace overflow, each of the latter may count twice.
     dropped: u64,
 }
 
@@ -41,6 +42,12 @@ impl Queue {
         let waited = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
         let drops_before = facts.earlier(listener).and_then(|earlier| earlier.diag.drops);
         let newly = drops_before.and_then(|before| listener.diag.drops?.checked_sub(before));
+        // The kernel counts a handshake's last segment twice at the socket (`tcp_v4_syn_recv_sock()`, then
+        // `discard_and_relse` of `tcp_v4_rcv()`), a SYN once. Its counter of the namespace counts both once.
+        let newly = newly.map(|count| match facts.growth(listener.netns, "ListenDrops") {
+            Some(all) => all.min(count.into()),
+            None => count.into(),
+        });
         let is_overflow = facts.growth(listener.netns, "ListenOverflows").is_none_or(|growth| growth > 0);
         // Of a recording, the drops are those that it saw.
         let recorded =
@@ -50,7 +57,7 @@ impl Queue {
             limit: listener.diag.wqueue.into(),
             longest_us: waiting().filter_map(waited).max().unwrap_or_default(),
             closed: waiting().filter(|socket| socket.state() == State::CloseWait).count() as u64,
-            dropped: newly.filter(|_| is_overflow).or(recorded).unwrap_or_default().into(),
+            dropped: newly.filter(|_| is_overflow).or(recorded.map(u64::from)).unwrap_or_default(),
         }
     }
 
@@ -200,14 +207,22 @@ mod tests {
 
     #[test]
     fn an_overflow_meanwhile_is_told() {
-        let (before, mut now) = (host(0, 4, 0), host(1, 4, 0));
+        let (mut before, mut now) = (host(0, 4, 0), host(1, 4, 0));
         now.snapshot.sockets[0].diag.drops = Some(3);
-        let history = History::default();
-        let mut findings = Vec::new();
-        let facts = Facts::new(&now.snapshot, Some(&before.snapshot), &history);
-        full(&facts, &Thresholds::DEFAULT, &mut findings);
-        assert_eq!(findings[0].cause.as_deref(), Some("overflowed"));
-        assert_eq!(findings[0].evidence.get("dropped"), Some(&3u64.into()));
         assert_eq!(now.judge("accept_queue_full"), [], "when it was is not known");
+        // One of them was a handshake's last segment.
+        for known_drops in [None, Some(2)] {
+            for (host, drops) in [(&mut before, 0), (&mut now, known_drops.unwrap_or_default())] {
+                let counter = |name: &str| (name.to_owned(), drops);
+                let names = ["ListenDrops", "ListenOverflows"].into_iter().filter(|_| known_drops.is_some());
+                host.snapshot.networks[0].counters = names.map(counter).collect();
+            }
+            let history = History::default();
+            let mut findings = Vec::new();
+            let facts = Facts::new(&now.snapshot, Some(&before.snapshot), &history);
+            full(&facts, &Thresholds::DEFAULT, &mut findings);
+            assert_eq!(findings[0].cause.as_deref(), Some("overflowed"));
+            assert_eq!(findings[0].evidence.get("dropped"), Some(&known_drops.unwrap_or(3).into()));
+        }
     }
 }

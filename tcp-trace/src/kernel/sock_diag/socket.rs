@@ -113,8 +113,9 @@ pub struct Socket {
     pub shutdown: Option<u8>,
     /// Id of the cgroup v2 in which the socket was made; Linux 5.9. `None` for mini-sockets and half-open requests.
     pub cgroup: Option<u64>,
-    /// Packets that were dropped at the socket (`sk_drops`), if it was asked for. Of a listener the SYNs and handshakes
-    /// that it could not take (`tcp_listendrop()`). `None` for mini-sockets and half-open requests.
+    /// Packets that were dropped at the socket (`sk_drops`), if it was asked for. Of a listener the SYNs that it could
+    /// not take (`tcp_listendrop()`), and twice the last segments of handshakes (there, and in `tcp_v4_rcv()`). `None`
+    /// for mini-sockets and half-open requests.
     pub drops: Option<u32>,
     /// What `TCP_INFO` tells, if it was asked for. `None` for mini-sockets and half-open requests.
     pub info: Option<TcpInfo>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use super::history::Life;
 use crate::{
     event::{Role, State},
-    record::{By, Connection, ConnectionId, How, Process, Text},
+    record::{By, Connection, ConnectionId, Fields, How, Process},
     time::Time,
 };
 
@@ -156,13 +156,10 @@ pub(super) fn says_close(http: &crate::record::Http) -> bool {
 
 /// Which of its messages says so, in words, if one does.
 pub(super) fn who_says_close(http: &crate::record::Http) -> Option<&'static str> {
-    let request = http.http.request.as_ref().map(|request| request.headers.as_slice()).unwrap_or_default();
-    let response =
-        http.http.response.as_ref().map(|response| response.headers.as_slice()).unwrap_or_default();
-    let has = |headers: &[(Text, Text)], token: &[u8]| {
-        let is_token = |item: &[u8]| item.trim_ascii().eq_ignore_ascii_case(token);
-        let of_connection = headers.iter().filter(|(name, _)| name.0.eq_ignore_ascii_case(b"connection"));
-        of_connection.flat_map(|(_, value)| value.0.split(|byte| *byte == b',')).any(is_token)
+    let request = http.http.request.as_ref().map(|request| &request.headers);
+    let response = http.http.response.as_ref().map(|response| &response.headers);
+    let has = |headers: Option<&Fields>, token: &[u8]| {
+        headers.is_some_and(|fields| fields.members("connection").any(|it| it.eq_ignore_ascii_case(token)))
     };
     match (has(response, b"close"), has(request, b"close")) {
         (true, _) => Some("the response said Connection: close"),

@@ -10,7 +10,7 @@ use std::{
 use super::told::server_of;
 use crate::{
     event::Role,
-    record::{Http, Message, Outcome, Process, Text},
+    record::{Fields, Http, Message, Outcome, Process, Text},
 };
 
 /// Pairs of process and server that are told apart; those beyond are not remembered.
@@ -173,9 +173,7 @@ impl Exchanges {
             self.forgotten_errors += 1;
         }
         let mut kept = without_headers(http);
-        let tells = |name: &Text| SAYS_WHO.iter().any(|one| name.0.eq_ignore_ascii_case(one.as_bytes()));
-        let headers = response.headers.iter().filter(|(name, _)| tells(name));
-        let headers = headers.map(|(name, value)| (alone(name), alone(value))).collect();
+        let headers = response.headers.only(&SAYS_WHO);
         if let Some(response) = &mut kept.http.response {
             response.headers = headers;
         }
@@ -242,11 +240,11 @@ fn pid(http: &Http) -> Option<u32> {
 fn without_headers(http: &Http) -> Http {
     let mut http = http.clone();
     if let Some(request) = &mut http.http.request {
-        request.headers = Vec::new();
+        request.headers = Fields::new();
         (request.method, request.target) = (alone(&request.method), alone(&request.target));
     }
     if let Some(response) = &mut http.http.response {
-        response.headers = Vec::new();
+        response.headers = Fields::new();
         response.reason = alone(&response.reason);
     }
     if let Some(url) = &mut http.url {
@@ -300,10 +298,11 @@ mod tests {
         let mut http = exchange(Role::Server, 0, 0);
         http.timing.total_us = SLOW_LEAST_US;
         let request = http.http.request.as_mut().unwrap();
-        (request.method, request.target, request.headers) = (part(), part(), vec![(part(), part())]);
+        (request.method, request.target) = (part(), part());
+        request.headers = [(part().0, part().0)].into_iter().collect();
         let response = http.http.response.as_mut().unwrap();
         (response.status_code, response.reason) = (502, part());
-        response.headers = vec![("Server".into(), part()), (part(), part())];
+        response.headers = [(b"Server", &head[10..20]), (b"Others", &head[20..30])].into_iter().collect();
         http.url = Some(Url { scheme: Some(part()), host: Some(part()), path: part(), query: Some(part()) });
         let mut exchanges = Exchanges::default();
         exchanges.http(&http);

@@ -7,9 +7,9 @@ use super::{
 use crate::{
     event::{Direction, Endpoints, Flags, Role},
     record::{
-        Body, By, Close, Connection, ConnectionId, Ended, FlagNames, Handshake, How, Http, HttpNetwork,
-        Integrity, Message, Messages, Network, Outcome, Part, Process, Protocol, Record, Request, Response,
-        Segment, StateSpan, Timing,
+        Body, By, Close, Connection, ConnectionId, Ended, Fields, FlagNames, Handshake, How, Http,
+        HttpNetwork, Integrity, Message, Messages, Network, Outcome, Part, Process, Protocol, Record,
+        Request, Response, Segment, StateSpan, Timing,
     },
     time::Time,
 };
@@ -54,7 +54,7 @@ pub(crate) fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
             request: Some(Request {
                 method: "POST".into(),
                 target: "/pay".into(),
-                headers: Vec::new(),
+                headers: Fields::new(),
                 header_size: 60,
                 body,
             }),
@@ -62,7 +62,7 @@ pub(crate) fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                headers: Vec::new(),
+                headers: Fields::new(),
                 header_size: 40,
                 body,
             }),

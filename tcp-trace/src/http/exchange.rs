@@ -5,11 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{stalls::Stalls, websocket::WebSocket};
+use super::{fields::Fields, stalls::Stalls, websocket::WebSocket};
 use crate::{event::Direction, time::Time};
-
-/// Header fields in wire order and wire case. They share the bytes of their head.
-pub(super) type Fields = Vec<(Bytes, Bytes)>;
 
 /// Why something is as it is, in words. What it quotes of the network is escaped and short.
 pub type Reason = Cow<'static, str>;

@@ -1,7 +1,8 @@
 //! How the end of a message's body is told (RFC 9112, sections 6 and 7).
 
 use super::{
-    exchange::{Fields, Reason, Request, Response},
+    exchange::{Reason, Request, Response},
+    fields::Fields,
     line::quoted,
 };
 
@@ -51,19 +52,6 @@ impl Framing {
     }
 }
 
-/// The values of a field.
-pub(super) fn values<'a>(fields: &'a Fields, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
-}
-
-/// The members of a field that is a list (RFC 9110, section 5.6.1).
-pub(super) fn members<'a>(fields: &'a Fields, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    values(fields, name)
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
-}
-
 /// What the transfer codings say of a body's end.
 enum Coding {
     None,
@@ -72,18 +60,18 @@ enum Coding {
 }
 
 fn coding(fields: &Fields, version: u8) -> Result<Coding, Reason> {
-    if values(fields, b"transfer-encoding").next().is_none() {
+    if fields.first("transfer-encoding").is_none() {
         return Ok(Coding::None);
     }
     if version == 0 {
         // RFC 9112, section 6.1: somebody on the way did not understand it.
         return Err("Transfer-Encoding in HTTP/1.0".into());
     }
-    if values(fields, b"content-length").next().is_some() {
+    if fields.first("content-length").is_some() {
         return Err("both Transfer-Encoding and Content-Length".into());
     }
     let (mut codings, mut chunked, mut is_last) = (0, 0, false);
-    for coding in members(fields, b"transfer-encoding") {
+    for coding in fields.members("transfer-encoding") {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
         is_last = name.eq_ignore_ascii_case(b"chunked");
         if is_last && name.len() < coding.len() {
@@ -104,7 +92,7 @@ fn coding(fields: &Fields, version: u8) -> Result<Coding, Reason> {
 /// The Content-Length; an error when it is no number or several different ones.
 fn length(fields: &Fields) -> Result<Option<u64>, Reason> {
     let mut length = None;
-    for value in values(fields, b"content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
+    for value in fields.values("content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
         let value = value.trim_ascii();
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(format!("Content-Length {} is not a number", quoted(value)).into());
@@ -128,7 +116,7 @@ mod tests {
     use super::*;
 
     fn of_request(name: &str, values: &[&str]) -> Option<Framing> {
-        let headers = values.iter().map(|value| (name.to_owned().into(), value.to_string().into())).collect();
+        let headers = values.iter().map(|value| (name, value)).collect();
         let (method, target) = ("POST".into(), "/".into());
         let request = Request { method, target, version: 1, headers, header_size: 0, body_size: 0 };
         Framing::of_request(&request).ok()

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    exchange::{Fields, Request, Response},
+    exchange::{Request, Response},
+    fields::Fields,
     line::{self, METHOD_MAX, Refused},
 };
 
@@ -59,7 +60,7 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
         method: head.slice_ref(parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes()),
         target: head.slice_ref(parsed.path?.as_bytes()),
         version: parsed.version?,
-        headers: shared(&head, parsed.headers),
+        headers: fields_of(&head, parsed.headers),
         header_size: bytes.len() as u64,
         body_size: 0,
     })
@@ -77,16 +78,15 @@ pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
         reason: head
             .slice_ref(parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end().as_bytes()),
         version: parsed.version?,
-        headers: shared(&head, parsed.headers),
+        headers: fields_of(&head, parsed.headers),
         header_size: bytes.len() as u64,
         body_size: 0,
     })
 }
 
 /// The fields of a head, which they were parsed from.
-fn shared(head: &Bytes, fields: &[httparse::Header<'_>]) -> Fields {
-    let part = |bytes| head.slice_ref(bytes);
-    fields.iter().map(|field| (part(field.name.as_bytes()), part(field.value))).collect()
+fn fields_of<'a>(head: &'a Bytes, fields: &[httparse::Header<'a>]) -> Fields {
+    Fields::of_head(head, fields.iter().map(|field| (field.name.as_bytes(), field.value)))
 }
 
 #[cfg(test)]

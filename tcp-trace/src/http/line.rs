@@ -1,8 +1,13 @@
 //! Heads read line by line: slower than [`head`](super::head), but says what is wrong, and keeps what came before it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use super::exchange::{Fields, Message, Reason, Request, Response};
+use super::{
+    exchange::{Message, Reason, Request, Response},
+    fields::Fields,
+};
 
 /// Longest method token that is taken for one.
 pub(super) const METHOD_MAX: usize = 64;
@@ -86,8 +91,7 @@ pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
             reason: if_whole(Message::Request, bytes, end, reason),
         });
     }
-    let mut headers = Fields::new();
-    let read = fields(bytes, end, &mut headers);
+    let (headers, read) = fields(bytes, end);
     if let Some(message) = &mut message {
         (message.headers, message.header_size) = (headers, read.end);
     }
@@ -102,8 +106,7 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
         let reason = if_whole(Message::Response, bytes, end, reason);
         Refused { message: None, reason }
     })?;
-    let mut headers = Fields::new();
-    let read = fields(bytes, end, &mut headers);
+    let (headers, read) = fields(bytes, end);
     let reason = Bytes::copy_from_slice(reason);
     let message = Response { status_code, reason, version, headers, header_size: read.end, body_size: 0 };
     finish(Some(message), read)
@@ -133,7 +136,16 @@ struct Read {
 }
 
 /// Reads field lines from `start` on until the empty line, a fault, or the last whole line.
-fn fields(bytes: &[u8], start: usize, headers: &mut Fields) -> Read {
+fn fields(bytes: &[u8], start: usize) -> (Fields, Read) {
+    let mut lines = Vec::new();
+    let read = lines_of(bytes, start, &mut lines);
+    (lines.into_iter().collect(), read)
+}
+
+/// The name and the value of a field, which may be of several lines.
+type Field<'a> = (&'a [u8], Cow<'a, [u8]>);
+
+fn lines_of<'a>(bytes: &'a [u8], start: usize, lines: &mut Vec<Field<'a>>) -> Read {
     let mut at = start;
     while let Some(length) = bytes[at..].iter().position(|byte| *byte == b'\n') {
         let raw = &bytes[at..at + length];
@@ -142,11 +154,9 @@ fn fields(bytes: &[u8], start: usize, headers: &mut Fields) -> Read {
             return Read { end: next as u64, is_whole: true, fault: None };
         }
         let taken = if is_fold(raw) {
-            continue_last(raw, headers)
+            continue_last(raw, lines)
         } else {
-            field(raw).map(|(name, value)| {
-                headers.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
-            })
+            field(raw).map(|(name, value)| lines.push((name, value.into())))
         };
         if let Err(reason) = taken {
             return Read { end: at as u64, is_whole: false, fault: Some(reason) };
@@ -161,14 +171,14 @@ fn is_fold(raw: &[u8]) -> bool {
     matches!(raw, [b' ' | b'\t', ..])
 }
 
-fn continue_last(raw: &[u8], headers: &mut Fields) -> Result<(), Reason> {
-    let Some((_, value)) = headers.last_mut() else {
+fn continue_last(raw: &[u8], lines: &mut [Field<'_>]) -> Result<(), Reason> {
+    let Some((_, value)) = lines.last_mut() else {
         return Err("white space before the first field".into());
     };
     let more = control(raw, "a field")?.trim_ascii();
     if !more.is_empty() {
         let space: &[u8] = if value.is_empty() { b"" } else { b" " };
-        *value = [value, space, more].concat().into();
+        *value = [&**value, space, more].concat().into();
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod chunked;
 mod connection;
 mod ending;
 mod exchange;
+mod fields;
 mod framing;
 pub mod fuzz;
 mod head;
@@ -21,6 +22,7 @@ pub use connection::HttpConnection;
 pub use exchange::{
     End, Ended, Exchange, Integrity, Message, Outcome, Part, Reason, Request, Response, Timing,
 };
+pub use fields::Fields;
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
 pub use skip::SKIP_MAX;

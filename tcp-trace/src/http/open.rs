@@ -2,7 +2,6 @@
 
 use super::{
     exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Response, Timing},
-    framing::{members, values},
     stalls::Stalls,
 };
 
@@ -52,7 +51,7 @@ impl Open {
     pub(super) fn asks_for_upgrade(&self) -> bool {
         self.request.as_ref().is_some_and(|request| {
             *request.method == *b"CONNECT"
-                || request.version > 0 && values(&request.headers, b"upgrade").next().is_some()
+                || request.version > 0 && request.headers.first("upgrade").is_some()
         })
     }
 
@@ -60,9 +59,9 @@ impl Open {
     /// extensions.
     pub(super) fn websocket(&self) -> Option<bool> {
         let response = self.response.as_ref().filter(|response| response.status_code == 101)?;
-        let mut protocols = members(&response.headers, b"upgrade");
+        let mut protocols = response.headers.members("upgrade");
         let is_websocket = protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-        let has_extensions = members(&response.headers, b"sec-websocket-extensions").next().is_some();
+        let has_extensions = response.headers.members("sec-websocket-extensions").next().is_some();
         is_websocket.then_some(has_extensions)
     }
 

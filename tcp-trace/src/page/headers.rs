@@ -1,7 +1,7 @@
 //! What the header fields of an exchange say of the page that it belongs to.
 
-use super::address::{Address, text};
-use crate::record::{Headers, Http};
+use super::address::Address;
+use crate::record::{Fields, Http};
 
 /// Fields of a request that tell its page.
 const REQUEST: [&str; 6] =
@@ -11,15 +11,11 @@ const RESPONSE: [&str; 2] = ["location", "content-type"];
 
 /// Removes the header fields that this module has no use for.
 pub fn keep_headers(http: &mut Http) {
-    let keep = |headers: &mut Headers, names: &[&str]| {
-        headers.retain(|(name, _)| names.iter().any(|kept| name.0.eq_ignore_ascii_case(kept.as_bytes())));
-        headers.shrink_to_fit();
-    };
     if let Some(request) = &mut http.http.request {
-        keep(&mut request.headers, &REQUEST);
+        request.headers = request.headers.only(&REQUEST);
     }
     if let Some(response) = &mut http.http.response {
-        keep(&mut response.headers, &RESPONSE);
+        response.headers = response.headers.only(&RESPONSE);
     }
 }
 
@@ -92,7 +88,6 @@ fn purpose(request: impl Fn(&str) -> Option<String>) -> Purpose {
 }
 
 /// The first field of this name.
-fn field(headers: Option<&Headers>, name: &str) -> Option<String> {
-    let (_, value) = headers?.iter().find(|(field, _)| field.0.eq_ignore_ascii_case(name.as_bytes()))?;
-    Some(text(value).trim().to_owned())
+fn field(headers: Option<&Fields>, name: &str) -> Option<String> {
+    Some(String::from_utf8_lossy(headers?.first(name)?).trim().to_owned())
 }

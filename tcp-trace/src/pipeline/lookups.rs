@@ -178,8 +178,7 @@ pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Ex
     if !request.target.starts_with(b"/") {
         return;
     }
-    let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
-    if let Some(name) = host.and_then(|(_, value)| host_name(value)) {
+    if let Some(name) = request.headers.first("host").and_then(host_name) {
         connection.learn_host(name);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConnectionId, Endpoint, NetworkType, Process, Text};
 use crate::{event::Role, time::Time};
 
-pub use crate::http::{Ended, Frames, Integrity, Message, Outcome, Part, WebSocket};
+pub use crate::http::{Ended, Fields, Frames, Integrity, Message, Outcome, Part, WebSocket};
 
 /// One HTTP exchange, written when its response ends or its connection does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,9 +95,6 @@ pub struct Messages {
     pub response: Option<Response>,
 }
 
-/// Header fields in wire order and wire case.
-pub type Headers = Vec<(Text, Text)>;
-
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -107,7 +104,7 @@ pub struct Request {
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: Text,
     /// Header fields; values of credentials are replaced by `«redacted»`.
-    pub headers: Headers,
+    pub headers: Fields,
     /// Bytes from the request line to the empty line.
     pub header_size: u64,
     /// The body.
@@ -123,7 +120,7 @@ pub struct Response {
     /// Reason phrase; may be empty.
     pub reason: Text,
     /// Header fields; values of credentials are replaced by `«redacted»`.
-    pub headers: Headers,
+    pub headers: Fields,
     /// Bytes from the status line to the empty line.
     pub header_size: u64,
     /// The body.

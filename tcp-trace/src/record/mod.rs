@@ -23,7 +23,7 @@ pub use dns::{
 };
 pub use finding::{Evidence, Fact, Finding, FindingConnection, FindingStack, Severity, StackMoment};
 pub use http::{
-    Body, Ended, Frames, Headers, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
+    Body, Ended, Fields, Frames, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
     Request, Response, Stall, Stalls, Timing, Url, WebSocket,
 };
 pub use line::{Record, Segment, Transition};
@@ -31,7 +31,7 @@ pub use network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Proce
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{Cidr, End, FORMAT, Filter, Loss, LossPlace, Missing, Ready, Session, VERSION};
 pub use stacks::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
-pub use text::Text;
+pub use text::{Text, TextRef};
 
 /// Whether a count is left out.
 fn is_zero<N: Copy + Into<u64>>(number: &N) -> bool {

@@ -45,6 +45,23 @@ impl From<&[u8]> for Text {
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        TextRef(&self.0).fmt(f)
+    }
+}
+
+/// The same without owning it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TextRef<'a>(pub &'a [u8]);
+
+impl<'a> TextRef<'a> {
+    /// As [`Text::printable`].
+    pub fn printable(self) -> impl fmt::Display + use<'a> {
+        Printable(self.0)
+    }
+}
+
+impl fmt::Debug for TextRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.printable())
     }
 }
@@ -89,11 +106,17 @@ enum Either {
     Bytes(Base64),
 }
 
-impl Serialize for Text {
+impl Serialize for TextRef<'_> {
     /// As bytes, of which [`json::write`](crate::json::write) makes what is read here; serde_json would write an array of
     /// numbers.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        TextRef(&self.0).serialize(serializer)
     }
 }
 

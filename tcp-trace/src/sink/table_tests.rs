@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     event::State,
     record::{
-        Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Frames, HttpNetwork, Integrity,
-        LossPlace, Message, Messages, Network, NetworkType, Outcome, Part, Protocol, Ready, Request,
-        Response, Stall, Stalls, Timing, Transport, Url, WebSocket,
+        Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Fields, Frames, HttpNetwork,
+        Integrity, LossPlace, Message, Messages, Network, NetworkType, Outcome, Part, Protocol, Ready,
+        Request, Response, Stall, Stalls, Timing, Transport, Url, WebSocket,
     },
 };
 
@@ -56,7 +56,7 @@ fn http(target: &str) -> Http {
             request: Some(Request {
                 method: "GET".into(),
                 target: target.into(),
-                headers: vec![],
+                headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
             }),
@@ -64,7 +64,7 @@ fn http(target: &str) -> Http {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                headers: vec![],
+                headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
             }),

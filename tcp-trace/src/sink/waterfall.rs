@@ -18,7 +18,7 @@ use self::page::Known;
 use super::{Palette, Sink, phrase::Phrase, rest::Rest, rest::write_line};
 use crate::{
     page::{Opening, groups, keep_headers},
-    record::{ConnectionId, Headers, Http, Record},
+    record::{ConnectionId, Fields, Http, Record},
 };
 
 /// Exchanges that are kept for the waterfalls of a recording; of what comes later only the number is told.
@@ -101,8 +101,7 @@ impl<W: Write> Waterfall<W> {
 
 /// Bytes of an exchange that can be any number.
 fn text_bytes(http: &Http) -> usize {
-    let of =
-        |headers: &Headers| headers.iter().map(|(name, value)| name.0.len() + value.0.len()).sum::<usize>();
+    let of = |headers: &Fields| headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let request = http.http.request.as_ref();
     let request =
         request.map(|request| request.method.0.len() + 2 * request.target.0.len() + of(&request.headers));

@@ -16,7 +16,7 @@ use super::super::{
 };
 use crate::{
     event::{Role, State},
-    record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text},
+    record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text, TextRef},
     sink::{Micros, Size, counted},
     time::Time,
 };
@@ -360,8 +360,8 @@ fn failed_otherwise(facts: &Facts<'_>, pids: &BTreeSet<u32>, until: Option<Time>
 
 /// What a response says of who made it.
 fn header(http: &Http) -> Option<String> {
-    let (_, value) = http.http.response.as_ref()?.headers.first()?;
-    Some(value.printable().to_string())
+    let (_, value) = http.http.response.as_ref()?.headers.iter().next()?;
+    Some(TextRef(value).printable().to_string())
 }
 
 #[cfg(test)]

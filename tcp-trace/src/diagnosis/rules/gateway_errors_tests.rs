@@ -235,7 +235,7 @@ fn of_both_ends_the_one_that_answered_tells_it() {
     assert_eq!(only(&history).process.map(|process| process.pid), Some(6));
     let mut elsewhere = client();
     let response = elsewhere.http.response.as_mut().unwrap();
-    response.headers = vec![("Date".into(), "today".into()), ("Server".into(), "nginx/1.18".into())];
+    response.headers = [("Date", "today"), ("Server", "nginx/1.18")].into_iter().collect();
     let history = lived(Vec::new(), vec![elsewhere], summary(Role::Client, By::Local, How::Fin));
     let finding = only(&history);
     assert_eq!(finding.cause.as_deref(), Some("remote"));

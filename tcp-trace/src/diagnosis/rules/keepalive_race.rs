@@ -136,9 +136,8 @@ fn announced_us(before: &Http) -> Option<u64> {
     if says_close(before) {
         return Some(0);
     }
-    let fields = &before.http.response.as_ref()?.headers;
-    let (_, value) = fields.iter().find(|(name, _)| name.0.eq_ignore_ascii_case(b"keep-alive"))?;
-    let mut parameters = std::str::from_utf8(&value.0).ok()?.split(',');
+    let value = before.http.response.as_ref()?.headers.first("keep-alive")?;
+    let mut parameters = std::str::from_utf8(value).ok()?.split(',');
     let timeout = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="));
     let seconds: u64 = timeout?.trim().parse().ok()?;
     seconds.checked_mul(1_000_000)

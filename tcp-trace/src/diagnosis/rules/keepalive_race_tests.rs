@@ -21,7 +21,7 @@ fn client(flags: Flags, ended_ms: u64, reused: bool) -> History {
     last.reused = Some(reused);
     let mut first = exchange(Role::Client, 0, 0);
     let response = first.http.response.as_mut().unwrap();
-    response.headers.push(("Keep-Alive".into(), "timeout=4, max=100".into()));
+    response.headers.push("Keep-Alive", "timeout=4, max=100");
     let end = segment(Role::Client, Direction::In, flags, ended_ms);
     lived(vec![end], vec![first, last], summary(Role::Client, By::Peer, How::Rst))
 }

@@ -260,8 +260,7 @@ fn has_field(exchange: &Exchange, line: &str) -> bool {
         "+" => exchange.request.as_ref().map(|request| &request.headers),
         _ => exchange.response.as_ref().map(|response| &response.headers),
     };
-    let fields = headers.into_iter().flatten();
-    fields.into_iter().any(|(name, value)| {
+    headers.into_iter().flat_map(crate::http::Fields::iter).any(|(name, value)| {
         format!("{}: {}", name.escape_ascii(), value.escape_ascii()).trim_end() == &line[2..]
     })
 }

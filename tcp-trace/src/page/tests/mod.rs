@@ -10,7 +10,7 @@ use crate::{
     event::Role,
     http::{Integrity, Outcome},
     record::{
-        Body, ConnectionId, Endpoint, Headers, Http, HttpNetwork, Messages, NetworkType, Process, Protocol,
+        Body, ConnectionId, Endpoint, Fields, Http, HttpNetwork, Messages, NetworkType, Process, Protocol,
         Request, Response, Timing, Url,
     },
     time::Time,
@@ -45,7 +45,7 @@ pub(crate) fn get(ms: u64, url: &str) -> Exchange {
             request: Some(Request {
                 method: "GET".into(),
                 target: target.into(),
-                headers: Headers::new(),
+                headers: Fields::new(),
                 header_size: 100,
                 body: Body { size: 0 },
             }),
@@ -53,7 +53,7 @@ pub(crate) fn get(ms: u64, url: &str) -> Exchange {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                headers: Headers::new(),
+                headers: Fields::new(),
                 header_size: 100,
                 body: Body { size: 1_000 },
             }),
@@ -83,7 +83,7 @@ impl Exchange {
     /// With a header field of the request.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         let request = self.0.http.request.as_mut().unwrap();
-        request.headers.push((name.into(), value.into()));
+        request.headers.push(name, value);
         self
     }
 
@@ -109,7 +109,7 @@ impl Exchange {
     /// With a header field of the response.
     pub(crate) fn answered(mut self, name: &str, value: &str) -> Self {
         let response = self.0.http.response.as_mut().unwrap();
-        response.headers.push((name.into(), value.into()));
+        response.headers.push(name, value);
         self
     }
 

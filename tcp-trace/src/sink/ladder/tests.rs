@@ -10,7 +10,7 @@ use crate::{
     event::{Direction, Flags, Role, State},
     http::{Integrity, Outcome},
     record::{
-        Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, FlagNames, Handshake, How, Http,
+        Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, Fields, FlagNames, Handshake, How, Http,
         HttpNetwork, Messages, Network, NetworkType, Process, Protocol, Request, Response, Segment, Timing,
         Transition,
     },
@@ -98,7 +98,7 @@ fn http(us: u64, id: u64) -> Record {
             request: Some(Request {
                 method: "GET".into(),
                 target: "/a".into(),
-                headers: vec![],
+                headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
             }),
@@ -106,7 +106,7 @@ fn http(us: u64, id: u64) -> Record {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                headers: vec![],
+                headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
             }),

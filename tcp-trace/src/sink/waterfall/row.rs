@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     page::Link,
-    record::Http,
+    record::{Http, TextRef},
     sink::{
         phrase::{Phrase, Tone, cut, padded},
         units::Size,
@@ -127,11 +127,8 @@ fn kind_of(http: &Http) -> String {
     if response.status_code == 101 {
         return "ws".to_owned();
     }
-    let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"content-type");
-    let Some((_, value)) = response.headers.iter().find(|(name, _)| is_it(&name.0)) else {
-        return String::new();
-    };
-    let value = printable(value).to_ascii_lowercase();
+    let Some(value) = response.headers.first("content-type") else { return String::new() };
+    let value = TextRef(value).printable().to_string().to_ascii_lowercase();
     let media_type = value.split(';').next().unwrap_or_default().trim();
     let Some((family, format)) = media_type.split_once('/') else { return media_type.to_owned() };
     match (family, format) {

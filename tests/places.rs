@@ -2,12 +2,16 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use tcp_trace::event::Role;
-use tcp_trace_tests::{Nginx, Running, Tracer, free_port, output};
+use tcp_trace::{
+    event::{Role, State},
+    record::Record,
+};
+use tcp_trace_tests::{Nginx, Running, Tracer, free_port, output, wait_for};
 
 /// A cgroup of a test's own, removed with its handle.
 struct Cgroup(PathBuf);
@@ -31,6 +35,20 @@ impl Drop for Cgroup {
     }
 }
 
+/// Waits until so many clients were looked at.
+fn wait_for_connects(tracer: &Tracer, count: usize) {
+    let is_connect = |record: &Record| matches!(record, Record::Transition(transition) if transition.new == State::SynSent);
+    wait_for("the connects", || {
+        (tracer.records().into_iter().filter(is_connect).count() == count).then_some(())
+    });
+}
+
+/// Ends the input of a process, which then ends by itself.
+fn end(process: &mut Running) {
+    drop(process.0.stdin.take());
+    assert!(process.0.wait().expect("it can be waited for").success());
+}
+
 #[test]
 fn executable_cgroup_and_container_of_a_client_are_told() {
     let nginx = Nginx::start(free_port());
@@ -39,11 +57,13 @@ fn executable_cgroup_and_container_of_a_client_are_told() {
     let cgroup = Cgroup::new(&scope);
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
     let script = format!(
-        "echo $$ > {}/cgroup.procs && exec curl --silent --output /dev/null {}",
+        "echo $$ > {}/cgroup.procs && exec curl --silent --output /dev/null -T - {}",
         cgroup.0.display(),
         nginx.url("127.0.0.1", "/echo/x")
     );
-    output(Command::new("sh").args(["-c", &script]));
+    let mut curl = Running::start(Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()));
+    wait_for_connects(&tracer, 1);
+    end(&mut curl);
     tracer.wait_for_lines("http", 2);
     let recording = tracer.stop();
     let curl = recording.connections_of(Role::Client)[0];
@@ -64,15 +84,19 @@ fn executable_cgroup_and_container_of_a_client_are_told() {
 fn a_process_that_executes_another_program_is_known_by_the_new_one() {
     let nginx = Nginx::start(free_port());
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
-    // The same process connects as bash and then as curl.
+    // The same process connects as bash and then as curl. Either goes on when it has been looked at: curl with a body that
+    // ends when its input does.
     let port = nginx.port();
     let script = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{port}; exec 3>&-; exec curl --silent --output /dev/null {}",
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; exec 3>&-; read -r; exec curl --silent --output /dev/null -T - {}",
         nginx.url("127.0.0.1", "/echo/x")
     );
     let mut command = Command::new("bash");
-    let mut bash = Running::start(command.args(["-c", &script]));
-    assert!(bash.0.wait().expect("it can be waited for").success());
+    let mut bash = Running::start(command.args(["-c", &script]).stdin(Stdio::piped()));
+    wait_for_connects(&tracer, 1);
+    bash.0.stdin.as_mut().expect("it is piped").write_all(b"go on\n").expect("it reads");
+    wait_for_connects(&tracer, 2);
+    end(&mut bash);
     tracer.wait_for_lines("http", 2);
     let recording = tracer.stop();
     let clients = recording.connections_of(Role::Client);

@@ -23,10 +23,17 @@ pub(super) struct Sequence {
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
     pub(super) retransmits: u32,
-    /// Since when the sender of this direction can take no more data.
-    zero_window: Option<Time>,
+    /// `None` while the sender of this direction could always take data.
+    zero_window: Option<Box<ZeroWindow>>,
+}
+
+/// When the sender of a direction could take no more data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ZeroWindow {
+    /// Since when it cannot.
+    since: Option<Time>,
     /// For how long it could not, before that, in microseconds.
-    zero_window_us: u64,
+    before_us: u64,
 }
 
 /// What a segment's numbers are.
@@ -48,11 +55,12 @@ impl Sequence {
 
     /// Notes whether the segment's sender can take data; true when the window closes or opens by it.
     pub(super) fn note_window(&mut self, time: Time, segment: &Segment<'_>) -> bool {
-        match (self.zero_window, segment.zero_window) {
-            (None, true) => self.zero_window = Some(time),
+        match (self.zero_window(), segment.zero_window) {
+            (None, true) => self.zero_window.get_or_insert_default().since = Some(time),
             (Some(since), false) => {
-                self.zero_window_us += time.micros_since(since);
-                self.zero_window = None;
+                let window = self.zero_window.get_or_insert_default();
+                window.before_us += time.micros_since(since);
+                window.since = None;
             }
             _ => return false,
         }
@@ -61,12 +69,14 @@ impl Sequence {
 
     /// For how long the sender of this direction could take no more data, in microseconds.
     pub(super) fn zero_window_us(&self, now: Time) -> u64 {
-        self.zero_window_us + self.zero_window.map_or(0, |since| now.micros_since(since))
+        let us =
+            |window: &ZeroWindow| window.before_us + window.since.map_or(0, |since| now.micros_since(since));
+        self.zero_window.as_deref().map_or(0, us)
     }
 
     /// Since when the sender of this direction can take no more data, while it cannot.
     pub(super) fn zero_window(&self) -> Option<Time> {
-        self.zero_window
+        self.zero_window.as_deref()?.since
     }
 
     /// The number before which all payload has passed, seen or left out.

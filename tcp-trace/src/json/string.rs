@@ -18,12 +18,7 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str) {
 /// Appends `bytes` in quotation marks when they are ASCII and none of them needs an escape, as most strings are; else
 /// false, and nothing is appended.
 pub(super) fn push_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let (words, _) = bytes.as_chunks::<8>();
-    let is_plain = match bytes.last_chunk::<8>() {
-        // The last word overlaps the one before it.
-        Some(last) => words.iter().chain([last]).all(|word| is_plain(u64::from_le_bytes(*word))),
-        None => is_plain(short_word(bytes)),
-    };
+    let is_plain = is_plain(bytes);
     if is_plain {
         out.reserve(bytes.len() + 2);
         out.push(b'"');
@@ -31,6 +26,16 @@ pub(super) fn push_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
         out.push(b'"');
     }
     is_plain
+}
+
+/// Whether all bytes are ASCII and none needs an escape.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let (words, _) = bytes.as_chunks::<8>();
+    match bytes.last_chunk::<8>() {
+        // The last word overlaps the one before it.
+        Some(last) => words.iter().chain([last]).all(|word| is_word_plain(u64::from_le_bytes(*word))),
+        None => is_word_plain(short_word(bytes)),
+    }
 }
 
 /// Less than a word's bytes as a word, each of them once or twice, filled up with what needs no escape.
@@ -43,7 +48,7 @@ fn short_word(bytes: &[u8]) -> u64 {
 }
 
 /// Whether no byte of a word is a control character, a quotation mark, a backslash or beyond ASCII.
-fn is_plain(word: u64) -> bool {
+fn is_word_plain(word: u64) -> bool {
     // A place is less than `n` where subtracting that borrows and the highest bit was not set.
     let less = |word: u64, n: u64| word.wrapping_sub(EACH * n) & !word;
     let is_byte = |byte: u8| less(word ^ (EACH * u64::from(byte)), 1);

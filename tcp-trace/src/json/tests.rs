@@ -20,6 +20,15 @@ struct Unit;
 #[derive(Serialize)]
 struct Newtype(f64);
 
+/// Written as it is displayed.
+struct Shown(&'static str);
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 #[derive(Serialize)]
 struct Pair(char, &'static str);
 
@@ -37,6 +46,7 @@ struct Everything {
     small: (i8, i16, i32, u16, u32, u64, f32),
     map: BTreeMap<String, [u8; 2]>,
     empty: [BTreeMap<String, ()>; 1],
+    shown: [Shown; 3],
     tagged: Tagged,
 }
 
@@ -48,6 +58,7 @@ fn everything() -> Everything {
         small: (i8::MIN, -1, 0, u16::MAX, 7, u64::MAX, 0.1),
         map: BTreeMap::from([("a\\".to_owned(), [1, 2]), (String::new(), [3, 4])]),
         empty: [BTreeMap::new()],
+        shown: [Shown("c1"), Shown("\"quoted\""), Shown("größe")],
         tagged: Tagged::Some {
             values: vec![
                 Variant::Unit,

@@ -1,5 +1,7 @@
 //! The writer itself: scalars, and what begins a compound.
 
+use std::{fmt, io::Write as _};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
     Serialize, Serializer,
@@ -113,6 +115,19 @@ impl<'a> Serializer for Writer<'a> {
                 object.end()
             }
         }
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<()> {
+        let begin = self.out.len();
+        self.out.push(b'"');
+        write!(self.out, "{value}").map_err(ser::Error::custom)?;
+        if string::is_plain(&self.out[begin + 1..]) {
+            self.out.push(b'"');
+            return Ok(());
+        }
+        let text = String::from_utf8(self.out.split_off(begin + 1)).map_err(ser::Error::custom)?;
+        self.out.truncate(begin);
+        self.serialize_str(&text)
     }
 
     fn serialize_none(self) -> Result<()> {

@@ -199,6 +199,8 @@ pub struct Offsets {
     pub tcp_rcv_nxt: u32,
     /// `tcp_sock.copied_seq`, u32: what the application has read.
     pub tcp_copied_seq: u32,
+    /// `tcp_sock.snd_una`, u32: the number after the last one that the peer acknowledged.
+    pub tcp_snd_una: u32,
     /// `tcp_sock.srtt_us`, u32: eight times the smoothed round trip time.
     pub tcp_srtt_us: u32,
     /// `tcp_sock.snd_cwnd`, u32.
@@ -302,6 +304,10 @@ pub struct RawFigures {
     pub cwnd: u32,
     /// `total_retrans`: segments that were sent again, SYN and SYN+ACK included.
     pub retransmits: u32,
+    /// `rcv_nxt`: the number after the last one received; a FIN has one. Of connections.
+    pub received_to: u32,
+    /// `snd_una`: the number after the last one that the peer acknowledged; a FIN has one. Of connections.
+    pub acknowledged_to: u32,
     /// `sk_ack_backlog`: connections that waited to be accepted. Of listeners.
     pub accept_queue: u32,
     /// `sk_max_ack_backlog`: how many may wait. Of listeners.
@@ -463,8 +469,8 @@ pub struct RawLastUse {
 const _: () = assert!(size_of::<RawHeader>() == 24);
 const _: () = assert!(size_of::<RawEndpoints>() == 40);
 const _: () = assert!(size_of::<RawOwner>() == 56);
-const _: () = assert!(size_of::<RawFigures>() == 24);
-const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 24);
+const _: () = assert!(size_of::<RawFigures>() == 32);
+const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 32);
 const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
 const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawOwned>() == 24 + 56);

@@ -112,6 +112,8 @@ pub(crate) fn figures(sock: Address) -> Result<RawFigures, i32> {
         srtt_us: sock.read::<u32>(offset!(tcp_srtt_us))? >> 3,
         cwnd: sock.read(offset!(tcp_snd_cwnd))?,
         retransmits: sock.read(offset!(tcp_total_retrans))?,
+        received_to: received,
+        acknowledged_to: sock.read(offset!(tcp_snd_una))?,
         ..RawFigures::default()
     })
 }

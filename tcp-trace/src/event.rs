@@ -278,6 +278,9 @@ pub struct StateChange {
     pub life: u32,
     /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
     pub figures: Figures,
+    /// Before which sequence number all has passed, a FIN included, by [`Direction::index`]: what the peer acknowledged
+    /// (`snd_una`) and what was received (`rcv_nxt`). Of connections that go to `CLOSE`.
+    pub passed: Option<[u32; 2]>,
 }
 
 impl StateChange {
@@ -294,6 +297,7 @@ impl StateChange {
             error: 0,
             life: 0,
             figures: Figures::default(),
+            passed: None,
         }
     }
 }

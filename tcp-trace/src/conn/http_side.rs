@@ -104,6 +104,18 @@ impl Connection {
         self.http.count(&exchanges[before..]);
     }
 
+    /// Notes up to which sequence numbers all has passed when the socket was closed, by [`Direction::index`]: what is missing
+    /// before them was lost on its way here. Exchanges that end by that are appended.
+    pub fn has_passed(&mut self, passed: [u32; 2], time: Time, exchanges: &mut Vec<Exchange>) {
+        let Payload::Http(http) = &mut self.http.payload else { return };
+        let before = exchanges.len();
+        http.give_up_holes(time, exchanges);
+        for direction in [Direction::Out, Direction::In] {
+            http.has_passed(direction, passed[direction.index()], time, exchanges);
+        }
+        self.http.count(&exchanges[before..]);
+    }
+
     /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         self.note_full_windows(time);

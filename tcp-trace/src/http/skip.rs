@@ -87,6 +87,28 @@ impl HttpConnection {
         }
     }
 
+    /// Notes that all before this sequence number has passed, a FIN included, and that nothing more is to come: what was not
+    /// seen of it, nobody saw.
+    pub fn has_passed(
+        &mut self,
+        direction: Direction,
+        sequence: u32,
+        time: Time,
+        exchanges: &mut Vec<Exchange>,
+    ) {
+        self.in_order_until(direction, None);
+        let stream = &self.streams[direction.index()];
+        // Where no FIN was seen, the last number may be one's: a body that lasts until then would count it.
+        let has_fin = stream.fin.is_some();
+        let end = sequence.wrapping_sub(u32::from(has_fin || stream.position == Position::UntilClose));
+        self.pass_skipped(direction, end, time, exchanges);
+        let Some(next) = self.streams[direction.index()].reassembly.next_sequence() else { return };
+        let unseen = end.wrapping_sub(next).cast_signed();
+        if unseen > i32::from(!has_fin) {
+            self.unseen(direction, u64::from(unseen.unsigned_abs()), true, time, exchanges);
+        }
+    }
+
     /// Bytes were not seen; `is_gap` when nobody meant that. Those of a body are counted.
     pub(super) fn unseen(
         &mut self,

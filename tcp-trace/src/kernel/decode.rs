@@ -71,31 +71,30 @@ fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
     let owner = owner(reader)?;
     let netns = reader.u32()?;
     let error = reader.u32()?.cast_signed();
+    let (old, new) = (state(reader, "old")?, state(reader, "new")?);
+    let shutdown = reader.u8()?;
+    reader.u8()?;
+    let life = reader.u32()?;
+    let [receive_queue, srtt_us, cwnd, retransmits] = numbers(reader)?;
+    let [received_to, acknowledged_to, accept_queue, accept_queue_limit] = numbers(reader)?;
+    let is_end = new == State::Close && old != State::Listen;
     Ok(StateChange {
+        old,
+        new,
         endpoints,
-        owner,
         netns,
+        owner,
+        shutdown,
         error,
-        old: state(reader, "old")?,
-        new: state(reader, "new")?,
-        shutdown: reader.u8()?,
-        life: {
-            reader.u8()?;
-            reader.u32()?
-        },
-        figures: figures(reader)?,
+        life,
+        figures: Figures { receive_queue, srtt_us, cwnd, retransmits, accept_queue, accept_queue_limit },
+        // By `Direction::index`.
+        passed: is_end.then_some([acknowledged_to, received_to]),
     })
 }
 
-fn figures(reader: &mut Reader<'_>) -> Result<Figures, DecodeError> {
-    Ok(Figures {
-        receive_queue: reader.u32()?,
-        srtt_us: reader.u32()?,
-        cwnd: reader.u32()?,
-        retransmits: reader.u32()?,
-        accept_queue: reader.u32()?,
-        accept_queue_limit: reader.u32()?,
-    })
+fn numbers(reader: &mut Reader<'_>) -> Result<[u32; 4], DecodeError> {
+    Ok([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?])
 }
 
 fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
@@ -265,7 +264,7 @@ impl<'a> Reader<'a> {
 
 // The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
 const _: () = {
-    assert!(size_of::<RawTransition>() == 160);
+    assert!(size_of::<RawTransition>() == 168);
     assert!(size_of::<RawSegment>() == 96);
     assert!(size_of::<RawDatagram>() == 80);
     assert!(size_of::<RawOwned>() == 80);

@@ -52,6 +52,8 @@ fn syn_sent() -> RawTransition {
             srtt_us: 2,
             cwnd: 3,
             retransmits: 4,
+            received_to: 7,
+            acknowledged_to: 8,
             accept_queue: 5,
             accept_queue_limit: 6,
         },

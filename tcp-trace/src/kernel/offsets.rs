@@ -25,6 +25,7 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         sk_max_ack_backlog: btf.offset("sock", "sk_max_ack_backlog")?,
         tcp_rcv_nxt: btf.offset("tcp_sock", "rcv_nxt")?,
         tcp_copied_seq: btf.offset("tcp_sock", "copied_seq")?,
+        tcp_snd_una: btf.offset("tcp_sock", "snd_una")?,
         tcp_srtt_us: btf.offset("tcp_sock", "srtt_us")?,
         tcp_snd_cwnd: btf.offset("tcp_sock", "snd_cwnd")?,
         tcp_total_retrans: btf.offset("tcp_sock", "total_retrans")?,

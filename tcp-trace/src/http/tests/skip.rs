@@ -152,3 +152,53 @@ proptest! {
         prop_assert_eq!(lines(&exchanges), expected);
     }
 }
+
+/// What was seen of a response, whether its FIN was, how many numbers had passed at the end, and the exchange.
+#[test]
+fn what_the_socket_had_come_to_tells_what_nobody_saw() {
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+    let until_close = "HTTP/1.1 200 OK\r\n\r\nhi";
+    let length = whole.len() as u32;
+    for (seen, fin, passed, expected) in [
+        ("", None, 0, "GET /a 0 -> - NoResponse"),
+        ("", None, 1, "GET /a 0 -> - NoResponse"),
+        ("", None, length, "GET /a 0 -> - NoResponse Gap"),
+        ("", Some(length), length + 1, "GET /a 0 -> - NoResponse Gap"),
+        (whole, None, length, "GET /a 0 -> 200 2"),
+        (whole, Some(length), length + 1, "GET /a 0 -> 200 2"),
+        (&whole[..length as usize - 2], None, length, "GET /a 0 -> 200 2 Gap"),
+        (&whole[..length as usize - 2], None, length - 2, "GET /a 0 -> 200 0 Truncated Truncated"),
+        (until_close, Some(21), 22, "GET /a 0 -> 200 2"),
+        (until_close, Some(25), 26, "GET /a 0 -> 200 6 Gap"),
+    ] {
+        let (mut http, mut exchanges) = client();
+        respond(&mut http, &mut exchanges, 0, seen);
+        if let Some(fin) = fin {
+            http.finished(Direction::In, fin, Time(0), &mut exchanges);
+        }
+        http.give_up_holes(Time(0), &mut exchanges);
+        http.has_passed(Direction::In, passed, Time(0), &mut exchanges);
+        http.finish(Time(0), End::Fin, &mut exchanges);
+        assert_eq!(lines(&exchanges), [expected], "{seen:?} {fin:?} {passed}");
+    }
+}
+
+#[test]
+fn what_was_left_out_on_purpose_is_no_gap_at_the_end() {
+    for (fin, passed, expected) in [
+        (None, 5_000, "GET /a 0 -> 200 5000"),
+        (Some(5_000), 5_001, "GET /a 0 -> 200 5000"),
+        (None, 4_000, "GET /a 0 -> 200 4000 Truncated Truncated"),
+    ] {
+        let (mut http, mut exchanges) = client();
+        let at = respond(&mut http, &mut exchanges, 0, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+        let until = http.skip_until(Direction::In).unwrap();
+        http.skip(Direction::In, until);
+        if let Some(fin) = fin {
+            http.finished(Direction::In, at + fin, Time(0), &mut exchanges);
+        }
+        http.has_passed(Direction::In, at + passed, Time(0), &mut exchanges);
+        http.finish(Time(0), End::Fin, &mut exchanges);
+        assert_eq!(lines(&exchanges), [expected], "{fin:?} {passed}");
+    }
+}

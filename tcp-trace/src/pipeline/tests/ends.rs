@@ -1,7 +1,7 @@
 //! What no tracepoint tells: TIME_WAIT, orphans, half-open connections, and which two ends belong together.
 
 use super::*;
-use crate::record::Transition;
+use crate::record::{Integrity, Outcome, Transition};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -394,4 +394,31 @@ fn a_half_open_connection_ends_with_its_listener() {
     assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Abandoned));
     assert_eq!(summary.close.reason.as_deref(), Some("its listener was closed"));
     assert_eq!(summary.process.as_ref().unwrap().name, "nginx".into());
+}
+
+#[test]
+fn a_response_that_the_kernel_received_and_nobody_saw_is_a_gap() {
+    for (passed, expected) in [
+        (0, (Integrity::Complete, Outcome::NoResponse)),
+        (RESPONSE.len() as u32, (Integrity::Gap, Outcome::NoResponse)),
+    ] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let ends = endpoints(41352, 8080);
+        let numbers = (CLIENT_ISN + 1, SERVER_ISN + 1);
+        host.segment(CLIENT, ends, Direction::Out, Flags::ACK, numbers, REQUEST, State::Established);
+        let change = StateChange {
+            endpoints: ends,
+            netns: NETNS,
+            passed: Some([CLIENT_ISN + 1 + REQUEST.len() as u32, SERVER_ISN + 1 + passed]),
+            ..StateChange::new(State::LastAck, State::Close)
+        };
+        host.event(CLIENT, EventKind::StateChange(change));
+        host.tick(1);
+        let http = host.out.iter().find_map(|record| match record {
+            Record::Http(http) => Some((http.integrity, http.outcome)),
+            _ => None,
+        });
+        assert_eq!(http, Some(expected));
+    }
 }

@@ -157,6 +157,24 @@ impl Reassembly {
         }
     }
 
+    /// Notes that all before `sequence` has passed: what is missing of it is given up, what is held behind that is
+    /// delivered.
+    pub fn has_passed(&mut self, sequence: u32, time: Time, mut deliver: impl FnMut(Chunk<'_>)) {
+        let Some(next) = self.next else { return };
+        let distance = sequence.wrapping_sub(next).cast_signed();
+        if distance <= 0 || distance.unsigned_abs() > DISTANCE_MAX {
+            return;
+        }
+        let end = self.position + u64::from(distance.unsigned_abs());
+        while self.held.first_key_value().is_some_and(|(start, _)| *start <= end) {
+            self.give_up_hole(time, &mut deliver);
+        }
+        if let Some(missing) = end.checked_sub(self.position).filter(|missing| *missing > 0) {
+            self.advance(missing);
+            deliver(Chunk::Gap { bytes: missing, time });
+        }
+    }
+
     /// Ends the direction: what is missing is given up, what is held is delivered.
     pub fn finish(&mut self, time: Time, mut deliver: impl FnMut(Chunk<'_>)) {
         while !self.held.is_empty() {
@@ -333,5 +351,26 @@ mod tests {
             }
             prop_assert_eq!(out, bytes);
         }
+    }
+
+    #[test]
+    fn what_has_passed_and_is_missing_is_given_up() {
+        let mut reassembly = Reassembly::default();
+        let mut out = Vec::new();
+        let mut deliver = |chunk: Chunk<'_>| match chunk {
+            Chunk::Bytes { bytes, .. } => out.push(String::from_utf8_lossy(bytes).into_owned()),
+            Chunk::Skipped { bytes, .. } | Chunk::Gap { bytes, .. } => out.push(bytes.to_string()),
+        };
+        reassembly.has_passed(9, Time(0), &mut deliver);
+        reassembly.start(10);
+        for (sequence, bytes) in [(12, "cd"), (16, "gh"), (30, "z")] {
+            reassembly.push(sequence, bytes.as_bytes(), Time(0), &mut deliver);
+        }
+        reassembly.has_passed(10, Time(0), &mut deliver);
+        reassembly.has_passed(20, Time(0), &mut deliver);
+        reassembly.has_passed(15, Time(0), &mut deliver);
+        reassembly.push(20, b"k", Time(0), &mut deliver);
+        assert_eq!(out, ["2", "cd", "2", "gh", "2", "k"]);
+        assert!(reassembly.has_hole());
     }
 }

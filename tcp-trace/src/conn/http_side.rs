@@ -72,6 +72,10 @@ impl Connection {
             return;
         };
         let before = exchanges.len();
+        // An RST is no proof: it may answer a segment that was not accepted.
+        if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
+            http.has_passed(segment.direction.opposite(), segment.acknowledgment, time, exchanges);
+        }
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let sequence = segment.sequence.wrapping_add(syn);
         if !segment.payload.is_empty() {

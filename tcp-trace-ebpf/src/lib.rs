@@ -18,6 +18,17 @@ pub mod maps {
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
+    /// Hash of the process ids that are asked for, of at most [`FILTER_VALUES_MAX`](crate::FILTER_VALUES_MAX).
+    pub const PIDS: &str = "PIDS";
+    /// Hash of the process names that are asked for, likewise: a `comm` with zeros behind it.
+    pub const COMMS: &str = "COMMS";
+    /// Hash of the inode numbers of network namespaces that are asked for, likewise.
+    pub const NETWORKS: &str = "NETWORKS";
+    /// LRU hash of the ids of cgroups that are not asked for: those that user space knows. It tells nothing of others.
+    pub const OTHER_CGROUPS: &str = "OTHER_CGROUPS";
+    /// Array of one `u32`: 1 once user space has taken the list of the sockets that are older than tracing. From then
+    /// on it learns the owners of sockets only from the programs.
+    pub const OLDER_KNOWN: &str = "OLDER_KNOWN";
     /// LRU hash by socket cookie of [`RawLastUse`](crate::RawLastUse), filled when
     /// [`STACKS`](crate::globals::STACKS).
     pub const LAST_USES: &str = "LAST_USES";
@@ -30,6 +41,11 @@ pub mod globals {
     /// `u8`: which sets of ports are asked for, of [`PORTS_EITHER`](crate::PORTS_EITHER),
     /// [`PORTS_LOCAL`](crate::PORTS_LOCAL) and [`PORTS_PEER`](crate::PORTS_PEER).
     pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
+    /// `u8`: by what owners are asked for, of [`OWNERS_PID`](crate::OWNERS_PID), [`OWNERS_COMM`](crate::OWNERS_COMM),
+    /// [`OWNERS_FOLLOWED`](crate::OWNERS_FOLLOWED) and [`OWNERS_CGROUP`](crate::OWNERS_CGROUP).
+    pub const FILTERS_OWNERS: &str = "FILTERS_OWNERS";
+    /// `u8`: 1 when network namespaces are asked for.
+    pub const FILTERS_NETWORKS: &str = "FILTERS_NETWORKS";
     /// `u32`: with so many bytes waiting in the ring buffer, its reader is woken; before, it looks by itself.
     pub const WAKE_BYTES: &str = "WAKE_BYTES";
     /// `u8`: 1 when user stacks are asked for.
@@ -95,6 +111,19 @@ pub const PORTS_EITHER: u8 = 1;
 pub const PORTS_LOCAL: u8 = 2;
 /// The set of ports of which the peer has to have one.
 pub const PORTS_PEER: u8 = 4;
+
+/// Values of one kind of filter that the programs take. When there are more, user space decides that kind alone.
+pub const FILTER_VALUES_MAX: usize = 1024;
+/// Cgroups that are not asked for and remembered, of those that were seen last.
+pub const OTHER_CGROUPS_MAX: usize = 65536;
+/// Owners are asked for by their process id.
+pub const OWNERS_PID: u8 = 1;
+/// Owners are asked for by their name.
+pub const OWNERS_COMM: u8 = 2;
+/// Owners are asked for that are followed.
+pub const OWNERS_FOLLOWED: u8 = 4;
+/// Owners are asked for by their cgroup.
+pub const OWNERS_CGROUP: u8 = 8;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

@@ -18,7 +18,7 @@ use crate::{
     emit, filter,
     maps::{self, PASSED, Passed, SKIP, SocketMemory},
     packet::{self, IPPROTO_UDP},
-    sock,
+    sock, verdict,
 };
 
 /// The verdict of a cgroup_skb program that lets the packet pass. There is no other here.
@@ -60,7 +60,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         return Ok(());
     }
     // What is not asked for costs most programs most of the packets: it is told before anything is read of them.
-    if filter::is_unwanted_packet(ctx) {
+    if filter::is_unwanted_packet(ctx) || verdict::is_unwanted(sk) {
         return Ok(());
     }
     let Some((offset, protocol)) = packet::transport(ctx)? else {
@@ -71,7 +71,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     let header = packet::tcp_header(ctx, offset)?;
     let (local_port, peer_port) = header.ports(direction);
-    if filter::is_unwanted(local_port, peer_port) {
+    if filter::is_unwanted(local_port, peer_port) || filter::is_segment_in_unwanted_network(ctx, peer_port) {
         return Ok(());
     }
     let payload_offset = offset + header.length();

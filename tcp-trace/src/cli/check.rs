@@ -6,9 +6,10 @@ use super::CliError;
 use crate::{
     event::State,
     kernel::{
-        Capability, Options, Ports, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
+        Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
         sock_diag::{SockDiag, States},
     },
+    record::Filter,
 };
 
 pub(super) fn run() -> ExitCode {
@@ -24,10 +25,9 @@ pub(super) fn run() -> ExitCode {
         ring_bytes: RING_BYTES_MIN,
         follow_children: true,
         log: false,
-        ports: Ports::default(),
         stacks: true,
     };
-    match Tracer::attach(&options) {
+    match Tracer::attach(&options, &Filter::default()) {
         Ok(tracer) => {
             for probe in Probe::ALL {
                 let missing = tracer.missing().iter().find(|missing| missing.feature.ends_with(probe.name));

@@ -13,7 +13,7 @@ use std::{
 
 use super::{CliError, args::Demo, print};
 use crate::{
-    kernel::{Options, Ports, RING_BYTES_DEFAULT},
+    kernel::{Options, RING_BYTES_DEFAULT},
     record::Filter,
     session::{self, Settings},
     sink::Ladder,
@@ -33,7 +33,6 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
             ring_bytes: RING_BYTES_DEFAULT,
             follow_children: true,
             log,
-            ports: Ports::default(),
             stacks: false,
         },
         filter: Filter { followed: true, ..Filter::default() },

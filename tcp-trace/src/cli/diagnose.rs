@@ -14,7 +14,6 @@ use super::{
     print,
     run::say,
     show,
-    target::ports,
     unseen,
 };
 use crate::{
@@ -43,11 +42,13 @@ struct Seen {
 }
 
 pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError> {
-    let filter = arguments.filters.filter();
+    let filters = &arguments.filters;
     let seen = match (&arguments.from, arguments.during) {
-        (Some(file), _) => recording(file, &filter)?,
-        (None, Some(duration)) => traced(filter, duration, log)?,
-        (None, None) => Seen { now: now(&filter)?, before: None, history: History::default() },
+        (Some(file), _) => recording(file, &filters.of_recording()?)?,
+        (None, Some(duration)) => traced(filters.of_host()?, duration, log)?,
+        (None, None) => {
+            Seen { now: now(&filters.of_host()?)?, before: None, history: History::default() }
+        }
     };
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
     unseen::sentences(&facts).into_iter().for_each(say);
@@ -75,7 +76,6 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
             ring_bytes: RING_BYTES_DEFAULT,
             follow_children: false,
             log,
-            ports: ports(&filter),
             stacks: true,
         },
         filter: filter.clone(),

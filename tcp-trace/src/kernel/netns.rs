@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     panic,
@@ -126,6 +126,13 @@ pub fn find() -> io::Result<Namespaces> {
     Ok(Namespaces { found, unreadable })
 }
 
+/// The inode number of the network namespace that a file refers to; `None` when it refers to none.
+pub fn inode_of_file(path: &Path) -> io::Result<Option<u32>> {
+    let file = File::open(path)?;
+    let link = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    Ok(inode_of(&link.to_string_lossy()))
+}
+
 /// Opens a file if it is still the one meant: a process id can be another process's by now, and another file be
 /// mounted over the path.
 fn open_if(path: &Path, inode: u32) -> io::Result<OwnedFd> {
@@ -147,7 +154,7 @@ fn mounted(mountinfo: &str) -> impl Iterator<Item = (u32, String)> {
 }
 
 /// The inode number in `net:[4026531840]`.
-fn inode_of(link: &str) -> Option<u32> {
+pub fn inode_of(link: &str) -> Option<u32> {
     link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
@@ -178,6 +185,14 @@ mod tests {
         assert_eq!(own.paths[0], PathBuf::from(OWN));
         own.open().unwrap();
         own.sock_diag().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_a_namespace_has_its_inode_number() {
+        let own = find().unwrap().found[0].inode;
+        assert_eq!(inode_of_file(Path::new(OWN)).unwrap(), Some(own));
+        assert_eq!(inode_of_file(Path::new("/proc/self/ns/mnt")).unwrap(), None);
+        assert_eq!(inode_of_file(Path::new("/dev/null")).unwrap(), None);
     }
 
     #[test]

@@ -1,35 +1,9 @@
 //! Where a process runs: executable, cgroup, container.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::process::Command;
 
 use tcp_trace::event::Role;
-use tcp_trace_tests::{Nginx, Running, Tracer, free_port, output};
-
-/// A cgroup of a test's own, removed with its handle.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(path: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the kernel tells mounts");
-        let is_cgroup2 = |line: &&str| line.contains(" - cgroup2 ");
-        let mount = mounts.lines().find(is_cgroup2).expect("the cgroup v2 hierarchy is mounted");
-        let root = mount.split(' ').nth(4).expect("a mount point");
-        let folder = Path::new(root).join(path);
-        fs::create_dir_all(&folder).expect("root can make cgroups");
-        Self(folder)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A cgroup that is left costs some memory until reboot, and nothing else.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
+use tcp_trace_tests::{Cgroup, Nginx, Running, Tracer, free_port, output};
 
 #[test]
 fn executable_cgroup_and_container_of_a_client_are_told() {
@@ -38,12 +12,8 @@ fn executable_cgroup_and_container_of_a_client_are_told() {
     let scope = format!("docker-{id}.scope");
     let cgroup = Cgroup::new(&scope);
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
-    let script = format!(
-        "echo $$ > {}/cgroup.procs && exec curl --silent --output /dev/null {}",
-        cgroup.0.display(),
-        nginx.url("127.0.0.1", "/echo/x")
-    );
-    output(Command::new("sh").args(["-c", &script]));
+    let url = nginx.url("127.0.0.1", "/echo/x");
+    output(cgroup.command("curl").args(["--silent", "--output", "/dev/null", &url]));
     tracer.wait_for_lines("http", 2);
     let recording = tracer.stop();
     let curl = recording.connections_of(Role::Client)[0];

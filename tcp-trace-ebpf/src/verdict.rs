@@ -20,8 +20,9 @@ pub(crate) const LEFT: u8 = 0;
 const AWAITED: u8 = 1;
 /// The process is asked for, or only user space can tell.
 const ASKED_FOR: u8 = 2;
-/// The process is not asked for. User space knows the socket: it hears of transitions, so that it can forget it.
-const UNWANTED: u8 = 3;
+/// The process is not asked for. User space knows the socket: it hears of transitions, so that it can forget it, and of
+/// FIN and RST, which tell it what the other end is in for, if that is on this host.
+pub(crate) const UNWANTED: u8 = 3;
 /// The process is not asked for, and user space has never heard of the socket in this life.
 pub(crate) const UNHEARD: u8 = 4;
 
@@ -38,15 +39,21 @@ pub(crate) fn are_given() -> bool {
     unsafe { core::ptr::read_volatile(&raw const FILTERS_OWNERS) != 0 }
 }
 
-/// Whether nobody needs to hear of the use and the segments of `sk`, a pointer that the verifier knows as a socket.
+/// The verdict on `sk`, a pointer that the verifier knows as a socket.
 #[inline(always)]
-pub(crate) fn is_unwanted<T>(sk: *const T) -> bool {
+pub(crate) fn of<T>(sk: *const T) -> u8 {
     if !are_given() {
-        return false;
+        return LEFT;
     }
     let memory = maps::memory(sk, 0);
     // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
-    !memory.is_null() && unsafe { (*memory).verdict } >= UNWANTED
+    if memory.is_null() { LEFT } else { unsafe { (*memory).verdict } }
+}
+
+/// Whether nobody needs to hear of the use of `sk`.
+#[inline(always)]
+pub(crate) fn is_unwanted(sk: *const u8) -> bool {
+    of(sk) >= UNWANTED
 }
 
 /// The verdict on a socket that changes its state, in process context when `is_owners`. It is to be noted once user

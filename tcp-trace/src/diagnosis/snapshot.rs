@@ -203,3 +203,30 @@ fn owner(process: &Process) -> Owner {
     let place = Place { cgroup: process.cgroup.as_deref().map(Arc::from), ..Place::default() };
     Owner { name: name.0.clone(), place, ..Owner::new(*pid, "") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Host;
+
+    #[test]
+    fn sockets_are_chosen_by_network_namespace_and_cgroup() {
+        let mut host = Host::new();
+        let (api, web) = (host.process(7, "api"), host.process(8, "web"));
+        for (owner, port, netns) in [(api, 1, 5), (web, 2, 5), (api, 3, 6), (web, 4, 0)] {
+            host.accepted(Some(owner), State::Established, port).netns = netns;
+        }
+        let mut snapshot = host.snapshot;
+        let mut chosen = |filter: Filter| -> Vec<u16> {
+            snapshot.choose(&filter);
+            let chosen = snapshot.sockets.iter().filter(|socket| socket.is_chosen);
+            chosen.map(|socket| socket.diag.endpoints.peer.port()).collect()
+        };
+        let cgroup = |path: &str| Filter { cgroup: vec![path.to_owned()], ..Filter::default() };
+        assert_eq!(chosen(Filter { netns: vec![5], ..Filter::default() }), [1, 2]);
+        assert_eq!(chosen(Filter { netns: vec![0], ..Filter::default() }), [], "that one is not known");
+        assert_eq!(chosen(cgroup("/system.slice/api.service")), [1, 3]);
+        assert_eq!(chosen(cgroup("/system.slice")), [1, 2, 3, 4]);
+        assert_eq!(chosen(Filter { netns: vec![5], ..cgroup("/system.slice/web.service") }), [2]);
+    }
+}

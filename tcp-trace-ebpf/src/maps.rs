@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tcp_trace_ebpf::{
-    COMM_LEN, COUNTERS_LEN, FILTER_VALUES_MAX, LAST_USES_MAX, OTHER_CGROUPS_MAX, Offsets, PORT_SETS, PORT_WORDS,
-    RawLastUse, Registers, SKIP_SOCKETS,
+    COMM_LEN, COUNTERS_LEN, FILTER_VALUES_MAX, LAST_USES_MAX, OTHER_CGROUPS_MAX, Offsets, PORT_SETS,
+    PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
 };
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.

@@ -90,9 +90,8 @@ impl Filters {
 
 /// The path of a cgroup from the root of the hierarchy, of one that may begin where that is mounted.
 fn within_hierarchy(path: &str, mounted: Option<&str>) -> String {
-    let below = |folder: &str| {
-        path.strip_prefix(folder).filter(|below| below.is_empty() || below.starts_with('/'))
-    };
+    let below =
+        |folder: &str| path.strip_prefix(folder).filter(|below| below.is_empty() || below.starts_with('/'));
     match mounted.and_then(below).or_else(|| below(CGROUP_FOLDER)).unwrap_or(path) {
         "" => "/".to_owned(),
         below => below.to_owned(),
@@ -149,7 +148,9 @@ fn netns_name(text: &str) -> Result<String, String> {
 fn cgroup_path(text: &str) -> Result<String, String> {
     let parts = || text.split('/').filter(|part| !matches!(*part, "" | "."));
     if text.is_empty() || parts().any(|part| part == "..") {
-        return Err("expected a path without '..' such as /system.slice/nginx.service, or / for all".to_owned());
+        return Err(
+            "expected a path without '..' such as /system.slice/nginx.service, or / for all".to_owned()
+        );
     }
     let path: String = parts().map(|part| format!("/{part}")).collect();
     Ok(if path.is_empty() { "/".to_owned() } else { path })
@@ -223,7 +224,8 @@ mod tests {
     fn a_network_namespace_has_a_number_a_name_or_a_path() {
         let link = std::fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy().into_owned();
         let own = netns::inode_of(&link).unwrap();
-        let of = |name: &str| inode_of_name(name, Path::new("/proc/self/ns")).map_err(|error| error.to_string());
+        let of =
+            |name: &str| inode_of_name(name, Path::new("/proc/self/ns")).map_err(|error| error.to_string());
         for name in [&own.to_string(), &link, "/proc/self/ns/net", "net"] {
             assert_eq!(of(name), Ok(own), "{name}");
         }
@@ -241,6 +243,9 @@ mod tests {
     #[test]
     fn a_recording_has_no_names_of_network_namespaces() {
         let error = typed("x --netns blue").of_recording().unwrap_err().to_string();
-        assert!(error.starts_with("blue: a recording has network namespaces by their inode numbers"), "{error}");
+        assert!(
+            error.starts_with("blue: a recording has network namespaces by their inode numbers"),
+            "{error}"
+        );
     }
 }

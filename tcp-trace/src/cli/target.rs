@@ -13,11 +13,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{CliError, args::Tracing};
-use crate::{
-    kernel::Options,
-    record::Filter,
-    session::Settings,
-};
+use crate::{kernel::Options, record::Filter, session::Settings};
 
 /// Where programs are looked for when nobody says where (`_CS_PATH` of glibc).
 const PATH: &str = "/bin:/usr/bin";

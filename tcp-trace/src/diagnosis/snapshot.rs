@@ -153,9 +153,8 @@ impl Snapshot {
         for socket in &self.sockets {
             let endpoints = Some(socket.diag.endpoints);
             let netns = Some(socket.netns).filter(|netns| *netns != 0);
-            let passes = |owner: Option<&Owner>| {
-                filter.judge(filter::Facts { endpoints, netns, owner }) == Some(true)
-            };
+            let passes =
+                |owner: Option<&Owner>| filter.judge(filter::Facts { endpoints, netns, owner }) == Some(true);
             let mut owners = self.owners(socket).map(|(process, _)| owner(process));
             chosen.push(passes(None) || owners.any(|owner| passes(Some(&owner))));
         }

@@ -25,7 +25,10 @@ pub(super) struct Told<'a>(pub(super) &'a Filter);
 impl<'a> Told<'a> {
     /// The bits of the sets of ports that ask for anything.
     pub(super) fn ports(self) -> u8 {
-        self.port_sets().into_iter().filter(|(_, ports)| !ports.is_empty()).fold(0, |bits, (bit, _)| bits | bit)
+        self.port_sets()
+            .into_iter()
+            .filter(|(_, ports)| !ports.is_empty())
+            .fold(0, |bits, (bit, _)| bits | bit)
     }
 
     /// The bits of what owners are asked for by.
@@ -172,13 +175,27 @@ mod tests {
     fn the_programs_are_told_which_kinds_are_asked_for() {
         for (filter, ports, owners, networks) in [
             (Filter::default(), 0, 0, 0),
-            (Filter { port: vec![80], peer_port: vec![81], ..Filter::default() }, PORTS_EITHER | PORTS_PEER, 0, 0),
-            (Filter { pid: vec![7], comm: vec!["a".into()], ..Filter::default() }, 0, OWNERS_PID | OWNERS_COMM, 0),
+            (
+                Filter { port: vec![80], peer_port: vec![81], ..Filter::default() },
+                PORTS_EITHER | PORTS_PEER,
+                0,
+                0,
+            ),
+            (
+                Filter { pid: vec![7], comm: vec!["a".into()], ..Filter::default() },
+                0,
+                OWNERS_PID | OWNERS_COMM,
+                0,
+            ),
             (Filter { followed: true, ..Filter::default() }, 0, OWNERS_FOLLOWED, 0),
             (Filter { cgroup: vec!["/a".into()], netns: vec![1], ..Filter::default() }, 0, OWNERS_CGROUP, 1),
         ] {
             let told = Told(&filter);
-            assert_eq!((told.ports(), told.owners(), told.networks()), (ports, owners, networks), "{filter:?}");
+            assert_eq!(
+                (told.ports(), told.owners(), told.networks()),
+                (ports, owners, networks),
+                "{filter:?}"
+            );
         }
     }
 

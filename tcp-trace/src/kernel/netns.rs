@@ -130,7 +130,14 @@ pub fn find() -> io::Result<Namespaces> {
 pub fn inode_of_file(path: &Path) -> io::Result<Option<u32>> {
     let file = File::open(path)?;
     let link = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    Ok(inode_of(&link.to_string_lossy()))
+    if let Some(inode) = inode_of(&link.to_string_lossy()) {
+        return Ok(Some(inode));
+    }
+    // Of one that is mounted the link is the path.
+    let (metadata, own) = (file.metadata()?, fs::metadata(OWN)?);
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let inode = mounted(&mounts).map(|(inode, _)| inode).find(|inode| u64::from(*inode) == metadata.ino());
+    Ok(inode.filter(|_| metadata.dev() == own.dev()))
 }
 
 /// Opens a file if it is still the one meant: a process id can be another process's by now, and another file be

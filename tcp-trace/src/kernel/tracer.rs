@@ -13,9 +13,7 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{
-    LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index,
-};
+use tcp_trace_ebpf::{LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
@@ -25,8 +23,7 @@ use super::{
     filters::{self, Learning, Told},
     last_use::LastUses,
     losses::{Losses, NewlyLost},
-    offsets,
-    privileges,
+    offsets, privileges,
     readiness::Readiness,
 };
 use crate::{

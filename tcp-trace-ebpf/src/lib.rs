@@ -4,6 +4,10 @@
 //! All numbers are in host byte order unless a field says otherwise; user space and the kernel are the same host.
 #![no_std]
 
+mod asked;
+
+pub use asked::*;
+
 /// Names of the maps.
 pub mod maps {
     /// Ring buffer of records, each starting with a [`RawHeader`](crate::RawHeader).
@@ -18,16 +22,15 @@ pub mod maps {
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
-    /// Hash of the process ids that are asked for, of at most [`FILTER_VALUES_MAX`](crate::FILTER_VALUES_MAX).
+    /// Hash of the process ids that are asked for.
     pub const PIDS: &str = "PIDS";
-    /// Hash of the process names that are asked for, likewise: a `comm` with zeros behind it.
+    /// Hash of the process names that are asked for: each a `comm` with zeros behind it.
     pub const COMMS: &str = "COMMS";
-    /// Hash of the inode numbers of network namespaces that are asked for, likewise.
+    /// Hash of the inode numbers of network namespaces that are asked for.
     pub const NETWORKS: &str = "NETWORKS";
-    /// LRU hash of the ids of cgroups that are not asked for: those that user space knows. It tells nothing of others.
+    /// LRU hash of the ids of cgroups that are not asked for, of those that user space has met.
     pub const OTHER_CGROUPS: &str = "OTHER_CGROUPS";
-    /// Array of one `u32`: 1 once user space has taken the list of the sockets that are older than tracing. From then
-    /// on it learns the owners of sockets only from the programs.
+    /// Array of one `u32`: 1 once user space knows the sockets that are older than tracing, and so learns owners only here.
     pub const OLDER_KNOWN: &str = "OLDER_KNOWN";
     /// LRU hash by socket cookie of [`RawLastUse`](crate::RawLastUse), filled when
     /// [`STACKS`](crate::globals::STACKS).
@@ -100,30 +103,6 @@ pub const fn skip_index(cookie: u64, direction: u8) -> u32 {
 pub const fn skip_entry(cookie: u64, until: u32) -> u64 {
     cookie << 32 | until as u64
 }
-
-/// Words of one set in [`maps::PORTS`].
-pub const PORT_WORDS: usize = 65536 / 64;
-/// Sets in [`maps::PORTS`].
-pub const PORT_SETS: usize = 3;
-/// The set of ports of which either end has to have one.
-pub const PORTS_EITHER: u8 = 1;
-/// The set of ports of which the local end has to have one.
-pub const PORTS_LOCAL: u8 = 2;
-/// The set of ports of which the peer has to have one.
-pub const PORTS_PEER: u8 = 4;
-
-/// Values of one kind of filter that the programs take. When there are more, user space decides that kind alone.
-pub const FILTER_VALUES_MAX: usize = 1024;
-/// Cgroups that are not asked for and remembered, of those that were seen last.
-pub const OTHER_CGROUPS_MAX: usize = 65536;
-/// Owners are asked for by their process id.
-pub const OWNERS_PID: u8 = 1;
-/// Owners are asked for by their name.
-pub const OWNERS_COMM: u8 = 2;
-/// Owners are asked for that are followed.
-pub const OWNERS_FOLLOWED: u8 = 4;
-/// Owners are asked for by their cgroup.
-pub const OWNERS_CGROUP: u8 = 8;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

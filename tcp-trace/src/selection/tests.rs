@@ -169,7 +169,7 @@ fn a_lookup_is_chosen_by_itself_or_by_the_connection_that_follows_it() {
     }
 }
 
-fn summary(id: &str, place: &str) -> String {
+fn placed(id: &str, place: &str) -> String {
     format!(
         r#"{{"type":"connection","time":"2026-09-21T14:13:20Z","connection":"{id}","network":{{"type":"ipv4",{ENDS},"netns":7}},"process":{{"pid":812,"name":"nginx","uid":33}}{place},"opened":"2026-09-21T14:13:20Z","duration_us":0,"seen_from_start":true,"open":true,"states":[],"close":{{"by":"none","how":"open"}},"bytes":{{"sent":0,"received":0}},"retransmits":0}}"#
     )
@@ -178,8 +178,8 @@ fn summary(id: &str, place: &str) -> String {
 #[test]
 fn network_namespaces_and_cgroups_choose_by_the_line_that_tells_them() {
     let place = r#","cgroup":"/system.slice/nginx.service""#;
-    let lines = [segment("c1"), transition("c1", nginx()), summary("c1", place)];
-    let none = [segment("c1"), transition("c1", nginx()), summary("c1", "")];
+    let lines = [segment("c1"), transition("c1", nginx()), placed("c1", place)];
+    let none = [segment("c1"), transition("c1", nginx()), placed("c1", "")];
     let netns = |number| Filter { netns: vec![number], ..Filter::default() };
     let cgroup = |path: &str| Filter { cgroup: vec![path.to_owned()], ..Filter::default() };
     for (filter, lines, count) in [

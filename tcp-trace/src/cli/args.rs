@@ -235,7 +235,7 @@ mod tests {
             ("tcp-trace live --port 0", "0 is not in 1..=65535"),
             ("tcp-trace live --addr 10.0.0.0/33", "expected an IP address or a network"),
             ("tcp-trace live --comm a-very-long-process-name", "try a-very-long-pro"),
-            ("tcp-trace live --netns a,,b", "a network namespace is not empty"),
+            ("tcp-trace live --netns a,,b", "expected an inode number, a name or a path"),
             ("tcp-trace live --cgroup /a/../b", "a path without '..'"),
             ("tcp-trace live --duration soon", "expected a time such as 500ms"),
             ("tcp-trace live --ring-size 5000", "expected a power of two"),

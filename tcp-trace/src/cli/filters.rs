@@ -53,7 +53,7 @@ impl Filters {
         if let Some(root) = cgroup::mounted_at() {
             let is_there = |path: &String| Path::new(&format!("{root}{path}")).is_dir();
             for path in filter.cgroup.iter().filter(|path| !is_there(path)) {
-                say(format!("there is no cgroup {path} now: processes count once it is there"));
+                say(format!("there is no cgroup {path} yet: its connections count once there is"));
             }
         }
         Ok(filter)
@@ -111,13 +111,10 @@ fn inode_of_name(name: &str, folder: &Path) -> Result<u32, CliError> {
             Err(CliError::usage(format!("cannot open the network namespace {}: {error}", path.display())))
         }
         Err(_) => {
-            let there = match names(folder) {
-                Some(names) => format!("there are {names}"),
-                None => "there are none with a name".to_owned(),
-            };
+            let folder_has = names(folder).unwrap_or_else(|| "none".to_owned());
             Err(CliError::usage(format!(
-                "there is no network namespace called {name} in {}: {there}; --netns also takes an inode number or \
-                 a path such as /proc/PID/ns/net",
+                "no network namespace is called {name}: {} has {folder_has}; --netns also takes an inode number, or a \
+                 path such as /proc/PID/ns/net",
                 folder.display()
             )))
         }
@@ -141,7 +138,11 @@ fn names(folder: &Path) -> Option<String> {
 }
 
 fn netns_name(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a network namespace is not empty".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("expected an inode number, a name or a path".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// A path with a slash before each of its parts and none behind them.
@@ -233,7 +234,7 @@ mod tests {
             ("mnt", "/proc/self/ns/mnt is no network namespace"),
             ("/dev/null", "/dev/null is no network namespace"),
             ("/no/such/file", "cannot open the network namespace /no/such/file: No such file"),
-            ("blue", "there is no network namespace called blue in /proc/self/ns: there are "),
+            ("blue", "no network namespace is called blue: /proc/self/ns has "),
         ] {
             let error = of(name).unwrap_err();
             assert!(error.starts_with(expected), "{name}: {error}");

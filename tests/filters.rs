@@ -9,7 +9,7 @@ use std::{
 
 use tcp_trace::{
     event::Role,
-    record::{Connection, ConnectionId},
+    record::{Connection, ConnectionId, Outcome, Process},
 };
 use tcp_trace_tests::{
     Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for,
@@ -42,13 +42,18 @@ const FORKING: &str = "import os, socket, sys\n\
     \tc.close()\n\
     \tos.wait()";
 
+/// A process without its executable, which is told when it was looked up in time.
+fn process(process: &Option<Process>) -> Option<(u32, String, u32)> {
+    process.as_ref().map(|process| (process.pid, process.name.printable().to_string(), process.uid))
+}
+
 /// What is recorded of a connection, without what depends on the moment and on what else is recorded.
 fn told(recording: &Recording, of: &Connection) -> String {
     let states: Vec<_> = of.states.iter().map(|span| span.state).collect();
     let exchanges: Vec<_> = recording
         .http()
         .filter(|http| http.connection == of.connection)
-        .map(|http| (http.index, http.http.clone(), http.outcome, http.process.clone()))
+        .map(|http| (http.index, http.http.clone(), http.outcome, process(&http.process)))
         .collect();
     let segments: Vec<_> = recording
         .segments(of.connection)
@@ -59,7 +64,7 @@ fn told(recording: &Recording, of: &Connection) -> String {
     format!(
         "{:#?}",
         (
-            (of.role, of.network, &of.process, &of.cgroup, &of.server, of.seen_from_start, of.open),
+            (of.role, of.network, process(&of.process), &of.cgroup, &of.server, of.seen_from_start, of.open),
             (states, recording.life(of.connection), handshake, segments),
             (&of.close, of.bytes, of.retransmits, &of.http, exchanges),
         )
@@ -185,6 +190,7 @@ fn a_worker_is_recorded_with_what_its_access_log_says() {
     expected.sort();
     found.sort();
     assert_eq!(found, expected);
+    assert!(recording.http().all(|http| http.outcome == Outcome::Ok), "with their responses");
     assert!(recording.connections().all(|connection| pid(connection) == Some(worker)));
     let servers = recording.connections_of(Role::Server);
     assert!(servers.iter().filter(|server| server.seen_from_start).count() >= expected.len(), "whole lives");

@@ -1,9 +1,7 @@
 //! Where a process runs: executable, cgroup, container.
 
 use std::{
-    fs,
     io::Write as _,
-    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -11,29 +9,7 @@ use tcp_trace::{
     event::{Role, State},
     record::Record,
 };
-use tcp_trace_tests::{Nginx, Running, Tracer, free_port, output, wait_for};
-
-/// A cgroup of a test's own, removed with its handle.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(path: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the kernel tells mounts");
-        let is_cgroup2 = |line: &&str| line.contains(" - cgroup2 ");
-        let mount = mounts.lines().find(is_cgroup2).expect("the cgroup v2 hierarchy is mounted");
-        let root = mount.split(' ').nth(4).expect("a mount point");
-        let folder = Path::new(root).join(path);
-        fs::create_dir_all(&folder).expect("root can make cgroups");
-        Self(folder)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A cgroup that is left costs some memory until reboot, and nothing else.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
+use tcp_trace_tests::{Cgroup, Nginx, Running, Tracer, free_port, output, wait_for};
 
 /// Waits until so many clients were looked at.
 fn wait_for_connects(tracer: &Tracer, count: usize) {
@@ -56,12 +32,10 @@ fn executable_cgroup_and_container_of_a_client_are_told() {
     let scope = format!("docker-{id}.scope");
     let cgroup = Cgroup::new(&scope);
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
-    let script = format!(
-        "echo $$ > {}/cgroup.procs && exec curl --silent --output /dev/null -T - {}",
-        cgroup.0.display(),
-        nginx.url("127.0.0.1", "/echo/x")
-    );
-    let mut curl = Running::start(Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()));
+    let url = nginx.url("127.0.0.1", "/echo/x");
+    let mut command = cgroup.command("curl");
+    command.args(["--silent", "--output", "/dev/null", "-T", "-", &url]).stdin(Stdio::piped());
+    let mut curl = Running::start(&mut command);
     wait_for_connects(&tracer, 1);
     end(&mut curl);
     tracer.wait_for_lines("http", 2);

@@ -4,6 +4,10 @@
 //! All numbers are in host byte order unless a field says otherwise; user space and the kernel are the same host.
 #![no_std]
 
+mod asked;
+
+pub use asked::*;
+
 /// Names of the maps.
 pub mod maps {
     /// Ring buffer of records, each starting with a [`RawHeader`](crate::RawHeader).
@@ -18,6 +22,16 @@ pub mod maps {
     /// Hash of process ids that are followed: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).
     pub const FOLLOWED: &str = "FOLLOWED";
+    /// Hash of the process ids that are asked for.
+    pub const PIDS: &str = "PIDS";
+    /// Hash of the process names that are asked for: each a `comm` with zeros behind it.
+    pub const COMMS: &str = "COMMS";
+    /// Hash of the inode numbers of network namespaces that are asked for.
+    pub const NETWORKS: &str = "NETWORKS";
+    /// LRU hash of the ids of cgroups that are not asked for, of those that user space has met.
+    pub const OTHER_CGROUPS: &str = "OTHER_CGROUPS";
+    /// Array of one `u32`: 1 once user space knows the sockets that are older than tracing, and so learns owners only here.
+    pub const OLDER_KNOWN: &str = "OLDER_KNOWN";
     /// LRU hash by socket cookie of [`RawLastUse`](crate::RawLastUse), filled when
     /// [`STACKS`](crate::globals::STACKS).
     pub const LAST_USES: &str = "LAST_USES";
@@ -30,6 +44,11 @@ pub mod globals {
     /// `u8`: which sets of ports are asked for, of [`PORTS_EITHER`](crate::PORTS_EITHER),
     /// [`PORTS_LOCAL`](crate::PORTS_LOCAL) and [`PORTS_PEER`](crate::PORTS_PEER).
     pub const FILTERS_PORTS: &str = "FILTERS_PORTS";
+    /// `u8`: by what owners are asked for, of [`OWNERS_PID`](crate::OWNERS_PID), [`OWNERS_COMM`](crate::OWNERS_COMM),
+    /// [`OWNERS_FOLLOWED`](crate::OWNERS_FOLLOWED) and [`OWNERS_CGROUP`](crate::OWNERS_CGROUP).
+    pub const FILTERS_OWNERS: &str = "FILTERS_OWNERS";
+    /// `u8`: 1 when network namespaces are asked for.
+    pub const FILTERS_NETWORKS: &str = "FILTERS_NETWORKS";
     /// `u32`: with so many bytes waiting in the ring buffer, its reader is woken; before, it looks by itself.
     pub const WAKE_BYTES: &str = "WAKE_BYTES";
     /// `u8`: 1 when user stacks are asked for.
@@ -84,17 +103,6 @@ pub const fn skip_index(cookie: u64, direction: u8) -> u32 {
 pub const fn skip_entry(cookie: u64, until: u32) -> u64 {
     cookie << 32 | until as u64
 }
-
-/// Words of one set in [`maps::PORTS`].
-pub const PORT_WORDS: usize = 65536 / 64;
-/// Sets in [`maps::PORTS`].
-pub const PORT_SETS: usize = 3;
-/// The set of ports of which either end has to have one.
-pub const PORTS_EITHER: u8 = 1;
-/// The set of ports of which the local end has to have one.
-pub const PORTS_LOCAL: u8 = 2;
-/// The set of ports of which the peer has to have one.
-pub const PORTS_PEER: u8 = 4;
 
 /// Value in the map of followed processes: children are followed, the process itself is not (tcp-trace).
 pub const FOLLOW_CHILDREN: u8 = 1;

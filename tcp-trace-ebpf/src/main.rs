@@ -10,6 +10,7 @@ mod maps;
 mod packet;
 mod probes;
 mod sock;
+mod verdict;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -6,7 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tcp_trace_ebpf::{
-    COUNTERS_LEN, LAST_USES_MAX, Offsets, PORT_SETS, PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
+    COMM_LEN, COUNTERS_LEN, FILTER_VALUES_MAX, LAST_USES_MAX, OTHER_CGROUPS_MAX, Offsets, PORT_SETS,
+    PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
 };
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
@@ -58,6 +59,21 @@ pub(crate) static LAST_WAKE: PerCpuArray<u64, 1> = PerCpuArray::new();
 pub(crate) static FOLLOWED: HashMap<u32, u8, FOLLOWED_MAX> = HashMap::new();
 
 #[btf_map]
+pub(crate) static PIDS: HashMap<u32, u8, FILTER_VALUES_MAX> = HashMap::new();
+
+#[btf_map]
+pub(crate) static COMMS: HashMap<[u8; COMM_LEN], u8, FILTER_VALUES_MAX> = HashMap::new();
+
+#[btf_map]
+pub(crate) static NETWORKS: HashMap<u32, u8, FILTER_VALUES_MAX> = HashMap::new();
+
+#[btf_map]
+pub(crate) static OTHER_CGROUPS: LruHashMap<u64, u8, OTHER_CGROUPS_MAX> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static OLDER_KNOWN: Array<u32, 1> = Array::new();
+
+#[btf_map]
 pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHashMap::new();
 
 /// What the programs remember of a socket; the kernel frees it with the socket.
@@ -74,8 +90,8 @@ pub(crate) struct SocketMemory {
     pub(crate) sender_awaited: u8,
     /// 1 once the read that met the end of the stream has been reported.
     pub(crate) end_reported: u8,
-    /// Always 0.
-    pub(crate) padding: u8,
+    /// Whether its process is asked for: a constant of [`verdict`](crate::verdict).
+    pub(crate) verdict: u8,
     /// Per direction: 1 after a segment whose sender could take no more data.
     pub(crate) zero_window: [u8; 2],
     /// How often the socket left `CLOSE`.
@@ -104,6 +120,14 @@ pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
 /// Which sets of [`PORTS`] say what is asked for. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_PORTS: u8 = 0;
+
+/// By what owners are asked for. User space sets it before loading, and so for the next.
+#[unsafe(no_mangle)]
+pub(crate) static FILTERS_OWNERS: u8 = 0;
+
+/// Whether network namespaces are asked for.
+#[unsafe(no_mangle)]
+pub(crate) static FILTERS_NETWORKS: u8 = 0;
 
 /// How many bytes wait in the ring buffer when its reader is woken. User space sets it before loading.
 #[unsafe(no_mangle)]

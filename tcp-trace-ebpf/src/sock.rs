@@ -7,11 +7,11 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_probe_read_kernel,
-        generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+        generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_pt_regs},
     },
     programs::SkBuffContext,
 };
-use tcp_trace_ebpf::{AF_INET, AF_INET6, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner};
+use tcp_trace_ebpf::{AF_INET, AF_INET6, COMM_LEN, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner};
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
 
@@ -141,20 +141,43 @@ pub(crate) fn task_ids(task: Address) -> Result<(u32, u32), i32> {
     Ok((task.read(offset!(task_tgid))?, task.read(offset!(task_pid))?))
 }
 
+/// The main thread of the process that runs now: its name is that of the process, as `ps` and `ss` show it, and not that
+/// of the thread that happens to run.
+#[inline(always)]
+fn current_leader() -> Result<Address, i32> {
+    // SAFETY: the helper has no preconditions.
+    let task = Address(unsafe { bpf_get_current_task() });
+    task.read(offset!(task_group_leader)).map(Address)
+}
+
+/// The name of the process that runs now, with zeros behind it: older kernels leave there what they find.
+#[inline(always)]
+pub(crate) fn current_comm() -> Result<[u8; COMM_LEN], i32> {
+    let from = current_leader()?.0 + u64::from(offset!(task_comm));
+    let mut comm = [0; COMM_LEN];
+    // SAFETY: the helper checks the address, and writes up to the terminating zero and never more than the length.
+    let length = unsafe {
+        bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), COMM_LEN as u32, from as *const c_void)
+    };
+    if length < 0 { Err(length as i32) } else { Ok(comm) }
+}
+
+/// Whether a process is followed.
+#[inline(always)]
+pub(crate) fn is_followed(pid: u32) -> bool {
+    // SAFETY: a byte that is removed meanwhile is at worst read stale.
+    unsafe { FOLLOWED.get(pid) == Some(&FOLLOW_PROCESS) }
+}
+
 /// The process that runs now. Only for hooks that run in process context.
 #[inline(always)]
 pub(crate) fn current_owner() -> Result<RawOwner, i32> {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: the helper has no preconditions.
-    let task = Address(unsafe { bpf_get_current_task() });
-    // The name of the process, as `ps` and `ss` show it, and not of the thread that happens to run.
-    let leader = Address(task.read(offset!(task_group_leader))?);
-    // SAFETY: a byte that is removed meanwhile is at worst read stale.
-    let followed = unsafe { FOLLOWED.get(pid) } == Some(&FOLLOW_PROCESS);
+    let leader = current_leader()?;
     Ok(RawOwner {
         pid,
         uid: bpf_get_current_uid_gid() as u32,
-        followed: u32::from(followed),
+        followed: u32::from(is_followed(pid)),
         known: 1,
         started: leader.read(offset!(task_start_boottime))?,
         executions: leader.read(offset!(task_self_exec_id))?,

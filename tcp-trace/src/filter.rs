@@ -10,6 +10,8 @@ use crate::{
 pub struct Facts<'a> {
     /// Both ends, as far as known.
     pub endpoints: Option<Endpoints>,
+    /// Inode number of its network namespace, when known.
+    pub netns: Option<u32>,
     /// Its process, when known.
     pub owner: Option<&'a Owner>,
 }
@@ -22,7 +24,12 @@ impl Filter {
 
     /// Whether a connection passes; `None` while that cannot be told from what is known.
     pub fn judge(&self, facts: Facts<'_>) -> Option<bool> {
-        let parts = [self.judge_ports(facts), self.judge_addresses(facts), self.judge_owner(facts)];
+        let parts = [
+            self.judge_ports(facts),
+            self.judge_addresses(facts),
+            self.judge_netns(facts),
+            self.judge_owner(facts),
+        ];
         if parts.contains(&Some(false)) {
             Some(false)
         } else if parts.contains(&None) {
@@ -58,22 +65,47 @@ impl Filter {
         if !matches && local.port() == 0 { None } else { Some(matches) }
     }
 
+    fn judge_netns(&self, facts: Facts<'_>) -> Option<bool> {
+        if self.netns.is_empty() { Some(true) } else { facts.netns.map(|netns| self.asks_for_netns(netns)) }
+    }
+
     fn judge_owner(&self, facts: Facts<'_>) -> Option<bool> {
-        if self.pid.is_empty() && self.comm.is_empty() && !self.followed {
+        if self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty() && !self.followed {
             return Some(true);
         }
         let owner = facts.owner?;
         let is_pid = self.pid.is_empty() || self.pid.contains(&owner.pid);
         let is_name = self.comm.is_empty() || self.comm.iter().any(|name| name.as_bytes() == owner.name);
-        Some(is_pid && is_name && (!self.followed || owner.followed))
+        if !(is_pid && is_name && (!self.followed || owner.followed)) {
+            return Some(false);
+        }
+        if self.cgroup.is_empty() {
+            return Some(true);
+        }
+        owner.place.cgroup.as_deref().map(|path| self.asks_for_cgroup(path))
+    }
+
+    /// Whether connections in a network namespace, by its inode number, may pass.
+    pub fn asks_for_netns(&self, netns: u32) -> bool {
+        self.netns.is_empty() || self.netns.contains(&netns)
+    }
+
+    /// Whether processes of a cgroup, by its path, may pass: it is one of those that are asked for, or below one.
+    pub fn asks_for_cgroup(&self, path: &str) -> bool {
+        let is_within = |top: &String| {
+            path.strip_prefix(top.trim_end_matches('/'))
+                .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        };
+        self.cgroup.is_empty() || self.cgroup.iter().any(is_within)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, sync::Arc};
 
     use super::*;
+    use crate::event::Place;
 
     fn endpoints(local_port: u16) -> Option<Endpoints> {
         Some(Endpoints {
@@ -87,7 +119,7 @@ mod tests {
     }
 
     fn judge(filter: &Filter, endpoints: Option<Endpoints>, owner: Option<&Owner>) -> Option<bool> {
-        filter.judge(Facts { endpoints, owner })
+        filter.judge(Facts { endpoints, netns: Some(4_026_531_840), owner })
     }
 
     #[test]
@@ -146,6 +178,38 @@ mod tests {
         assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(true));
         let other = Filter { comm: vec!["cur".to_owned()], ..Filter::default() };
         assert_eq!(judge(&other, endpoints(1), Some(&owner(false))), Some(false), "whole names only");
+    }
+
+    #[test]
+    fn a_network_namespace_is_asked_for_by_its_inode_number() {
+        let filter = Filter { netns: vec![7, 4_026_531_840], ..Filter::default() };
+        let judge = |netns| filter.judge(Facts { endpoints: None, netns, owner: None });
+        assert_eq!(judge(Some(4_026_531_840)), Some(true));
+        assert_eq!(judge(Some(8)), Some(false));
+        assert_eq!(judge(None), None, "it may become known");
+    }
+
+    #[test]
+    fn a_cgroup_is_asked_for_with_all_below_it() {
+        for (asked, path, expected) in [
+            ("/system.slice", Some("/system.slice"), Some(true)),
+            ("/system.slice", Some("/system.slice/nginx.service"), Some(true)),
+            ("/system.slice", Some("/system.slice2"), Some(false)),
+            ("/system.slice/nginx.service", Some("/system.slice"), Some(false)),
+            ("/", Some("/"), Some(true)),
+            ("/", Some("/a/b"), Some(true)),
+            ("/a", Some("/"), Some(false)),
+            ("/a", None, None),
+        ] {
+            let filter = Filter { cgroup: vec!["/other".to_owned(), asked.to_owned()], ..Filter::default() };
+            let place = Place { cgroup: path.map(Arc::from), ..Place::default() };
+            let owner = Owner { place, ..owner(false) };
+            assert_eq!(judge(&filter, None, Some(&owner)), expected, "{asked} {path:?}");
+            let filter = Filter { pid: vec![8], ..filter };
+            assert_eq!(judge(&filter, None, Some(&owner)), Some(false), "the process already says no");
+        }
+        let filter = Filter { cgroup: vec!["/a".to_owned()], ..Filter::default() };
+        assert_eq!(judge(&filter, None, None), None);
     }
 
     #[test]

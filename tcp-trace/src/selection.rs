@@ -4,15 +4,15 @@ mod lookups;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use serde::Deserialize;
 
 use self::lookups::Lookups;
 use crate::{
-    event::{Endpoints, Owner},
+    event::{Endpoints, Owner, Place},
     filter::Facts,
-    record::{ConnectionId, Dns, Endpoint, Filter, Process, Record},
+    record::{ConnectionId, Dns, Endpoint, Filter, Network, Process, Record},
 };
 
 /// Bytes of lines that are held of connections that cannot be judged yet, when a recording can be read only
@@ -46,7 +46,9 @@ enum Choice {
 #[derive(Debug, Default)]
 struct Undecided {
     endpoints: Option<Endpoints>,
+    netns: Option<u32>,
     process: Option<Process>,
+    cgroup: Option<String>,
     held: Vec<Vec<u8>>,
 }
 
@@ -131,9 +133,10 @@ impl Selection {
 
     /// Whether a lookup passes the filter by itself.
     fn is_asked_for(&self, dns: &Dns) -> bool {
-        let owner = dns.process.as_ref().map(owner);
-        let ends = endpoints((dns.network.local, dns.network.peer));
-        self.filter.judge(Facts { endpoints: Some(ends), owner: owner.as_ref() }) == Some(true)
+        let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
+        let Network { local, peer, netns, .. } = dns.network;
+        let facts = Facts { endpoints: Some(endpoints((local, peer))), netns, owner: owner.as_ref() };
+        self.filter.judge(facts) == Some(true)
     }
 
     /// Fills in the process that a connection was chosen by, in records that are older than that knowledge: as
@@ -158,14 +161,15 @@ impl Selection {
             Choice::Chosen(_) => return (Some(true), Vec::new()),
         };
         known.learn(record);
-        let owner = known.process.as_ref().map(owner);
-        let facts = Facts { endpoints: known.endpoints, owner: owner.as_ref() };
+        let owner = known.process.as_ref().map(|process| owner(process, known.cgroup.as_deref()));
+        let facts = Facts { endpoints: known.endpoints, netns: known.netns, owner: owner.as_ref() };
         let Some(is_chosen) = self.filter.judge(facts) else {
             return (None, Vec::new());
         };
         let held = std::mem::take(&mut known.held);
         self.held_bytes -= bytes(&held);
-        let is_by_process = !(self.filter.pid.is_empty() && self.filter.comm.is_empty());
+        let Filter { pid, comm, cgroup, .. } = &self.filter;
+        let is_by_process = !(pid.is_empty() && comm.is_empty() && cgroup.is_empty());
         let process = known.process.take().filter(|_| is_by_process).map(Box::new);
         *choice = if is_chosen { Choice::Chosen(process) } else { Choice::Refused };
         (Some(is_chosen), held)
@@ -188,17 +192,21 @@ impl Selection {
 
 impl Undecided {
     fn learn(&mut self, record: &Record) {
-        let (ends, process) = match record {
+        let (ends, netns, process) = match record {
             Record::Transition(transition) => {
-                (Some((transition.network.local, transition.network.peer)), &transition.process)
+                let Network { local, peer, netns, .. } = transition.network;
+                (Some((local, peer)), netns, &transition.process)
             }
-            Record::Http(http) => (Some((http.network.local, http.network.peer)), &http.process),
+            Record::Http(http) => (Some((http.network.local, http.network.peer)), None, &http.process),
             Record::Connection(summary) => {
-                (summary.network.map(|network| (network.local, network.peer)), &summary.process)
+                self.cgroup.clone_from(&summary.cgroup);
+                let ends = summary.network.map(|network| (network.local, network.peer));
+                (ends, summary.network.and_then(|network| network.netns), &summary.process)
             }
             _ => return,
         };
         self.endpoints = ends.map(endpoints).or(self.endpoints);
+        self.netns = netns.or(self.netns);
         if self.process.is_none() {
             self.process.clone_from(process);
         }
@@ -232,6 +240,7 @@ fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
     Endpoints { local: address(local), peer: address(peer) }
 }
 
-fn owner(process: &Process) -> Owner {
-    Owner { name: process.name.0.clone(), ..Owner::new(process.pid, "") }
+fn owner(process: &Process, cgroup: Option<&str>) -> Owner {
+    let place = Place { cgroup: cgroup.map(Arc::from), ..Place::default() };
+    Owner { name: process.name.0.clone(), place, ..Owner::new(process.pid, "") }
 }

@@ -50,7 +50,7 @@ pub fn run(
     // Signals are caught before anything is attached, so that none can fall between.
     let signals = runtime.block_on(async { reader::Signals::new() });
     let signals = signals.map_err(|error| CliError::io("cannot catch signals", &error))?;
-    let tracer = Tracer::attach(&settings.kernel)?;
+    let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
     let mut output = output::Output::new(sink);
     let started = output.put(Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
         output.put(Record::Ready(Ready { time: tracer.clock().now() }))?;

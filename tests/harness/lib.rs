@@ -2,6 +2,7 @@
 //! host that the test plays itself, and independent witnesses.
 
 mod apache;
+mod cgroup;
 mod check;
 mod chromium;
 mod compare;
@@ -36,6 +37,7 @@ mod unprivileged;
 mod wire;
 
 pub use apache::Apache;
+pub use cgroup::Cgroup;
 pub use check::{hold, while_doing};
 pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};

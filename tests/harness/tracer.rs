@@ -90,6 +90,22 @@ impl Tracer {
 
     /// How many events its programs say they could not hand over, as bpftool reads it from the kernel.
     pub fn lost_in_kernel(&self) -> u64 {
+        let dump = self.map("COUNTERS");
+        // The first counter is that of lost records.
+        let values = dump[0]["formatted"]["values"].as_array().expect("a value per CPU").clone();
+        values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
+    }
+
+    /// Waits until it has taken the list of the sockets that are older than it, and told its programs, as bpftool reads
+    /// it from the kernel: from then on they decide by processes.
+    pub fn wait_until_older_are_known(&self) {
+        wait_for("the list of older sockets", || {
+            (self.map("OLDER_KNOWN")[0]["formatted"]["value"].as_u64() == Some(1)).then_some(())
+        });
+    }
+
+    /// What is in one of its maps, as bpftool reads it from the kernel.
+    fn map(&self, name: &str) -> serde_json::Value {
         let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
         let ids = fds.filter_map(|fd| {
             let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
@@ -99,12 +115,8 @@ impl Tracer {
             let printed = output(Command::new("bpftool").args(["--json", "map", what, "id", id]));
             serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON")
         };
-        let id =
-            ids.into_iter().find(|id| bpftool("show", id)["name"] == "COUNTERS").expect("it has this map");
-        let dump = bpftool("dump", &id);
-        // The first counter is that of lost records.
-        let values = dump[0]["formatted"]["values"].as_array().expect("a value per CPU").clone();
-        values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
+        let id = ids.into_iter().find(|id| bpftool("show", id)["name"] == name).expect("it has this map");
+        bpftool("dump", &id)
     }
 
     /// The programs that it has attached, and how many bytes of instructions the kernel kept of each, as bpftool reads it

@@ -7,6 +7,7 @@
 
 mod loopback_afterlife;
 mod loopback_close;
+mod loopback_filters;
 mod loopback_open;
 mod loopback_reset;
 mod loopback_stacks;

@@ -13,7 +13,7 @@ use crate::{
     emit, filter,
     maps::{self, SocketMemory},
     probes::stack,
-    sock,
+    sock, verdict,
 };
 
 /// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
@@ -55,26 +55,31 @@ pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
         if noted.sender_awaited != 0 {
             // Each question is its sender's: such a socket may be used by one process after the other.
             noted.sender_awaited = 0;
-            return report(sk);
+            return report(sk).map(drop);
         }
         if noted.owner_known != 0 {
             return Ok(());
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !is_tcp || remember(sk).is_none() {
+    if !is_tcp {
         return Ok(());
     }
-    report(sk)?;
-    if stack::are_wanted() {
+    let Some(memory) = remember(sk) else { return Ok(()) };
+    let is_told = report(sk)?;
+    if verdict::are_given() && is_told {
+        // SAFETY: `remember` gives no null pointer.
+        verdict::at_first_use(unsafe { &mut *memory }, sock::ports(sk).1);
+    }
+    if stack::are_wanted() && !verdict::is_unwanted(sk) {
         stack::report(sk, MOMENT_FIRST_USE)?;
     }
     Ok(())
 }
 
-/// Says that the process that runs now uses `sk`.
+/// Says that the process that runs now uses `sk`; false when there was no room to.
 #[inline(always)]
-fn report(sk: *const u8) -> Result<(), i32> {
+fn report(sk: *const u8) -> Result<bool, i32> {
     let owned = RawOwned {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
@@ -86,9 +91,10 @@ fn report(sk: *const u8) -> Result<(), i32> {
         },
         owner: sock::current_owner()?,
     };
-    let Some(mut record) = emit::reserve() else { return Ok(()) };
+    let Some(mut record) = emit::reserve() else { return Ok(false) };
     record.write(owned);
-    emit::submit(record, Ok(()))
+    emit::submit(record, Ok(()))?;
+    Ok(true)
 }
 
 /// Notes that the owner of `sk` is being reported. `None` when the kernel has no memory for the note: the

@@ -18,7 +18,7 @@ use crate::{
     emit, filter,
     maps::{self, PASSED, Passed, SKIP, SocketMemory},
     packet::{self, IPPROTO_UDP},
-    sock,
+    sock, verdict,
 };
 
 /// The verdict of a cgroup_skb program that lets the packet pass. There is no other here.
@@ -63,6 +63,10 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if filter::is_unwanted_packet(ctx) {
         return Ok(());
     }
+    let verdict = verdict::of(sk);
+    if verdict == verdict::UNHEARD {
+        return Ok(());
+    }
     let Some((offset, protocol)) = packet::transport(ctx)? else {
         return Ok(());
     };
@@ -71,14 +75,17 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     let header = packet::tcp_header(ctx, offset)?;
     let (local_port, peer_port) = header.ports(direction);
-    if filter::is_unwanted(local_port, peer_port) {
+    if filter::is_unwanted(local_port, peer_port) || filter::is_segment_in_unwanted_network(ctx, peer_port) {
+        return Ok(());
+    }
+    let flags = header.flags();
+    if verdict == verdict::UNWANTED && flags & (FIN | RST) == 0 {
         return Ok(());
     }
     let payload_offset = offset + header.length();
     let length = ctx.len().saturating_sub(payload_offset);
     // SAFETY: not null.
     let state = unsafe { (*sk).state };
-    let flags = header.flags();
     let mut segment = RawSegment {
         sequence: header.sequence(),
         acknowledgment: header.acknowledgment(),
@@ -110,7 +117,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) || state == CLOSE {
         segment.netns = sock::netns(sock::of_packet(ctx)?)?;
     }
-    if length == 0 || need == Need::Segment {
+    if length == 0 || need == Need::Segment || verdict == verdict::UNWANTED {
         emit::record(segment);
     } else {
         emit::segment_with_payload(ctx, segment, payload_offset);

@@ -22,6 +22,7 @@ use crate::{
     maps::{self, LAST_USES, STACKS, SocketMemory},
     probes::owner,
     sock::{self, Address},
+    verdict,
 };
 
 /// `RCV_SHUTDOWN` of `sk->sk_shutdown`: nothing more will come.
@@ -74,6 +75,9 @@ fn try_receive(ctx: &BtfTracePointContext) -> Result<(), i32> {
 /// What is remembered of `sk` when its owner was reported: only of TCP sockets that are asked for. Else null.
 #[inline(always)]
 fn tracked(sk: *const u8) -> *mut SocketMemory {
+    if verdict::is_unwanted(sk) {
+        return core::ptr::null_mut();
+    }
     let known = maps::memory(sk, 0);
     // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
     if known.is_null() || unsafe { (*known).owner_known } == 0 { core::ptr::null_mut() } else { known }

@@ -15,6 +15,7 @@ use crate::{
     maps::STATE_RUNNING,
     probes::{owner, stack},
     sock::{self, Address},
+    verdict,
 };
 
 const ESTABLISHED: i32 = 1;
@@ -74,7 +75,9 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     }
     let (local_port, peer_port) = sock::ports(sk);
     // A client whose beginning was reported without a port has to be known by it.
-    if old != SYN_SENT && filter::is_unwanted(local_port, peer_port) {
+    if old != SYN_SENT && filter::is_unwanted(local_port, peer_port)
+        || filter::is_in_unwanted_network(sk, peer_port)
+    {
         return Ok(());
     }
     let is_owners = is_in_process_context(old, new);
@@ -85,6 +88,14 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
             life = (*memory).lives;
             (*memory).lives = life.wrapping_add(1);
             (*memory).end_reported = 0;
+            (*memory).verdict = verdict::LEFT;
+        }
+    }
+    let mut given = verdict::LEFT;
+    if verdict::are_given() {
+        given = verdict::at_transition(sk, (old, new), is_owners, peer_port);
+        if given == verdict::UNHEARD && verdict::note(sk, given) {
+            return Ok(());
         }
     }
     let Some(mut record) = emit::reserve::<RawTransition>() else {
@@ -93,6 +104,9 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     // SAFETY: it points to room for one in the ring buffer.
     let result = fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
     emit::submit(record, result)?;
+    if verdict::are_given() && given != verdict::LEFT {
+        verdict::note(sk, given);
+    }
     if stack::are_wanted() && old == CLOSE && new == SYN_SENT {
         stack::report(sk, MOMENT_CONNECT)?;
     }

@@ -6,10 +6,10 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 pub(super) use super::args_diagnose::Diagnose;
+use super::filters::Filters;
 use crate::{
     explain::Language,
     kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
-    record::{Cidr, Filter},
 };
 
 /// The whole life of every TCP connection on this host, linked to the HTTP requests that it carries.
@@ -162,70 +162,12 @@ pub(super) struct Tracing {
     pub(super) command: Vec<OsString>,
 }
 
-/// Values of one filter are alternatives; filters restrict each other.
-#[derive(Debug, Args)]
-pub(super) struct Filters {
-    /// Only connections of this process id
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    pid: Vec<u32>,
-    /// Only connections of processes with this name, as `ps -o comm` shows it
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = comm)]
-    comm: Vec<String>,
-    /// Only connections with this port at either end
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    port: Vec<u16>,
-    /// Only connections with this port at the end that reports: on a server's host, the server's own
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    local_port: Vec<u16>,
-    /// Only connections with this port at the other end
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    peer_port: Vec<u16>,
-    /// Only connections with an address in this network at either end
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    addr: Vec<Cidr>,
-}
-
-impl Tracing {
-    /// The filter that was typed.
-    pub(super) fn filter(&self) -> Filter {
-        Filter { followed: !self.command.is_empty(), ..self.filters.filter() }
-    }
-}
-
-impl Filters {
-    /// The filter that was typed.
-    pub(super) fn filter(&self) -> Filter {
-        let Self { pid, comm, port, local_port, peer_port, addr } = self;
-        Filter {
-            pid: pid.clone(),
-            comm: comm.clone(),
-            port: port.clone(),
-            local_port: local_port.clone(),
-            peer_port: peer_port.clone(),
-            addr: addr.clone(),
-            followed: false,
-        }
-    }
-}
-
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| error())?;
     Duration::try_from(duration).map_err(|_| error()).and_then(|duration| {
         if duration.is_zero() { Err("a session of no time records nothing".to_owned()) } else { Ok(duration) }
     })
-}
-
-fn comm(text: &str) -> Result<String, String> {
-    const COMM_MAX: usize = 15;
-    match text.len() {
-        0 => Err("a process name is not empty".to_owned()),
-        length if length > COMM_MAX => {
-            let kept = String::from_utf8_lossy(&text.as_bytes()[..COMM_MAX]).into_owned();
-            Err(format!("the kernel keeps only the first {COMM_MAX} bytes of a name: try {kept}"))
-        }
-        _ => Ok(text.to_owned()),
-    }
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
@@ -268,23 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_lists() {
-        let live = live(
-            "tcp-trace live --port 80,443 --port 8080 --local-port 81 --peer-port 82 --addr 10.0.0.0/8,::1 --comm nginx",
-        );
-        let filter = live.tracing.filter();
-        assert_eq!(filter.port, [80, 443, 8080]);
-        assert_eq!((filter.local_port, filter.peer_port), (vec![81], vec![82]));
-        assert_eq!(filter.addr, ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
-        assert!(!filter.followed);
-    }
-
-    #[test]
     fn what_follows_two_dashes_is_the_command() {
         let live = live("tcp-trace live --format jsonl -- curl -v http://localhost/");
         assert_eq!(live.tracing.command, ["curl", "-v", "http://localhost/"]);
         assert_eq!(live.printing.format, Format::Jsonl);
-        assert!(live.tracing.filter().followed);
     }
 
     #[test]
@@ -292,7 +221,7 @@ mod tests {
         let line = "tcp-trace show - --port 80 --pid 7 --comm curl --addr ::1 --format ladder --color never";
         let Verb::Show(show) = parse(line).unwrap().verb else { panic!("another verb") };
         assert_eq!(show.file, PathBuf::from("-"));
-        let filter = show.filters.filter();
+        let filter = show.filters.of_recording().unwrap();
         assert_eq!((filter.port, filter.pid, filter.comm), (vec![80], vec![7], vec!["curl".to_owned()]));
         assert_eq!(filter.addr, ["::1".parse().unwrap()]);
         assert!(!filter.followed);
@@ -306,6 +235,8 @@ mod tests {
             ("tcp-trace live --port 0", "0 is not in 1..=65535"),
             ("tcp-trace live --addr 10.0.0.0/33", "expected an IP address or a network"),
             ("tcp-trace live --comm a-very-long-process-name", "try a-very-long-pro"),
+            ("tcp-trace live --netns a,,b", "expected an inode number, a name or a path"),
+            ("tcp-trace live --cgroup /a/../b", "a path without '..'"),
             ("tcp-trace live --duration soon", "expected a time such as 500ms"),
             ("tcp-trace live --ring-size 5000", "expected a power of two"),
             ("tcp-trace live --pid x", "invalid digit"),

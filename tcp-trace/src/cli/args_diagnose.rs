@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::args::{Colour, Filters, duration};
+use super::{
+    args::{Colour, duration},
+    filters::Filters,
+};
 use crate::{
     diagnosis::{History, Snapshot, Thresholds, Verdict},
     sink::counted,

@@ -6,9 +6,10 @@ use super::CliError;
 use crate::{
     event::State,
     kernel::{
-        Capability, Options, Ports, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
+        Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
         sock_diag::{SockDiag, States},
     },
+    record::Filter,
 };
 
 pub(super) fn run() -> ExitCode {
@@ -20,14 +21,8 @@ pub(super) fn run() -> ExitCode {
         let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: to {}", capability.purpose));
     }
-    let options = Options {
-        ring_bytes: RING_BYTES_MIN,
-        follow_children: true,
-        log: false,
-        ports: Ports::default(),
-        stacks: true,
-    };
-    match Tracer::attach(&options) {
+    let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true };
+    match Tracer::attach(&options, &Filter::default()) {
         Ok(tracer) => {
             for probe in Probe::ALL {
                 let missing = tracer.missing().iter().find(|missing| missing.feature.ends_with(probe.name));

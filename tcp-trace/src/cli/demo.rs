@@ -13,7 +13,7 @@ use std::{
 
 use super::{CliError, args::Demo, print};
 use crate::{
-    kernel::{Options, Ports, RING_BYTES_DEFAULT},
+    kernel::{Options, RING_BYTES_DEFAULT},
     record::Filter,
     session::{self, Settings},
     sink::Ladder,
@@ -29,13 +29,7 @@ x and y are the initial sequence numbers; `after`: time spent in the state left.
 /// The verb.
 pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
     let settings = Settings {
-        kernel: Options {
-            ring_bytes: RING_BYTES_DEFAULT,
-            follow_children: true,
-            log,
-            ports: Ports::default(),
-            stacks: false,
-        },
+        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: true, log, stacks: false },
         filter: Filter { followed: true, ..Filter::default() },
         duration: None,
         settle: Duration::ZERO,

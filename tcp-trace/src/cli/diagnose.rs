@@ -13,9 +13,7 @@ use super::{
     args_diagnose::{self, DiagnoseFormat, us},
     print,
     run::say,
-    show,
-    target::ports,
-    unseen,
+    show, unseen,
 };
 use crate::{
     diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
@@ -43,11 +41,11 @@ struct Seen {
 }
 
 pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError> {
-    let filter = arguments.filters.filter();
+    let filters = &arguments.filters;
     let seen = match (&arguments.from, arguments.during) {
-        (Some(file), _) => recording(file, &filter)?,
-        (None, Some(duration)) => traced(filter, duration, log)?,
-        (None, None) => Seen { now: now(&filter)?, before: None, history: History::default() },
+        (Some(file), _) => recording(file, &filters.of_recording()?)?,
+        (None, Some(duration)) => traced(filters.of_host()?, duration, log)?,
+        (None, None) => Seen { now: now(&filters.of_host()?)?, before: None, history: History::default() },
     };
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
     unseen::sentences(&facts).into_iter().for_each(say);
@@ -71,13 +69,7 @@ fn now(filter: &Filter) -> Result<Snapshot, CliError> {
 fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliError> {
     let before = now(&filter)?;
     let settings = Settings {
-        kernel: Options {
-            ring_bytes: RING_BYTES_DEFAULT,
-            follow_children: false,
-            log,
-            ports: ports(&filter),
-            stacks: true,
-        },
+        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: false, log, stacks: true },
         filter: filter.clone(),
         duration: Some(duration),
         settle: Duration::ZERO,

@@ -7,6 +7,7 @@ mod demo;
 mod diagnose;
 mod error;
 mod explain;
+mod filters;
 mod live;
 mod print;
 mod record;

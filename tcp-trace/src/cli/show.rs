@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
         (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
         (None, Format::Table | Format::Ladder) => Output::Records(print::sink(arguments.printing)),
     };
-    let mut selection = Selection::new(arguments.filters.filter());
+    let mut selection = Selection::new(arguments.filters.of_recording()?);
     let length = learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;
     let mut tell = |line: String| say(format!("{name}: {line}"));
     let mut replay = Replay::new(selection, output, &mut tell);

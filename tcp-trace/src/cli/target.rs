@@ -13,19 +13,10 @@ use std::{
 use rustix::io::Errno;
 
 use super::{CliError, args::Tracing};
-use crate::{
-    kernel::{Options, Ports},
-    record::Filter,
-    session::Settings,
-};
+use crate::{kernel::Options, record::Filter, session::Settings};
 
 /// Where programs are looked for when nobody says where (`_CS_PATH` of glibc).
 const PATH: &str = "/bin:/usr/bin";
-
-/// The ports that a filter asks for, which the kernel side is told.
-pub(super) fn ports(filter: &Filter) -> Ports {
-    Ports { either: filter.port.clone(), local: filter.local_port.clone(), peer: filter.peer_port.clone() }
-}
 
 /// Checks what was typed; nothing has been attached or written yet.
 pub(super) fn settings(
@@ -34,13 +25,12 @@ pub(super) fn settings(
     log: bool,
 ) -> Result<(Settings, Option<Command>), CliError> {
     let command = command(&arguments.command)?;
-    let filter = arguments.filter();
+    let filter = Filter { followed: command.is_some(), ..arguments.filters.of_host()? };
     let settings = Settings {
         kernel: Options {
             ring_bytes: arguments.ring_size,
             follow_children: command.is_some(),
             log,
-            ports: ports(&filter),
             stacks: arguments.stacks,
         },
         filter,

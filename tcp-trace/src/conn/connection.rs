@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Endpoints, Figures, Flags, Owner, Role, Segment, State, StateChange},
+    filter::Facts,
     record::{self, ConnectionId, FlagNames, Network, Process, Route, Text, Transition},
     time::Time,
 };
@@ -202,6 +203,11 @@ impl Connection {
     /// Its process, when known.
     pub fn owner(&self) -> Option<&Owner> {
         self.owner.as_deref()
+    }
+
+    /// What a filter goes by.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { endpoints: self.endpoints, netns: self.netns, owner: self.owner() }
     }
 
     /// Whether its socket is there.

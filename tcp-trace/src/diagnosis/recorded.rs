@@ -25,7 +25,8 @@ pub fn snapshot(history: &History) -> Snapshot {
             if let Some(process) = &summary.process {
                 let known = snapshot.processes.iter().position(|known| known.named.pid == process.pid);
                 let process = known.unwrap_or_else(|| {
-                    snapshot.processes.push(Process { named: process.clone(), ..Process::default() });
+                    let (named, cgroup) = (process.clone(), summary.cgroup.clone());
+                    snapshot.processes.push(Process { named, cgroup, ..Process::default() });
                     snapshot.processes.len() - 1
                 });
                 let start = snapshot.holders.len() as u32;

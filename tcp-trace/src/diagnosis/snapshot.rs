@@ -1,9 +1,9 @@
 //! The facts of one moment: sockets, who has them, and the settings and counters of their network namespaces.
 
-use std::{collections::HashSet, ops::Range};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use crate::{
-    event::State,
+    event::{Owner, Place, State},
     filter,
     kernel::sock_diag,
     record::{ConnectionId, Filter, Process as Named, Text},
@@ -62,6 +62,8 @@ pub struct Process {
     pub files: u64,
     /// How many it may have (RLIMIT_NOFILE).
     pub files_limit: Option<u64>,
+    /// Path of its cgroup in the v2 hierarchy, when known.
+    pub cgroup: Option<String>,
 }
 
 /// A network namespace's settings, and counters since it was made. `None` is what could not be read.
@@ -150,9 +152,9 @@ impl Snapshot {
         let mut chosen = Vec::with_capacity(self.sockets.len());
         for socket in &self.sockets {
             let endpoints = Some(socket.diag.endpoints);
-            let passes = |owner: Option<&crate::event::Owner>| {
-                filter.judge(filter::Facts { endpoints, owner }) == Some(true)
-            };
+            let netns = Some(socket.netns).filter(|netns| *netns != 0);
+            let passes =
+                |owner: Option<&Owner>| filter.judge(filter::Facts { endpoints, netns, owner }) == Some(true);
             let mut owners = self.owners(socket).map(|(process, _)| owner(process));
             chosen.push(passes(None) || owners.any(|owner| passes(Some(&owner))));
         }
@@ -195,7 +197,35 @@ impl Network {
     }
 }
 
-fn owner(process: &Process) -> crate::event::Owner {
+fn owner(process: &Process) -> Owner {
     let Named { pid, name, .. } = &process.named;
-    crate::event::Owner { name: name.0.clone(), ..crate::event::Owner::new(*pid, "") }
+    let place = Place { cgroup: process.cgroup.as_deref().map(Arc::from), ..Place::default() };
+    Owner { name: name.0.clone(), place, ..Owner::new(*pid, "") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Host;
+
+    #[test]
+    fn sockets_are_chosen_by_network_namespace_and_cgroup() {
+        let mut host = Host::new();
+        let (api, web) = (host.process(7, "api"), host.process(8, "web"));
+        for (owner, port, netns) in [(api, 1, 5), (web, 2, 5), (api, 3, 6), (web, 4, 0)] {
+            host.accepted(Some(owner), State::Established, port).netns = netns;
+        }
+        let mut snapshot = host.snapshot;
+        let mut chosen = |filter: Filter| -> Vec<u16> {
+            snapshot.choose(&filter);
+            let chosen = snapshot.sockets.iter().filter(|socket| socket.is_chosen);
+            chosen.map(|socket| socket.diag.endpoints.peer.port()).collect()
+        };
+        let cgroup = |path: &str| Filter { cgroup: vec![path.to_owned()], ..Filter::default() };
+        assert_eq!(chosen(Filter { netns: vec![5], ..Filter::default() }), [1, 2]);
+        assert!(chosen(Filter { netns: vec![0], ..Filter::default() }).is_empty(), "that one is not known");
+        assert_eq!(chosen(cgroup("/system.slice/api.service")), [1, 3]);
+        assert_eq!(chosen(cgroup("/system.slice")), [1, 2, 3, 4]);
+        assert_eq!(chosen(Filter { netns: vec![5], ..cgroup("/system.slice/web.service") }), [2]);
+    }
 }

@@ -46,6 +46,7 @@ impl Host {
             command: vec![name.into(), "--run".into()],
             files: 20,
             files_limit: Some(1024),
+            cgroup: Some(format!("/system.slice/{name}.service")),
         });
         self.snapshot.processes.len() as u32 - 1
     }

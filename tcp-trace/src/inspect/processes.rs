@@ -85,5 +85,6 @@ fn add(
         command: process::command(pid).into_iter().map(Text::from).collect(),
         files: count,
         files_limit: process::files_limit(pid),
+        cgroup: process::cgroup(pid),
     });
 }

@@ -21,6 +21,11 @@ pub(super) fn open_root() -> io::Result<OwnedFd> {
     }
 }
 
+/// Where the whole hierarchy is mounted, if it is.
+pub fn mounted_at() -> Option<String> {
+    mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
 /// Where the whole cgroup2 hierarchy is mounted, from the text of `/proc/self/mountinfo` (proc(5)).
 fn mount_point(mountinfo: &str) -> Option<String> {
     mountinfo.lines().find_map(|line| {

@@ -50,6 +50,12 @@ impl CgroupPaths {
         self.paths.get(&id).map(String::as_str)
     }
 
+    /// All cgroups that are there, in no order: id and path.
+    pub fn all(&mut self) -> impl Iterator<Item = (u64, &str)> {
+        self.look();
+        self.paths.iter().map(|(id, path)| (*id, path.as_str()))
+    }
+
     fn look(&mut self) {
         if self.paths.len() >= CGROUPS_MAX {
             self.paths.clear();
@@ -117,6 +123,9 @@ mod tests {
         let found = ids.map(|id| paths.path(id).map(str::to_owned));
         fs::remove_dir_all(&top).unwrap();
         assert_eq!(found, ["/", "/a", "/a/b", "/c"].map(|path| Some(path.to_owned())));
+        let mut all: Vec<_> = paths.all().map(|(_, path)| path.to_owned()).collect();
+        all.sort();
+        assert_eq!(all, ["/", "/a", "/a/b", "/c"]);
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! Where user space meets the kernel: the only module with `unsafe` and aya.
 
 mod btf;
-mod cgroup;
+pub mod cgroup;
 pub mod cgroup_paths;
 mod clock;
 mod decode;
 mod error;
+mod filters;
 mod last_use;
 mod losses;
 mod netlink;
 pub mod netns;
 mod offsets;
-mod ports;
 mod privileges;
 pub mod process;
 mod readiness;
@@ -24,7 +24,6 @@ pub use decode::{DecodeError, decode};
 pub use error::KernelError;
 pub use last_use::LastUses;
 pub use losses::NewlyLost;
-pub use ports::Ports;
 pub use privileges::{Capability, effective_capabilities};
 pub use readiness::Readiness;
 pub use tracer::{Options, Probe, RING_BYTES_DEFAULT, RING_BYTES_MIN, Tracer};

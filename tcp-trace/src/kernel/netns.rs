@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     panic,
@@ -126,6 +126,20 @@ pub fn find() -> io::Result<Namespaces> {
     Ok(Namespaces { found, unreadable })
 }
 
+/// The inode number of the network namespace that a file refers to; `None` when it refers to none.
+pub fn inode_of_file(path: &Path) -> io::Result<Option<u32>> {
+    let file = File::open(path)?;
+    let link = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if let Some(inode) = inode_of(&link.to_string_lossy()) {
+        return Ok(Some(inode));
+    }
+    // Of one that is mounted the link is the path.
+    let (metadata, own) = (file.metadata()?, fs::metadata(OWN)?);
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let inode = mounted(&mounts).map(|(inode, _)| inode).find(|inode| u64::from(*inode) == metadata.ino());
+    Ok(inode.filter(|_| metadata.dev() == own.dev()))
+}
+
 /// Opens a file if it is still the one meant: a process id can be another process's by now, and another file be
 /// mounted over the path.
 fn open_if(path: &Path, inode: u32) -> io::Result<OwnedFd> {
@@ -147,7 +161,7 @@ fn mounted(mountinfo: &str) -> impl Iterator<Item = (u32, String)> {
 }
 
 /// The inode number in `net:[4026531840]`.
-fn inode_of(link: &str) -> Option<u32> {
+pub fn inode_of(link: &str) -> Option<u32> {
     link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
@@ -178,6 +192,14 @@ mod tests {
         assert_eq!(own.paths[0], PathBuf::from(OWN));
         own.open().unwrap();
         own.sock_diag().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_a_namespace_has_its_inode_number() {
+        let own = find().unwrap().found[0].inode;
+        assert_eq!(inode_of_file(Path::new(OWN)).unwrap(), Some(own));
+        assert_eq!(inode_of_file(Path::new("/proc/self/ns/mnt")).unwrap(), None);
+        assert_eq!(inode_of_file(Path::new("/dev/null")).unwrap(), None);
     }
 
     #[test]

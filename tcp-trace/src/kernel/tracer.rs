@@ -9,29 +9,26 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{
-    FOLLOW_CHILDREN, LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index,
-};
+use tcp_trace_ebpf::{LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index};
 
 use super::{
     btf::Btf,
     cgroup,
     clock::Clock,
     error::{KernelError, root_errno},
+    filters::{self, Learning, Told},
     last_use::LastUses,
     losses::{Losses, NewlyLost},
-    offsets,
-    ports::Ports,
-    privileges,
+    offsets, privileges,
     readiness::Readiness,
 };
 use crate::{
     event::{Cookie, Direction},
-    record::Missing,
+    record::{Filter, Missing},
 };
 
 /// The compiled programs: see `cargo xtask ebpf`.
@@ -74,8 +71,6 @@ pub struct Options {
     pub follow_children: bool,
     /// Whether the eBPF programs log diagnostics.
     pub log: bool,
-    /// Ports that are asked for. What has none of them is dropped as early as it is known.
-    pub ports: Ports,
     /// Whether the stacks of the processes that use sockets are asked for, and the last use of each socket.
     pub stacks: bool,
 }
@@ -152,6 +147,7 @@ pub struct Tracer {
     ring: RingBuf<MapData>,
     losses: Losses,
     skips: Array<MapData, u64>,
+    learning: Learning,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
@@ -160,20 +156,21 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches everything.
-    pub fn attach(options: &Options) -> Result<Self, KernelError> {
+    /// Loads and attaches everything. What `filter` certainly does not ask for is dropped as early as that is known.
+    pub fn attach(options: &Options, filter: &Filter) -> Result<Self, KernelError> {
         let clock = Clock::new()?;
         let btf_bytes = fs::read(VMLINUX_BTF).map_err(|error| {
             KernelError::missing("BTF", format!("{VMLINUX_BTF}: {error}; it needs CONFIG_DEBUG_INFO_BTF=y"))
         })?;
         let btf = Btf::parse(&btf_bytes)?;
-        let mut ebpf = load(&btf, options)?;
+        let mut ebpf = load(&btf, options, Told(filter))?;
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
         let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
-            follow_children(&mut ebpf)?;
+            filters::follow_children(&mut ebpf)?;
         }
-        options.ports.set(&mut ebpf)?;
+        Told(filter).set(&mut ebpf)?;
+        let learning = Learning::new(&mut ebpf, filter)?;
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
@@ -185,7 +182,8 @@ impl Tracer {
         let losses = Losses::new(counters, state_program(&ebpf)?);
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
-        Ok(Self { ebpf: Some(ebpf), ring, losses, skips, logger, clock, missing, reset_reasons, last_uses })
+        let ebpf = Some(ebpf);
+        Ok(Self { ebpf, ring, losses, skips, learning, logger, clock, missing, reset_reasons, last_uses })
     }
 
     /// What this kernel does not give.
@@ -239,6 +237,17 @@ impl Tracer {
         }
     }
 
+    /// Tells the programs that the owners of sockets that are older than tracing are known: from now on they decide by
+    /// the first owner of a socket themselves.
+    pub fn older_known(&mut self) {
+        self.learning.older_known();
+    }
+
+    /// Tells the programs of a cgroup that is not asked for.
+    pub fn other_cgroup(&mut self, id: u64) {
+        self.learning.other_cgroup(id);
+    }
+
     /// Passes the programs' log records on to the `log` crate.
     pub fn flush_log(&mut self) {
         if let Some(logger) = &mut self.logger {
@@ -252,18 +261,21 @@ impl Tracer {
     }
 }
 
-fn load(btf: &Btf<'_>, options: &Options) -> Result<Ebpf, KernelError> {
+fn load(btf: &Btf<'_>, options: &Options, told: Told<'_>) -> Result<Ebpf, KernelError> {
     let offsets = OffsetsPod(offsets::look_up(btf)?);
     let wake_bytes = (options.ring_bytes / WAKE_PART).max(1);
     let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
     EbpfLoader::new()
         .override_global(globals::OFFSETS, &offsets, true)
-        .override_global(globals::FILTERS_PORTS, &options.ports.asked(), true)
+        .override_global(globals::FILTERS_PORTS, &told.ports(), true)
+        .override_global(globals::FILTERS_OWNERS, &told.owners(), true)
+        .override_global(globals::FILTERS_NETWORKS, &told.networks(), true)
         .override_global(globals::WAKE_BYTES, &wake_bytes, true)
         .override_global(globals::STACKS, &u8::from(options.stacks), true)
         .override_global(globals::REGISTERS, &RegistersPod(offsets::registers()), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
+        .map_max_entries(maps::OTHER_CGROUPS, told.other_cgroups_max())
         .map_max_entries(maps::LAST_USES, if options.stacks { LAST_USES_MAX as u32 } else { 1 })
         .load(OBJECT)
         .map_err(|error| match error {
@@ -379,14 +391,7 @@ fn reset_reasons(btf: &Btf<'_>) -> StdHashMap<u32, Arc<str>> {
         .collect()
 }
 
-fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let failed = |error| KernelError::failed("follow the command", error);
-    let map = ebpf.map_mut(maps::FOLLOWED).ok_or_else(|| not_in_object(maps::FOLLOWED))?;
-    let mut followed = HashMap::<_, u32, u8>::try_from(map).map_err(failed)?;
-    followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
-}
-
-fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+pub(super) fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
     ebpf.take_map(name).ok_or_else(|| not_in_object(name))
 }
 

@@ -72,6 +72,10 @@ impl Pipeline {
         let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, bytes, mini_socket_us } =
             socket;
         let is_new = !self.table.contains_key(&cookie);
+        if is_new && !self.settings.filter.asks_for_netns(netns) {
+            // The kernel side will never tell of it.
+            return;
+        }
         let id = ConnectionId::of_socket(cookie, 0);
         if is_new && !self.add(now, cookie, Connection::new(id, now, Some(state), role)) {
             return;

@@ -2,7 +2,6 @@
 
 use crate::{
     conn::Connection,
-    filter::Facts,
     record::{Filter, Record},
     time::Time,
 };
@@ -67,8 +66,7 @@ impl Gate {
         let Self::Undecided(held) = self else {
             return;
         };
-        let facts = Facts { endpoints: connection.endpoints(), owner: connection.owner() };
-        match filter.judge(facts) {
+        match filter.judge(connection.facts()) {
             Some(true) => {
                 let is_known = connection.owner().is_some()
                     && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);

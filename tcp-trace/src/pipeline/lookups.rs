@@ -72,7 +72,8 @@ impl Pipeline {
             self.lookup_count += 1;
             let number = self.lookup_count;
             let record = record(&lookup, number);
-            let facts = Facts { endpoints: Some(lookup.source.endpoints), owner: lookup.owner.as_ref() };
+            let Source { endpoints, netns, .. } = lookup.source;
+            let facts = Facts { endpoints: Some(endpoints), netns, owner: lookup.owner.as_ref() };
             let kept = if self.settings.filter.judge(facts) == Some(true) {
                 out.push(Record::Dns(Box::new(record)));
                 None
@@ -123,9 +124,7 @@ impl Pipeline {
         if !tracked.gate.is_undecided() {
             return;
         }
-        let connection = &tracked.connection;
-        let facts = Facts { endpoints: connection.endpoints(), owner: connection.owner() };
-        if self.settings.filter.judge(facts) == Some(true)
+        if self.settings.filter.judge(tracked.connection.facts()) == Some(true)
             && let Some(record) = self.names.take(number)
         {
             out.push(Record::Dns(record));
@@ -153,6 +152,7 @@ fn record(lookup: &Lookup, number: u64) -> Dns {
         duration_us: lookup.duration_us,
         retransmits: lookup.retransmits,
         process: lookup.owner.as_ref().map(process_of),
+        cgroup: lookup.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref()).map(str::to_owned),
         server: endpoints.peer.into(),
         transport: *transport,
         network: Network::new(*endpoints, *netns),

@@ -125,6 +125,11 @@ impl Pipeline {
         }
     }
 
+    /// Which connections come out.
+    pub fn filter(&self) -> &Filter {
+        &self.settings.filter
+    }
+
     /// Events given up since the last call because a bounded table was full.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost) + self.lookups.take_lost()

@@ -36,6 +36,9 @@ pub struct Dns {
     /// The process that asked, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// Path of its cgroup in the v2 hierarchy, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
     /// Which server was asked.
     pub server: Endpoint,
     /// What carried it.

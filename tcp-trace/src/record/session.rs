@@ -58,6 +58,12 @@ pub struct Filter {
     /// Networks of either end, in CIDR notation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addr: Vec<Cidr>,
+    /// Inode numbers of network namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub netns: Vec<u32>,
+    /// Paths in the cgroup v2 hierarchy; what is below them is meant too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroup: Vec<String>,
     /// Whether only the command after `--` and its descendants were followed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub followed: bool,

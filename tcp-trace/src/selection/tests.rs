@@ -168,3 +168,31 @@ fn a_lookup_is_chosen_by_itself_or_by_the_connection_that_follows_it() {
         assert_eq!(once(&mut Selection::new(filter.clone()), &lines), of(from_a_pipe), "{filter:?}");
     }
 }
+
+fn placed(id: &str, place: &str) -> String {
+    format!(
+        r#"{{"type":"connection","time":"2026-09-21T14:13:20Z","connection":"{id}","network":{{"type":"ipv4",{ENDS},"netns":7}},"process":{{"pid":812,"name":"nginx","uid":33}}{place},"opened":"2026-09-21T14:13:20Z","duration_us":0,"seen_from_start":true,"open":true,"states":[],"close":{{"by":"none","how":"open"}},"bytes":{{"sent":0,"received":0}},"retransmits":0}}"#
+    )
+}
+
+#[test]
+fn network_namespaces_and_cgroups_choose_by_the_line_that_tells_them() {
+    let place = r#","cgroup":"/system.slice/nginx.service""#;
+    let lines = [segment("c1"), transition("c1", nginx()), placed("c1", place)];
+    let none = [segment("c1"), transition("c1", nginx()), placed("c1", "")];
+    let netns = |number| Filter { netns: vec![number], ..Filter::default() };
+    let cgroup = |path: &str| Filter { cgroup: vec![path.to_owned()], ..Filter::default() };
+    for (filter, lines, count) in [
+        (netns(7), &lines, 3),
+        (netns(8), &lines, 0),
+        (cgroup("/system.slice"), &lines, 3),
+        (cgroup("/user.slice"), &lines, 0),
+        (cgroup("/system.slice"), &none, 0),
+        (Filter { netns: vec![8], ..cgroup("/system.slice") }, &lines, 0),
+        (Filter { pid: vec![1], ..cgroup("/system.slice") }, &lines, 0),
+    ] {
+        let selection = || Selection::new(filter.clone());
+        assert_eq!(once(&mut selection(), lines), lines[..count], "{filter:?}");
+        assert_eq!(twice(&mut selection(), lines), lines[..count], "{filter:?}");
+    }
+}

@@ -20,6 +20,8 @@ pub(super) struct Places {
     known: HashMap<(u32, Identity), Place>,
     /// `None` when the cgroup hierarchy cannot be read.
     cgroups: Option<CgroupPaths>,
+    /// Cgroups of processes that were looked up.
+    seen: Vec<(u64, Arc<str>)>,
 }
 
 impl Places {
@@ -27,7 +29,7 @@ impl Places {
         let cgroups = CgroupPaths::open()
             .inspect_err(|error| log::warn!("cgroups of processes are not told: {error}"))
             .ok();
-        Self { known: HashMap::new(), cgroups }
+        Self { known: HashMap::new(), cgroups, seen: Vec::new() }
     }
 
     /// Fills in where the process of an event runs, if it names one.
@@ -42,6 +44,11 @@ impl Places {
         }
     }
 
+    /// The cgroups of processes that were looked up since the last call: id and path.
+    pub(super) fn take_seen(&mut self) -> impl Iterator<Item = (u64, Arc<str>)> {
+        self.seen.drain(..)
+    }
+
     fn look_up(&mut self, owner: &mut Owner) {
         let key = (owner.pid, owner.identity);
         if let Some(place) = self.known.get(&key) {
@@ -52,7 +59,9 @@ impl Places {
             self.known.clear();
         }
         let cgroups = self.cgroups.as_mut();
-        let cgroup = cgroups.and_then(|cgroups| cgroups.path(owner.identity.cgroup).map(Arc::from));
+        let id = owner.identity.cgroup;
+        let cgroup: Option<Arc<str>> = cgroups.and_then(|cgroups| cgroups.path(id).map(Arc::from));
+        self.seen.extend(cgroup.iter().map(|path| (id, path.clone())));
         let executable = executable(owner.pid).filter(|_| is_still(owner));
         owner.place = Place { executable, cgroup };
         self.known.insert(key, owner.place.clone());

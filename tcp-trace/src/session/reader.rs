@@ -122,6 +122,8 @@ impl<'a> Reader<'a> {
         if wants_existing {
             pipeline.expect_existing();
             sockets.ask_existing();
+        } else {
+            tracer.older_known();
         }
         Ok(Self {
             tracer,
@@ -234,6 +236,11 @@ impl<'a> Reader<'a> {
             }
         });
         written?;
+        for (id, path) in self.places.take_seen() {
+            if !self.pipeline.filter().asks_for_cgroup(&path) {
+                self.tracer.other_cgroup(id);
+            }
+        }
         self.routes.exchange(&mut self.pipeline);
         self.put_records()?;
         Ok(count)
@@ -267,7 +274,10 @@ impl<'a> Reader<'a> {
         self.read(ALL)?;
         let now = self.tracer.clock().now();
         match answer {
-            Answer::Existing(sockets) => self.pipeline.existing(now, sockets, &mut self.records),
+            Answer::Existing(sockets) => {
+                self.pipeline.existing(now, sockets, &mut self.records);
+                self.tracer.older_known();
+            }
             Answer::Listed(lists, processor_time) => {
                 self.pace.answered(processor_time);
                 for list in lists {

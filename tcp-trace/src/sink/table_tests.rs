@@ -368,6 +368,7 @@ fn dns(outcome: DnsOutcome, answers: &[(&str, &str)]) -> Dns {
         duration_us: (outcome != DnsOutcome::NoAnswer).then_some(1_200),
         retransmits: 0,
         process: curl(),
+        cgroup: None,
         server: ends.peer,
         transport: Transport::Udp,
         network: ends,

@@ -18,6 +18,7 @@ pub(super) fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
         duration_us: Some(1_200),
         retransmits: 0,
         process: process(4101),
+        cgroup: None,
         server: endpoint(53),
         transport: Transport::Udp,
         network: Network { kind: NetworkType::Ipv4, local: endpoint(40000), peer: endpoint(53), netns: None },

@@ -1,0 +1,340 @@
+//! Filters that the eBPF programs decide: what is asked for is recorded as without a filter, and the rest costs nothing.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
+
+use tcp_trace::{
+    event::Role,
+    record::{Connection, ConnectionId, Outcome, Process},
+};
+use tcp_trace_tests::{
+    Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for,
+};
+
+/// Makes requests on one connection, and says how many responses it read to their ends.
+const KEEP_ALIVE: &str = "import http.client, sys\n\
+    c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]))\n\
+    n = 0\n\
+    for i in range(int(sys.argv[2])):\n\
+    \tc.request('GET', '/echo/keep-alive')\n\
+    \tn += c.getresponse().read().startswith(b'you asked for')\n\
+    c.close()\n\
+    print(n)";
+
+/// A master that accepts, and a worker of another name for each connection that reads and answers.
+const FORKING: &str = "import os, socket, sys\n\
+    l = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
+    print('listening', flush=True)\n\
+    for i in range(int(sys.argv[2])):\n\
+    \tc, _ = l.accept()\n\
+    \tif os.fork() == 0:\n\
+    \t\topen('/proc/self/comm', 'w').write('worker')\n\
+    \t\tr = c.recv(9999)\n\
+    \t\twhile r:\n\
+    \t\t\tc.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')\n\
+    \t\t\tr = c.recv(9999)\n\
+    \t\tc.close()\n\
+    \t\tos._exit(0)\n\
+    \tc.close()\n\
+    \tos.wait()";
+
+/// A process without its executable, which is told when it was looked up in time.
+fn process(process: &Option<Process>) -> Option<(u32, String, u32)> {
+    process.as_ref().map(|process| (process.pid, process.name.printable().to_string(), process.uid))
+}
+
+/// What is recorded of a connection, without what depends on the moment and on what else is recorded.
+fn told(recording: &Recording, of: &Connection) -> String {
+    let states: Vec<_> = of.states.iter().map(|span| span.state).collect();
+    let exchanges: Vec<_> = recording
+        .http()
+        .filter(|http| http.connection == of.connection)
+        .map(|http| (http.index, http.http.clone(), http.outcome, process(&http.process)))
+        .collect();
+    let segments: Vec<_> = recording
+        .segments(of.connection)
+        .iter()
+        .map(|segment| (segment.direction, segment.flags, segment.seq, segment.length))
+        .collect();
+    let handshake = of.handshake.as_ref().map(|handshake| (handshake.syn_seq, handshake.acknowledged));
+    format!(
+        "{:#?}",
+        (
+            (of.role, of.network, process(&of.process), &of.cgroup, &of.server, of.seen_from_start, of.open),
+            (states, recording.life(of.connection), handshake, segments),
+            (&of.close, of.bytes, of.retransmits, &of.http, exchanges),
+        )
+    )
+}
+
+fn told_of_each(
+    recording: &Recording,
+    is_asked_for: impl Fn(&Connection) -> bool,
+) -> BTreeMap<ConnectionId, String> {
+    let asked_for = recording.connections().filter(|connection| is_asked_for(connection));
+    asked_for.map(|connection| (connection.connection, told(recording, connection))).collect()
+}
+
+/// Fails unless a recording with a filter has exactly what the one without has of those that are asked for.
+fn assert_same_of(
+    what: &str,
+    all: &Recording,
+    filtered: &Recording,
+    is_asked_for: impl Fn(&Connection) -> bool,
+) {
+    let expected = told_of_each(all, is_asked_for);
+    let found = told_of_each(filtered, |_| true);
+    assert!(!expected.is_empty(), "{what}: nothing is asked for, which proves nothing");
+    for (id, expected) in &expected {
+        assert_eq!(found.get(id), Some(expected), "{what}: {id}");
+    }
+    assert_eq!(found.len(), expected.len(), "{what}: {:?}", found.keys());
+    assert_eq!((filtered.end.lost, all.end.lost), (0, 0), "{what}");
+}
+
+fn is_named(connection: &Connection, name: &str) -> bool {
+    connection.process.as_ref().is_some_and(|process| process.name.printable().to_string() == name)
+}
+
+fn pid(connection: &Connection) -> Option<u32> {
+    connection.process.as_ref().map(|process| process.pid)
+}
+
+fn keep_alive(mut python: Command, port: u16, requests: u32) -> u32 {
+    let printed = output(python.args(["-c", KEEP_ALIVE, &port.to_string(), &requests.to_string()]));
+    String::from_utf8_lossy(&printed.stdout).trim().parse().expect("it prints a number")
+}
+
+/// Pids of the workers that have answered so far.
+fn workers(nginx: &Nginx) -> Vec<u32> {
+    let mut pids: Vec<_> = nginx.access_log(1).iter().map(|line| line.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+#[test]
+fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
+    let (one, other) = (Nginx::start(free_port()), Nginx::start(free_port()));
+    let ports = format!("{},{}", one.port(), other.port());
+    let cgroup = Cgroup::new(&format!("tcp-trace-filters-{}/below", std::process::id()));
+    let top = cgroup.path().trim_end_matches("/below").to_owned();
+    curl(&[&one.url("127.0.0.1", "/echo/before")]);
+    let worker = workers(&one)[0].to_string();
+    // At once, and when the programs decide: what they leave out must not depend on it.
+    for are_older_known in [false, true] {
+        let start = |arguments: &[&str]| Tracer::start(&[&["--port", &ports], arguments].concat());
+        let all = start(&[]);
+        let tracers = [
+            ("pid", start(&["--pid", &worker])),
+            ("comm", start(&["--comm", "curl,no-such-name"])),
+            ("server's comm", start(&["--comm", "nginx"])),
+            ("cgroup", start(&["--cgroup", &top])),
+            ("cgroup and comm", start(&["--cgroup", &top, "--comm", "curl"])),
+        ];
+        if are_older_known {
+            tracers.iter().for_each(|(_, tracer)| tracer.wait_until_older_are_known());
+        }
+        for number in 0..10 {
+            let path = format!("/echo/{number}");
+            curl(&["--output", "/dev/null", &one.url("127.0.0.1", &path), &one.url("127.0.0.1", &path)]);
+            curl(&[&other.url("127.0.0.1", &path)]);
+        }
+        assert_eq!(keep_alive(Command::new("python3"), one.port(), 20), 20);
+        assert_eq!(keep_alive(cgroup.command("python3"), other.port(), 20), 20);
+        output(cgroup.command("curl").args(["--silent", &one.url("127.0.0.1", "/echo/cgroup")]));
+        all.wait_for_lines("http", 2 * (30 + 40 + 1));
+        all.wait_for_closed();
+        let [by_pid, by_comm, by_server, by_cgroup, by_both] =
+            tracers.map(|(name, tracer)| (name, tracer.stop()));
+        let all = all.stop();
+        let is_within =
+            |connection: &Connection| connection.cgroup.as_deref().is_some_and(|path| path.starts_with(&top));
+        let is = |(what, filtered): &(&str, Recording), is_asked_for: &dyn Fn(&Connection) -> bool| {
+            assert_same_of(&format!("{what}, {are_older_known}"), &all, filtered, is_asked_for);
+        };
+        is(&by_pid, &|connection| pid(connection).is_some_and(|pid| pid.to_string() == worker));
+        is(&by_comm, &|connection| is_named(connection, "curl"));
+        is(&by_server, &|connection| is_named(connection, "nginx"));
+        is(&by_cgroup, &is_within);
+        is(&by_both, &|connection| is_within(connection) && is_named(connection, "curl"));
+        assert_eq!(by_server.1.http_of(Role::Server).len(), 71);
+        assert_eq!(by_cgroup.1.http_of(Role::Client).len(), 21);
+    }
+}
+
+#[test]
+fn a_worker_is_recorded_with_what_its_access_log_says() {
+    const REQUESTS: usize = 60;
+    let nginx = Nginx::start(free_port());
+    curl(&[&nginx.url("127.0.0.1", "/echo/before")]);
+    let worker = workers(&nginx)[0];
+    let tracer = Tracer::start(&["--pid", &worker.to_string()]);
+    tracer.wait_until_older_are_known();
+    for number in 0..REQUESTS {
+        curl(&[&nginx.url("127.0.0.1", &format!("/echo/{number}"))]);
+    }
+    let log = nginx.access_log(REQUESTS + 1);
+    let mut expected: Vec<_> =
+        log[1..].iter().filter(|line| line.pid == worker).map(|line| line.uri.clone()).collect();
+    tracer.wait_for_lines("http", expected.len());
+    let recording = tracer.stop();
+    let mut found: Vec<_> = recording
+        .http()
+        .map(|http| http.http.request.as_ref().expect("requests are seen").target.printable().to_string())
+        .collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(recording.http().all(|http| http.outcome == Outcome::Ok), "with their responses");
+    assert!(recording.connections().all(|connection| pid(connection) == Some(worker)));
+    let servers = recording.connections_of(Role::Server);
+    assert!(servers.iter().filter(|server| server.seen_from_start).count() >= expected.len(), "whole lives");
+}
+
+#[test]
+fn a_worker_that_its_master_accepts_for_is_told_from_the_master() {
+    let port = free_port();
+    let mut command = Command::new("python3");
+    command.args(["-c", FORKING, &port.to_string(), "2"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut master = Running::start(&mut command);
+    let mut said = String::new();
+    let output = master.0.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut said).expect("it prints text");
+    assert_eq!(said, "listening\n");
+    let start = |arguments: &[&str]| Tracer::start(&[&["--port", &port.to_string()], arguments].concat());
+    let (all, of_worker) = (start(&[]), start(&["--comm", "worker"]));
+    let of_master = start(&["--pid", &master.pid().to_string()]);
+    [&all, &of_worker, &of_master].into_iter().for_each(Tracer::wait_until_older_are_known);
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        for _ in 0..3 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: worker\r\n\r\n").expect("it is open");
+            client.read_exact(&mut [0; 40]).expect("it answers");
+        }
+    }
+    all.wait_for_lines("http", 2 * 6);
+    all.wait_for_closed();
+    let (of_worker, of_master, all) = (of_worker.stop(), of_master.stop(), all.stop());
+    assert_eq!(of_worker.http().count(), 6);
+    assert_same_of("the worker", &all, &of_worker, |connection| is_named(connection, "worker"));
+    assert_same_of("the master", &all, &of_master, |connection| pid(connection) == Some(master.pid()));
+}
+
+#[test]
+fn a_network_namespace_is_asked_for_by_path_or_number() {
+    let (asked_for, other) = (Namespace::new(), Namespace::new());
+    let (one, two) = (Nginx::start_in(&asked_for, 8080), Nginx::start_in(&other, 8080));
+    let all = Tracer::start(&["--port", "8080"]);
+    let by_path = Tracer::start(&["--netns", &asked_for.path()]);
+    let by_number = Tracer::start(&["--netns", &format!("1,{}", asked_for.inode()), "--comm", "python3"]);
+    let by_none = Tracer::start(&["--netns", &Namespace::new().path()]);
+    [&all, &by_path, &by_number, &by_none].into_iter().for_each(Tracer::wait_until_older_are_known);
+    for (namespace, nginx) in [(&asked_for, &one), (&other, &two)] {
+        assert_eq!(keep_alive(namespace.command("python3"), 8080, 200), 200);
+        assert_eq!(nginx.access_log(200).len(), 200);
+    }
+    all.wait_for_lines("http", 2 * 400);
+    all.wait_for_closed();
+    let (by_path, by_number, by_none) = (by_path.stop(), by_number.stop(), by_none.stop());
+    let all = all.stop();
+    let is_within =
+        |connection: &Connection| connection.network.expect("it is known").netns == Some(asked_for.inode());
+    assert_same_of("by path", &all, &by_path, is_within);
+    assert_same_of("by number", &all, &by_number, |connection| {
+        is_within(connection) && is_named(connection, "python3")
+    });
+    assert_eq!(by_path.session.filter.netns, [asked_for.inode()]);
+    assert_eq!(by_none.connections().count(), 0);
+    // Nothing but lookups of names, which other programs may make at any time.
+    assert!(by_none.end.events <= 150, "{:?}", by_none.end);
+}
+
+#[test]
+fn what_is_not_asked_for_makes_no_events() {
+    const REQUESTS: u32 = 2_000;
+    const CONNECTIONS: u64 = 40;
+    /// Events of lookups and of RSTs, which other tests on this host may make at any time.
+    const OTHERS: u64 = 150;
+    let nginx = Nginx::start(free_port());
+    let port = nginx.port().to_string();
+    let cgroup = Cgroup::new(&format!("tcp-trace-events-{}", std::process::id()));
+    for excluding in [["--pid", "1"], ["--comm", "no-such-name"], ["--cgroup", cgroup.path()]] {
+        // The port tells the two ends apart: the server's is that of the listener too.
+        let clients = Tracer::start(&[&["--peer-port", &port], &excluding[..]].concat());
+        let servers = Tracer::start(&[&["--local-port", &port], &excluding[..]].concat());
+        [&clients, &servers].into_iter().for_each(Tracer::wait_until_older_are_known);
+        assert_eq!(keep_alive(Command::new("python3"), nginx.port(), REQUESTS), REQUESTS);
+        for number in 0..CONNECTIONS {
+            curl(&[&nginx.url("127.0.0.1", &format!("/echo/{number}"))]);
+        }
+        let (clients, servers) = (clients.stop(), servers.stop());
+        assert_eq!((clients.connections().count(), servers.connections().count()), (0, 0), "{excluding:?}");
+        println!("{excluding:?}: {} and {} events", clients.end.events, servers.end.events);
+        assert!(clients.end.events <= OTHERS, "{excluding:?}: they were never told of: {:?}", clients.end);
+        // What passes until a process reads, and what ends a connection.
+        let most = (CONNECTIONS + 1) * 16 + OTHERS;
+        assert!(servers.end.events <= most, "{excluding:?}: {:?}", servers.end);
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_made_later_or_anew_is_recorded() {
+    let nginx = Nginx::start(free_port());
+    let path = format!("/tcp-trace-later-{}", std::process::id());
+    let tracer = Tracer::start(&["--port", &nginx.port().to_string(), "--cgroup", &path]);
+    tracer.wait_until_older_are_known();
+    for number in 0..3 {
+        let cgroup = Cgroup::new(&path);
+        curl(&[&nginx.url("127.0.0.1", "/echo/stranger")]);
+        output(cgroup.command("curl").args(["--silent", &nginx.url("127.0.0.1", "/echo/within")]));
+        tracer.wait_for_lines("http", number + 1);
+        wait_for("the cgroup to be removed", || std::fs::remove_dir(cgroup.folder()).ok());
+    }
+    let recording = tracer.stop();
+    let targets: Vec<_> = recording
+        .http()
+        .map(|http| http.http.request.as_ref().expect("requests are seen").target.printable().to_string())
+        .collect();
+    assert_eq!(targets, ["/echo/within"; 3]);
+    assert!(recording.connections().all(|connection| connection.cgroup.as_deref() == Some(path.as_str())));
+}
+
+/// Connects one socket twice, under two names: to a port where nobody listens, and to one.
+const TWICE: &str = "import socket, sys\n\
+    def name(n): open('/proc/self/comm', 'w').write(n)\n\
+    s = socket.socket()\n\
+    name('first')\n\
+    try: s.connect(('127.0.0.1', 1))\n\
+    except ConnectionRefusedError: name('second')\n\
+    s.connect(('127.0.0.1', int(sys.argv[1])))\n\
+    s.sendall(b'GET /echo/twice HTTP/1.0\\r\\n\\r\\n')\n\
+    while s.recv(9999): pass";
+
+#[test]
+fn a_socket_that_connects_again_is_judged_anew() {
+    let nginx = Nginx::start(free_port());
+    let peers = format!("1,{}", nginx.port());
+    for are_older_known in [false, true] {
+        let start = |arguments: &[&str]| Tracer::start(&[&["--peer-port", &peers], arguments].concat());
+        let (all, first, second) = (start(&[]), start(&["--comm", "first"]), start(&["--comm", "second"]));
+        if are_older_known {
+            [&all, &first, &second].into_iter().for_each(Tracer::wait_until_older_are_known);
+        }
+        output(Command::new("python3").args(["-c", TWICE, &nginx.port().to_string()]));
+        all.wait_for_lines("http", 1);
+        all.wait_for_closed();
+        let (first, second, all) = (first.stop(), second.stop(), all.stop());
+        let ids = |recording: &Recording| -> Vec<_> {
+            recording.connections().map(|connection| connection.connection.to_string()).collect()
+        };
+        assert_same_of("first", &all, &first, |connection| is_named(connection, "first"));
+        assert_same_of("second", &all, &second, |connection| is_named(connection, "second"));
+        let ([one], [again]) = (&ids(&first)[..], &ids(&second)[..]) else { panic!("{first:?} {second:?}") };
+        assert_eq!(again, &format!("{one}.1"));
+    }
+}

@@ -219,6 +219,8 @@ fn a_worker_that_its_master_accepts_for_is_told_from_the_master() {
     }
     all.wait_for_lines("http", 2 * 6);
     all.wait_for_closed();
+    // Its listener is closed for all of them.
+    assert!(master.0.wait().expect("it can be waited for").success());
     let (of_worker, of_master, all) = (of_worker.stop(), of_master.stop(), all.stop());
     assert_eq!(of_worker.http().count(), 6);
     assert_same_of("the worker", &all, &of_worker, |connection| is_named(connection, "worker"));

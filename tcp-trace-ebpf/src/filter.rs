@@ -57,9 +57,7 @@ pub(crate) fn is_in_unwanted_network(sk: *const u8, peer_port: u16) -> bool {
 /// The same of the socket that a segment belongs to, whose peer has this port.
 #[inline(always)]
 pub(crate) fn is_segment_in_unwanted_network(ctx: &SkBuffContext, peer_port: u16) -> bool {
-    are_networks_asked_for()
-        && peer_port != DNS_PORT
-        && sock::of_packet(ctx).is_ok_and(|sock| is_unwanted_network(sock))
+    are_networks_asked_for() && peer_port != DNS_PORT && sock::of_packet(ctx).is_ok_and(is_unwanted_network)
 }
 
 /// Whether network namespaces are asked for.

@@ -67,10 +67,10 @@ pub(crate) fn at_transition(sk: *const u8, (old, new): (i32, i32), is_owners: bo
         return LEFT;
     }
     let memory = maps::memory(sk, 0);
-    // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
     let (noted, is_used) = if memory.is_null() {
         (LEFT, false)
     } else {
+        // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
         unsafe { ((*memory).verdict, (*memory).owner_known != 0) }
     };
     match noted {

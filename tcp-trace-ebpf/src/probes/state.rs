@@ -94,8 +94,11 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
     let mut given = verdict::LEFT;
     if verdict::are_given() {
         given = verdict::at_transition(sk, (old, new), is_owners, peer_port);
-        if given == verdict::UNHEARD && verdict::note(sk, given) {
-            return Ok(());
+        if given == verdict::UNHEARD {
+            if verdict::note(sk, given) {
+                return Ok(());
+            }
+            given = verdict::UNWANTED;
         }
     }
     let Some(mut record) = emit::reserve::<RawTransition>() else {

@@ -49,8 +49,9 @@ impl Filters {
     /// The filter that was typed, for this host.
     pub(super) fn of_host(&self) -> Result<Filter, CliError> {
         let netns = self.netns.iter().map(|name| inode_of_name(name, Path::new(NETNS_FOLDER)));
-        let filter = Filter { netns: netns.collect::<Result<_, _>>()?, ..self.but_netns() };
-        if let Some(root) = cgroup::mounted_at() {
+        let mounted = cgroup::mounted_at();
+        let filter = Filter { netns: netns.collect::<Result<_, _>>()?, ..self.but_netns(mounted.as_deref()) };
+        if let Some(root) = mounted {
             let is_there = |path: &String| Path::new(&format!("{root}{path}")).is_dir();
             for path in filter.cgroup.iter().filter(|path| !is_there(path)) {
                 say(format!("there is no cgroup {path} yet: its connections count once there is"));
@@ -68,12 +69,12 @@ impl Filters {
                 ))
             })
         });
-        Ok(Filter { netns: netns.collect::<Result<_, _>>()?, ..self.but_netns() })
+        Ok(Filter { netns: netns.collect::<Result<_, _>>()?, ..self.but_netns(None) })
     }
 
-    fn but_netns(&self) -> Filter {
+    /// `mounted` is where this host has the cgroup v2 hierarchy.
+    fn but_netns(&self, mounted: Option<&str>) -> Filter {
         let Self { pid, comm, port, local_port, peer_port, addr, cgroup, netns: _ } = self;
-        let mounted = cgroup::mounted_at();
         Filter {
             pid: pid.clone(),
             comm: comm.clone(),
@@ -81,7 +82,7 @@ impl Filters {
             local_port: local_port.clone(),
             peer_port: peer_port.clone(),
             addr: addr.clone(),
-            cgroup: cgroup.iter().map(|path| within_hierarchy(path, mounted.as_deref())).collect(),
+            cgroup: cgroup.iter().map(|path| within_hierarchy(path, mounted)).collect(),
             netns: Vec::new(),
             followed: false,
         }

@@ -60,6 +60,8 @@ pub struct Connection {
     pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
     bytes_before: Option<(u64, u64)>,
+    /// [`StateChange::passed`].
+    pub(super) passed: Option<[u32; 2]>,
     /// Where in its process it was used; `None` when that is not asked for, or was not seen.
     pub(super) stacks: Option<Box<record::Stacks>>,
 }
@@ -92,6 +94,7 @@ impl Connection {
             syns_unanswered: 0,
             skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
+            passed: None,
             stacks: None,
         }
     }
@@ -259,6 +262,7 @@ impl Connection {
                 self.ending.reset = self.ending.reset.or(Some(Direction::In));
             }
             self.closed = Some(time);
+            self.passed = change.passed;
             self.ending.unread = self.unread(change.figures.receive_queue);
             self.mini_socket = self.goes_on(change).then(|| Box::new(MiniSocket::new(time)));
         }

@@ -74,7 +74,7 @@ impl Connection {
         let before = exchanges.len();
         // An RST is no proof: it may answer a segment that was not accepted.
         if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
-            http.has_passed(segment.direction.opposite(), segment.acknowledgment, time, exchanges);
+            http.acknowledged(segment, time, exchanges);
         }
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let sequence = segment.sequence.wrapping_add(syn);
@@ -108,18 +108,6 @@ impl Connection {
         self.http.count(&exchanges[before..]);
     }
 
-    /// Notes up to which sequence numbers all has passed when the socket was closed, by [`Direction::index`]: what is missing
-    /// before them was lost on its way here. Exchanges that end by that are appended.
-    pub fn has_passed(&mut self, passed: [u32; 2], time: Time, exchanges: &mut Vec<Exchange>) {
-        let Payload::Http(http) = &mut self.http.payload else { return };
-        let before = exchanges.len();
-        http.give_up_holes(time, exchanges);
-        for direction in [Direction::Out, Direction::In] {
-            http.has_passed(direction, passed[direction.index()], time, exchanges);
-        }
-        self.http.count(&exchanges[before..]);
-    }
-
     /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         self.note_full_windows(time);
@@ -132,6 +120,12 @@ impl Connection {
             return;
         };
         let before = exchanges.len();
+        if let Some(passed) = self.passed {
+            http.give_up_holes(time, exchanges);
+            for direction in [Direction::Out, Direction::In] {
+                http.has_passed(direction, passed[direction.index()], time, exchanges);
+            }
+        }
         http.finish(time, end, exchanges);
         self.http.count(&exchanges[before..]);
     }

@@ -58,6 +58,11 @@ impl Connection {
         self.server_name.names.as_ref()?.resolved.as_ref()
     }
 
+    /// Whether an HTTP request has named the host.
+    pub fn knows_host(&self) -> bool {
+        self.server_name.names.as_ref().is_some_and(|names| names.host.is_some())
+    }
+
     /// Notes the host that an HTTP request names, once.
     pub fn learn_host(&mut self, host: &str) {
         self.server_name.names.get_or_insert_default().host.get_or_insert_with(|| host.to_owned());

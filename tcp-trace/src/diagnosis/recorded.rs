@@ -23,12 +23,20 @@ pub fn snapshot(history: &History) -> Snapshot {
     for summary in open {
         if let Some(mut socket) = socket(summary) {
             if let Some(process) = &summary.process {
-                let known = snapshot.processes.iter().position(|known| known.named.pid == process.pid);
+                // A cgroup is known only where it was looked up in time; and a pid may be used again in another.
+                let is_it = |known: &Process| {
+                    let cgroups = known.cgroup.as_ref().zip(summary.cgroup.as_ref());
+                    known.named.pid == process.pid && cgroups.is_none_or(|(one, other)| one == other)
+                };
+                let known = snapshot.processes.iter().position(is_it);
                 let process = known.unwrap_or_else(|| {
                     let (named, cgroup) = (process.clone(), summary.cgroup.clone());
                     snapshot.processes.push(Process { named, cgroup, ..Process::default() });
                     snapshot.processes.len() - 1
                 });
+                if snapshot.processes[process].cgroup.is_none() {
+                    snapshot.processes[process].cgroup.clone_from(&summary.cgroup);
+                }
                 let start = snapshot.holders.len() as u32;
                 snapshot.holders.push(Holder { process: process as u32, fd: None });
                 socket.holders = start..start + 1;

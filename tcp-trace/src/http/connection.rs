@@ -41,6 +41,8 @@ pub struct HttpConnection {
     is_from_start: bool,
     /// When the exchange before ended; before the first, when the connection was established.
     previous_ended: Option<Time>,
+    /// Before which sequence number requests have passed, when some behind those that wait for a response were lost.
+    pub(super) requests_passed: Option<u32>,
     /// The direction of the first FIN.
     pub(super) first_fin: Option<(Direction, Time)>,
 }
@@ -65,6 +67,7 @@ impl HttpConnection {
             next_index: 0,
             is_from_start: false,
             previous_ended: None,
+            requests_passed: None,
             first_fin: None,
         }
     }

@@ -66,6 +66,9 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) {
         let waiting = self.open.iter().position(|open| !open.is_response_done());
+        if waiting.is_none() && self.was_request_lost(direction, time, exchanges) {
+            return;
+        }
         let request = waiting.and_then(|at| self.open[at].request.as_ref());
         let (response, mut framing) = match head::response(head) {
             Ok(response) => {

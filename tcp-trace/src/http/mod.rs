@@ -11,6 +11,7 @@ mod head;
 mod line;
 mod message;
 mod open;
+mod passed;
 mod skip;
 mod stalls;
 mod stream;

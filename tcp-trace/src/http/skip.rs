@@ -87,31 +87,6 @@ impl HttpConnection {
         }
     }
 
-    /// Notes that all before this sequence number of a direction has passed, a FIN included, as its receiver or the kernel's
-    /// socket says: what was not seen of it, nobody will see.
-    pub fn has_passed(
-        &mut self,
-        direction: Direction,
-        sequence: u32,
-        time: Time,
-        exchanges: &mut Vec<Exchange>,
-    ) {
-        let stream = &self.streams[direction.index()];
-        let Some(next) = stream.reassembly.next_sequence() else { return };
-        // One number alone may be that of a FIN that was not seen.
-        let has_fin = stream.fin.is_some();
-        let end = sequence.wrapping_sub(u32::from(has_fin || stream.position == Position::UntilClose));
-        if end.wrapping_sub(next).cast_signed() <= i32::from(!has_fin) {
-            return;
-        }
-        self.in_order_until(direction, None);
-        self.pass_skipped(direction, end, time, exchanges);
-        self.with_reassembly(direction, |reassembly, this| {
-            reassembly.has_passed(end, time, |chunk| this.chunk(direction, chunk, exchanges));
-        });
-        self.check_fin(direction, time, exchanges);
-    }
-
     /// Bytes were not seen; `is_gap` when nobody meant that. Those of a body are counted.
     pub(super) fn unseen(
         &mut self,

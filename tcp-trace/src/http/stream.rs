@@ -109,6 +109,11 @@ impl Stream {
         self.reassembly.held_bytes() + self.head.capacity()
     }
 
+    /// Whether a message is over, and nothing of the next was there yet.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.position == Position::Head && self.head.is_empty()
+    }
+
     /// A head that is not whole, and when it began.
     pub(super) fn partial_head(&self) -> Option<(&[u8], Time)> {
         let is_there = self.position == Position::Head && !self.head.is_empty();

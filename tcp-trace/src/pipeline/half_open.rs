@@ -21,6 +21,8 @@ impl Pipeline {
         if segment.direction == Direction::In && segment.flags.has(Flags::SYN) {
             // The kernel hands a SYN to the listener only when no mini-socket of these addresses refuses it.
             self.reused(key, time, out);
+            // A client on this host that the filter leaves out shows here only.
+            self.reused(FourTuple { endpoints: key.endpoints.reversed(), ..key }, time, out);
         }
         self.lost += self.half_open.segment(key, listener, time, segment);
         self.half_open_over(time, out);

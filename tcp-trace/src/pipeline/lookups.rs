@@ -171,9 +171,9 @@ pub(super) fn host_name(host: &[u8]) -> Option<&str> {
     name.parse::<std::net::Ipv4Addr>().is_err().then_some(name)
 }
 
-/// Learns from a connection's first exchange what its server is called, where its request says so.
+/// Learns from an exchange what its server is called, where its request is the first that says so.
 pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Exchange) {
-    let Some(request) = exchange.request.as_ref().filter(|_| exchange.index == 0) else { return };
+    let Some(request) = exchange.request.as_ref().filter(|_| !connection.knows_host()) else { return };
     // A request to a proxy names another server than the one it goes to.
     if !request.target.starts_with(b"/") {
         return;

@@ -59,15 +59,6 @@ pub(super) struct Tracked {
     pub(super) gate: Gate,
 }
 
-/// A connection whose socket was closed.
-#[derive(Clone, Copy, Debug)]
-struct Closed {
-    time: Time,
-    id: ConnectionId,
-    /// [`StateChange::passed`].
-    passed: Option<[u32; 2]>,
-}
-
 /// Turns events into records.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -84,7 +75,7 @@ pub struct Pipeline {
     /// Sockets that ended while the list of those that were there before is read.
     pub(super) ended_before_existing: Option<HashSet<Cookie>>,
     /// Closed connections by the time of their closing; their summary is due.
-    closed: VecDeque<Closed>,
+    closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
     undecided: Vec<Cookie>,
     pub(super) lookups: Lookups,
@@ -195,12 +186,13 @@ impl Pipeline {
 
     /// Lets time pass: summaries that are due, and records that have waited long enough.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Record>) {
-        while let Some(Closed { time, id, .. }) = self.closed.front().copied() {
+        while let Some((time, id)) = self.closed.front().copied() {
             let closed_us = now.micros_since(time);
             if closed_us < LINGER_US || closed_us < ROUTE_LINGER_US && self.awaits_route(id) {
                 break;
             }
-            self.end_next_closed(out);
+            self.closed.pop_front();
+            self.socket_gone(id, time, out);
         }
         let mut undecided = std::mem::take(&mut self.undecided);
         undecided.retain(|cookie| {
@@ -235,7 +227,9 @@ impl Pipeline {
 
     /// Ends the session: the summaries of all connections, open ones included.
     pub fn finish(&mut self, now: Time, out: &mut Vec<Record>) {
-        while self.end_next_closed(out) {}
+        while let Some((time, id)) = self.closed.pop_front() {
+            self.socket_gone(id, time, out);
+        }
         self.lookups.finish(now, &mut self.lookups_over);
         self.pass_lookups(out);
         self.half_open.finish();
@@ -301,7 +295,7 @@ impl Pipeline {
             tracked.gate.pass(Record::Transition(transition), out);
         }
         if change.new == State::Close {
-            self.closed.push_back(Closed { time, id: connection.id(), passed: change.passed });
+            self.closed.push_back((time, connection.id()));
         }
         let is_listener_closed = change.old == State::Listen && change.new == State::Close;
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
@@ -331,17 +325,6 @@ impl Pipeline {
     pub(super) fn tracked(&mut self, id: ConnectionId) -> Option<&mut Tracked> {
         let tracked = self.table.get_mut(&id.cookie)?;
         (tracked.connection.id() == id).then_some(tracked)
-    }
-
-    /// Ends the connection that was closed first of those that wait for what still belongs to them, if there is one.
-    fn end_next_closed(&mut self, out: &mut Vec<Record>) -> bool {
-        let Some(Closed { time, id, passed }) = self.closed.pop_front() else { return false };
-        let tracked = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id);
-        if let (Some(passed), Some(tracked)) = (passed, tracked) {
-            tracked.connection.has_passed(passed, time, &mut self.exchanges);
-        }
-        self.socket_gone(id, time, out);
-        true
     }
 
     /// Ends the HTTP of a connection whose socket is gone, and writes its summary unless a mini-socket goes on.

@@ -7,6 +7,7 @@ mod ends;
 mod routes;
 mod stacks;
 mod stalls;
+mod unseen;
 
 use super::*;
 use crate::{

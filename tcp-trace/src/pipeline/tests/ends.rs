@@ -1,7 +1,7 @@
 //! What no tracepoint tells: TIME_WAIT, orphans, half-open connections, and which two ends belong together.
 
 use super::*;
-use crate::record::{Integrity, Outcome, Transition};
+use crate::record::Transition;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -394,78 +394,4 @@ fn a_half_open_connection_ends_with_its_listener() {
     assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Abandoned));
     assert_eq!(summary.close.reason.as_deref(), Some("its listener was closed"));
     assert_eq!(summary.process.as_ref().unwrap().name, "nginx".into());
-}
-
-#[test]
-fn a_response_that_the_kernel_received_and_nobody_saw_is_a_gap() {
-    for (passed, expected) in [
-        (0, (Integrity::Complete, Outcome::NoResponse)),
-        (RESPONSE.len() as u32, (Integrity::Gap, Outcome::NoResponse)),
-    ] {
-        let mut host = Host::new(Filter::default());
-        host.handshake();
-        let ends = endpoints(41352, 8080);
-        let numbers = (CLIENT_ISN + 1, SERVER_ISN + 1);
-        host.segment(CLIENT, ends, Direction::Out, Flags::ACK, numbers, REQUEST, State::Established);
-        let change = StateChange {
-            endpoints: ends,
-            netns: NETNS,
-            passed: Some([CLIENT_ISN + 1 + REQUEST.len() as u32, SERVER_ISN + 1 + passed]),
-            ..StateChange::new(State::LastAck, State::Close)
-        };
-        host.event(CLIENT, EventKind::StateChange(change));
-        host.tick(1);
-        let http = host.out.iter().find_map(|record| match record {
-            Record::Http(http) => Some((http.integrity, http.outcome)),
-            _ => None,
-        });
-        assert_eq!(http, Some(expected));
-    }
-}
-
-/// What was lost is told by the next segment of the other direction, which acknowledges it.
-#[test]
-fn what_the_peer_acknowledges_and_nobody_saw_is_a_gap_at_once() {
-    let (request, response) = (REQUEST.len() as u32, RESPONSE.len() as u32);
-    let lines = |is_request_lost: bool| {
-        let mut host = Host::new(Filter::default());
-        host.handshake();
-        let ends = endpoints(41352, 8080);
-        let (mut sent, mut received) = (CLIENT_ISN + 1, SERVER_ISN + 1);
-        for number in 0..3 {
-            let is_lost = number == 1;
-            if !is_lost || !is_request_lost {
-                host.segment(
-                    CLIENT,
-                    ends,
-                    Direction::Out,
-                    Flags::ACK,
-                    (sent, received),
-                    REQUEST,
-                    State::Established,
-                );
-            }
-            sent += request;
-            if !is_lost || is_request_lost {
-                host.segment(
-                    CLIENT,
-                    ends,
-                    Direction::In,
-                    Flags::ACK,
-                    (received, sent),
-                    RESPONSE,
-                    State::Established,
-                );
-            }
-            received += response;
-        }
-        let exchanges = host.out.iter().filter_map(|record| match record {
-            Record::Http(http) => Some((http.http.response.is_some(), http.integrity, http.outcome)),
-            _ => None,
-        });
-        exchanges.collect::<Vec<_>>()
-    };
-    let whole = (true, Integrity::Complete, Outcome::Ok);
-    assert_eq!(lines(true), [whole, whole], "of the one whose request was lost nothing is known");
-    assert_eq!(lines(false), [whole, (false, Integrity::Gap, Outcome::NoResponse), whole]);
 }

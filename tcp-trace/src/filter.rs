@@ -1,8 +1,10 @@
 //! Which connections the user asked for.
 
+use std::sync::Arc;
+
 use crate::{
-    event::{Endpoints, Owner},
-    record::Filter,
+    event::{Endpoints, Owner, Place},
+    record::{Filter, Process},
 };
 
 /// What is known of a connection when it is judged.
@@ -14,6 +16,12 @@ pub struct Facts<'a> {
     pub netns: Option<u32>,
     /// Its process, when known.
     pub owner: Option<&'a Owner>,
+}
+
+/// A recorded process, as far as a filter goes by it.
+pub fn owner(process: &Process, cgroup: Option<&str>) -> Owner {
+    let place = Place { cgroup: cgroup.map(Arc::from), ..Place::default() };
+    Owner { name: process.name.0.clone(), place, ..Owner::new(process.pid, "") }
 }
 
 impl Filter {
@@ -70,7 +78,7 @@ impl Filter {
     }
 
     fn judge_owner(&self, facts: Facts<'_>) -> Option<bool> {
-        if self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty() && !self.followed {
+        if !self.asks_for_processes() {
             return Some(true);
         }
         let owner = facts.owner?;
@@ -83,6 +91,11 @@ impl Filter {
             return Some(true);
         }
         owner.place.cgroup.as_deref().map(|path| self.asks_for_cgroup(path))
+    }
+
+    /// Whether some processes are asked for, and others are not.
+    pub fn asks_for_processes(&self) -> bool {
+        !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty()) || self.followed
     }
 
     /// Whether connections in a network namespace, by its inode number, may pass.
@@ -102,10 +115,9 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, sync::Arc};
+    use std::net::SocketAddr;
 
     use super::*;
-    use crate::event::Place;
 
     fn endpoints(local_port: u16) -> Option<Endpoints> {
         Some(Endpoints {

@@ -4,14 +4,14 @@ mod lookups;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr};
 
 use serde::Deserialize;
 
 use self::lookups::Lookups;
 use crate::{
-    event::{Endpoints, Owner, Place},
-    filter::Facts,
+    event::Endpoints,
+    filter::{Facts, owner},
     record::{ConnectionId, Dns, Endpoint, Filter, Network, Process, Record},
 };
 
@@ -168,9 +168,7 @@ impl Selection {
         };
         let held = std::mem::take(&mut known.held);
         self.held_bytes -= bytes(&held);
-        let Filter { pid, comm, cgroup, .. } = &self.filter;
-        let is_by_process = !(pid.is_empty() && comm.is_empty() && cgroup.is_empty());
-        let process = known.process.take().filter(|_| is_by_process).map(Box::new);
+        let process = known.process.take().filter(|_| self.filter.asks_for_processes()).map(Box::new);
         *choice = if is_chosen { Choice::Chosen(process) } else { Choice::Refused };
         (Some(is_chosen), held)
     }
@@ -238,9 +236,4 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
 fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
     let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
     Endpoints { local: address(local), peer: address(peer) }
-}
-
-fn owner(process: &Process, cgroup: Option<&str>) -> Owner {
-    let place = Place { cgroup: cgroup.map(Arc::from), ..Place::default() };
-    Owner { name: process.name.0.clone(), place, ..Owner::new(process.pid, "") }
 }

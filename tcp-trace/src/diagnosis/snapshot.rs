@@ -1,9 +1,9 @@
 //! The facts of one moment: sockets, who has them, and the settings and counters of their network namespaces.
 
-use std::{collections::HashSet, ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range};
 
 use crate::{
-    event::{Owner, Place, State},
+    event::{Owner, State},
     filter,
     kernel::sock_diag,
     record::{ConnectionId, Filter, Process as Named, Text},
@@ -155,7 +155,9 @@ impl Snapshot {
             let netns = Some(socket.netns).filter(|netns| *netns != 0);
             let passes =
                 |owner: Option<&Owner>| filter.judge(filter::Facts { endpoints, netns, owner }) == Some(true);
-            let mut owners = self.owners(socket).map(|(process, _)| owner(process));
+            let mut owners = self
+                .owners(socket)
+                .map(|(process, _)| filter::owner(&process.named, process.cgroup.as_deref()));
             chosen.push(passes(None) || owners.any(|owner| passes(Some(&owner))));
         }
         for (socket, is_chosen) in self.sockets.iter_mut().zip(chosen) {
@@ -195,12 +197,6 @@ impl Network {
     pub fn is_ephemeral(&self, port: u16) -> bool {
         self.port_range.is_some_and(|(first, last)| (first..=last).contains(&port))
     }
-}
-
-fn owner(process: &Process) -> Owner {
-    let Named { pid, name, .. } = &process.named;
-    let place = Place { cgroup: process.cgroup.as_deref().map(Arc::from), ..Place::default() };
-    Owner { name: name.0.clone(), place, ..Owner::new(*pid, "") }
 }
 
 #[cfg(test)]

@@ -38,10 +38,7 @@ pub(super) fn record(
     };
     let version = exchange.request.as_ref().map(|request| request.version);
     let version = version.or(exchange.response.as_ref().map(|response| response.version));
-    let headers = |headers: Fields| match show_secrets {
-        true => headers,
-        false => headers.redacted(&CREDENTIALS, REDACTED),
-    };
+    let headers = |headers| redacted(headers, show_secrets);
     let request = exchange.request.map(|request| Request {
         method: request.method.into(),
         headers: headers(request.headers),
@@ -110,6 +107,10 @@ fn recorded_stalls(stalls: &http::Stalls, timing: &http::Timing) -> Option<Stall
     (stalls != Stalls::default()).then_some(stalls)
 }
 
+fn redacted(headers: Fields, show_secrets: bool) -> Fields {
+    if show_secrets { headers } else { headers.redacted(&CREDENTIALS, REDACTED) }
+}
+
 /// The parts of a request target in each of its four forms (RFC 9112, section 3.2).
 fn url(request: &Request) -> Url {
     let target = &request.target.0;
@@ -174,5 +175,17 @@ mod tests {
             let expected = (scheme.to_owned(), host.to_owned(), path.to_owned(), query.to_owned());
             assert_eq!(url_of(method, target), expected, "{method} {target}");
         }
+    }
+
+    #[test]
+    fn credentials_are_not_recorded() {
+        let headers = || -> Fields {
+            let fields = [("AUTHORIZATION", "Bearer x"), ("Cookie", "session=1"), ("Accept", "*/*")];
+            fields.into_iter().collect()
+        };
+        let shown = redacted(headers(), false);
+        let values: Vec<_> = shown.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [REDACTED.as_bytes(), REDACTED.as_bytes(), b"*/*"]);
+        assert_eq!(redacted(headers(), true).iter().next(), Some((&b"AUTHORIZATION"[..], &b"Bearer x"[..])));
     }
 }

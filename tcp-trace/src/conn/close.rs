@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::mini_socket::MiniSocket;
 use crate::{
     event::{Direction, State},
     record::{By, Close, How},
@@ -9,8 +10,14 @@ use crate::{
 };
 
 /// What was seen of a connection's end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
+    /// When its socket went away.
+    pub(super) closed: Option<Time>,
+    /// [`StateChange::passed`](crate::event::StateChange::passed).
+    pub(super) passed: Option<[u32; 2]>,
+    /// What goes on when its socket has gone away.
+    pub(super) mini_socket: Option<MiniSocket>,
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
     /// The RST that ended it, with its direction.
@@ -33,11 +40,39 @@ pub(super) struct Ending {
     pub(super) no_fin_came: bool,
 }
 
+impl Default for Ending {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 const ECONNRESET: i32 = 104;
 const ETIMEDOUT: i32 = 110;
 const ECONNREFUSED: i32 = 111;
 
 impl Ending {
+    /// That of a connection of whose end nothing was seen.
+    pub(super) const NONE: Self = Self {
+        closed: None,
+        passed: None,
+        mini_socket: None,
+        fin: [None; 2],
+        reset: None,
+        reset_came: false,
+        error: 0,
+        simultaneous: false,
+        reset_reason: None,
+        unread: 0,
+        never_accepted: false,
+        listener_closed: false,
+        no_fin_came: false,
+    };
+
+    /// Whether the direction's FIN was seen.
+    pub(super) fn has_fin(&self, direction: Direction) -> bool {
+        self.fin[direction.index()].is_some()
+    }
+
     /// The end of a connection that was in state `before` when its socket went away.
     pub(super) fn judge(&self, before: State) -> Close {
         let (by, how) = self.by_and_how(before);

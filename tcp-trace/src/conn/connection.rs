@@ -7,6 +7,7 @@ use super::{
     handshake::Handshake,
     http_side::HttpSide,
     mini_socket::MiniSocket,
+    sent::Sent,
     sequence::{Passage, Sequence},
     server_name::ServerName,
 };
@@ -37,17 +38,17 @@ pub struct Connection {
     /// States left, oldest first, and then the present one.
     pub(super) spans: Vec<Span>,
     pub(super) opened: Time,
-    pub(super) closed: Option<Time>,
     pub(super) seen_from_start: bool,
     /// `None` before a SYN or SYN+ACK was seen.
     pub(super) handshake: Option<Box<Handshake>>,
     /// By [`Direction::index`].
     pub(super) sequences: [Sequence; 2],
-    pub(super) ending: Ending,
+    sent: Sent,
+    /// `None` before anything was seen of its end.
+    pub(super) ending: Option<Box<Ending>>,
     pub(super) http: HttpSide,
     pub(super) server_name: ServerName,
     pub(super) figures: Figures,
-    pub(super) mini_socket: Option<Box<MiniSocket>>,
     pub(super) route: Option<Arc<Route>>,
     awaits_route: bool,
     /// The other end, when it is on this host.
@@ -60,8 +61,6 @@ pub struct Connection {
     pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
     bytes_before: Option<(u64, u64)>,
-    /// [`StateChange::passed`].
-    pub(super) passed: Option<[u32; 2]>,
     /// Where in its process it was used; `None` when that is not asked for, or was not seen.
     pub(super) stacks: Option<Box<record::Stacks>>,
 }
@@ -78,15 +77,14 @@ impl Connection {
             owner: None,
             spans,
             opened: time,
-            closed: None,
             seen_from_start: state.is_none(),
             handshake: None,
             sequences: Default::default(),
-            ending: Ending::default(),
+            sent: Sent::default(),
+            ending: None,
             http: HttpSide::default(),
             server_name: ServerName::default(),
             figures: Figures::default(),
-            mini_socket: None,
             route: None,
             awaits_route: false,
             peer: None,
@@ -94,7 +92,6 @@ impl Connection {
             syns_unanswered: 0,
             skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
-            passed: None,
             stacks: None,
         }
     }
@@ -135,9 +132,19 @@ impl Connection {
         self.handshake.as_ref()?.initial_sequences()
     }
 
+    /// What was seen of its end.
+    pub(super) fn ending(&self) -> &Ending {
+        self.ending.as_deref().unwrap_or(const { &Ending::NONE })
+    }
+
+    /// What was seen of its end, to note more.
+    pub(super) fn ending_mut(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
     /// Notes why the kernel sends an RST, in its own words.
     pub fn learn_reset_reason(&mut self, reason: &Arc<str>) {
-        self.ending.reset_reason.get_or_insert_with(|| reason.clone());
+        self.ending_mut().reset_reason.get_or_insert_with(|| reason.clone());
     }
 
     /// Notes what the kernel's socket knows.
@@ -153,7 +160,7 @@ impl Connection {
     /// Notes what its open socket has sent and received: of what was skipped, the segments do not tell yet.
     pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
         let Some((sent_before, received_before)) = self.bytes_before else { return };
-        let fin = u64::from(self.ending.fin[Direction::In.index()].is_some());
+        let fin = u64::from(self.ending().has_fin(Direction::In));
         self.sequences[Direction::Out.index()].bytes = sent.saturating_sub(sent_before);
         self.sequences[Direction::In.index()].bytes = received.saturating_sub(received_before + fin);
     }
@@ -215,12 +222,13 @@ impl Connection {
 
     /// Whether its socket is there.
     pub fn has_socket(&self) -> bool {
-        self.closed.is_none() && self.mini_socket.is_none()
+        let ending = self.ending();
+        ending.closed.is_none() && ending.mini_socket.is_none()
     }
 
     /// When its socket went away.
     pub fn closed(&self) -> Option<Time> {
-        self.closed
+        self.ending().closed
     }
 
     /// Learns addresses; complete ones are kept against the zeros that a closing socket has.
@@ -255,23 +263,30 @@ impl Connection {
     /// `time` is when the new state was entered: for SYN_RECV the time of the SYN, which is before the
     /// kernel reports it.
     pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
-        self.ending.error = if change.error == 0 { self.ending.error } else { change.error };
+        if change.error != 0 {
+            self.ending_mut().error = change.error;
+        }
         if change.new == State::Close {
+            let unread = self.unread(change.figures.receive_queue);
+            let mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
+            let ending = self.ending_mut();
             // `tcp_reset()` sets an error: without one, the RST that came was not accepted.
-            if self.ending.reset_came && change.error != 0 && !is_timeout(change.error) {
-                self.ending.reset = self.ending.reset.or(Some(Direction::In));
+            if ending.reset_came && change.error != 0 && !is_timeout(change.error) {
+                ending.reset.get_or_insert(Direction::In);
             }
-            self.closed = Some(time);
-            self.passed = change.passed;
-            self.ending.unread = self.unread(change.figures.receive_queue);
-            self.mini_socket = self.goes_on(change).then(|| Box::new(MiniSocket::new(time)));
+            ending.closed = Some(time);
+            ending.passed = change.passed;
+            ending.unread = unread;
+            ending.mini_socket = mini_socket;
         }
         if change.new == State::Close || change.new == State::Listen {
             self.figures = change.figures;
         }
         // close() after shutdown() sets the state that it finds (`tcp_close_state()`): nothing changes.
         let new = self.true_state(change).filter(|new| *new != change.old)?;
-        self.ending.simultaneous |= new == State::Closing;
+        if new == State::Closing {
+            self.ending_mut().simultaneous = true;
+        }
         let last = self.spans.last().copied();
         // A state that the kernel leaves and that was not entered: events before it are missing.
         let entered = last.filter(|span| span.state == change.old).and_then(|span| span.entered);
@@ -302,7 +317,7 @@ impl Connection {
         match change.new {
             State::Close if self.goes_on(change) => {
                 // Without the peer's FIN it is an orphan that goes on waiting for it.
-                self.ending.fin[Direction::In.index()].is_some().then_some(State::TimeWait)
+                self.ending().has_fin(Direction::In).then_some(State::TimeWait)
             }
             new => Some(new),
         }
@@ -310,28 +325,30 @@ impl Connection {
 
     /// Whether a mini-socket goes on where the kernel's socket goes to `CLOSE`.
     fn goes_on(&self, change: &StateChange) -> bool {
-        let is_reset = self.ending.reset.is_some() || change.error != 0;
-        let peer_ended = self.ending.fin[Direction::In.index()].is_some();
+        let is_reset = self.ending().reset.is_some() || change.error != 0;
         match change.old {
             State::FinWait2 => !is_reset,
-            State::Closing => !is_reset && peer_ended,
+            State::Closing => !is_reset && self.ending().has_fin(Direction::In),
             _ => false,
         }
     }
 
     /// Of a receive queue, the bytes: an unread FIN counts 1 in the kernel's number.
     pub(super) fn unread(&self, receive_queue: u32) -> u32 {
-        let has_fin = self.ending.fin[Direction::In.index()].is_some();
-        receive_queue.saturating_sub(u32::from(has_fin))
+        receive_queue.saturating_sub(u32::from(self.ending().has_fin(Direction::In)))
     }
 
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
         let own = segment.direction.index();
-        let passage = self.sequences[own].segment(time, segment);
+        let sent = (segment.direction == Direction::Out).then_some(&mut self.sent);
+        let passage = self.sequences[own].segment(time, segment, sent);
         let retransmit = matches!(passage, Passage::Again(_));
-        if segment.flags.has(Flags::ACK) {
-            self.sequences[segment.direction.opposite().index()].acknowledged(segment.acknowledgment);
+        if segment.direction == Direction::In
+            && segment.flags.has(Flags::ACK)
+            && let Some(next) = self.sequences[Direction::Out.index()].next()
+        {
+            self.sent.acknowledged(segment.acknowledgment, next);
         }
         self.note_stalls(time, segment, passage);
         if segment.flags.has(Flags::SYN) {
@@ -342,13 +359,14 @@ impl Connection {
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
         if is_reset {
+            let ending = self.ending_mut();
             match segment.direction {
-                Direction::Out => self.ending.reset = self.ending.reset.or(Some(Direction::Out)),
-                Direction::In => self.ending.reset_came = true,
+                Direction::Out => ending.reset = ending.reset.or(Some(Direction::Out)),
+                Direction::In => ending.reset_came = true,
             }
         }
         if is_fin {
-            self.ending.fin[segment.direction.index()].get_or_insert(time);
+            self.ending_mut().fin[segment.direction.index()].get_or_insert(time);
         }
         // The only segments without payload that the kernel side reports are those of handshake and close.
         let is_window_change = self.sequences[own].note_window(time, segment);

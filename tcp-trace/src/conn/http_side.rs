@@ -8,22 +8,12 @@ use crate::{
     time::Time,
 };
 
-/// What a connection's payload is.
-#[derive(Debug, Default)]
-enum Payload {
-    /// There was none yet.
-    #[default]
-    None,
-    /// It is HTTP/1, or still may be.
-    Http(Box<HttpConnection>),
-    /// It is something else.
-    Other,
-}
-
 /// The HTTP side of a connection.
 #[derive(Debug, Default)]
 pub(super) struct HttpSide {
-    payload: Payload,
+    /// `None` before there was payload, and when it is something else.
+    parser: Option<Box<HttpConnection>>,
+    is_other: bool,
     exchanges: u64,
     minor_version: u8,
 }
@@ -39,10 +29,13 @@ impl HttpSide {
 
     /// The parser, while it may be HTTP.
     pub(super) fn parser(&mut self) -> Option<&mut HttpConnection> {
-        match &mut self.payload {
-            Payload::Http(http) => Some(http),
-            _ => None,
-        }
+        self.parser.as_deref_mut()
+    }
+
+    /// What comes from now on is something else.
+    fn end(&mut self) -> Option<Box<HttpConnection>> {
+        self.is_other = true;
+        self.parser.take()
     }
 
     fn count(&mut self, exchanges: &[Exchange]) {
@@ -57,20 +50,18 @@ impl HttpSide {
 impl Connection {
     /// Whether its payload is known not to be HTTP.
     pub(super) fn is_not_http(&self) -> bool {
-        matches!(self.http.payload, Payload::Other)
+        self.http.is_other
     }
 
     /// Hands a segment's payload and FIN to the HTTP parser. Exchanges that are complete are appended.
     pub fn feed_http(&mut self, time: Time, segment: &Segment<'_>, exchanges: &mut Vec<Exchange>) {
-        if matches!(self.http.payload, Payload::None) {
-            if segment.payload.is_empty() {
+        if self.http.parser.is_none() {
+            if self.http.is_other || segment.payload.is_empty() {
                 return;
             }
-            self.http.payload = Payload::Http(Box::new(self.new_http()));
+            self.http.parser = Some(Box::new(self.new_http()));
         }
-        let Payload::Http(http) = &mut self.http.payload else {
-            return;
-        };
+        let Some(http) = self.http.parser() else { return };
         let before = exchanges.len();
         // An RST is no proof: it may answer a segment that was not accepted.
         if segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
@@ -93,7 +84,7 @@ impl Connection {
             self.role = Some(if requests == Direction::Out { Role::Client } else { Role::Server });
         }
         if http.is_http() == Some(false) {
-            self.http.payload = Payload::Other;
+            self.http.end();
         }
         self.http.count(&exchanges[before..]);
     }
@@ -102,7 +93,7 @@ impl Connection {
     pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         self.server_name.give_up_holes();
         self.sequences.iter_mut().for_each(Sequence::give_up_holes);
-        let Payload::Http(http) = &mut self.http.payload else { return };
+        let Some(http) = self.http.parser() else { return };
         let before = exchanges.len();
         http.give_up_holes(time, exchanges);
         self.http.count(&exchanges[before..]);
@@ -111,16 +102,15 @@ impl Connection {
     /// Ends the HTTP of a connection that is over: exchanges that are still open are appended.
     pub fn finish_http(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
         self.note_full_windows(time);
-        let end = match (self.closed, self.ending.reset) {
+        let end = match (self.closed(), self.ending().reset) {
             (None, _) => End::Unknown,
             (Some(_), reset @ Some(_)) => End::Reset(reset),
-            (Some(_), None) => errno_name(self.ending.error).map_or(End::Fin, End::Failed),
+            (Some(_), None) => errno_name(self.ending().error).map_or(End::Fin, End::Failed),
         };
-        let Payload::Http(mut http) = std::mem::replace(&mut self.http.payload, Payload::Other) else {
-            return;
-        };
+        let passed = self.ending().passed;
+        let Some(mut http) = self.http.end() else { return };
         let before = exchanges.len();
-        if let Some(passed) = self.passed {
+        if let Some(passed) = passed {
             http.give_up_holes(time, exchanges);
             for direction in [Direction::Out, Direction::In] {
                 http.has_passed(direction, passed[direction.index()], time, exchanges);

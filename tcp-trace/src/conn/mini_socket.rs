@@ -56,18 +56,18 @@ pub struct Listed {
 impl Connection {
     /// Whether a mini-socket has taken the place of its socket and is still there.
     pub fn has_mini_socket(&self) -> bool {
-        self.mini_socket.as_ref().is_some_and(|mini| !mini.is_gone && !mini.is_left)
+        self.ending().mini_socket.as_ref().is_some_and(|mini| !mini.is_gone && !mini.is_left)
     }
 
     /// Notes that it is a mini-socket from its first sight on.
     pub fn is_mini_socket(&mut self, time: Time, expires_us: u64) {
         let until = time.after_micros(expires_us);
-        self.mini_socket = Some(Box::new(MiniSocket { until, ..MiniSocket::new(time) }));
+        self.ending_mut().mini_socket = Some(MiniSocket { until, ..MiniSocket::new(time) });
     }
 
     /// Follows its mini-socket no further: its end will not be known.
     pub fn leave_mini_socket(&mut self) {
-        if let Some(mini) = &mut self.mini_socket {
+        if let Some(mini) = self.mini_socket() {
             mini.is_left = true;
         }
     }
@@ -79,11 +79,12 @@ impl Connection {
         estimated: bool,
         listener_closed: bool,
     ) -> Option<Transition> {
-        self.closed = Some(ended);
-        self.ending.never_accepted = true;
-        self.ending.listener_closed = listener_closed;
+        let ending = self.ending_mut();
+        ending.closed = Some(ended);
+        ending.never_accepted = true;
+        ending.listener_closed = listener_closed;
         // Nobody else ends a half-open connection before its time.
-        self.ending.reset = self.ending.reset.or(self.ending.reset_came.then_some(Direction::In));
+        ending.reset = ending.reset.or(ending.reset_came.then_some(Direction::In));
         self.enter(ended, State::Close, estimated, None)
     }
 
@@ -93,9 +94,10 @@ impl Connection {
             return self.mini_socket_sent_reset(time, false);
         }
         let next = self.sequences[Direction::In.index()].next();
-        let mini = self.mini_socket.as_mut()?;
+        let is_waiting = self.state() == Some(State::TimeWait);
+        let mini = self.mini_socket()?;
         mini.seen = time;
-        if self.spans.last().is_some_and(|span| span.state == State::TimeWait) {
+        if is_waiting {
             // A segment that has to be acknowledged again starts the wait anew (RFC 9293, section 3.10.7.4).
             mini.until = time.after_micros(TIME_WAIT_US);
             return None;
@@ -108,24 +110,24 @@ impl Connection {
     /// Notes that an RST went out after the socket had been closed: there is no mini-socket then, whatever the
     /// kernel's transition looked like (`tcp_close()`, `tcp_disconnect()`).
     pub fn was_reset_at_close(&mut self) -> Option<Transition> {
-        let closed = self.closed?;
+        let closed = self.closed()?;
         if self.state() != Some(State::FinWait2) {
             return None;
         }
-        self.mini_socket.take().filter(|mini| !mini.is_gone)?;
+        self.ending_mut().mini_socket.take().filter(|mini| !mini.is_gone)?;
         self.enter(closed, State::Close, false, None)
     }
 
     /// Notes that its mini-socket sent an RST: it is gone with that.
     pub fn mini_socket_sent_reset(&mut self, time: Time, estimated: bool) -> Option<Transition> {
-        self.mini_socket.as_ref().filter(|mini| !mini.is_gone)?;
-        self.ending.reset.get_or_insert(Direction::Out);
+        self.live_mini_socket()?;
+        self.ending_mut().reset.get_or_insert(Direction::Out);
         self.mini_socket_over(time, estimated, Some("RST"))
     }
 
     /// Notes that the peer, on this host, sent a FIN.
     pub fn peer_sent_fin(&mut self, time: Time) {
-        if let Some(mini) = &mut self.mini_socket {
+        if let Some(mini) = self.mini_socket() {
             mini.peer_fin = Some(time);
         }
     }
@@ -136,19 +138,20 @@ impl Connection {
         if !is_expected || !self.has_mini_socket() {
             return None;
         }
-        self.ending.reset.get_or_insert(Direction::In);
+        self.ending_mut().reset.get_or_insert(Direction::In);
         self.mini_socket_over(time, true, Some("RST from the peer"))
     }
 
     /// Notes that the peer, on this host, had its FIN acknowledged: so it has arrived.
     pub fn peer_is_done(&mut self) -> Option<Transition> {
-        let fin = self.mini_socket.as_ref()?.peer_fin?;
+        let fin = self.ending().mini_socket.as_ref()?.peer_fin?;
         self.fin_came(fin, true)
     }
 
     /// Compares with what the kernel listed between `from` and `to`; `None` when it is not in the list.
     pub fn listed(&mut self, from: Time, to: Time, listed: Option<Listed>) -> Option<Transition> {
-        let mini = self.mini_socket.as_mut().filter(|mini| !mini.is_gone && mini.seen <= from)?;
+        let is_orphan = self.state() == Some(State::FinWait2);
+        let mini = self.live_mini_socket().filter(|mini| mini.seen <= from)?;
         let Some(listed) = listed else {
             // It ended after it was seen last, and not before its timer ran out if that was due.
             let first = if mini.until <= from { mini.until.max(mini.seen) } else { mini.seen };
@@ -157,10 +160,10 @@ impl Connection {
             return self.mini_socket_over(time, true, reason);
         };
         let seen = std::mem::replace(&mut mini.seen, from);
-        mini.until = to.after_micros(listed.expires_us);
-        let is_orphan = self.spans.last().is_some_and(|span| span.state == State::FinWait2);
+        let until = to.after_micros(listed.expires_us);
+        mini.until = until;
         if is_orphan && listed.state == State::TimeWait {
-            let fin = Time(mini.until.0.saturating_sub(TIME_WAIT_US * 1_000));
+            let fin = Time(until.0.saturating_sub(TIME_WAIT_US * 1_000));
             return self.fin_came(fin.clamp(seen, to), true);
         }
         None
@@ -168,7 +171,7 @@ impl Connection {
 
     /// Ends the mini-socket of a connection that cannot be found in the kernel's list, when its time is over.
     pub fn not_listed(&mut self, now: Time) -> Option<Transition> {
-        let until = self.mini_socket.as_ref().filter(|mini| !mini.is_gone)?.until;
+        let until = self.live_mini_socket()?.until;
         if until <= now { self.mini_socket_over(until, true, None) } else { None }
     }
 
@@ -177,21 +180,28 @@ impl Connection {
         self.mini_socket_over(time, false, Some("reused by a new connection"))
     }
 
+    fn mini_socket(&mut self) -> Option<&mut MiniSocket> {
+        self.ending.as_deref_mut()?.mini_socket.as_mut()
+    }
+
+    /// Its mini-socket, while that is there.
+    fn live_mini_socket(&mut self) -> Option<&mut MiniSocket> {
+        self.mini_socket().filter(|mini| !mini.is_gone)
+    }
+
     fn fin_came(&mut self, time: Time, estimated: bool) -> Option<Transition> {
-        let mini = self.mini_socket.as_mut().filter(|mini| !mini.is_gone)?;
-        if self.spans.last()?.state != State::FinWait2 {
-            return None;
-        }
+        let is_orphan = self.state() == Some(State::FinWait2);
+        let mini = self.live_mini_socket().filter(|_| is_orphan)?;
         mini.seen = mini.seen.max(time);
         mini.until = time.after_micros(TIME_WAIT_US);
-        self.ending.fin[Direction::In.index()].get_or_insert(time);
+        self.ending_mut().fin[Direction::In.index()].get_or_insert(time);
         self.enter(time, State::TimeWait, estimated, None)
     }
 
     fn mini_socket_over(&mut self, time: Time, estimated: bool, reason: Option<&str>) -> Option<Transition> {
-        let mini = self.mini_socket.as_mut().filter(|mini| !mini.is_gone)?;
-        mini.is_gone = true;
-        self.ending.no_fin_came = self.spans.last()?.state == State::FinWait2;
+        let is_orphan = self.state() == Some(State::FinWait2);
+        self.live_mini_socket()?.is_gone = true;
+        self.ending_mut().no_fin_came = is_orphan;
         self.enter(time, State::Close, estimated, reason)
     }
 

@@ -19,6 +19,10 @@ impl Sent {
             // The later of two times is right for both.
             self.marks = self.marks.chunks(2).map(|pair| (pair[0].0, pair[pair.len() - 1].1)).collect();
         }
+        if self.marks.capacity() == 0 {
+            // Most connections send one message and then wait.
+            self.marks.reserve_exact(1);
+        }
         self.marks.push((sequence, time));
     }
 
@@ -26,7 +30,8 @@ impl Sent {
     pub(super) fn acknowledged(&mut self, sequence: u32, next: u32) {
         let is_after = |number: u32| number.wrapping_sub(sequence).cast_signed() > 0;
         if !is_after(next) {
-            self.marks = Vec::new();
+            self.marks.clear();
+            self.marks.shrink_to(1);
             return;
         }
         // A mark is over where the next one begins.

@@ -11,10 +11,6 @@ use crate::{
 pub(super) struct Sequence {
     /// The number after the last one seen; `None` before the first segment.
     next: Option<u32>,
-    /// Numbers below `next` that were not seen.
-    holes: Holes,
-    /// When bytes below `next` were sent, of the direction that leaves this host.
-    sent: Sent,
     /// Whether segments pass that are not reported.
     is_skipped: bool,
     /// Number of the FIN.
@@ -23,8 +19,16 @@ pub(super) struct Sequence {
     pub(super) bytes: u64,
     /// Segments whose numbers had been used before.
     pub(super) retransmits: u32,
-    /// `None` while the sender of this direction could always take data.
-    zero_window: Option<Box<ZeroWindow>>,
+    /// `None` while there was none.
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What few directions have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trouble {
+    /// Numbers below [`Sequence::next`] that were not seen.
+    holes: Holes,
+    zero_window: ZeroWindow,
 }
 
 /// When the sender of a direction could take no more data.
@@ -56,9 +60,9 @@ impl Sequence {
     /// Notes whether the segment's sender can take data; true when the window closes or opens by it.
     pub(super) fn note_window(&mut self, time: Time, segment: &Segment<'_>) -> bool {
         match (self.zero_window(), segment.zero_window) {
-            (None, true) => self.zero_window.get_or_insert_default().since = Some(time),
+            (None, true) => self.trouble.get_or_insert_default().zero_window.since = Some(time),
             (Some(since), false) => {
-                let window = self.zero_window.get_or_insert_default();
+                let window = &mut self.trouble.get_or_insert_default().zero_window;
                 window.before_us += time.micros_since(since);
                 window.since = None;
             }
@@ -69,32 +73,27 @@ impl Sequence {
 
     /// For how long the sender of this direction could take no more data, in microseconds.
     pub(super) fn zero_window_us(&self, now: Time) -> u64 {
-        let us =
-            |window: &ZeroWindow| window.before_us + window.since.map_or(0, |since| now.micros_since(since));
-        self.zero_window.as_deref().map_or(0, us)
+        let Some(Trouble { zero_window, .. }) = self.trouble.as_deref() else { return 0 };
+        zero_window.before_us + zero_window.since.map_or(0, |since| now.micros_since(since))
     }
 
     /// Since when the sender of this direction can take no more data, while it cannot.
     pub(super) fn zero_window(&self) -> Option<Time> {
-        self.zero_window.as_deref()?.since
+        self.trouble.as_deref()?.zero_window.since
     }
 
     /// The number before which all payload has passed, seen or left out.
     pub(super) fn in_order(&self) -> Option<u32> {
         let next = self.next?;
         let payload = self.fin.filter(|fin| next.wrapping_sub(*fin).cast_signed() > 0).unwrap_or(next);
-        Some(self.holes.first().unwrap_or(payload))
+        let hole = self.trouble.as_deref().and_then(|trouble| trouble.holes.first());
+        Some(hole.unwrap_or(payload))
     }
 
     /// Notes that events were lost: what is missing may have passed.
     pub(super) fn give_up_holes(&mut self) {
-        self.holes.give_up();
-    }
-
-    /// Notes up to which number this direction is acknowledged.
-    pub(super) fn acknowledged(&mut self, acknowledgment: u32) {
-        if let Some(next) = self.next {
-            self.sent.acknowledged(acknowledgment, next);
+        if let Some(trouble) = &mut self.trouble {
+            trouble.holes.give_up();
         }
     }
 
@@ -103,8 +102,18 @@ impl Sequence {
         self.is_skipped = false;
     }
 
-    /// Takes a segment into account.
-    pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Passage {
+    /// Takes a segment into account. `sent` notes when bytes were sent, of the direction that leaves this host.
+    pub(super) fn segment(
+        &mut self,
+        time: Time,
+        segment: &Segment<'_>,
+        mut sent: Option<&mut Sent>,
+    ) -> Passage {
+        let mut note_sent = |start: u32, time: Time| {
+            if let (Some(sent), 1..) = (&mut sent, segment.length) {
+                sent.note(start, time);
+            }
+        };
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let fin = u32::from(segment.flags.has(Flags::FIN));
         let start = segment.sequence;
@@ -118,29 +127,30 @@ impl Sequence {
         let Some(mut next) = self.next else {
             self.next = Some(end);
             self.bytes = segment.length.into();
-            self.note_sent(start, time, segment);
+            note_sent(start, time);
             return Passage::New;
         };
         // Numbers are compared modulo 2^32: positive means after.
         if let Skipping::Since(left) = segment.skipping {
             let passed = left.next.wrapping_sub(next).cast_signed();
             if passed > 0 {
-                self.note_sent(next, Time(time.0.saturating_sub(u64::from(left.us) * 1_000)), segment);
+                note_sent(next, Time(time.0.saturating_sub(u64::from(left.us) * 1_000)));
                 self.bytes += u64::from(passed.cast_unsigned());
                 next = left.next;
                 self.next = Some(next);
             }
         }
-        let filled = self.holes.fill(start, end).map(Passage::Late);
+        let filled =
+            self.trouble.as_deref_mut().and_then(|trouble| trouble.holes.fill(start, end)).map(Passage::Late);
         let beyond = end.wrapping_sub(next).cast_signed();
         if beyond > 0 {
             self.next = Some(end);
             let is_after_hole = start.wrapping_sub(next).cast_signed() > 0;
             if is_after_hole {
                 let since = (are_holes_known && segment.direction == Direction::In).then_some(time);
-                self.holes.open(next, start, since);
+                self.trouble.get_or_insert_default().holes.open(next, start, since);
             }
-            self.note_sent(if is_after_hole { start } else { next }, time, segment);
+            note_sent(if is_after_hole { start } else { next }, time);
             self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
             return filled.unwrap_or(Passage::New);
         }
@@ -150,14 +160,8 @@ impl Sequence {
                 return Passage::New;
             }
             self.retransmits = self.retransmits.saturating_add(1);
-            Passage::Again(self.sent.first(start))
+            Passage::Again(sent.and_then(|sent| sent.first(start)))
         })
-    }
-
-    fn note_sent(&mut self, start: u32, time: Time, segment: &Segment<'_>) {
-        if segment.direction == Direction::Out && segment.length > 0 {
-            self.sent.note(start, time);
-        }
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
     impl Sequence {
         /// Takes a segment into account; true when its numbers were used before.
         fn repeats(&mut self, segment: &Segment<'_>) -> bool {
-            matches!(self.segment(Time(0), segment), Passage::Again(_))
+            matches!(self.segment(Time(0), segment, None), Passage::Again(_))
         }
     }
 

@@ -13,35 +13,37 @@ use crate::{
 /// What is known of names.
 #[derive(Debug, Default)]
 pub(super) struct ServerName {
-    /// `None` while there is none.
-    names: Option<Box<ToldNames>>,
+    /// `None` while there is nothing of it.
+    told: Option<Box<Told>>,
     hello: HelloState,
-    dns: Option<Box<Streams>>,
 }
 
-/// Names, by who told them.
+/// Names, by who told them, and the streams that tell more.
 #[derive(Debug, Default)]
-struct ToldNames {
+struct Told {
     resolved: Option<Resolved>,
     host: Option<String>,
     sni: Option<String>,
+    /// The beginning of the client's first message: all bytes in order so far. While [`HelloState::Partial`].
+    hello: Option<Box<(Reassembly, Vec<u8>)>>,
+    dns: Option<Box<Streams>>,
 }
 
 /// How far the client's first message is known, which may be a ClientHello.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum HelloState {
     /// Nothing of it.
     #[default]
     Awaited,
-    /// Its beginning: all bytes in order so far.
-    Partial(Box<(Reassembly, Vec<u8>)>),
+    /// Its beginning.
+    Partial,
     /// It is known what it is, or that this will not be known.
     Over,
 }
 
 impl ServerName {
     pub(super) fn give_up_holes(&mut self) {
-        if let Some(dns) = &mut self.dns {
+        if let Some(dns) = self.told.as_mut().and_then(|told| told.dns.as_mut()) {
             dns.give_up_holes();
         }
     }
@@ -50,32 +52,32 @@ impl ServerName {
 impl Connection {
     /// Notes the lookup that this connection follows.
     pub fn learn_resolved(&mut self, resolved: Resolved) {
-        self.server_name.names.get_or_insert_default().resolved = Some(resolved);
+        self.server_name.told.get_or_insert_default().resolved = Some(resolved);
     }
 
     /// The lookup that it follows.
     pub fn resolved(&self) -> Option<&Resolved> {
-        self.server_name.names.as_ref()?.resolved.as_ref()
+        self.server_name.told.as_ref()?.resolved.as_ref()
     }
 
     /// Whether an HTTP request has named the host.
     pub fn knows_host(&self) -> bool {
-        self.server_name.names.as_ref().is_some_and(|names| names.host.is_some())
+        self.server_name.told.as_ref().is_some_and(|told| told.host.is_some())
     }
 
     /// Notes the host that an HTTP request names, once.
     pub fn learn_host(&mut self, host: &str) {
-        self.server_name.names.get_or_insert_default().host.get_or_insert_with(|| host.to_owned());
+        self.server_name.told.get_or_insert_default().host.get_or_insert_with(|| host.to_owned());
     }
 
     /// Notes the host that a ClientHello names.
     pub fn learn_sni(&mut self, host: &str) {
-        self.server_name.names.get_or_insert_default().sni = Some(host.to_owned());
+        self.server_name.told.get_or_insert_default().sni = Some(host.to_owned());
     }
 
     /// Whether the rest of the client's first message is awaited, of which all payload is needed.
     pub fn awaits_client_hello(&self) -> bool {
-        matches!(self.server_name.hello, HelloState::Partial(_))
+        self.server_name.hello == HelloState::Partial
     }
 
     /// Takes a segment that may belong to the client's first message; gives the name in it once that is there.
@@ -85,16 +87,17 @@ impl Connection {
             Some(Role::Server) => Direction::In,
             _ => return None,
         };
-        if matches!(self.server_name.hello, HelloState::Over)
+        if self.server_name.hello == HelloState::Over
             || segment.direction != from_client
             || segment.length == 0
         {
             return None;
         }
-        let hello = std::mem::replace(&mut self.server_name.hello, HelloState::Over);
-        let mut partial = match hello {
-            HelloState::Partial(partial) => partial,
-            _ => {
+        self.server_name.hello = HelloState::Over;
+        let partial = self.server_name.told.as_mut().and_then(|told| told.hello.take());
+        let mut partial = match partial {
+            Some(partial) => partial,
+            None => {
                 // Where the first message begins is known only from the handshake.
                 let first = self.initial_sequences()?.0.wrapping_add(1);
                 if segment.sequence == first && tls::server_name(segment.payload) == Hello::None {
@@ -117,7 +120,8 @@ impl Connection {
         match tls::server_name(bytes) {
             Hello::Named(name) => Some(name),
             Hello::Partial if bytes.len() + reassembly.held_bytes() < CLIENT_HELLO_MAX => {
-                self.server_name.hello = HelloState::Partial(partial);
+                self.server_name.hello = HelloState::Partial;
+                self.server_name.told.get_or_insert_default().hello = Some(partial);
                 None
             }
             Hello::Partial | Hello::None => None,
@@ -126,7 +130,7 @@ impl Connection {
 
     /// What the server is called, as recorded.
     pub(super) fn server(&self) -> Option<Server> {
-        let ToldNames { resolved, host, sni } = &**self.server_name.names.as_ref()?;
+        let Told { resolved, host, sni, .. } = self.server_name.told.as_deref()?;
         let resolved = resolved.as_ref().map(|resolved| (&resolved.name, ServerSource::Dns));
         let host = host.as_ref().map(|host| (host, ServerSource::Host));
         let sni = sni.as_ref().map(|sni| (sni, ServerSource::Sni));
@@ -136,7 +140,8 @@ impl Connection {
 
     /// Whether it carries DNS, of which all payload is needed.
     pub fn carries_dns(&self) -> bool {
-        self.server_name.dns.as_ref().is_some_and(|dns| !dns.is_over())
+        let told = self.server_name.told.as_ref();
+        told.and_then(|told| told.dns.as_ref()).is_some_and(|dns| !dns.is_over())
     }
 
     /// Hands a segment's payload to the DNS parser; the other end is a DNS server. Gives the messages that are
@@ -146,15 +151,11 @@ impl Connection {
         if self.role != Some(Role::Client) {
             return messages;
         }
-        if self.server_name.dns.is_none() {
-            // Where messages begin is known only from the handshake.
-            let Some((out, incoming)) = self.initial_sequences() else { return messages };
-            let first = [out, incoming].map(|sequence| sequence.wrapping_add(1));
-            self.server_name.dns = Some(Box::new(Streams::new(first)));
-        }
-        if let Some(dns) = &mut self.server_name.dns {
-            dns.payload(segment.direction, segment.sequence, segment.payload, time, &mut messages);
-        }
+        // Where messages begin is known only from the handshake.
+        let Some((out, incoming)) = self.initial_sequences() else { return messages };
+        let streams = || Box::new(Streams::new([out, incoming].map(|sequence| sequence.wrapping_add(1))));
+        let dns = self.server_name.told.get_or_insert_default().dns.get_or_insert_with(streams);
+        dns.payload(segment.direction, segment.sequence, segment.payload, time, &mut messages);
         messages
     }
 }

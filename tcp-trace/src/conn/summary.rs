@@ -35,9 +35,9 @@ impl Connection {
             }),
             unit: identity.unit,
             opened: self.opened,
-            closed: self.closed,
-            duration_us: self.closed.unwrap_or(now).micros_since(self.opened),
-            ends: self.mini_socket.as_deref().and_then(MiniSocket::ends),
+            closed: self.closed(),
+            duration_us: self.closed().unwrap_or(now).micros_since(self.opened),
+            ends: self.ending().mini_socket.as_ref().and_then(MiniSocket::ends),
             seen_from_start: self.seen_from_start,
             open: is_open,
             states: self.state_spans(),
@@ -45,7 +45,7 @@ impl Connection {
             close: if is_open {
                 Close { by: By::None, how: How::Open, reason: None }
             } else {
-                self.ending.judge(self.state_before_the_end())
+                self.ending().judge(self.state_before_the_end())
             },
             bytes: Bytes { sent: self.sequences[0].bytes, received: self.sequences[1].bytes },
             retransmits: self.sequences.iter().map(|sequence| u64::from(sequence.retransmits)).sum(),

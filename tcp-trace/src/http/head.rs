@@ -1,5 +1,7 @@
 //! Heads: where one ends, whether bytes can be one, and what it says (RFC 9112, sections 2 to 5).
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 
 use super::{
@@ -53,9 +55,13 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
 /// A request as httparse reads it.
 pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
     let head = Bytes::copy_from_slice(bytes);
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    config
+        .parse_request_with_uninit_headers(&mut parsed, &head, &mut fields)
+        .ok()
+        .filter(httparse::Status::is_complete)?;
     Some(Request {
         method: head.slice_ref(parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes()),
         target: head.slice_ref(parsed.path?.as_bytes()),
@@ -69,9 +75,13 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
 /// A response as httparse reads it.
 pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
     let head = Bytes::copy_from_slice(bytes);
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    config
+        .parse_response_with_uninit_headers(&mut parsed, &head, &mut fields)
+        .ok()
+        .filter(httparse::Status::is_complete)?;
     Some(Response {
         status_code: parsed.code.filter(|code| *code >= 100)?,
         // It gives none when there are bytes in it that are not ASCII.

@@ -1,10 +1,10 @@
 //! Sockets that are older than the session.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashSet, sync::Arc};
 
 use super::Pipeline;
 use crate::{
-    conn::{Connection, FourTuple},
+    conn::Connection,
     event::{Cookie, Endpoints, Figures, Owner, Role, State},
     record::{ConnectionId, Record},
     time::Time,
@@ -24,7 +24,7 @@ pub struct ExistingSocket {
     /// A listener, or a connection that a listener of the same namespace and port accepted; else `None`.
     pub role: Option<Role>,
     /// A process that has it open, as /proc tells.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// What it knows.
     pub figures: Figures,
     /// Bytes of data sent so far, each counted once, and sequence numbers received: those of the data, and the FIN's.
@@ -37,18 +37,23 @@ pub struct ExistingSocket {
 impl Pipeline {
     /// Takes the sockets that were there before the first event. All events up to now need to have been taken:
     /// of a socket that has had one, only the process is news, and what has ended meanwhile is none.
-    pub fn existing(&mut self, now: Time, sockets: Vec<ExistingSocket>, out: &mut Vec<Record>) {
+    pub fn existing(&mut self, now: Time, mut sockets: Vec<ExistingSocket>, out: &mut Vec<Record>) {
         let ended = self.ended_before_existing.take().unwrap_or_default();
-        let ends = sockets.iter().map(|socket| (four_tuple(socket), socket.cookie));
-        let by_addresses: HashMap<FourTuple, Cookie> = ends.collect();
-        for socket in sockets {
-            if ended.contains(&socket.cookie) {
-                continue;
-            }
-            let FourTuple { netns, endpoints } = four_tuple(&socket);
-            let other = by_addresses.get(&FourTuple { netns, endpoints: endpoints.reversed() });
-            let other = other.filter(|other| !ended.contains(other)).copied();
+        sockets.retain(|socket| !ended.contains(&socket.cookie));
+        // There may be many: without a table of them, the ends of one connection stand beside each other.
+        sockets.sort_unstable_by_key(|socket| {
+            let Endpoints { local, peer } = socket.endpoints;
+            (socket.netns, local.min(peer), local.max(peer), local)
+        });
+        let mut before = None;
+        let mut sockets = sockets.into_iter().peekable();
+        while let Some(socket) = sockets.next() {
+            let own = (socket.netns, socket.endpoints, socket.cookie);
+            let after = sockets.peek().map(|next| (next.netns, next.endpoints, next.cookie));
+            let is_other = |other: &(u32, Endpoints, Cookie)| (other.0, other.1.reversed()) == (own.0, own.1);
+            let other = before.filter(is_other).or(after.filter(is_other)).map(|(.., cookie)| cookie);
             self.existing_socket(now, socket, other, out);
+            before = Some(own);
         }
     }
 
@@ -122,8 +127,4 @@ impl Pipeline {
             }
         }
     }
-}
-
-fn four_tuple(socket: &ExistingSocket) -> FourTuple {
-    FourTuple { netns: socket.netns, endpoints: socket.endpoints }
 }

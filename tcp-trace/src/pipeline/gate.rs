@@ -16,28 +16,21 @@ const PATIENCE_US: u64 = 100_000;
 /// The gate of one connection.
 #[derive(Debug)]
 pub(super) enum Gate {
-    /// Not decided.
-    Undecided(Box<Held>),
+    /// Not decided, since when, and what waits for the decision.
+    Undecided(Time, Vec<Record>),
     /// Asked for.
     Open,
     /// Not asked for.
     Shut,
 }
 
-/// What waits for the decision.
-#[derive(Debug)]
-pub(super) struct Held {
-    since: Time,
-    records: Vec<Record>,
-}
-
 impl Gate {
     pub(super) fn new(since: Time) -> Self {
-        Self::Undecided(Box::new(Held { since, records: Vec::new() }))
+        Self::Undecided(since, Vec::new())
     }
 
     pub(super) fn is_undecided(&self) -> bool {
-        matches!(self, Self::Undecided(_))
+        matches!(self, Self::Undecided(..))
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -49,8 +42,8 @@ impl Gate {
         match self {
             Self::Open => out.push(record),
             Self::Shut => {}
-            Self::Undecided(held) if held.records.len() < HELD_RECORDS_MAX => held.records.push(record),
-            Self::Undecided(_) => *self = Self::Shut,
+            Self::Undecided(_, held) if held.len() < HELD_RECORDS_MAX => held.push(record),
+            Self::Undecided(..) => *self = Self::Shut,
         }
     }
 
@@ -63,15 +56,15 @@ impl Gate {
         is_final: bool,
         out: &mut Vec<Record>,
     ) {
-        let Self::Undecided(held) = self else {
+        let Self::Undecided(since, held) = self else {
             return;
         };
         match filter.judge(connection.facts()) {
             Some(true) => {
                 let is_known = connection.owner().is_some()
                     && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);
-                if is_known || is_final || now.micros_since(held.since) >= PATIENCE_US {
-                    let held = std::mem::take(&mut held.records);
+                if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
+                    let held = std::mem::take(held);
                     *self = Self::Open;
                     out.extend(held.into_iter().map(|record| completed(record, connection)));
                 }

@@ -391,17 +391,17 @@ async fn wake(
     sockets: &mut Sockets,
 ) -> Wake {
     tokio::select! {
-            // Signals and ticks first: a flood of events must not starve them.
-            biased;
-            () = signals.any() => Wake::Signal,
-            _ = tick.tick() => Wake::Tick,
-            () = async { match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            } } => Wake::TimeOver,
-    result = command.ended() => Wake::CommandEnded(result),
-            answer = sockets.answer() => Wake::Sockets(answer),
-            () = sleep_until(look) => Wake::Events(Ok(())),
-            result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
-        }
+        // Signals and ticks first: a flood of events must not starve them.
+        biased;
+        () = signals.any() => Wake::Signal,
+        _ = tick.tick() => Wake::Tick,
+        () = async { match deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => std::future::pending().await,
+        } } => Wake::TimeOver,
+        result = command.ended() => Wake::CommandEnded(result),
+        answer = sockets.answer() => Wake::Sockets(answer),
+        () = sleep_until(look) => Wake::Events(Ok(())),
+        result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
+    }
 }

@@ -258,20 +258,23 @@ fn bytes(socket: &Socket) -> Option<(u64, u64)> {
     Some((info.bytes_sent.saturating_sub(info.bytes_retrans), info.bytes_received))
 }
 
-/// The process with where it runs, which many sockets of it share.
-fn owner(process: &process::Process, known: &mut BTreeMap<u32, Place>) -> Owner {
-    let place = known.entry(process.pid).or_insert_with(|| Place {
-        executable: places::executable(process.pid),
-        cgroup: process::cgroup(process.pid).map(Arc::from),
+/// The process with where it runs, which its sockets share.
+fn owner(process: &process::Process, known: &mut BTreeMap<u32, Arc<Owner>>) -> Arc<Owner> {
+    let owner = known.entry(process.pid).or_insert_with(|| {
+        let place = Place {
+            executable: places::executable(process.pid),
+            cgroup: process::cgroup(process.pid).map(Arc::from),
+        };
+        Arc::new(Owner {
+            pid: process.pid,
+            name: process.name.clone().into(),
+            uid: process.uid,
+            followed: false,
+            identity: Identity::default(),
+            place,
+        })
     });
-    Owner {
-        pid: process.pid,
-        name: process.name.clone().into(),
-        uid: process.uid,
-        followed: false,
-        identity: Identity::default(),
-        place: place.clone(),
-    }
+    owner.clone()
 }
 
 /// Processor time that this thread has used: other than time, it does not grow with what else the host does.

@@ -1,5 +1,7 @@
 //! What no tracepoint tells: TIME_WAIT, orphans, half-open connections, and which two ends belong together.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::record::Transition;
 
@@ -277,7 +279,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         endpoints,
         state,
         role,
-        owner: Some(owner(812, "nginx")),
+        owner: Some(Arc::new(owner(812, "nginx"))),
         figures: crate::event::Figures::default(),
         bytes: None,
         mini_socket_us: None,

@@ -14,8 +14,8 @@ use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, Raw
 
 use crate::maps::{COUNTERS, EVENTS, LAST_WAKE, WAKE_BYTES};
 
-/// A reader that was woken on this CPU so lately is busy or about to look again.
-const WAKE_PAUSE_NS: u64 = 1_000_000;
+/// A reader that was woken on this CPU so lately is busy or about to look again: see `LOOK_SOON` there.
+const WAKE_PAUSE_NS: u64 = 2_000_000;
 
 /// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]
@@ -73,14 +73,11 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     entry
 }
 
-/// Hands over a record that may name a process, unless it could not be filled.
+/// Hands over a record that was filled in, to be read soon when it names a process.
 #[inline(always)]
-pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, filled: Result<(), i32>) -> Result<(), i32> {
-    match filled {
-        Ok(()) => entry.submit(wake_up_soon(size_of::<T>())),
-        Err(_) => entry.discard(BPF_RB_NO_WAKEUP.into()),
-    }
-    filled
+pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, names_process: bool) {
+    let bytes = size_of::<T>();
+    entry.submit(if names_process { wake_up_soon(bytes) } else { wake_up(bytes) });
 }
 
 /// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record

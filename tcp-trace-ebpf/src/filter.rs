@@ -11,7 +11,7 @@ use tcp_trace_ebpf::{
 
 use crate::{
     maps::{COMMS, FILTERS_NETWORKS, FILTERS_OWNERS, FILTERS_PORTS, NETWORKS, OTHER_CGROUPS, PIDS, PORTS},
-    sock::{self, Address},
+    sock,
 };
 
 /// Whether it is known of both ends, as far as it matters, that they are not asked for; a port that is 0 is not known.
@@ -51,26 +51,28 @@ pub(crate) fn is_unwanted_socket(sk: *const u8) -> bool {
 /// Whether a TCP socket is in a network namespace that is not asked for. Connections to DNS servers never are.
 #[inline(always)]
 pub(crate) fn is_in_unwanted_network(sk: *const u8, peer_port: u16) -> bool {
-    are_networks_asked_for() && peer_port != DNS_PORT && is_unwanted_network(Address::from(sk))
+    are_networks_asked_for() && peer_port != DNS_PORT && is_unwanted_network(sock::netns(sk))
 }
 
 /// The same of the socket that a segment belongs to, whose peer has this port.
 #[inline(always)]
 pub(crate) fn is_segment_in_unwanted_network(ctx: &SkBuffContext, peer_port: u16) -> bool {
-    are_networks_asked_for() && peer_port != DNS_PORT && sock::of_packet(ctx).is_ok_and(is_unwanted_network)
+    // One that cannot be read may be asked for.
+    are_networks_asked_for()
+        && peer_port != DNS_PORT
+        && sock::netns_of_packet(ctx).is_ok_and(is_unwanted_network)
 }
 
 /// Whether network namespaces are asked for.
 #[inline(always)]
-pub(crate) fn are_networks_asked_for() -> bool {
+fn are_networks_asked_for() -> bool {
     // SAFETY: the pointer is to a static. Read volatile, as above.
     unsafe { core::ptr::read_volatile(&raw const FILTERS_NETWORKS) != 0 }
 }
 
-/// A network namespace that cannot be read may be asked for.
 #[inline(always)]
-fn is_unwanted_network(sock: Address) -> bool {
-    sock::netns(sock).is_ok_and(|netns| NETWORKS.get_ptr(netns).is_none())
+fn is_unwanted_network(netns: u32) -> bool {
+    NETWORKS.get_ptr(netns).is_none()
 }
 
 /// Whether the process that runs now is not asked for. Only for hooks that run in process context.

@@ -7,7 +7,9 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_probe_read_kernel,
-        generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_pt_regs},
+        generated::{
+            bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
+        },
     },
     programs::SkBuffContext,
 };
@@ -39,19 +41,20 @@ macro_rules! offset {
     }};
 }
 
-/// The `u16` at `offset` of the socket `sk`, the argument of a tracepoint: the verifier knows what it points to and what
-/// lies at the offset, which it takes from the frozen globals, so this is one instruction and no call.
+/// The field at `offset` of the struct at `from`: the socket that is the argument of a tracepoint, the running task, or what
+/// a pointer in them leads to. The verifier knows what lies at the offset, which it takes from the frozen globals, so this
+/// is one instruction and no call. What is not there reads as 0.
 #[inline(always)]
-fn direct(sk: *const u8, offset: u32) -> u16 {
+fn direct<T: Copy>(from: *const u8, offset: u32) -> T {
     // SAFETY: the field is in the struct, by the running kernel's BTF; the verifier checks it.
-    unsafe { sk.add(offset as usize).cast::<u16>().read() }
+    unsafe { from.add(offset as usize).cast::<T>().read() }
 }
 
 /// `sk->sk_protocol == IPPROTO_TCP`, for an internet socket of any kind.
 #[inline(always)]
 pub(crate) fn is_tcp(sk: *const u8) -> bool {
-    let family = direct(sk, offset!(skc_family));
-    (family == AF_INET || family == AF_INET6) && direct(sk, offset!(sk_protocol)) == IPPROTO_TCP
+    let family: u16 = direct(sk, offset!(skc_family));
+    (family == AF_INET || family == AF_INET6) && direct::<u16>(sk, offset!(sk_protocol)) == IPPROTO_TCP
 }
 
 /// Local and peer's port of a socket; those that are not chosen yet are 0.
@@ -62,8 +65,7 @@ pub(crate) fn ports(sk: *const u8) -> (u16, u16) {
 
 /// Addresses and ports of a socket; ports that are not chosen yet are 0.
 #[inline(always)]
-pub(crate) fn endpoints(sk: *const u8) -> Result<RawEndpoints, i32> {
-    let sock = Address::from(sk);
+pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
     let (local_port, peer_port) = ports(sk);
     let mut endpoints = RawEndpoints {
         family: direct(sk, offset!(skc_family)),
@@ -72,67 +74,84 @@ pub(crate) fn endpoints(sk: *const u8) -> Result<RawEndpoints, i32> {
         ..RawEndpoints::default()
     };
     if endpoints.family == AF_INET6 {
-        endpoints.local_address = sock.read(offset!(skc_v6_rcv_saddr))?;
-        endpoints.peer_address = sock.read(offset!(skc_v6_daddr))?;
+        endpoints.local_address = words::<4, 16>(sk, offset!(skc_v6_rcv_saddr));
+        endpoints.peer_address = words::<4, 16>(sk, offset!(skc_v6_daddr));
     } else {
-        let local: [u8; 4] = sock.read(offset!(skc_rcv_saddr))?;
-        let peer: [u8; 4] = sock.read(offset!(skc_daddr))?;
-        endpoints.local_address[..4].copy_from_slice(&local);
-        endpoints.peer_address[..4].copy_from_slice(&peer);
+        endpoints.local_address[..4].copy_from_slice(&words::<1, 4>(sk, offset!(skc_rcv_saddr)));
+        endpoints.peer_address[..4].copy_from_slice(&words::<1, 4>(sk, offset!(skc_daddr)));
     }
-    Ok(endpoints)
+    endpoints
 }
 
-/// Inode number of a socket's network namespace.
+/// As many words of 4 bytes, which are as many bytes as `BYTES` says.
 #[inline(always)]
-pub(crate) fn netns(sock: Address) -> Result<u32, i32> {
+fn words<const WORDS: usize, const BYTES: usize>(from: *const u8, offset: u32) -> [u8; BYTES] {
+    const { assert!(BYTES == 4 * WORDS) };
+    let mut bytes = [0; BYTES];
+    for word in 0..WORDS {
+        let value: u32 = direct(from, offset + 4 * word as u32);
+        bytes[4 * word..4 * word + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Inode number of the network namespace of the socket `sk`, the argument of a tracepoint.
+#[inline(always)]
+pub(crate) fn netns(sk: *const u8) -> u32 {
+    direct(direct::<*const u8>(sk, offset!(skc_net)), offset!(net_inum))
+}
+
+/// The same of the socket that a packet belongs to: also a request socket, which the context's own `sk` field gives no full
+/// access to.
+#[inline(always)]
+pub(crate) fn netns_of_packet(ctx: &SkBuffContext) -> Result<u32, i32> {
+    // The context of a cgroup_skb program is the sk_buff itself.
+    let sock: Address = Address(ctx.as_ptr() as u64).read(offset!(skb_sk)).map(Address)?;
     let net = Address(sock.read(offset!(skc_net))?);
     net.read(offset!(net_inum))
 }
 
 /// `sk->sk_shutdown`.
 #[inline(always)]
-pub(crate) fn shutdown(sock: Address) -> Result<u8, i32> {
-    sock.read(offset!(sk_shutdown))
+pub(crate) fn shutdown(sk: *const u8) -> u8 {
+    direct(sk, offset!(sk_shutdown))
 }
 
 /// `sk->sk_err`.
 #[inline(always)]
-pub(crate) fn error(sock: Address) -> Result<i32, i32> {
-    sock.read(offset!(sk_err))
+pub(crate) fn error(sk: *const u8) -> i32 {
+    direct(sk, offset!(sk_err))
 }
 
 /// What a connection's socket knows of its path and of what the application did not read.
 #[inline(always)]
-pub(crate) fn figures(sock: Address) -> Result<RawFigures, i32> {
-    let received: u32 = sock.read(offset!(tcp_rcv_nxt))?;
-    let read: u32 = sock.read(offset!(tcp_copied_seq))?;
-    Ok(RawFigures {
+pub(crate) fn figures(sk: *const u8) -> RawFigures {
+    // SAFETY: the verifier checks that it is a socket.
+    let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
+    if tcp.is_null() {
+        return RawFigures::default();
+    }
+    let received: u32 = direct(tcp, offset!(tcp_rcv_nxt));
+    let read: u32 = direct(tcp, offset!(tcp_copied_seq));
+    RawFigures {
         receive_queue: received.wrapping_sub(read),
-        srtt_us: sock.read::<u32>(offset!(tcp_srtt_us))? >> 3,
-        cwnd: sock.read(offset!(tcp_snd_cwnd))?,
-        retransmits: sock.read(offset!(tcp_total_retrans))?,
+        srtt_us: direct::<u32>(tcp, offset!(tcp_srtt_us)) >> 3,
+        cwnd: direct(tcp, offset!(tcp_snd_cwnd)),
+        retransmits: direct(tcp, offset!(tcp_total_retrans)),
         received_to: received,
-        acknowledged_to: sock.read(offset!(tcp_snd_una))?,
+        acknowledged_to: direct(tcp, offset!(tcp_snd_una)),
         ..RawFigures::default()
-    })
+    }
 }
 
 /// What a listener knows of the connections that wait to be accepted.
 #[inline(always)]
-pub(crate) fn accept_queue(sock: Address) -> Result<RawFigures, i32> {
-    Ok(RawFigures {
-        accept_queue: sock.read(offset!(sk_ack_backlog))?,
-        accept_queue_limit: sock.read(offset!(sk_max_ack_backlog))?,
+pub(crate) fn accept_queue(sk: *const u8) -> RawFigures {
+    RawFigures {
+        accept_queue: direct(sk, offset!(sk_ack_backlog)),
+        accept_queue_limit: direct(sk, offset!(sk_max_ack_backlog)),
         ..RawFigures::default()
-    })
-}
-
-/// `skb->sk`: also a request socket, which the context's own `sk` field gives no full access to.
-#[inline(always)]
-pub(crate) fn of_packet(ctx: &SkBuffContext) -> Result<Address, i32> {
-    // The context of a cgroup_skb program is the sk_buff itself.
-    Address(ctx.as_ptr() as u64).read(offset!(skb_sk)).map(Address)
+    }
 }
 
 /// A task's process id and thread id.
@@ -171,20 +190,22 @@ pub(crate) fn is_followed(pid: u32) -> bool {
 
 /// The process that runs now. Only for hooks that run in process context.
 #[inline(always)]
-pub(crate) fn current_owner() -> Result<RawOwner, i32> {
+pub(crate) fn current_owner() -> RawOwner {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let leader = current_leader()?;
-    Ok(RawOwner {
+    // SAFETY: the helper has no preconditions.
+    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast();
+    let leader: *const u8 = direct(task, offset!(task_group_leader));
+    RawOwner {
         pid,
         uid: bpf_get_current_uid_gid() as u32,
         followed: u32::from(is_followed(pid)),
         known: 1,
-        started: leader.read(offset!(task_start_boottime))?,
-        executions: leader.read(offset!(task_self_exec_id))?,
+        started: direct(leader, offset!(task_start_boottime)),
+        executions: direct(leader, offset!(task_self_exec_id)),
         // SAFETY: the helper has no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: leader.read(offset!(task_comm))?,
-    })
+        comm: words::<4, COMM_LEN>(leader, offset!(task_comm)),
+    }
 }
 
 /// Instruction, stack and frame pointer and link register that the thread that runs now has in user mode; zeros

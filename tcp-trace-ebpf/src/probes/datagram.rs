@@ -43,7 +43,7 @@ pub(super) fn try_datagram(
         endpoints: RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? },
         length: ctx.len().saturating_sub(payload_offset),
         captured: 0,
-        netns: sock::netns(sock::of_packet(ctx)?)?,
+        netns: sock::netns_of_packet(ctx)?,
         direction,
         padding: [0; 3],
     };

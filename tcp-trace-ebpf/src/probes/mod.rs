@@ -1,4 +1,4 @@
-//! One hook per file: a thin attach function and its fallible `try_` twin.
+//! One hook per file: a thin attach function and what it does, in a `try_` twin where that can fail.
 
 mod datagram;
 mod owner;

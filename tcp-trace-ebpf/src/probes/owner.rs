@@ -6,7 +6,6 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{KIND_OWNER, MOMENT_FIRST_USE, RawHeader, RawOwned};
 
 use crate::{
@@ -19,9 +18,7 @@ use crate::{
 /// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    if let Err(error) = try_owner(&ctx) {
-        debug!(&ctx, "tcp_rcv_space_adjust: cannot read the owner: error {}", error);
-    }
+    note_owner(&ctx);
     if stack::are_wanted() {
         stack::note_use(ctx.arg(0), false);
     }
@@ -31,22 +28,21 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 /// `TRACE_EVENT(sock_send_length, TP_PROTO(struct sock *sk, int ret, int flags))`, from Linux 6.3 on.
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    if let Err(error) = try_owner(&ctx) {
-        debug!(&ctx, "sock_send_length: cannot read the owner: error {}", error);
-    }
+    note_owner(&ctx);
     if stack::are_wanted() {
         stack::note_use(ctx.arg(0), true);
     }
     0
 }
 
+/// Reports the process that runs now as the owner of the socket that it uses, unless that is known.
 #[inline(always)]
-pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
+pub(crate) fn note_owner(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let is_tcp = sock::is_tcp(sk);
     // Told from the ports before anything is looked up: most of what is not asked for ends here.
     if is_tcp && filter::is_unwanted_socket(sk) {
-        return Ok(());
+        return;
     }
     let known = maps::memory(sk, 0);
     if !known.is_null() {
@@ -55,31 +51,31 @@ pub(crate) fn try_owner(ctx: &BtfTracePointContext) -> Result<(), i32> {
         if noted.sender_awaited != 0 {
             // Each question is its sender's: such a socket may be used by one process after the other.
             noted.sender_awaited = 0;
-            return report(sk).map(drop);
+            report(sk);
+            return;
         }
         if noted.owner_known != 0 {
-            return Ok(());
+            return;
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
     if !is_tcp {
-        return Ok(());
+        return;
     }
-    let Some(memory) = remember(sk) else { return Ok(()) };
-    let is_told = report(sk)?;
+    let Some(memory) = remember(sk) else { return };
+    let is_told = report(sk);
     if verdict::are_given() && is_told {
         // SAFETY: `remember` gives no null pointer.
         verdict::at_first_use(unsafe { &mut *memory }, sock::ports(sk).1);
     }
     if stack::are_wanted() && !verdict::is_unwanted(sk) {
-        stack::report(sk, MOMENT_FIRST_USE)?;
+        stack::report(sk, MOMENT_FIRST_USE);
     }
-    Ok(())
 }
 
 /// Says that the process that runs now uses `sk`; false when there was no room to.
 #[inline(always)]
-fn report(sk: *const u8) -> Result<bool, i32> {
+fn report(sk: *const u8) -> bool {
     let owned = RawOwned {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
@@ -89,12 +85,12 @@ fn report(sk: *const u8) -> Result<bool, i32> {
             kind: KIND_OWNER,
             padding: 0,
         },
-        owner: sock::current_owner()?,
+        owner: sock::current_owner(),
     };
-    let Some(mut record) = emit::reserve() else { return Ok(false) };
+    let Some(mut record) = emit::reserve() else { return false };
     record.write(owned);
-    emit::submit(record, Ok(()))?;
-    Ok(true)
+    emit::submit(record, true);
+    true
 }
 
 /// Notes that the owner of `sk` is being reported. `None` when the kernel has no memory for the note: the

@@ -16,10 +16,7 @@ use crate::{emit, filter, sock, verdict};
 pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let reason: u32 = ctx.arg(2);
-    if sk.is_null() || verdict::is_unwanted(sk) {
-        return 0;
-    }
-    if filter::are_networks_asked_for() && filter::is_in_unwanted_network(sk, sock::ports(sk).1) {
+    if sk.is_null() || verdict::is_unwanted(sk) || filter::is_in_unwanted_network(sk, sock::ports(sk).1) {
         return 0;
     }
     emit::record(RawReset {

@@ -115,7 +115,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     segment.endpoints = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
     if segment.flags & (SYN | FIN | RST) != 0 || is_half_open(state) || state == CLOSE {
-        segment.netns = sock::netns(sock::of_packet(ctx)?)?;
+        segment.netns = sock::netns_of_packet(ctx)?;
     }
     if length == 0 || need == Need::Segment || verdict == verdict::UNWANTED {
         emit::record(segment);

@@ -12,7 +12,6 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
     KIND_STACK, MOMENT_END_OF_STREAM, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART,
 };
@@ -21,8 +20,7 @@ use crate::{
     emit,
     maps::{self, LAST_USES, STACKS, SocketMemory},
     probes::owner,
-    sock::{self, Address},
-    verdict,
+    sock, verdict,
 };
 
 /// `RCV_SHUTDOWN` of `sk->sk_shutdown`: nothing more will come.
@@ -40,36 +38,33 @@ pub(crate) fn are_wanted() -> bool {
 /// `recvmsg()` of every kind of socket, also one that met the end of the stream.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if are_wanted()
-        && let Err(error) = try_receive(&ctx)
-    {
-        debug!(&ctx, "sock_recv_length: cannot read the socket: error {}", error);
+    if are_wanted() {
+        note_receive(&ctx);
     }
     0
 }
 
 #[inline(always)]
-fn try_receive(ctx: &BtfTracePointContext) -> Result<(), i32> {
+fn note_receive(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let returned: i32 = ctx.arg(1);
-    owner::try_owner(ctx)?;
+    owner::note_owner(ctx);
     let known = tracked(sk);
     if known.is_null() || returned < 0 {
-        return Ok(());
+        return;
     }
     note_use(sk, false);
     // SAFETY: not null, so valid for the program's run.
     let noted = unsafe { &mut *known };
     if returned != 0 || noted.end_reported != 0 {
-        return Ok(());
+        return;
     }
-    let sock = Address::from(sk);
     // A read of no bytes returns 0 too. The FIN counts 1 until it is read.
-    if sock::shutdown(sock)? & RCV_SHUTDOWN == 0 || sock::figures(sock)?.receive_queue != 0 {
-        return Ok(());
+    if sock::shutdown(sk) & RCV_SHUTDOWN == 0 || sock::figures(sk).receive_queue != 0 {
+        return;
     }
     noted.end_reported = 1;
-    report(sk, MOMENT_END_OF_STREAM)
+    report(sk, MOMENT_END_OF_STREAM);
 }
 
 /// What is remembered of `sk` when its owner was reported: only of TCP sockets that are asked for. Else null.
@@ -115,30 +110,31 @@ struct WithStack {
 /// Reports where the process that runs now is, in process context. Stacks are large, and what happens to connections
 /// is worth more: when the ring buffer is more than half full the stack is left out, and that is said.
 #[inline(always)]
-pub(crate) fn report(sk: *const u8, moment: u32) -> Result<(), i32> {
+pub(crate) fn report(sk: *const u8, moment: u32) {
     if emit::is_half_full() {
         let Some(mut record) = emit::reserve::<RawStack>() else {
-            return Ok(());
+            return;
         };
         // SAFETY: it points to room for one in the ring buffer.
         let head = unsafe { &mut *record.as_mut_ptr() };
-        let result = fill(head, sk, moment);
+        fill(head, sk, moment);
         head.ring_full = 1;
-        return emit::submit(record, result);
+        emit::submit(record, true);
+        return;
     }
     let Some(mut record) = emit::reserve::<WithStack>() else {
-        return Ok(());
+        return;
     };
     // SAFETY: it points to room for one in the ring buffer; the parts are apart.
     let (head, stack) = unsafe {
         let record = record.as_mut_ptr();
         (&mut (*record).head, &raw mut (*record).stack)
     };
-    let result = fill(head, sk, moment);
-    if result.is_ok() && head.ip != 0 {
+    fill(head, sk, moment);
+    if head.ip != 0 {
         head.stack_bytes = copy_stack(head.sp, stack.cast());
     }
-    emit::submit(record, result)
+    emit::submit(record, true);
 }
 
 /// Copies the stack from `sp` on to `stack`, which has room for [`STACK_MAX`] bytes; returns how many there were.
@@ -165,7 +161,7 @@ fn copy_stack(sp: u64, stack: *mut u8) -> u32 {
 
 /// Fills in a record in its place: with its owner it is too large for the stack.
 #[inline(always)]
-fn fill(record: &mut RawStack, sk: *const u8, moment: u32) -> Result<(), i32> {
+fn fill(record: &mut RawStack, sk: *const u8, moment: u32) {
     record.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -174,7 +170,7 @@ fn fill(record: &mut RawStack, sk: *const u8, moment: u32) -> Result<(), i32> {
         kind: KIND_STACK,
         padding: 0,
     };
-    record.owner = sock::current_owner()?;
+    record.owner = sock::current_owner();
     record.tid = bpf_get_current_pid_tgid() as u32;
     record.moment = moment;
     record.comm = bpf_get_current_comm().unwrap_or_default();
@@ -185,5 +181,4 @@ fn fill(record: &mut RawStack, sk: *const u8, moment: u32) -> Result<(), i32> {
     record.lr = registers[3];
     record.stack_bytes = 0;
     record.ring_full = 0;
-    Ok(())
 }

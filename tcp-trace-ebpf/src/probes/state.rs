@@ -5,7 +5,6 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
 use tcp_trace_ebpf::{
     KIND_TRANSITION, MOMENT_CONNECT, NESTED, RawFigures, RawHeader, RawOwner, RawTransition,
 };
@@ -14,8 +13,7 @@ use crate::{
     emit, filter,
     maps::STATE_RUNNING,
     probes::{owner, stack},
-    sock::{self, Address},
-    verdict,
+    sock, verdict,
 };
 
 const ESTABLISHED: i32 = 1;
@@ -32,10 +30,7 @@ const LISTEN: i32 = 10;
 pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let running = STATE_RUNNING.get_ptr_mut(0);
     set(running, 1);
-    if let Err(error) = try_inet_sock_set_state(&ctx) {
-        debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);
-        emit::lost();
-    }
+    report(&ctx);
     set(running, 0);
     0
 }
@@ -46,10 +41,7 @@ pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state_nested(ctx: BtfTracePointContext) -> i32 {
     if STATE_RUNNING.get(0) == Some(&1) {
-        if let Err(error) = try_inet_sock_set_state(&ctx) {
-            debug!(&ctx, "inet_sock_set_state: cannot read the socket: error {}", error);
-            emit::lost();
-        }
+        report(&ctx);
         emit::count(NESTED);
     }
     0
@@ -65,20 +57,20 @@ fn set(running: Option<*mut u32>, value: u32) {
 }
 
 #[inline(always)]
-fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
+fn report(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     // The tracepoint also reports SCTP and MPTCP sockets.
     if !sock::is_tcp(sk) {
-        return Ok(());
+        return;
     }
     let (local_port, peer_port) = sock::ports(sk);
     // A client whose beginning was reported without a port has to be known by it.
     if old != SYN_SENT && filter::is_unwanted(local_port, peer_port)
         || filter::is_in_unwanted_network(sk, peer_port)
     {
-        return Ok(());
+        return;
     }
     let is_owners = is_in_process_context(old, new);
     let mut life = 0;
@@ -96,36 +88,28 @@ fn try_inet_sock_set_state(ctx: &BtfTracePointContext) -> Result<(), i32> {
         given = verdict::at_transition(sk, (old, new), is_owners, peer_port);
         if given == verdict::UNHEARD {
             if verdict::note(sk, given) {
-                return Ok(());
+                return;
             }
             given = verdict::UNWANTED;
         }
     }
     let Some(mut record) = emit::reserve::<RawTransition>() else {
-        return Ok(());
+        return;
     };
     // SAFETY: it points to room for one in the ring buffer.
-    let result = fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
-    emit::submit(record, result)?;
+    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
+    emit::submit(record, is_owners);
     if verdict::are_given() && given != verdict::LEFT {
         verdict::note(sk, given);
     }
     if stack::are_wanted() && old == CLOSE && new == SYN_SENT {
-        stack::report(sk, MOMENT_CONNECT)?;
+        stack::report(sk, MOMENT_CONNECT);
     }
-    Ok(())
 }
 
 /// Fills in a record in its place: it is too large for the stack.
 #[inline(always)]
-fn fill(
-    record: &mut RawTransition,
-    sk: *const u8,
-    (old, new): (u8, u8),
-    is_owners: bool,
-    life: u32,
-) -> Result<(), i32> {
-    let sock = Address::from(sk);
+fn fill(record: &mut RawTransition, sk: *const u8, (old, new): (u8, u8), is_owners: bool, life: u32) {
     record.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -134,24 +118,23 @@ fn fill(
         kind: KIND_TRANSITION,
         padding: 0,
     };
-    record.endpoints = sock::endpoints(sk)?;
-    record.owner = if is_owners { sock::current_owner()? } else { RawOwner::default() };
-    record.netns = sock::netns(sock)?;
-    record.error = sock::error(sock)?;
+    record.endpoints = sock::endpoints(sk);
+    record.owner = if is_owners { sock::current_owner() } else { RawOwner::default() };
+    record.netns = sock::netns(sk);
+    record.error = sock::error(sk);
     record.old = old;
     record.new = new;
-    record.shutdown = sock::shutdown(sock)?;
+    record.shutdown = sock::shutdown(sk);
     record.life = life;
     record.padding = 0;
     let (old, new) = (i32::from(old), i32::from(new));
     record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
-        sock::accept_queue(sock)?
+        sock::accept_queue(sk)
     } else if new == CLOSE {
-        sock::figures(sock)?
+        sock::figures(sk)
     } else {
         RawFigures::default()
     };
-    Ok(())
 }
 
 /// Whether this transition is made by a system call of the owner and never by an arriving segment:

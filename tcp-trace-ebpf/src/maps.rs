@@ -121,11 +121,11 @@ pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_PORTS: u8 = 0;
 
-/// By what owners are asked for. User space sets it before loading, and so for the next.
+/// By what owners are asked for. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_OWNERS: u8 = 0;
 
-/// Whether network namespaces are asked for.
+/// Whether network namespaces are asked for. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_NETWORKS: u8 = 0;
 

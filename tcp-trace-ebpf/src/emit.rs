@@ -14,8 +14,8 @@ use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, Raw
 
 use crate::maps::{COUNTERS, EVENTS, LAST_WAKE, WAKE_BYTES};
 
-/// A reader that was woken on this CPU so lately is busy or about to look again: see `LOOK_SOON` there.
-const WAKE_PAUSE_NS: u64 = 2_000_000;
+/// A reader that was woken on this CPU so lately is busy or about to look again.
+const WAKE_PAUSE_NS: u64 = 1_000_000;
 
 /// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]

@@ -46,7 +46,7 @@ macro_rules! offset {
 /// is one instruction and no call. What is not there reads as 0.
 #[inline(always)]
 fn direct<T: Copy>(from: *const u8, offset: u32) -> T {
-    // SAFETY: the field is in the struct, by the running kernel's BTF; the verifier checks it.
+    // SAFETY: the field is in the struct and aligned, by the running kernel's BTF; the verifier checks it.
     unsafe { from.add(offset as usize).cast::<T>().read() }
 }
 
@@ -74,21 +74,21 @@ pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
         ..RawEndpoints::default()
     };
     if endpoints.family == AF_INET6 {
-        endpoints.local_address = words::<4, 16>(sk, offset!(skc_v6_rcv_saddr));
-        endpoints.peer_address = words::<4, 16>(sk, offset!(skc_v6_daddr));
+        endpoints.local_address = words(sk, offset!(skc_v6_rcv_saddr));
+        endpoints.peer_address = words(sk, offset!(skc_v6_daddr));
     } else {
-        endpoints.local_address[..4].copy_from_slice(&words::<1, 4>(sk, offset!(skc_rcv_saddr)));
-        endpoints.peer_address[..4].copy_from_slice(&words::<1, 4>(sk, offset!(skc_daddr)));
+        endpoints.local_address[..4].copy_from_slice(&words::<4>(sk, offset!(skc_rcv_saddr)));
+        endpoints.peer_address[..4].copy_from_slice(&words::<4>(sk, offset!(skc_daddr)));
     }
     endpoints
 }
 
-/// As many words of 4 bytes, which are as many bytes as `BYTES` says.
+/// The `BYTES` bytes at `offset`, read by words of 4.
 #[inline(always)]
-fn words<const WORDS: usize, const BYTES: usize>(from: *const u8, offset: u32) -> [u8; BYTES] {
-    const { assert!(BYTES == 4 * WORDS) };
+fn words<const BYTES: usize>(from: *const u8, offset: u32) -> [u8; BYTES] {
+    const { assert!(BYTES % 4 == 0) };
     let mut bytes = [0; BYTES];
-    for word in 0..WORDS {
+    for word in 0..BYTES / 4 {
         let value: u32 = direct(from, offset + 4 * word as u32);
         bytes[4 * word..4 * word + 4].copy_from_slice(&value.to_ne_bytes());
     }
@@ -204,7 +204,7 @@ pub(crate) fn current_owner() -> RawOwner {
         executions: direct(leader, offset!(task_self_exec_id)),
         // SAFETY: the helper has no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: words::<4, COMM_LEN>(leader, offset!(task_comm)),
+        comm: words(leader, offset!(task_comm)),
     }
 }
 

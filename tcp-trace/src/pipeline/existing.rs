@@ -40,11 +40,14 @@ impl Pipeline {
     pub fn existing(&mut self, now: Time, mut sockets: Vec<ExistingSocket>, out: &mut Vec<Record>) {
         let ended = self.ended_before_existing.take().unwrap_or_default();
         sockets.retain(|socket| !ended.contains(&socket.cookie));
-        // There may be many: without a table of them, the ends of one connection stand beside each other.
+        // There may be many: without a table of them, the ends of one connection stand beside each other. A list that is
+        // read while it changes may have a socket twice, also with the mini-socket that took its place.
         sockets.sort_unstable_by_key(|socket| {
             let Endpoints { local, peer } = socket.endpoints;
-            (socket.netns, local.min(peer), local.max(peer), local)
+            let is_mini = socket.mini_socket_us.is_some();
+            (socket.netns, local.min(peer), local.max(peer), local, socket.cookie, is_mini)
         });
+        sockets.dedup_by_key(|socket| socket.cookie);
         let mut before = None;
         let mut sockets = sockets.into_iter().peekable();
         while let Some(socket) = sockets.next() {

@@ -177,7 +177,13 @@ impl<'a> Reader<'a> {
                     result.map_err(|error| other("cannot wait for events", &error))?;
                     let count = self.read(BATCH)?;
                     has_more = count == BATCH;
-                    look = Instant::now() + if count == 0 { LOOK } else { LOOK_SOON };
+                    let now = Instant::now();
+                    look = match count {
+                        // What was announced was taken by the look before: the next one stays as near as it is.
+                        0 if look > now => look,
+                        0 => now + LOOK,
+                        _ => now + LOOK_SOON,
+                    };
                 }
                 Wake::Tick => {
                     self.tick()?;

@@ -86,7 +86,7 @@ pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
 /// The `BYTES` bytes at `offset`, read by words of 4.
 #[inline(always)]
 fn words<const BYTES: usize>(from: *const u8, offset: u32) -> [u8; BYTES] {
-    const { assert!(BYTES % 4 == 0) };
+    const { assert!(BYTES.is_multiple_of(4)) };
     let mut bytes = [0; BYTES];
     for word in 0..BYTES / 4 {
         let value: u32 = direct(from, offset + 4 * word as u32);

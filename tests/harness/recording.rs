@@ -1,9 +1,9 @@
 //! A recording, read line by line, and what has to hold of every one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use tcp_trace::{
-    event::Role,
+    event::{Role, State},
     record::{Connection, ConnectionId, Dns, End, Http, Loss, Record, Segment, Session, Transition},
 };
 
@@ -38,9 +38,10 @@ impl Recording {
         assert_eq!(end.http, self.http().count() as u64, "end.http");
         assert_eq!(end.dns, self.lookups().count() as u64, "end.dns");
         assert_eq!(end.lost, self.losses().map(|loss| loss.events).sum::<u64>(), "end.lost");
-        let mut summed_up = HashSet::new();
+        let mut summaries = HashMap::new();
         for connection in self.connections() {
-            assert!(summed_up.insert(connection.connection), "{} has two summaries", connection.connection);
+            let before = summaries.insert(connection.connection, connection);
+            assert!(before.is_none(), "{} has two summaries", connection.connection);
             check_states(connection);
         }
         let mut next: HashMap<ConnectionId, u64> = HashMap::new();
@@ -51,8 +52,10 @@ impl Recording {
         }
         let mut states = HashMap::new();
         for transition in self.transitions() {
-            assert!(summed_up.contains(&transition.connection), "{} has no summary", transition.connection);
+            let summary = summaries.get(&transition.connection);
+            let summary = summary.unwrap_or_else(|| panic!("{} has no summary", transition.connection));
             let before = states.insert(transition.connection, transition.new);
+            let before = before.or_else(|| state_before(transition, summary));
             let is_next = before.is_none_or(|state| state == transition.old);
             assert!(is_next != transition.gap, "after {before:?}: {transition:?}");
         }
@@ -127,6 +130,13 @@ impl Recording {
 /// Reads one line.
 pub(crate) fn parse_line(line: &str) -> Record {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// The state that a connection was known to be in before its first transition: from a segment, or the list of older
+/// sockets. `None` when it began with that.
+fn state_before(first: &Transition, summary: &Connection) -> Option<State> {
+    let is_birth = matches!(first.old, State::Close | State::Listen);
+    summary.states.first().filter(|_| !is_birth).map(|span| span.state)
 }
 
 /// Each state begins when the one before it ends.

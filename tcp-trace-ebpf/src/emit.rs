@@ -29,7 +29,7 @@ struct WithPayload<T, const N: usize> {
 pub(crate) fn record<T: 'static>(record: T) {
     if let Some(mut entry) = reserve::<T>() {
         entry.write(record);
-        entry.submit(wake_up(size_of::<T>()));
+        submit(entry, false);
     }
 }
 

@@ -75,9 +75,11 @@ pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
     };
     assert_eq!(request.method.printable().to_string(), line.method);
     assert_eq!(response.status_code, line.status, "{line:?}");
-    // nginx does not count a body that nobody reads, as at the places of these tests; curl's figures cover it.
-    let length = line.request_length.unwrap_or(request.header_size);
-    assert_eq!(request.header_size, length, "{line:?}");
+    // A body that nobody reads, as at the places of these tests, is not in nginx's length; but what nginx reads of the
+    // next request behind its end is taken off (1.22, ngx_http_copy_pipelined_header). curl's figures cover those.
+    if let (0, Some(length)) = (request.body.size, line.request_length) {
+        assert_eq!(request.header_size, length, "{line:?}");
+    }
     let is_chunked = response.headers.first("Transfer-Encoding").is_some();
     if !is_chunked {
         assert_eq!(response.body.size, line.body_bytes_sent, "{line:?}");

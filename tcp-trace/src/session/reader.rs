@@ -28,11 +28,10 @@ const BATCH: usize = 4096;
 /// More records than a ring buffer of the usual size holds: taken at once where all that happened so far is needed.
 /// Not without bound, because a flood has no end.
 const ALL: usize = 1 << 20;
-/// When the ring buffer is looked at again after it had records: the kernel announces only the first of them, and what
-/// piles up.
+/// When the ring buffer is looked at again after records were announced: what follows within a millisecond is not. Most
+/// records wait for the next tick. On a busy host it costs less to read many of them seldom than a few of them often,
+/// because each time some other process has to wait for its processor.
 const LOOK_SOON: Duration = Duration::from_millis(2);
-/// When it is looked at again after it had none.
-const LOOK: Duration = Duration::from_millis(20);
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last list of sockets is waited for.
@@ -80,7 +79,8 @@ impl Signals {
 
 /// What woke the loop.
 enum Wake {
-    Events(io::Result<()>),
+    Announced(io::Result<()>),
+    Look,
     Tick,
     Signal,
     TimeOver,
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
         let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = Instant::now() + LOOK;
+        let mut look = None;
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut has_more = false;
         // Whether a signal ended it, once only TIME_WAIT is waited for.
@@ -173,17 +173,14 @@ impl<'a> Reader<'a> {
                 wake(&ring, has_more, (&mut tick, look), &mut signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
-                Wake::Events(result) => {
+                Wake::Announced(result) => {
                     result.map_err(|error| other("cannot wait for events", &error))?;
-                    let count = self.read(BATCH)?;
-                    has_more = count == BATCH;
-                    let now = Instant::now();
-                    look = match count {
-                        // What was announced was taken by the look before: the next one stays as near as it is.
-                        0 if look > now => look,
-                        0 => now + LOOK,
-                        _ => now + LOOK_SOON,
-                    };
+                    has_more = self.read(BATCH)? == BATCH;
+                    look = Some(Instant::now() + LOOK_SOON);
+                }
+                Wake::Look => {
+                    has_more = self.read(BATCH)? == BATCH;
+                    look = None;
                 }
                 Wake::Tick => {
                     self.tick()?;
@@ -390,7 +387,7 @@ impl Reader<'_> {
 async fn wake(
     ring: &Readiness,
     has_more: bool,
-    (tick, look): (&mut Interval, Instant),
+    (tick, look): (&mut Interval, Option<Instant>),
     signals: &mut Signals,
     deadline: Option<Instant>,
     command: &mut Followed,
@@ -401,13 +398,18 @@ async fn wake(
         biased;
         () = signals.any() => Wake::Signal,
         _ = tick.tick() => Wake::Tick,
-        () = async { match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        } } => Wake::TimeOver,
+        () = until(deadline) => Wake::TimeOver,
         result = command.ended() => Wake::CommandEnded(result),
         answer = sockets.answer() => Wake::Sockets(answer),
-        () = sleep_until(look) => Wake::Events(Ok(())),
-        result = async { if has_more { Ok(()) } else { ring.wait().await } } => Wake::Events(result),
+        result = ring.wait() => Wake::Announced(result),
+        () = async { if !has_more { until(look).await } } => Wake::Look,
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

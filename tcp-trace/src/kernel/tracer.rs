@@ -41,7 +41,7 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Size of the ring buffer unless `--ring-size` says otherwise: a burst of some 20,000 small messages.
 pub const RING_BYTES_DEFAULT: u32 = 16 << 20;
 /// The reader is woken when this part of the ring buffer is full; before, it looks by itself.
-const WAKE_PART: u32 = 8;
+const WAKE_PART: u32 = 4;
 /// Smallest ring buffer: one page.
 pub const RING_BYTES_MIN: u32 = 4096;
 

@@ -31,14 +31,14 @@ pub(crate) fn is_unwanted(local_port: u16, peer_port: u16) -> bool {
 }
 
 /// The same of the socket that a packet belongs to, by its network namespace too, before anything is read of the packet
-/// itself. A socket without a peer may be one that asks DNS servers.
+/// itself; `None` when the socket has no peer: what the packet says counts then.
 #[inline(always)]
-pub(crate) fn is_unwanted_packet(ctx: &SkBuffContext) -> bool {
+pub(crate) fn is_unwanted_packet(ctx: &SkBuffContext) -> Option<bool> {
     // SAFETY: the context's fields are readable, these two where the packet has a socket.
     let (local, peer) = unsafe { ((*ctx.skb.skb).local_port, (*ctx.skb.skb).remote_port) };
     // The peer's port is in network byte order.
     let (local, peer) = (local as u16, u16::from_be(peer as u16));
-    is_unwanted(local, peer) || peer != 0 && is_segment_in_unwanted_network(ctx, peer)
+    (peer != 0).then(|| is_unwanted(local, peer) || is_segment_in_unwanted_network(ctx, peer))
 }
 
 /// The same of a TCP socket, by its network namespace too.

@@ -259,14 +259,32 @@ pub struct RawHeader {
     pub padding: u32,
 }
 
+/// 16 bytes as they lie in memory. In words, because programs that copy bytes one by one take many times as long.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Words(pub [u32; 4]);
+
+impl Words {
+    /// The same bytes.
+    pub fn bytes(self) -> [u8; 16] {
+        core::array::from_fn(|at| self.0[at / 4].to_ne_bytes()[at % 4])
+    }
+}
+
+impl From<[u8; 16]> for Words {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(core::array::from_fn(|word| u32::from_ne_bytes(core::array::from_fn(|at| bytes[4 * word + at]))))
+    }
+}
+
 /// Two IP addresses and ports, seen from the local socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawEndpoints {
     /// Local address in network byte order; IPv4 in the first four bytes.
-    pub local_address: [u8; 16],
+    pub local_address: Words,
     /// Peer address, likewise.
-    pub peer_address: [u8; 16],
+    pub peer_address: Words,
     /// Local port.
     pub local_port: u16,
     /// Peer port.
@@ -295,8 +313,8 @@ pub struct RawOwner {
     pub executions: u64,
     /// Id of its cgroup in the v2 hierarchy: the inode number of the cgroup's folder.
     pub cgroup: u64,
-    /// `comm` of the process's main thread.
-    pub comm: [u8; COMM_LEN],
+    /// `comm` of the process's main thread: [`COMM_LEN`] bytes.
+    pub comm: Words,
 }
 
 /// What the kernel's socket knew when it left the stage; all 0 for other transitions than to `CLOSE` and

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::programs::SkBuffContext;
-use tcp_trace_ebpf::{AF_INET, AF_INET6, DIRECTION_OUT, RawEndpoints};
+use tcp_trace_ebpf::{AF_INET, AF_INET6, DIRECTION_OUT, RawEndpoints, Words};
 
 pub(crate) const IPPROTO_TCP: u8 = 6;
 pub(crate) const IPPROTO_UDP: u8 = 17;
@@ -11,35 +11,18 @@ pub(crate) const IPPROTO_UDP: u8 = 17;
 /// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
 const EXTENSION_HEADERS_MAX: usize = 4;
 
-/// RFC 791, section 3.1, without options. Two bytes are the alignment that a network header has.
-#[repr(C, packed(2))]
-#[derive(Clone, Copy)]
-struct Ipv4Header {
-    version_and_length: u8,
-    service: u8,
-    total_length: u16,
-    identification: u16,
-    fragment: u16,
-    time_to_live: u8,
-    protocol: u8,
-    checksum: u16,
-    source: [u16; 2],
-    destination: [u16; 2],
-}
+/// 4 bytes of an address. Two bytes are the alignment that a network header has.
+type Word = [u16; 2];
 
-/// RFC 8200, section 3.
-#[repr(C, packed(2))]
-#[derive(Clone, Copy)]
-struct Ipv6Header {
-    version_and_flow: u32,
-    payload_length: u16,
-    next: u8,
-    hop_limit: u8,
-    source: [u16; 8],
-    destination: [u16; 8],
-}
+/// Where an IPv4 header has its protocol, and its two addresses (RFC 791, section 3.1).
+const IPV4_PROTOCOL: u32 = 9;
+const IPV4_ADDRESSES: u32 = 12;
+/// Where an IPv6 header has the next header's number, and its two addresses; its length (RFC 8200, section 3).
+const IPV6_NEXT: u32 = 6;
+const IPV6_ADDRESSES: u32 = 8;
+const IPV6_LENGTH: u32 = 40;
 
-/// RFC 9293, section 3.1, without options; numbers in network byte order.
+/// RFC 9293, section 3.1, without options; numbers in network byte order. Aligned as the network header is.
 #[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 pub(crate) struct TcpHeader {
@@ -118,12 +101,11 @@ pub(crate) fn tcp_header(ctx: &SkBuffContext, offset: u32) -> Result<TcpHeader, 
 pub(crate) fn transport(ctx: &SkBuffContext) -> Result<Option<(u32, u8)>, i32> {
     let first: u8 = read(ctx, 0)?;
     if first >> 4 != 4 {
-        let header: Ipv6Header = read(ctx, 0)?;
-        return behind_extension_headers(ctx, header.next);
+        return behind_extension_headers(ctx, read(ctx, IPV6_NEXT)?);
     }
-    let header: Ipv4Header = read(ctx, 0)?;
-    let is_known = header.protocol == IPPROTO_TCP || header.protocol == IPPROTO_UDP;
-    Ok(is_known.then_some((u32::from(first & 0x0f) * 4, header.protocol)))
+    let protocol: u8 = read(ctx, IPV4_PROTOCOL)?;
+    let is_known = protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+    Ok(is_known.then_some((u32::from(first & 0x0f) * 4, protocol)))
 }
 
 /// Both addresses, without ports.
@@ -131,25 +113,21 @@ pub(crate) fn transport(ctx: &SkBuffContext) -> Result<Option<(u32, u8)>, i32> {
 pub(crate) fn addresses(ctx: &SkBuffContext, direction: u8) -> Result<RawEndpoints, i32> {
     let mut endpoints = RawEndpoints::default();
     let first: u8 = read(ctx, 0)?;
-    let (source, destination): ([u16; 8], [u16; 8]);
+    // SAFETY: both are 4 bytes without padding.
+    let word = |word: Word| unsafe { core::mem::transmute::<Word, u32>(word) };
+    let (source, destination);
     if first >> 4 == 4 {
-        let header: Ipv4Header = read(ctx, 0)?;
-        let ([s0, s1], [d0, d1]) = (header.source, header.destination);
-        source = [s0, s1, 0, 0, 0, 0, 0, 0];
-        destination = [d0, d1, 0, 0, 0, 0, 0, 0];
+        let [from, to]: [Word; 2] = read(ctx, IPV4_ADDRESSES)?;
+        source = Words([word(from), 0, 0, 0]);
+        destination = Words([word(to), 0, 0, 0]);
         endpoints.family = AF_INET;
     } else {
-        let header: Ipv6Header = read(ctx, 0)?;
-        (source, destination) = (header.source, header.destination);
+        let [from, to]: [[Word; 4]; 2] = read(ctx, IPV6_ADDRESSES)?;
+        (source, destination) = (Words(from.map(word)), Words(to.map(word)));
         endpoints.family = AF_INET6;
     }
-    // SAFETY: both are 16 bytes without padding.
-    let bytes = |words: [u16; 8]| unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) };
-    (endpoints.local_address, endpoints.peer_address) = if direction == DIRECTION_OUT {
-        (bytes(source), bytes(destination))
-    } else {
-        (bytes(destination), bytes(source))
-    };
+    (endpoints.local_address, endpoints.peer_address) =
+        if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) };
     Ok(endpoints)
 }
 
@@ -160,7 +138,7 @@ fn behind_extension_headers(ctx: &SkBuffContext, mut next: u8) -> Result<Option<
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const DESTINATION: u8 = 60;
-    let mut offset = size_of::<Ipv6Header>() as u32;
+    let mut offset = IPV6_LENGTH;
     for _ in 0..EXTENSION_HEADERS_MAX {
         match next {
             IPPROTO_TCP | IPPROTO_UDP => return Ok(Some((offset, next))),

@@ -13,7 +13,9 @@ use aya_ebpf::{
     },
     programs::SkBuffContext,
 };
-use tcp_trace_ebpf::{AF_INET, AF_INET6, COMM_LEN, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner};
+use tcp_trace_ebpf::{
+    AF_INET, AF_INET6, COMM_LEN, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner, Words,
+};
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
 
@@ -77,22 +79,16 @@ pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
         endpoints.local_address = words(sk, offset!(skc_v6_rcv_saddr));
         endpoints.peer_address = words(sk, offset!(skc_v6_daddr));
     } else {
-        endpoints.local_address[..4].copy_from_slice(&words::<4>(sk, offset!(skc_rcv_saddr)));
-        endpoints.peer_address[..4].copy_from_slice(&words::<4>(sk, offset!(skc_daddr)));
+        endpoints.local_address.0[0] = direct(sk, offset!(skc_rcv_saddr));
+        endpoints.peer_address.0[0] = direct(sk, offset!(skc_daddr));
     }
     endpoints
 }
 
-/// The `BYTES` bytes at `offset`, read by words of 4.
+/// The 16 bytes at `offset`.
 #[inline(always)]
-fn words<const BYTES: usize>(from: *const u8, offset: u32) -> [u8; BYTES] {
-    const { assert!(BYTES.is_multiple_of(4)) };
-    let mut bytes = [0; BYTES];
-    for word in 0..BYTES / 4 {
-        let value: u32 = direct(from, offset + 4 * word as u32);
-        bytes[4 * word..4 * word + 4].copy_from_slice(&value.to_ne_bytes());
-    }
-    bytes
+fn words(from: *const u8, offset: u32) -> Words {
+    Words([0, 4, 8, 12].map(|word| direct(from, offset + word)))
 }
 
 /// Inode number of the network namespace of the socket `sk`, the argument of a tracepoint.

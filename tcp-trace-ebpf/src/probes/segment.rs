@@ -60,7 +60,8 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
         return Ok(());
     }
     // What is not asked for costs most programs most of the packets: it is told before anything is read of them.
-    if filter::is_unwanted_packet(ctx) {
+    let is_unwanted = filter::is_unwanted_packet(ctx);
+    if is_unwanted == Some(true) {
         return Ok(());
     }
     let verdict = verdict::of(sk);
@@ -75,7 +76,10 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     let header = packet::tcp_header(ctx, offset)?;
     let (local_port, peer_port) = header.ports(direction);
-    if filter::is_unwanted(local_port, peer_port) || filter::is_segment_in_unwanted_network(ctx, peer_port) {
+    if is_unwanted.is_none()
+        && (filter::is_unwanted(local_port, peer_port)
+            || filter::is_segment_in_unwanted_network(ctx, peer_port))
+    {
         return Ok(());
     }
     let flags = header.flags();

@@ -7,7 +7,7 @@ use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
     KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, LEFT_OFF, MOMENT_CONNECT, MOMENT_END_OF_STREAM,
     MOMENT_FIRST_USE, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment,
-    RawStack, RawTransition, SKIP_BEGINS, ZERO_WINDOW,
+    RawStack, RawTransition, SKIP_BEGINS, Words, ZERO_WINDOW,
 };
 use thiserror::Error;
 
@@ -161,18 +161,18 @@ fn state(reader: &mut Reader<'_>, field: &'static str) -> Result<State, DecodeEr
 
 fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
     let raw = RawEndpoints {
-        local_address: reader.array()?,
-        peer_address: reader.array()?,
+        local_address: reader.array()?.into(),
+        peer_address: reader.array()?.into(),
         local_port: reader.u16()?,
         peer_port: reader.u16()?,
         family: reader.u16()?,
         padding: reader.u16()?,
     };
-    let address = |bytes: [u8; 16]| match raw.family {
-        AF_INET => Ok(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
+    let address = |words: Words| match (raw.family, words.bytes()) {
+        (AF_INET, [a, b, c, d, ..]) => Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
         // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
-        AF_INET6 => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
-        family => Err(DecodeError::Value { field: "family", value: family.into() }),
+        (AF_INET6, bytes) => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
+        (family, _) => Err(DecodeError::Value { field: "family", value: family.into() }),
     };
     Ok(Endpoints {
         local: SocketAddr::new(address(raw.local_address)?, raw.local_port),
@@ -211,13 +211,13 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         started: reader.u64()?,
         executions: reader.u64()?,
         cgroup: reader.u64()?,
-        comm: reader.array::<COMM_LEN>()?,
+        comm: reader.array()?.into(),
     };
     Ok((raw.known == 1).then(|| Owner {
         pid: raw.pid,
         uid: raw.uid,
         followed: raw.followed == 1,
-        name: Bytes::copy_from_slice(comm(&raw.comm)),
+        name: Bytes::copy_from_slice(comm(&raw.comm.bytes())),
         identity: Identity { started: raw.started, executions: raw.executions, cgroup: raw.cgroup },
         place: Place::default(),
     }))

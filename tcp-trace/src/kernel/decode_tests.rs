@@ -17,8 +17,9 @@ fn header(kind: u32) -> RawHeader {
 }
 
 fn loopback() -> RawEndpoints {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&[127, 0, 0, 1]);
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&[127, 0, 0, 1]);
+    let address = bytes.into();
     RawEndpoints {
         local_address: address,
         peer_address: address,
@@ -32,6 +33,7 @@ fn loopback() -> RawEndpoints {
 fn curl() -> RawOwner {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"curl");
+    let comm = comm.into();
     RawOwner { pid: 13838, uid: 1000, followed: 1, known: 1, started: 5, executions: 2, cgroup: 77, comm }
 }
 
@@ -126,8 +128,8 @@ fn a_reset_has_a_reason() {
 fn an_ipv4_mapped_address_is_the_ipv4_address() {
     let mut transition = syn_sent();
     transition.endpoints.family = AF_INET6;
-    transition.endpoints.local_address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
-    transition.endpoints.peer_address = [0; 16];
+    transition.endpoints.local_address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7].into();
+    transition.endpoints.peer_address = [0; 16].into();
     let bytes = bytes_of(&transition);
     let EventKind::StateChange(change) = decode(&bytes, 0).unwrap().kind else { panic!() };
     assert_eq!(change.endpoints.local.to_string(), "192.0.2.7:41352");

@@ -97,13 +97,16 @@ fn parse_http(count: u64) {
 
 fn write_json(count: u64) {
     let mut recorder = Recorder::new();
-    let records = recorder.exchange(1, 0);
-    let record = records.into_iter().find(|record| matches!(record, Record::Http(_)));
-    let record = record.unwrap_or(Record::Unknown);
+    let mut written = Record::Unknown;
+    recorder.exchange(1, 0, |record| {
+        if let Record::Http(_) = record {
+            written = record.clone();
+        }
+    });
     let mut sink = JsonLines::new(io::sink());
     for _ in 0..count {
         // io::sink() takes everything.
-        let _ = sink.record(black_box(&record));
+        let _ = sink.record(black_box(&written));
     }
 }
 
@@ -111,10 +114,10 @@ fn record_exchanges(count: u64) {
     let mut recorder = Recorder::new();
     let mut sink = JsonLines::new(io::sink());
     for number in 0..count {
-        for record in recorder.exchange(1 + number % CONNECTIONS, number) {
+        recorder.exchange(1 + number % CONNECTIONS, number, |record| {
             // io::sink() takes everything.
-            let _ = sink.record(&record);
-        }
+            let _ = sink.record(record);
+        });
     }
 }
 
@@ -148,8 +151,8 @@ impl Recorder {
         Self { pipeline, records, raw }
     }
 
-    /// The records of one exchange of a connection, the server's end.
-    fn exchange(&mut self, cookie: u64, number: u64) -> Vec<Record> {
+    /// Hands the records of one exchange of a connection, the server's end, to `take`.
+    fn exchange(&mut self, cookie: u64, number: u64, take: impl FnMut(&Record)) {
         let time = BEGIN + number * 10_000;
         let turn = (number / CONNECTIONS) as u32;
         for (raw, (delay, payload)) in self.raw.iter_mut().zip([(0, REQUEST), (5_000, RESPONSE)]) {
@@ -161,7 +164,8 @@ impl Recorder {
             }
         }
         self.pipeline.take_skips().for_each(drop);
-        std::mem::take(&mut self.records)
+        self.records.iter().for_each(take);
+        self.pipeline.take_back(&mut self.records);
     }
 }
 
@@ -174,7 +178,7 @@ mod tests {
         let mut recorder = Recorder::new();
         let mut records = Vec::new();
         for number in 0..100 {
-            records.extend(recorder.exchange(1 + number % CONNECTIONS, number));
+            recorder.exchange(1 + number % CONNECTIONS, number, |record| records.push(record.clone()));
         }
         recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
         let complete =

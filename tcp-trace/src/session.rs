@@ -52,8 +52,8 @@ pub fn run(
     let signals = signals.map_err(|error| CliError::io("cannot catch signals", &error))?;
     let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
     let mut output = output::Output::new(sink);
-    let started = output.put(Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
-        output.put(Record::Ready(Ready { time: tracer.clock().now() }))?;
+    let started = output.put(&Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
+        output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
         output.flush()
     });
     for missing in tracer.missing() {

@@ -7,7 +7,7 @@ use super::{
     exchange::{Exchange, Integrity, Message, Outcome, Timing},
     head,
     line::{self, quoted},
-    open::Open,
+    open::{self, Open},
     stream::{HeadStep, Position, Stream},
 };
 use crate::{
@@ -306,10 +306,10 @@ impl HttpConnection {
         }
     }
 
-    /// Appends an exchange that has begun. Few connections have two at a time: room is made for one first.
+    /// Appends an exchange that has begun.
     pub(super) fn push_open(&mut self, open: Open) {
         if self.open.is_empty() {
-            self.open.reserve_exact(1);
+            self.open = open::room();
         }
         self.open.push_back(open);
     }

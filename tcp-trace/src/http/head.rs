@@ -2,8 +2,6 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-
 use super::{
     exchange::{Request, Response},
     fields::Fields,
@@ -54,19 +52,20 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
 
 /// A request as httparse reads it.
 pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
-    let head = Bytes::copy_from_slice(bytes);
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let config = httparse::ParserConfig::default();
     config
-        .parse_request_with_uninit_headers(&mut parsed, &head, &mut fields)
+        .parse_request_with_uninit_headers(&mut parsed, bytes, &mut fields)
         .ok()
         .filter(httparse::Status::is_complete)?;
+    let method = parsed.method.filter(|method| method.len() <= METHOD_MAX)?;
+    let headers = fields_of(bytes, parsed.headers);
     Some(Request {
-        method: head.slice_ref(parsed.method.filter(|method| method.len() <= METHOD_MAX)?.as_bytes()),
-        target: head.slice_ref(parsed.path?.as_bytes()),
+        method: headers.share(bytes, method.as_bytes()),
+        target: headers.share(bytes, parsed.path?.as_bytes()),
         version: parsed.version?,
-        headers: fields_of(&head, parsed.headers),
+        headers,
         header_size: bytes.len() as u64,
         body_size: 0,
     })
@@ -74,28 +73,29 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
 
 /// A response as httparse reads it.
 pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
-    let head = Bytes::copy_from_slice(bytes);
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     config
-        .parse_response_with_uninit_headers(&mut parsed, &head, &mut fields)
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
         .ok()
         .filter(httparse::Status::is_complete)?;
+    let status_code = parsed.code.filter(|code| *code >= 100)?;
+    // It gives none when there are bytes in it that are not ASCII.
+    let reason = parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end();
+    let headers = fields_of(bytes, parsed.headers);
     Some(Response {
-        status_code: parsed.code.filter(|code| *code >= 100)?,
-        // It gives none when there are bytes in it that are not ASCII.
-        reason: head
-            .slice_ref(parsed.reason.filter(|reason| !reason.is_empty())?.trim_ascii_end().as_bytes()),
+        status_code,
+        reason: headers.share(bytes, reason.as_bytes()),
         version: parsed.version?,
-        headers: fields_of(&head, parsed.headers),
+        headers,
         header_size: bytes.len() as u64,
         body_size: 0,
     })
 }
 
 /// The fields of a head, which they were parsed from.
-fn fields_of<'a>(head: &'a Bytes, fields: &[httparse::Header<'a>]) -> Fields {
+fn fields_of<'a>(head: &'a [u8], fields: &[httparse::Header<'a>]) -> Fields {
     Fields::of_head(head, fields.iter().map(|field| (field.name.as_bytes(), field.value)))
 }
 

@@ -5,7 +5,7 @@ use super::{
     exchange::{Exchange, Integrity, Message, Outcome, Reason},
     framing::Framing,
     head,
-    open::OPEN_MAX,
+    open::{self, OPEN_MAX},
     stream::{Position, Stream},
     websocket::{Follower, Stop, WebSocket},
 };
@@ -200,7 +200,7 @@ impl HttpConnection {
             self.emit(open.into_exchange(Integrity::Complete, Outcome::Ok), exchanges);
         }
         // An idle connection keeps no memory for exchanges.
-        self.open = std::collections::VecDeque::new();
+        open::put_back(std::mem::take(&mut self.open));
     }
 
     /// The last request that asked for another protocol did not get it: what follows it are requests.

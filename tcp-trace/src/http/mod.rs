@@ -1,5 +1,6 @@
 //! HTTP/1 from TCP payload: messages, and requests linked with their responses (RFC 9110, RFC 9112). Pure.
 
+mod blocks;
 mod chunked;
 mod connection;
 mod ending;

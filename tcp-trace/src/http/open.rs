@@ -1,5 +1,7 @@
 //! An exchange that is not over.
 
+use std::{cell::RefCell, collections::VecDeque};
+
 use super::{
     exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Response, Timing},
     stalls::Stalls,
@@ -9,6 +11,30 @@ use super::{
 pub const INFORMATIONAL_MAX: usize = 32;
 /// Exchanges of a connection that are open at the same time.
 pub const OPEN_MAX: usize = 4096;
+
+/// Queues that are kept for the next exchanges.
+const SPARE_MAX: usize = 64;
+
+thread_local! {
+    /// Queues with room for one exchange.
+    static SPARE: RefCell<Vec<VecDeque<Open>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty queue. Few connections have two exchanges at a time: it has room for one.
+pub(super) fn room() -> VecDeque<Open> {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| VecDeque::with_capacity(1))
+}
+
+/// Keeps the memory of a queue that is empty for one of the next exchanges.
+pub(super) fn put_back(queue: VecDeque<Open>) {
+    if queue.capacity() == 1 && queue.is_empty() {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(queue);
+            }
+        });
+    }
+}
 
 /// An exchange that is not over.
 #[derive(Debug)]

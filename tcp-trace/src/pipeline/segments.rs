@@ -106,7 +106,23 @@ impl Pipeline {
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
             {
-                tracked.gate.pass(Record::Http(Box::new(http)), out);
+                let boxed = match self.spare.take() {
+                    Some(mut spare) => {
+                        *spare = http;
+                        spare
+                    }
+                    None => Box::new(http),
+                };
+                tracked.gate.pass(Record::Http(boxed), out);
+            }
+        }
+    }
+
+    /// Takes back records that were read: one of the next uses their memory.
+    pub fn take_back(&mut self, records: &mut Vec<Record>) {
+        for record in records.drain(..) {
+            if let Record::Http(http) = record {
+                self.spare = Some(http);
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     dns::{Lookup, Lookups, Names},
     event::{Cookie, Direction, Event, EventKind, LastUse, Role, State, StateChange},
     http::Exchange,
-    record::{ConnectionId, Dns, Filter, Record},
+    record::{ConnectionId, Dns, Filter, Http, Record},
     time::Time,
 };
 
@@ -89,6 +89,8 @@ pub struct Pipeline {
     pub(super) route_questions: Vec<RouteQuestion>,
     /// Reused from event to event.
     pub(super) exchanges: Vec<Exchange>,
+    /// Of an exchange that was written.
+    pub(super) spare: Option<Box<Http>>,
 }
 
 impl Pipeline {
@@ -113,6 +115,7 @@ impl Pipeline {
             skips: Vec::new(),
             route_questions: Vec::new(),
             exchanges: Vec::new(),
+            spare: None,
         }
     }
 

@@ -22,15 +22,15 @@ impl<'a> Output<'a> {
         Self { sink, connections: 0, http: 0, dns: 0, lost: 0 }
     }
 
-    pub(super) fn put(&mut self, record: Record) -> io::Result<()> {
-        match &record {
+    pub(super) fn put(&mut self, record: &Record) -> io::Result<()> {
+        match record {
             Record::Connection(_) => self.connections += 1,
             Record::Http(_) => self.http += 1,
             Record::Dns(_) => self.dns += 1,
             Record::Loss(loss) => self.lost += loss.events,
             _ => {}
         }
-        self.sink.record(&record)
+        self.sink.record(record)
     }
 
     pub(super) fn loss(
@@ -40,7 +40,7 @@ impl<'a> Output<'a> {
         events: u64,
         cpu: Option<u32>,
     ) -> io::Result<()> {
-        if events == 0 { Ok(()) } else { self.put(Record::Loss(Loss { time, place, events, cpu })) }
+        if events == 0 { Ok(()) } else { self.put(&Record::Loss(Loss { time, place, events, cpu })) }
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
@@ -57,7 +57,7 @@ impl<'a> Output<'a> {
             lost: self.lost,
             interrupted,
         };
-        self.put(Record::End(end))?;
+        self.put(&Record::End(end))?;
         self.sink.finish()
     }
 }

@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
                         None => pipeline.event(&event, records),
                     }
                     // While they are still in the processor's caches.
-                    written = put_all(records, stacks.as_mut(), output);
+                    written = put_all(records, stacks.as_mut(), output, pipeline);
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
     }
 
     fn put_records(&mut self) -> Result<(), ReadError> {
-        put_all(&mut self.records, self.stacks.as_mut(), &mut self.output)?;
+        put_all(&mut self.records, self.stacks.as_mut(), &mut self.output, &mut self.pipeline)?;
         for Skip { cookie, direction, until } in self.pipeline.take_skips() {
             self.tracer.skip(cookie, direction, until);
         }

@@ -102,7 +102,7 @@ impl Stacks {
     /// Puts a record out, or holds it until its stacks are resolved.
     pub(super) fn put(&mut self, record: Record, output: &mut Output<'_>) -> io::Result<()> {
         if is_complete(&record) || self.held.len() >= HELD_MAX {
-            return output.put(record);
+            return output.put(&record);
         }
         self.held.push_back(record);
         Ok(())
@@ -112,7 +112,7 @@ impl Stacks {
     pub(super) fn put_resolved(&mut self, output: &mut Output<'_>) -> io::Result<()> {
         while self.held.front().is_some_and(is_complete) {
             if let Some(record) = self.held.pop_front() {
-                output.put(record)?;
+                output.put(&record)?;
             }
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Stacks {
             }
             tokio::time::sleep(LOOK).await;
         }
-        for record in self.held {
+        for record in &self.held {
             output.put(record)?;
         }
         Ok(())
@@ -138,16 +138,16 @@ impl Stacks {
 /// Puts out what has come, through what waits for stacks where they are asked for.
 pub(super) fn put_all(
     records: &mut Vec<Record>,
-    mut stacks: Option<&mut Stacks>,
+    stacks: Option<&mut Stacks>,
     output: &mut Output<'_>,
+    pipeline: &mut Pipeline,
 ) -> io::Result<()> {
-    for record in records.drain(..) {
-        match &mut stacks {
-            Some(stacks) => stacks.put(record, output)?,
-            None => output.put(record)?,
-        }
-    }
-    Ok(())
+    let result = match stacks {
+        Some(stacks) => records.drain(..).try_for_each(|record| stacks.put(record, output)),
+        None => records.iter().try_for_each(|record| output.put(record)),
+    };
+    pipeline.take_back(records);
+    result
 }
 
 fn is_complete(record: &Record) -> bool {

@@ -3,19 +3,17 @@
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{
-        BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE, BPF_RINGBUF_HDR_SZ,
-    },
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
     helpers::{bpf_ktime_get_ns, bpf_ringbuf_query, bpf_skb_load_bytes},
     maps::ring_buf::RingBufEntry,
     programs::SkBuffContext,
 };
-use tcp_trace_ebpf::{DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment};
+use tcp_trace_ebpf::{
+    DATAGRAM_MAX, LOST_RECORDS, PAYLOAD_MAX, PAYLOAD_SIZES, RawDatagram, RawSegment, UNHURRIED_MAX,
+    WAKE_PAUSE_NS,
+};
 
 use crate::maps::{COUNTERS, EVENTS, LAST_WAKE, WAKE_BYTES};
-
-/// A reader that was woken on this CPU so lately is busy or about to look again.
-const WAKE_PAUSE_NS: u64 = 1_000_000;
 
 /// A segment's or datagram's record with room for `N` bytes of payload.
 #[repr(C)]
@@ -33,30 +31,27 @@ pub(crate) fn record<T: 'static>(record: T) {
     }
 }
 
-/// Whether the reader is woken for a record of `bytes`: when it makes what waits more than [`WAKE_BYTES`], and neither
-/// before nor again. Waking costs more than all else that is done for a record; the reader looks by itself, too.
+/// Whether the reader is woken for a record: when more than [`WAKE_BYTES`] wait. Waking costs more than all else that is
+/// done for a record; the reader looks by itself, too.
 #[inline(always)]
-fn wake_up(bytes: usize) -> u64 {
-    let waiting = query(BPF_RB_AVAIL_DATA);
+fn wake_up() -> u64 {
     // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
     // value.
     let limit = u64::from(unsafe { core::ptr::read_volatile(&raw const WAKE_BYTES) });
-    // The ring buffer has a header of its own before each record.
-    let is_crossing = waiting >= limit && waiting < limit + bytes as u64 + u64::from(BPF_RINGBUF_HDR_SZ);
-    u64::from(if is_crossing { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+    if query(BPF_RB_AVAIL_DATA) < limit { BPF_RB_NO_WAKEUP.into() } else { wake_up_soon() }
 }
 
-/// The same for a record that is read at once, unless the reader just was woken: one that names a process, because the
-/// reader looks at processes, which may end at any time, and one with much payload.
+/// The same for a record that is read at once: one that names a process, because the reader looks at processes, which may
+/// end at any time, and one with much payload. A reader that just was woken is busy, or looks again soon.
 #[inline(always)]
-fn wake_up_soon(bytes: usize) -> u64 {
+fn wake_up_soon() -> u64 {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    let Some(last) = LAST_WAKE.get_ptr_mut(0) else { return wake_up(bytes) };
+    let Some(last) = LAST_WAKE.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP.into() };
     // SAFETY: the pointer is to this CPU's u64 of the map and lives as long as the program.
     unsafe {
         if now.wrapping_sub(last.read_volatile()) < WAKE_PAUSE_NS {
-            return wake_up(bytes);
+            return BPF_RB_NO_WAKEUP.into();
         }
         last.write_volatile(now);
     }
@@ -76,8 +71,7 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
 /// Hands over a record that was filled in, to be read soon when it names a process.
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, names_process: bool) {
-    let bytes = size_of::<T>();
-    entry.submit(if names_process { wake_up_soon(bytes) } else { wake_up(bytes) });
+    entry.submit(if names_process { wake_up_soon() } else { wake_up() });
 }
 
 /// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record
@@ -154,9 +148,8 @@ fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u
         )
     };
     if result == 0 {
-        let bytes = size_of::<WithPayload<T, N>>();
         // Of a long message the rest may be left out once its head is read: the sooner, the less is copied.
-        entry.submit(if N > PAYLOAD_SIZES[2] { wake_up_soon(bytes) } else { wake_up(bytes) });
+        entry.submit(if N > UNHURRIED_MAX { wake_up_soon() } else { wake_up() });
     } else {
         entry.discard(BPF_RB_NO_WAKEUP.into());
         lost();

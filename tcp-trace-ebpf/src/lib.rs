@@ -166,9 +166,14 @@ pub const PAYLOAD_SIZES: [usize; 7] = [256, 1024, 4096, 16384, 32768, 65536, PAY
 /// The largest payload that is captured whole. On loopback a socket's segments of up to some 113 KiB were seen, which
 /// are split only behind the hook; with BIG TCP there may be longer ones. The rest of these is counted as lost.
 pub const PAYLOAD_MAX: usize = 131_072;
+/// For a record with more payload than this, the third of [`PAYLOAD_SIZES`], the reader is woken.
+pub const UNHURRIED_MAX: usize = PAYLOAD_SIZES[2];
 /// The largest payload of a datagram that is captured whole: the third of [`PAYLOAD_SIZES`], and what servers of DNS
 /// send at most unless they were told otherwise (RFC 6891, section 6.2.5). The rest of a longer one is counted as lost.
 pub const DATAGRAM_MAX: usize = PAYLOAD_SIZES[2];
+
+/// After the reader was woken on a CPU, it is not woken there again for so long: it is busy, or looks again later than that.
+pub const WAKE_PAUSE_NS: u64 = 1_000_000;
 
 /// Port of DNS servers (RFC 1035, section 4.2): only datagrams to and from it are reported.
 pub const DNS_PORT: u16 = 53;

@@ -51,7 +51,7 @@ pub(crate) struct Passed {
 #[btf_map]
 pub(crate) static STATE_RUNNING: PerCpuArray<u32, 1> = PerCpuArray::new();
 
-/// When a program on this CPU last woke the reader for a process, by `bpf_ktime_get_ns()`.
+/// When a program on this CPU last woke the reader, by `bpf_ktime_get_ns()`.
 #[btf_map]
 pub(crate) static LAST_WAKE: PerCpuArray<u64, 1> = PerCpuArray::new();
 

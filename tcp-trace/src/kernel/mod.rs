@@ -25,5 +25,5 @@ pub use error::KernelError;
 pub use last_use::LastUses;
 pub use losses::NewlyLost;
 pub use privileges::{Capability, effective_capabilities};
-pub use readiness::Readiness;
+pub use readiness::{Readiness, UNANNOUNCED, is_announced};
 pub use tracer::{Options, Probe, RING_BYTES_DEFAULT, RING_BYTES_MIN, Tracer};

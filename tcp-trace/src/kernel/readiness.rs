@@ -3,9 +3,27 @@
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
+use tcp_trace_ebpf::{UNHURRIED_MAX, WAKE_PAUSE_NS};
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::event::{Event, EventKind};
+
+/// For so long after an announcement there may be no other.
+pub const UNANNOUNCED: Duration = Duration::from_nanos(WAKE_PAUSE_NS);
+
+/// Whether a record is announced for its own sake, and not only when many wait: one that names a process, which may end at
+/// any time, and one with much payload.
+pub fn is_announced(event: &Event<'_>) -> bool {
+    match &event.kind {
+        EventKind::Owner(_) | EventKind::Stack(_) => true,
+        EventKind::StateChange(change) => change.owner.is_some(),
+        EventKind::Segment(segment) => segment.payload.len() > UNHURRIED_MAX,
+        EventKind::Datagram(_) | EventKind::Reset(_) => false,
+    }
+}
 
 /// Becomes ready when the kernel has written records that were not announced before.
 pub struct Readiness {
@@ -21,8 +39,7 @@ impl Readiness {
         Ok(Self { ring: ring.map_err(|error| error.into_parts().1)? })
     }
 
-    /// Waits for records. Only a further record makes it ready again, so whoever waits has to empty the
-    /// ring buffer first.
+    /// Waits for the announcement of a record, unless that was read meanwhile.
     pub async fn wait(&self) -> io::Result<()> {
         self.ring.readable().await?.clear_ready();
         Ok(())

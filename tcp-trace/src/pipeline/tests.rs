@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 mod dns;
 mod ends;
+mod memory;
 mod routes;
 mod stacks;
 mod stalls;

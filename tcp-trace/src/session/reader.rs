@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cli::CliError,
-    kernel::{NewlyLost, Readiness, Tracer, decode},
+    kernel::{NewlyLost, Readiness, Tracer, UNANNOUNCED, decode, is_announced},
     pipeline::{self, Pipeline, Skip, TICK_US},
     record::{LossPlace, Record},
 };
@@ -28,10 +28,11 @@ const BATCH: usize = 4096;
 /// More records than a ring buffer of the usual size holds: taken at once where all that happened so far is needed.
 /// Not without bound, because a flood has no end.
 const ALL: usize = 1 << 20;
-/// When the ring buffer is looked at again after records were announced: what follows within a millisecond is not. Most
-/// records wait for the next tick. On a busy host it costs less to read many of them seldom than a few of them often,
-/// because each time some other process has to wait for its processor.
+/// When the ring buffer is looked at again after a record that is announced: the next one is not, within
+/// [`UNANNOUNCED`]. Most records are none of these and wait for the next tick. On a busy host it costs less to read many
+/// of them seldom than a few of them often, because each time some other process has to wait for its processor.
 const LOOK_SOON: Duration = Duration::from_millis(2);
+const _: () = assert!(LOOK_SOON.as_nanos() > UNANNOUNCED.as_nanos());
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last list of sockets is waited for.
@@ -104,6 +105,8 @@ pub(super) struct Reader<'a> {
     events: u64,
     decode_errors: u64,
     records: Vec<Record>,
+    /// When to look at the ring buffer before the next tick.
+    look: Option<Instant>,
 }
 
 impl<'a> Reader<'a> {
@@ -139,6 +142,7 @@ impl<'a> Reader<'a> {
             events: 0,
             decode_errors: 0,
             records: Vec::new(),
+            look: None,
         })
     }
 
@@ -162,7 +166,6 @@ impl<'a> Reader<'a> {
         let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = None;
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
         let mut has_more = false;
         // Whether a signal ended it, once only TIME_WAIT is waited for.
@@ -170,17 +173,16 @@ impl<'a> Reader<'a> {
         loop {
             let sockets = &mut self.sockets;
             let wake =
-                wake(&ring, has_more, (&mut tick, look), &mut signals, deadline, command, sockets).await;
+                wake(&ring, has_more, (&mut tick, self.look), &mut signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
                 Wake::Announced(result) => {
                     result.map_err(|error| other("cannot wait for events", &error))?;
                     has_more = self.read(BATCH)? == BATCH;
-                    look = Some(Instant::now() + LOOK_SOON);
                 }
                 Wake::Look => {
+                    self.look = self.look.filter(|look| *look > Instant::now());
                     has_more = self.read(BATCH)? == BATCH;
-                    look = None;
                 }
                 Wake::Tick => {
                     self.tick()?;
@@ -216,7 +218,7 @@ impl<'a> Reader<'a> {
     fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
         let offset = self.tracer.clock().offset_ns();
         let Self { tracer, pipeline, places, stacks, records, output, events, decode_errors, .. } = self;
-        let mut written = Ok(());
+        let (mut written, mut was_announced) = (Ok(()), false);
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
             if written.is_err() {
@@ -224,6 +226,7 @@ impl<'a> Reader<'a> {
             }
             match decode(bytes, offset) {
                 Ok(mut event) => {
+                    was_announced |= is_announced(&event);
                     places.complete(&mut event);
                     match stacks {
                         Some(stacks) => stacks.event(&event, pipeline, records),
@@ -239,6 +242,9 @@ impl<'a> Reader<'a> {
             }
         });
         written?;
+        if was_announced {
+            self.look = Some(Instant::now() + LOOK_SOON);
+        }
         for (id, path) in self.places.take_seen() {
             if !self.pipeline.filter().asks_for_cgroup(&path) {
                 self.tracer.other_cgroup(id);

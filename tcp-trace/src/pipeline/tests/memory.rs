@@ -4,8 +4,11 @@ use super::*;
 use crate::record::{Http, Outcome};
 
 fn exchanges(host: &Host) -> Vec<&Http> {
-    let of = |record| if let &Record::Http(ref http) = record { Some(&**http) } else { None };
-    host.out.iter().filter_map(of).collect()
+    let of = |record| match record {
+        Record::Http(http) => Some(http),
+        _ => None,
+    };
+    host.out.iter().filter_map(of).map(|http| &**http).collect()
 }
 
 #[test]

@@ -4,11 +4,13 @@ use super::*;
 use crate::record::{Http, Outcome};
 
 fn exchanges(host: &Host) -> Vec<&Http> {
-    let of = |record| match record {
-        Record::Http(http) => Some(http),
-        _ => None,
-    };
-    host.out.iter().filter_map(of).map(|http| &**http).collect()
+    fn of(record: &Record) -> Option<&Http> {
+        match record {
+            Record::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+    host.out.iter().filter_map(of).collect()
 }
 
 #[test]

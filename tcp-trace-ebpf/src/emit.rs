@@ -68,10 +68,10 @@ pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     entry
 }
 
-/// Hands over a record that was filled in, to be read soon when it names a process.
+/// Hands over a record that was filled in, to be read soon when it `is_urgent`: it names a process, or has much payload.
 #[inline(always)]
-pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, names_process: bool) {
-    entry.submit(if names_process { wake_up_soon() } else { wake_up() });
+pub(crate) fn submit<T: 'static>(entry: RingBufEntry<T>, is_urgent: bool) {
+    entry.submit(if is_urgent { wake_up_soon() } else { wake_up() });
 }
 
 /// Writes `segment` and its payload, which starts at `packet_offset` of the packet, in the smallest record
@@ -149,7 +149,7 @@ fn payload<T: 'static, const N: usize>(ctx: &SkBuffContext, head: T, captured: u
     };
     if result == 0 {
         // Of a long message the rest may be left out once its head is read: the sooner, the less is copied.
-        entry.submit(if N > UNHURRIED_MAX { wake_up_soon() } else { wake_up() });
+        submit(entry, N > UNHURRIED_MAX);
     } else {
         entry.discard(BPF_RB_NO_WAKEUP.into());
         lost();

@@ -38,7 +38,17 @@ pub(crate) fn is_unwanted_packet(ctx: &SkBuffContext) -> Option<bool> {
     let (local, peer) = unsafe { ((*ctx.skb.skb).local_port, (*ctx.skb.skb).remote_port) };
     // The peer's port is in network byte order.
     let (local, peer) = (local as u16, u16::from_be(peer as u16));
-    (peer != 0).then(|| is_unwanted(local, peer) || is_segment_in_unwanted_network(ctx, peer))
+    (peer != 0).then(|| is_unwanted_segment(ctx, local, peer))
+}
+
+/// The same of a segment with these ports, by the network namespace of its socket too.
+#[inline(always)]
+pub(crate) fn is_unwanted_segment(ctx: &SkBuffContext, local_port: u16, peer_port: u16) -> bool {
+    // A namespace that cannot be read may be asked for.
+    is_unwanted(local_port, peer_port)
+        || are_networks_asked_for()
+            && peer_port != DNS_PORT
+            && sock::netns_of_packet(ctx).is_ok_and(is_unwanted_network)
 }
 
 /// The same of a TCP socket, by its network namespace too.
@@ -52,15 +62,6 @@ pub(crate) fn is_unwanted_socket(sk: *const u8) -> bool {
 #[inline(always)]
 pub(crate) fn is_in_unwanted_network(sk: *const u8, peer_port: u16) -> bool {
     are_networks_asked_for() && peer_port != DNS_PORT && is_unwanted_network(sock::netns(sk))
-}
-
-/// The same of the socket that a segment belongs to, whose peer has this port.
-#[inline(always)]
-pub(crate) fn is_segment_in_unwanted_network(ctx: &SkBuffContext, peer_port: u16) -> bool {
-    // One that cannot be read may be asked for.
-    are_networks_asked_for()
-        && peer_port != DNS_PORT
-        && sock::netns_of_packet(ctx).is_ok_and(is_unwanted_network)
 }
 
 /// Whether network namespaces are asked for.

@@ -76,10 +76,7 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     }
     let header = packet::tcp_header(ctx, offset)?;
     let (local_port, peer_port) = header.ports(direction);
-    if is_unwanted.is_none()
-        && (filter::is_unwanted(local_port, peer_port)
-            || filter::is_segment_in_unwanted_network(ctx, peer_port))
-    {
+    if is_unwanted.is_none() && filter::is_unwanted_segment(ctx, local_port, peer_port) {
         return Ok(());
     }
     let flags = header.flags();

@@ -7,7 +7,9 @@ use std::{
 };
 
 use tcp_trace::record::Severity;
-use tcp_trace_tests::{Diagnosing, Diagnosis, Namespace, Script, free_port, number, output, wait_for};
+use tcp_trace_tests::{
+    Diagnosing, Diagnosis, Namespace, Script, free_port, number, output, stay_on_one_cpu, wait_for,
+};
 
 const CONNECTIONS: usize = 30;
 const MANY: [&str; 2] = ["--time-wait", "30"];
@@ -38,6 +40,7 @@ fn the_process_that_closes_first_is_told_with_its_time_waits() {
 }
 
 fn who_closes_first_is_told(is_client_first: bool) {
+    stay_on_one_cpu();
     let server = Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
     let port = server.port();
     let diagnosing = Diagnosing::start(port, &MANY);
@@ -73,6 +76,7 @@ fn who_closes_first_is_told(is_client_first: bool) {
 
 #[test]
 fn the_kernels_limit_of_time_waits_is_told() {
+    stay_on_one_cpu();
     let (namespace, port) = (Namespace::new(), free_port());
     namespace.set("ipv4/tcp_max_tw_buckets", "20");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -103,6 +107,7 @@ fn orphans_whose_peers_do_not_close_are_told() {
 }
 
 fn orphans_are_told() {
+    stay_on_one_cpu();
     let server = Script::start_with("python3", "stuck.py", &["leak"]);
     let port = server.port();
     let in_fin_wait2 = |count| {

@@ -58,8 +58,8 @@ pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};
 pub use process::{
-    PATIENCE, Running, free_port, output, require_root, wait_for, wait_for_listener, wait_for_pid_file,
-    wait_until,
+    PATIENCE, Running, free_port, output, require_root, stay_on_one_cpu, wait_for, wait_for_listener,
+    wait_for_pid_file, wait_until,
 };
 pub use recording::Recording;
 pub use routed::{Routed, ip_json};

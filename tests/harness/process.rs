@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{CpuSet, sched_getcpu, sched_setaffinity},
+};
 
 use crate::Folder;
 
@@ -21,6 +24,14 @@ pub fn require_root() {
         rustix::process::geteuid().is_root(),
         "the end-to-end tests load eBPF programs: run them as root"
     );
+}
+
+/// Keeps this thread, and the threads and processes that it starts, on the CPU where it is. From two CPUs segments may
+/// overtake one another over loopback; the answer to one that comes late can reset a socket in TIME_WAIT (RFC 1337).
+pub fn stay_on_one_cpu() {
+    let mut cpus = CpuSet::new();
+    cpus.set(sched_getcpu());
+    sched_setaffinity(None, &cpus).expect("a thread may stay where it is");
 }
 
 /// Waits until `probe` gives something, or fails with what `what` says.

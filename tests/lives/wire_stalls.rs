@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use tcp_trace::{
     event::{Flags, Role},
     record::{Http, Stalls},
 };
-use tcp_trace_tests::{FIN_ACK, Namespace, Peer, Scene, Segment, accept, hold, output, wait_for};
+use tcp_trace_tests::{
+    FIN_ACK, Namespace, Peer, Scene, Segment, accept, hold, output, stay_on_one_cpu, wait_for,
+};
 
 use crate::wire::{accepted, connected, to_clients, to_server};
 
@@ -184,10 +185,7 @@ fn wire_server_sends_again_what_is_lost_of_a_long_response_and_waits_for_a_windo
 #[test]
 fn wire_link_that_drops_is_seen_by_both_ends_and_nothing_else_is() {
     const BODY: usize = 1 << 20;
-    // From two CPUs segments may overtake one another.
-    let mut cpus = CpuSet::new();
-    cpus.set(sched_getcpu());
-    sched_setaffinity(None, &cpus).expect("a thread may stay where it is");
+    stay_on_one_cpu();
     for is_lossy in [false, true] {
         let namespace = Namespace::new();
         output(namespace.command("ip").args(["link", "set", "lo", "mtu", "1500"]));

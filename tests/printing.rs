@@ -72,7 +72,7 @@ fn the_table_has_a_line_per_transition_and_exchange() {
     ] {
         assert_eq!(lines_with(&text, words).len(), 1, "{words:?} in:\n{text}");
     }
-    assert_eq!(lines_with(&text, &["1 connection, 1 HTTP exchange, ", " 0 lost"]).len(), 1, "{text}");
+    assert_eq!(lines_with(&text, &["1 socket, 1 HTTP exchange, ", " 0 lost"]).len(), 1, "{text}");
     assert_eq!(text.lines().count(), 8, "a heading, five transitions, one exchange, the totals:\n{text}");
 }
 

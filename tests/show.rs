@@ -356,7 +356,7 @@ fn a_session_can_be_piped_into_it() {
     let (table, said) = both(Command::new("sh").args(["-c", &script]).arg(tcp_trace().get_program()));
     assert_eq!(said, "");
     assert!(table.contains("GET /echo/x → 200 OK"), "{table}");
-    assert!(table.contains("\n1 connection, 1 HTTP exchange, "), "{table}");
+    assert!(table.contains("\n1 socket, 1 HTTP exchange, "), "{table}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_filter_chooses_connections_and_the_totals_are_theirs() {
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
     14:13:20.000014 nginx[812]             127.0.0.1:8080        ← 127.0.0.1:41352       LISTEN → SYN_RECV
-    1 connection, 0 HTTP exchanges, 40 events, 12 LOST
+    1 socket, 0 HTTP exchanges, 40 events, 12 LOST
     ");
     let (table, told) = show(RECORDING.as_bytes(), Format::Table, comm("curl"));
     insta::assert_snapshot!(table, @"

@@ -5,7 +5,7 @@ use std::fs;
 use crate::{diagnosis::snapshot::Network, kernel::netns::NetworkNamespace};
 
 /// Counters of `/proc/net/netstat` that are used.
-const TCP_COUNTERS: [&str; 7] = [
+const TCP_EXTENDED_COUNTERS: [&str; 7] = [
     "ListenOverflows",
     "ListenDrops",
     "TCPReqQFullDrop",
@@ -16,6 +16,8 @@ const TCP_COUNTERS: [&str; 7] = [
 ];
 /// Counters of `/proc/net/snmp` that are used.
 const IP_COUNTERS: [&str; 1] = ["OutNoRoutes"];
+/// The same, of TCP.
+const TCP_COUNTERS: [&str; 1] = ["PassiveOpens"];
 
 /// Reads them, as far as they can be read.
 pub(super) fn read(namespace: &NetworkNamespace) -> Option<Network> {
@@ -30,8 +32,10 @@ fn here(netns: u32) -> Network {
     let port_range = setting("ipv4/ip_local_port_range").and_then(|text| ports(&text));
     let reserved = setting("ipv4/ip_local_reserved_ports").unwrap_or_default();
     let text = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-    let mut counters = counters_of(&text("netstat"), "TcpExt:", &TCP_COUNTERS);
-    counters.extend(counters_of(&text("snmp"), "Ip:", &IP_COUNTERS));
+    let mut counters = counters_of(&text("netstat"), "TcpExt:", &TCP_EXTENDED_COUNTERS);
+    let snmp = text("snmp");
+    counters.extend(counters_of(&snmp, "Ip:", &IP_COUNTERS));
+    counters.extend(counters_of(&snmp, "Tcp:", &TCP_COUNTERS));
     Network {
         netns,
         port_range,
@@ -88,7 +92,7 @@ mod tests {
     #[test]
     fn counters_are_found_by_their_names() {
         let text = "TcpExt: SyncookiesSent Other ListenOverflows\nTcpExt: 3 4 5\nIpExt: A\nIpExt: 1\n";
-        let found = counters_of(text, "TcpExt:", &TCP_COUNTERS);
+        let found = counters_of(text, "TcpExt:", &TCP_EXTENDED_COUNTERS);
         assert_eq!(found, [("SyncookiesSent".to_owned(), 3), ("ListenOverflows".to_owned(), 5)]);
         assert_eq!(counters_of("TcpExt: A\n", "TcpExt:", &["A"]), []);
     }
@@ -97,7 +101,8 @@ mod tests {
     fn this_host_has_settings_and_counters() {
         let network = here(7);
         assert!(network.ports() > Some(0) && network.somaxconn > Some(0));
-        assert!(network.counter("ListenOverflows").is_some());
-        assert!(network.counter("OutNoRoutes").is_some());
+        for name in ["ListenOverflows", "OutNoRoutes", "PassiveOpens"] {
+            assert!(network.counter(name).is_some(), "{name}");
+        }
     }
 }

@@ -162,13 +162,14 @@ pub(super) fn loss(loss: &Loss) -> Phrase {
     Phrase::new(Tone::Failure, what).and(Tone::Plain, format!(": {why}"))
 }
 
-/// The totals of a session in one line. What was lost stands out.
+/// The totals of a session in one line. What was lost stands out. Sockets, as a connection between two processes of this
+/// host has one at each end, and a listener is one.
 pub(super) fn totals(end: &End) -> Phrase {
-    let connections = counted(end.connections, "connection");
+    let sockets = counted(end.connections, "socket");
     let http = counted(end.http, "HTTP exchange");
     let events = counted(end.events, "event");
     let lookups = if end.dns > 0 { format!("{}, ", counted(end.dns, "lookup")) } else { String::new() };
-    let phrase = Phrase::plain(format!("{connections}, {http}, {lookups}{events}, "));
+    let phrase = Phrase::plain(format!("{sockets}, {http}, {lookups}{events}, "));
     match end.lost {
         0 => phrase.and(Tone::Plain, "0 lost"),
         lost => phrase.and(Tone::Failure, format!("{lost} LOST")),

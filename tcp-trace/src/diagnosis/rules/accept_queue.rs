@@ -40,7 +40,8 @@ impl Queue {
         };
         // A server that has not accepted has not sent either: this dates the handshake.
         let waited = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
-        let drops_before = facts.earlier(listener).and_then(|earlier| earlier.diag.drops);
+        let earlier = facts.earlier(listener);
+        let drops_before = earlier.and_then(|earlier| earlier.diag.drops);
         let newly = drops_before.and_then(|before| listener.diag.drops?.checked_sub(before));
         // The kernel counts a handshake's last segment twice at the socket (`tcp_v4_syn_recv_sock()`, then
         // `discard_and_relse` of `tcp_v4_rcv()`), a SYN once. Its counter of the namespace counts both once.
@@ -48,7 +49,14 @@ impl Queue {
             Some(all) => all.min(count.into()),
             None => count.into(),
         });
-        let is_overflow = facts.growth(listener.netns, "ListenOverflows").is_none_or(|growth| growth > 0);
+        // A listener drops for other reasons too, as when two CPUs have segments of one handshake: the queue must have
+        // been full, for which so many connections must have been in it or come since, to any listener there.
+        let has_overflowed = facts.growth(listener.netns, "ListenOverflows").is_none_or(|growth| growth > 0);
+        let waiting_once = earlier.map_or(0, |earlier| earlier.diag.rqueue).max(listener.diag.rqueue);
+        let opened = facts.growth(listener.netns, "PassiveOpens");
+        let may_be_full =
+            opened.is_none_or(|count| u64::from(waiting_once) + count > listener.diag.wqueue.into());
+        let is_overflow = has_overflowed && may_be_full;
         // Of a recording, the drops are those that it saw.
         let recorded =
             if facts.before.is_none() && listener.diag.info.is_none() { listener.diag.drops } else { None };
@@ -212,17 +220,41 @@ mod tests {
         assert_eq!(now.judge("accept_queue_full"), [], "when it was is not known");
         // One of them was a handshake's last segment.
         for known_drops in [None, Some(2)] {
-            for (host, drops) in [(&mut before, 0), (&mut now, known_drops.unwrap_or_default())] {
-                let counter = |name: &str| (name.to_owned(), drops);
-                let names = ["ListenDrops", "ListenOverflows"].into_iter().filter(|_| known_drops.is_some());
-                host.snapshot.networks[0].counters = names.map(counter).collect();
-            }
-            let history = History::default();
-            let mut findings = Vec::new();
-            let facts = Facts::new(&now.snapshot, Some(&before.snapshot), &history);
-            full(&facts, &Thresholds::DEFAULT, &mut findings);
+            let names = ["ListenDrops", "ListenOverflows"];
+            let counters = names.iter().filter_map(|name| Some((*name, known_drops?)));
+            count(&mut before, &mut now, &counters.collect::<Vec<_>>());
+            let findings = overflows(&before, &now);
             assert_eq!(findings[0].cause.as_deref(), Some("overflowed"));
             assert_eq!(findings[0].evidence.get("dropped"), Some(&known_drops.unwrap_or(3).into()));
         }
+    }
+
+    #[test]
+    fn a_queue_that_cannot_have_been_full_did_not_overflow() {
+        let (mut before, mut now) = (host(0, 4, 0), host(1, 4, 0));
+        now.snapshot.sockets[0].diag.drops = Some(2);
+        for (opened, is_told) in [(3, false), (4, true)] {
+            count(&mut before, &mut now, &[("ListenOverflows", 7), ("PassiveOpens", opened)]);
+            assert_eq!(!overflows(&before, &now).is_empty(), is_told, "{opened}");
+        }
+    }
+
+    /// Sets how much the namespace's counters have grown.
+    fn count(before: &mut Host, now: &mut Host, growth: &[(&str, u64)]) {
+        let counters = |of: fn(u64) -> u64| {
+            growth.iter().map(|(name, count)| ((*name).to_owned(), of(*count))).collect()
+        };
+        before.snapshot.networks[0].counters = counters(|_| 0);
+        now.snapshot.networks[0].counters = counters(|count| count);
+    }
+
+    fn overflows(before: &Host, now: &Host) -> Vec<Finding> {
+        let (history, mut findings) = (History::default(), Vec::new());
+        full(
+            &Facts::new(&now.snapshot, Some(&before.snapshot), &history),
+            &Thresholds::DEFAULT,
+            &mut findings,
+        );
+        findings
     }
 }

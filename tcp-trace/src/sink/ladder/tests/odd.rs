@@ -381,5 +381,5 @@ fn losses_and_totals_are_told_whatever_was_left_out() {
     assert!(text.contains("*** LOST 12 events on cpu 0: the ring buffer was full"), "{text}");
     assert!(text.contains("*** LOST 60 events more after these"), "{text}");
     assert!(text.contains(&format!("*** {} records left out", total - 5)), "{text}");
-    assert!(text.ends_with("2 connections, 2 HTTP exchanges, 84 events, 300 LOST\n"), "{text}");
+    assert!(text.ends_with("2 sockets, 2 HTTP exchanges, 84 events, 300 LOST\n"), "{text}");
 }

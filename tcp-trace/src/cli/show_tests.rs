@@ -56,7 +56,7 @@ fn the_table_is_that_of_live() {
     14:13:20.000900 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        GET /größe?x=1 → 503 Service Unavailable  12 B in 800 us  host localhost:8080
     14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
     14:13:20.001000 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        ESTABLISHED → CLOSE  after 978 us  ECONNRESET
-    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    2 sockets, 1 HTTP exchange, 40 events, 12 LOST
     ");
     assert!(told.is_empty());
 }
@@ -87,7 +87,7 @@ fn the_ladder_is_that_of_live() {
     *** what is above may have gaps
     more: tcp-trace explain LOST, 503, ECONNRESET, life-of-a-URL,
         three-way-handshake
-    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    2 sockets, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }
 
@@ -107,7 +107,7 @@ fn the_requests_of_each_process_are_grouped() {
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
     *** what is above may have gaps
-    2 connections, 1 HTTP exchange, 40 events, 12 LOST
+    2 sockets, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }
 
@@ -128,7 +128,7 @@ fn a_filter_chooses_connections_and_the_totals_are_theirs() {
     14:13:20.000900 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        GET /größe?x=1 → 503 Service Unavailable  12 B in 800 us  host localhost:8080
     14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
     14:13:20.001000 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        ESTABLISHED → CLOSE  after 978 us  ECONNRESET
-    1 connection, 1 HTTP exchange, 40 events, 12 LOST
+    1 socket, 1 HTTP exchange, 40 events, 12 LOST
     ");
     assert!(told.is_empty());
     let (lines, _) = show(RECORDING.as_bytes(), Format::Jsonl, comm("curl"));

@@ -122,7 +122,7 @@ fn transitions_and_exchanges_have_a_line_each() {
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 45 us
     14:13:20.123456 -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a?x=1 → 200 OK  12 B in 1.23 ms
-    1 connection, 1 HTTP exchange, 20 events, 0 lost
+    1 socket, 1 HTTP exchange, 20 events, 0 lost
     ");
 }
 
@@ -169,7 +169,7 @@ fn colours_are_for_states_times_and_what_failed() {
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a → <w>404 OK<>  12 B<t> in 1.23 ms<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t>, after 1.23 ms<><w>  (truncated)<>
     <t>14:13:20.123456<> <f>*** LOST 12 events<>: too many connections or lookups at once
-    1 connection, 1 HTTP exchange, 20 events, <f>12 LOST<>
+    1 socket, 1 HTTP exchange, 20 events, <f>12 LOST<>
     ");
     let plain = ["<s>", "<t>", "<w>", "<f>", "<>"].iter().fold(marked, |text, mark| text.replace(mark, ""));
     assert_eq!(plain, print(&records), "colours change nothing else");
@@ -266,7 +266,7 @@ fn losses_stand_out() {
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
-    1 connection, 1 HTTP exchange, 20 events, 12 LOST
+    1 socket, 1 HTTP exchange, 20 events, 12 LOST
     ");
 }
 

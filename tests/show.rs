@@ -206,7 +206,7 @@ fn each_filter_chooses_whole_connections() {
         let rows = of_type("{\"type\":\"transition\"") + of_type("{\"type\":\"http\"");
         assert_eq!(table.lines().count(), rows + 2, "a heading and the totals: {filter:?}\n{table}");
         let plural = if connections == 1 { "" } else { "s" };
-        assert!(table.contains(&format!("\n{connections} connection{plural}, ")), "{filter:?}\n{table}");
+        assert!(table.contains(&format!("\n{connections} socket{plural}, ")), "{filter:?}\n{table}");
         let ladder = session.shown(&[filter, &["--format", "ladder"]].concat());
         let syn_sent = table.matches("CLOSE → SYN_SENT").count();
         assert_eq!(ladder.matches("│ SYN_SENT ").count(), syn_sent, "{filter:?}\n{ladder}");

@@ -42,7 +42,7 @@ pub use check::{hold, while_doing};
 pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
-pub use diagnosis::{Diagnosing, Diagnosis, assert_ages, assert_since, number};
+pub use diagnosis::{Diagnosing, Diagnosis, assert_ages, assert_between, assert_since, number};
 pub use dns_capture::{CapturedAnswer, DnsCapture};
 pub use dns_server::{Asked, DnsServer};
 pub use folder::Folder;

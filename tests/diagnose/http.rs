@@ -4,14 +4,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use rustix::net::sockopt;
 use tcp_trace::record::Finding;
 use tcp_trace_tests::{
-    Diagnosis, Folder, Moment, Nginx, Tracer, assert_between, free_port, number, output, tcp_trace, wait_for,
+    Diagnosis, Folder, Moment, Nginx, Tracer, Wrk, assert_between, free_port, number, tcp_trace, wait_for,
     while_doing,
 };
 
@@ -347,13 +346,10 @@ fn a_client_that_reads_slowly_is_told() {
 fn nginx_under_load_is_fine() {
     let port = free_port();
     let nginx = Nginx::start(port);
+    let mut loaded = None;
     let diagnosis = tracing(port, &[], || {
-        let url = nginx.url("127.0.0.1", "/text.txt");
-        let run = output(Command::new("wrk").args(["-t1", "-c20", "-d30s", &url]));
-        // `  123456 requests in 30.01s, 200.00MB read`
-        let said = String::from_utf8(run.stdout).expect("wrk prints text");
-        let requests = said.lines().find_map(|line| line.split_once(" requests in 3")?.0.trim().parse().ok());
-        assert!(requests > Some(0_u64), "{said}");
+        let wrk = Wrk::start(&["-t1", "-c20", "-d30s", &nginx.url("127.0.0.1", "/text.txt")]);
+        loaded = Some(wrk.end());
     });
-    diagnosis.expect_none();
+    loaded.expect("it was done").expect_none(&diagnosis);
 }

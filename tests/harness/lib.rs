@@ -35,6 +35,7 @@ mod tracer;
 mod tshark;
 mod unprivileged;
 mod wire;
+mod wrk;
 
 pub use apache::Apache;
 pub use cgroup::Cgroup;
@@ -72,3 +73,4 @@ pub use tracer::{Tracer, tcp_trace};
 pub use tshark::{Captured, Tshark};
 pub use unprivileged::unprivileged;
 pub use wire::{Wire, WireAddresses};
+pub use wrk::{Loaded, Wrk};

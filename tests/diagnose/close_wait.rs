@@ -44,16 +44,15 @@ fn the_cause_is_told_of_sockets_that_are_older_than_tcp_trace() {
         wait_for("all in CLOSE_WAIT", || (shown_by_ss(server.port()) == CLIENTS).then_some(()));
         let young = Diagnosis::of_port(server.port(), &["--min-age", "30s"]);
         young.expect_none();
-        let found = Diagnosis::wait_for("close_wait", server.port(), &["--min-age", MIN_AGE]);
-        assert_ages(&found, closed);
-        // The clients closed within milliseconds of each other, and yet one may have been too young.
-        let diagnosis = Diagnosis::of_port(server.port(), &["--min-age", MIN_AGE]);
+        // The clients closed one after the other: the last may be too young when the first is not.
+        let diagnosis = Diagnosis::wait_until(server.port(), &["--min-age", MIN_AGE], |finding| {
+            number(finding, "sockets") == CLIENTS as u64
+        });
         let finding = diagnosis.only();
         assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("close_wait", Some(cause)));
         let process = finding.process.as_ref().expect("root sees it");
         assert_eq!((process.pid, &*process.name.0), (server.pid(), b"python3".as_slice()));
         assert!(finding.command.iter().any(|word| word.0 == mode.as_bytes()), "{:?}", finding.command);
-        assert_eq!(number(finding, "sockets"), CLIENTS as u64);
         assert_eq!(finding.connections.len(), CLIENTS);
         assert_ages(finding, closed);
         for connection in &finding.connections {

@@ -1,15 +1,12 @@
 //! Connects that fail, and ports that run out.
 
-use std::{
-    collections::BTreeSet,
-    net::{SocketAddr, TcpListener, TcpStream},
-};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::io::Errno;
 use tcp_trace::{event::Flags, record::Severity};
 use tcp_trace_tests::{
     Diagnosing, Diagnosis, Moment, Namespace, SYN_ACK, assert_ages, assert_since, free_port, now, number,
-    wait_for,
+    stay_on_one_cpu, wait_for,
 };
 
 use crate::closes::Place;
@@ -121,6 +118,7 @@ fn connects_that_timed_out_or_had_no_route_are_told() {
 /// Connections of a client that closes first, until it has no port left.
 #[test]
 fn ports_that_are_used_up_are_told_with_the_failed_connects() {
+    stay_on_one_cpu();
     let (namespace, port) = (Namespace::new(), free_port());
     namespace.set("ipv4/ip_local_port_range", "40000 40019");
     namespace.set("ipv4/tcp_tw_reuse", "0");
@@ -133,30 +131,22 @@ fn ports_that_are_used_up_are_told_with_the_failed_connects() {
         drop(server);
         std::io::Result::Ok(())
     };
-    // Where an ACK is late, the kernel resets what is in TIME_WAIT, and the port is free: not each stays in use.
-    let in_use = |count: usize| {
-        let sockets = namespace.proc_net_tcp(port).into_iter().filter(|socket| socket.peer_port == port);
-        sockets.map(|socket| socket.local_port).collect::<BTreeSet<_>>().len() >= count
+    let some = |count: usize| {
+        for _ in 0..count {
+            namespace.run(|| one().expect("there are ports"));
+        }
     };
-    while !in_use(10) {
-        namespace.run(|| one().expect("there are ports"));
-    }
+    some(10);
     Diagnosis::of_port(port, &[]).expect_none();
-    while !in_use(17) {
-        namespace.run(|| one().expect("there are ports"));
-    }
+    some(7);
     let diagnosis = Diagnosis::of_port(port, &[]);
     let finding = diagnosis.only();
     assert_eq!((finding.code.as_str(), finding.severity), ("port_exhaustion", Severity::Warning));
     assert_eq!((number(finding, "ports_in_use"), number(finding, "ports")), (17, 20));
     let diagnosis = tracing(port, &[], || {
+        some(3);
         for _ in 0..2 {
-            let error = namespace.run(|| {
-                loop {
-                    let Err(error) = one() else { continue };
-                    break error;
-                }
-            });
+            let error = namespace.run(|| one().expect_err("there is no port left"));
             assert_eq!(error.raw_os_error(), Some(Errno::ADDRNOTAVAIL.raw_os_error()));
         }
     });

@@ -104,8 +104,10 @@ fn a_full_backlog_is_told_with_its_sources_and_what_was_dropped() {
         let port = host.local.port();
         let diagnosing = Diagnosing::start(port, &[]);
         let flood = host.flood(is_spread);
-        // The healthy twin: they may still answer.
-        Diagnosis::of_port(port, &[]).expect_none();
+        // The healthy twin: they may still answer, until the kernel sends its SYN+ACKs again, a second later.
+        let young = Diagnosis::of_port(port, &[]);
+        let is_sent_again = host.namespace.counter("RetransSegs") > 0;
+        assert!(young.findings.is_empty() || is_sent_again, "nothing is wrong: {young:#?}");
         let first = flood[0].1.source;
         for _ in 0..2 {
             host.wire.expect("a SYN+ACK again", |segment| segment.destination == first);
@@ -182,12 +184,19 @@ fn handshakes_whose_last_segment_was_dropped_are_counted_once() {
         begin().send(Flags::ACK);
     }
     // There is room for one more of these.
-    let late: Vec<_> = (0..3).map(|_| begin()).collect();
-    for mut peer in late {
+    let mut late: Vec<_> = (0..3).map(|_| begin()).collect();
+    for peer in &mut late {
         peer.send(Flags::ACK);
     }
     wait_for("the drops", || (host.namespace.counter("ListenDrops") == 2).then_some(()));
     for _ in 0..=BACKLOG {
+        accept(&host.listener);
+    }
+    // As clients do whose SYN+ACK comes again: else these two would be half-open.
+    for peer in &mut late {
+        peer.send(Flags::ACK);
+    }
+    for _ in 0..2 {
         accept(&host.listener);
     }
     let diagnosis = diagnosing.end();

@@ -46,10 +46,11 @@ fn a_full_accept_queue_is_told_with_its_process() {
 fn connections_that_nobody_accepts_are_told_before_the_queue_is_full() {
     let server = Script::start_with("python3", "stuck.py", &["none"]);
     let from = now();
-    let first = begin(server.port());
+    let connect = || TcpStream::connect(("127.0.0.1", server.port())).expect("there is room");
+    let first = connect();
     let begun = Moment { from, to: now() };
-    // This client does not wait so long.
-    drop(begin(server.port()));
+    // This client does not wait so long. It is connected: else its SYN+ACK would be answered with an RST.
+    drop(connect());
     let finding = Diagnosis::wait_for("accept_stalled", server.port(), &["--min-age", "2s"]);
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(server.pid()));
     assert_eq!((number(&finding, "waiting"), number(&finding, "closed_by_their_clients")), (2, 1));

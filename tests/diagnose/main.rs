@@ -13,5 +13,6 @@ mod ports;
 mod races;
 mod recorded;
 mod seen;
+mod small_writes;
 mod waits;
 mod windows;

@@ -3,11 +3,11 @@
 use std::{
     fs,
     io::Read as _,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use tcp_trace_tests::{Diagnosis, Nginx, Running, Script, free_port, tcp_trace};
+use tcp_trace_tests::{Diagnosis, Nginx, Running, Script, Wrk, free_port, tcp_trace};
 
 /// Processes that have the sockets: each may have 20,000 files open here.
 const PROCESSES: usize = 6;
@@ -31,12 +31,10 @@ struct Measured {
 fn a_busy_server_has_no_finding() {
     let port = free_port();
     let nginx = Nginx::start(port);
-    let mut wrk = Command::new("wrk");
-    wrk.args(["-t2", "-c50", "-d12s", &nginx.url("127.0.0.1", "/text.txt")]);
-    let _load = Running::start(wrk.stdin(Stdio::null()).stdout(Stdio::null()));
+    let wrk = Wrk::start(&["-t2", "-c50", "-d12s", &nginx.url("127.0.0.1", "/text.txt")]);
     let diagnosis = Diagnosis::of_port(port, &["--for", "10s"]);
-    diagnosis.expect_none();
     Diagnosis::of_port(port, &[]).expect_none();
+    wrk.end().expect_none(&diagnosis);
 }
 
 #[test]

@@ -65,14 +65,20 @@ impl Diagnosis {
 
     /// Judges again and again until there is a finding with this code, and gives it.
     pub fn wait_for(code: &str, port: u16, arguments: &[&str]) -> Finding {
+        let diagnosis = Self::wait_until(port, arguments, |finding| finding.code == code);
+        let mut found = diagnosis.findings.into_iter();
+        found.find(|finding| finding.code == code).expect("it was waited for")
+    }
+
+    /// Judges again and again until there is a finding that `is_it`, and gives all of that run.
+    pub fn wait_until(port: u16, arguments: &[&str], is_it: impl Fn(&Finding) -> bool) -> Self {
         let start = std::time::Instant::now();
         loop {
             let diagnosis = Self::of_port(port, arguments);
-            let last = format!("{diagnosis:#?}");
-            if let Some(finding) = diagnosis.findings.into_iter().find(|finding| finding.code == code) {
-                return finding;
+            if diagnosis.findings.iter().any(&is_it) {
+                return diagnosis;
             }
-            assert!(start.elapsed() < PATIENCE, "waited in vain for {code}; last: {last}");
+            assert!(start.elapsed() < PATIENCE, "waited in vain for a finding; last: {diagnosis:#?}");
         }
     }
 
@@ -136,11 +142,18 @@ impl Diagnosing {
 /// Fails unless this time is that from `event` until the sockets were read, within 10 %.
 #[track_caller]
 pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
-    let Moment { from, to } = event;
     // A finding's time is that before the kernel was asked; by now it has answered.
-    let (least, most) = (finding.time.micros_since(to), now().micros_since(from));
+    let read = Moment { from: finding.time, to: now() };
+    let most = read.to.micros_since(event.from);
     // So that what is measured is longer than the scheduler's moods.
     assert!(most >= 1_000_000, "too young to tell: {most} us: {finding:#?}");
+    assert_between(us, event, read, finding);
+}
+
+/// Fails unless this time is that from one event to another, within 10 %.
+#[track_caller]
+pub fn assert_between(us: u64, first: Moment, second: Moment, finding: &Finding) {
+    let (least, most) = (second.from.micros_since(first.to), second.to.micros_since(first.from));
     assert!(
         us * 10 >= least * 9 && us * 10 <= most * 11,
         "{us} us is not {least} to {most} us: {finding:#?}"

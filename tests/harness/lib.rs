@@ -38,7 +38,7 @@ mod wire;
 
 pub use apache::Apache;
 pub use cgroup::Cgroup;
-pub use check::{hold, while_doing};
+pub use check::{TOLERANCE_US, hold, while_doing};
 pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};

@@ -53,7 +53,7 @@ pub use kernel_life::{KernelLife, kernel_lives};
 pub use kernel_text::{KernelLine, KernelText, now};
 pub use life::{Life, Moment};
 pub use load::Load;
-pub use logged::{assert_logged, client_port};
+pub use logged::{assert_logged, assert_statuses, client_port};
 pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};

@@ -11,8 +11,8 @@ use tcp_trace::{
     record::{Dns, DnsOutcome, Record, ServerSource, Transport},
 };
 use tcp_trace_tests::{
-    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, Tracer, free_port, output,
-    tcp_trace, wait_for,
+    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, TOLERANCE_US, Tracer,
+    free_port, output, tcp_trace, wait_for, while_doing,
 };
 
 /// A port of servers: each test has a namespace of its own.
@@ -120,12 +120,12 @@ fn lookups_are_what_tshark_captured() {
     let server = DnsServer::start(&namespace);
     let mut capture = DnsCapture::start(&namespace);
     let tracer = Tracer::start(&["--comm", "getent"]);
-    for name in ["web.test", "alias.test", "missing.test"] {
-        getent(&server, &namespace, name);
-    }
+    let names = ["web.test", "alias.test", "missing.test"];
+    let moments = names.map(|name| while_doing(|| _ = getent(&server, &namespace, name)));
     let recording = tracer.stop();
     let lookups = lookups(&recording, &namespace);
     assert!(lookups.len() >= 6, "A and AAAA of each: {lookups:?}");
+    let mut longer: Vec<f64> = Vec::new();
     for _ in &lookups {
         let captured = capture.next_answer();
         let same = lookups.iter().find(|dns| {
@@ -137,8 +137,18 @@ fn lookups_are_what_tshark_captured() {
         let addresses: Vec<_> = same.answers.iter().filter(|answer| answer.kind == "A").collect();
         assert_eq!(addresses.first().map_or("", |answer| answer.data.as_str()), captured.addresses);
         let duration = same.duration_us.expect("it was answered") as f64;
-        assert!((duration - captured.duration_us).abs() < 1_000.0, "{captured:?} {same:?}");
+        // The question is recorded before tshark sees it, and the answer after: to a rounding and a clock that is set.
+        assert!(duration > captured.duration_us - 100.0, "{captured:?} {same:?}");
+        let (_, moment) =
+            names.iter().zip(moments).find(|(of, _)| **of == name(same)).expect("it is one of them");
+        let ended = same.started.after_micros(same.duration_us.expect("it was answered"));
+        let is_within = |time| moment.micros_from(time) < TOLERANCE_US;
+        assert!(is_within(same.started) && is_within(ended), "{moment:?} {same:?}");
+        longer.push(duration - captured.duration_us);
     }
+    // A pause of the machine may come between the two, to a question on one CPU and an answer on the other.
+    longer.sort_by(f64::total_cmp);
+    assert!(longer[longer.len() - 3] < 1_000.0, "{longer:?}");
 }
 
 /// curl by name to an nginx in the namespace, recorded with a filter that only the connection passes.

@@ -143,8 +143,10 @@ fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
         assert!(!folder.file("recording.jsonl").exists(), "{command:?}");
     }
     // Only the kernel's attempt to run it tells, once tracing has begun.
-    let script = folder.file("script");
-    fs::write(&script, "#!/no/such/interpreter\n").expect("the folder is ours");
+    let (text, script) = (folder.file("text"), folder.file("script"));
+    fs::write(&text, "#!/no/such/interpreter\n").expect("the folder is ours");
+    // What this process has open for writing, a child on its way to exec may still have open: such a file cannot be run.
+    output(Command::new("cp").args([&text, &script]));
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
     let script = script.display().to_string();
     let words = [script.as_str(), "cannot be run: its interpreter or loader does not exist"];

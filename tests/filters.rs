@@ -12,7 +12,7 @@ use tcp_trace::{
     record::{Connection, ConnectionId, Outcome, Process},
 };
 use tcp_trace_tests::{
-    Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for,
+    AccessLogLine, Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for,
 };
 
 /// Makes requests on one connection, and says how many responses it read to their ends.
@@ -86,14 +86,25 @@ fn assert_same_of(
     filtered: &Recording,
     is_asked_for: impl Fn(&Connection) -> bool,
 ) {
+    let asked_for = asked_for_and_same(what, all, filtered, is_asked_for);
+    assert!(asked_for > 0, "{what}: nothing is asked for, which proves nothing");
+}
+
+/// The same where it may be nothing: gives how many connections are asked for.
+fn asked_for_and_same(
+    what: &str,
+    all: &Recording,
+    filtered: &Recording,
+    is_asked_for: impl Fn(&Connection) -> bool,
+) -> usize {
     let expected = told_of_each(all, is_asked_for);
     let found = told_of_each(filtered, |_| true);
-    assert!(!expected.is_empty(), "{what}: nothing is asked for, which proves nothing");
     for (id, expected) in &expected {
         assert_eq!(found.get(id), Some(expected), "{what}: {id}");
     }
     assert_eq!(found.len(), expected.len(), "{what}: {:?}", found.keys());
     assert_eq!((filtered.end.lost, all.end.lost), (0, 0), "{what}");
+    expected.len()
 }
 
 fn is_named(connection: &Connection, name: &str) -> bool {
@@ -109,28 +120,22 @@ fn keep_alive(mut python: Command, port: u16, requests: u32) -> u32 {
     String::from_utf8_lossy(&printed.stdout).trim().parse().expect("it prints a number")
 }
 
-/// Pids of the workers that have answered so far.
-fn workers(nginx: &Nginx) -> Vec<u32> {
-    let mut pids: Vec<_> = nginx.access_log(1).iter().map(|line| line.pid).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
-
 #[test]
 fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
     let (one, other) = (Nginx::start(free_port()), Nginx::start(free_port()));
     let ports = format!("{},{}", one.port(), other.port());
     let cgroup = Cgroup::new(&format!("tcp-trace-filters-{}/below", std::process::id()));
     let top = cgroup.path().trim_end_matches("/below").to_owned();
-    curl(&[&one.url("127.0.0.1", "/echo/before")]);
-    let worker = workers(&one)[0].to_string();
+    // Nobody knows which of them will get something to do.
+    let workers = one.workers();
     // At once, and when the programs decide: what they leave out must not depend on it.
     for are_older_known in [false, true] {
         let start = |arguments: &[&str]| Tracer::start(&[&["--port", &ports], arguments].concat());
         let all = start(&[]);
+        let [first, second] = workers.map(|worker| start(&["--pid", &worker.to_string()]));
         let tracers = [
-            ("pid", start(&["--pid", &worker])),
+            ("pid", first),
+            ("other pid", second),
             ("comm", start(&["--comm", "curl,no-such-name"])),
             ("server's comm", start(&["--comm", "nginx"])),
             ("cgroup", start(&["--cgroup", &top])),
@@ -149,7 +154,7 @@ fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
         output(cgroup.command("curl").args(["--silent", &one.url("127.0.0.1", "/echo/cgroup")]));
         all.wait_for_lines("http", 2 * (30 + 40 + 1));
         all.wait_for_closed();
-        let [by_pid, by_comm, by_server, by_cgroup, by_both] =
+        let [by_pid, by_other, by_comm, by_server, by_cgroup, by_both] =
             tracers.map(|(name, tracer)| (name, tracer.stop()));
         let all = all.stop();
         let is_within =
@@ -157,7 +162,10 @@ fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
         let is = |(what, filtered): &(&str, Recording), is_asked_for: &dyn Fn(&Connection) -> bool| {
             assert_same_of(&format!("{what}, {are_older_known}"), &all, filtered, is_asked_for);
         };
-        is(&by_pid, &|connection| pid(connection).is_some_and(|pid| pid.to_string() == worker));
+        let of_workers = [by_pid, by_other].into_iter().zip(workers).map(|((what, filtered), worker)| {
+            asked_for_and_same(what, &all, &filtered, |connection| pid(connection) == Some(worker))
+        });
+        assert!(of_workers.sum::<usize>() > 0, "one of them has answered");
         is(&by_comm, &|connection| is_named(connection, "curl"));
         is(&by_server, &|connection| is_named(connection, "nginx"));
         is(&by_cgroup, &is_within);
@@ -168,19 +176,26 @@ fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
 }
 
 #[test]
-fn a_worker_is_recorded_with_what_its_access_log_says() {
+fn each_worker_is_recorded_with_what_its_access_log_says() {
     const REQUESTS: usize = 60;
     let nginx = Nginx::start(free_port());
-    curl(&[&nginx.url("127.0.0.1", "/echo/before")]);
-    let worker = workers(&nginx)[0];
-    let tracer = Tracer::start(&["--pid", &worker.to_string()]);
-    tracer.wait_until_older_are_known();
+    let workers = nginx.workers();
+    let tracers = workers.map(|worker| Tracer::start(&["--pid", &worker.to_string()]));
+    tracers.iter().for_each(Tracer::wait_until_older_are_known);
     for number in 0..REQUESTS {
         curl(&[&nginx.url("127.0.0.1", &format!("/echo/{number}"))]);
     }
-    let log = nginx.access_log(REQUESTS + 1);
+    let log = nginx.access_log(REQUESTS);
+    assert!(log.iter().all(|line| workers.contains(&line.pid)), "{workers:?}");
+    for (worker, tracer) in workers.into_iter().zip(tracers) {
+        assert_is_logged(worker, tracer, &log);
+    }
+}
+
+/// One worker's requests are recorded, and nothing else.
+fn assert_is_logged(worker: u32, tracer: Tracer, log: &[AccessLogLine]) {
     let mut expected: Vec<_> =
-        log[1..].iter().filter(|line| line.pid == worker).map(|line| line.uri.clone()).collect();
+        log.iter().filter(|line| line.pid == worker).map(|line| line.uri.clone()).collect();
     tracer.wait_for_lines("http", expected.len());
     let recording = tracer.stop();
     let mut found: Vec<_> = recording

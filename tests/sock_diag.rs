@@ -23,7 +23,7 @@ use tcp_trace::{
         sock_diag::{Dump, Family, SockDiag, Socket, States, Timer},
     },
 };
-use tcp_trace_tests::{Namespace, Running, require_root, wait_for};
+use tcp_trace_tests::{Namespace, Running, require_root, stay_on_one_cpu, wait_for};
 
 use self::ss::{Ages, Line};
 
@@ -60,6 +60,8 @@ impl Sockets {
     fn make(mut python: Command, diag: &mut SockDiag) -> Self {
         require_root();
         let before = dump(diag, States::ALL).iter().map(|socket| socket.cookie).collect();
+        // It has one in TIME_WAIT.
+        stay_on_one_cpu();
         python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/sock_diag/sockets.py"));
         let mut process = Running::start(python.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let input = process.0.stdin.take().expect("it is piped");

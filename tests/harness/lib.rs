@@ -39,7 +39,7 @@ mod wrk;
 
 pub use apache::Apache;
 pub use cgroup::Cgroup;
-pub use check::{hold, while_doing};
+pub use check::{TOLERANCE_US, hold, while_doing};
 pub use chromium::{PAGE_PARTS, load, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
@@ -54,7 +54,7 @@ pub use kernel_life::{KernelLife, kernel_lives};
 pub use kernel_text::{KernelLine, KernelText, now};
 pub use life::{Life, Moment};
 pub use load::Load;
-pub use logged::{assert_logged, client_port};
+pub use logged::{assert_logged, assert_statuses, client_port};
 pub use namespace::{Namespace, joined_namespaces};
 pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};

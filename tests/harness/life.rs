@@ -40,7 +40,8 @@ pub struct Life {
     pub(crate) reason: Option<&'static str>,
     pub(crate) is_process_known: bool,
     pub(crate) bytes: (u64, u64),
-    pub(crate) retransmits: u64,
+    /// `None` when only the kernel's counter tells.
+    pub(crate) retransmits: Option<u64>,
     /// Transitions, `OLD>NEW`, of which another witness than the tracepoint tells the time.
     pub(crate) moments: Vec<(&'static str, Moment)>,
 }
@@ -55,7 +56,7 @@ impl Life {
             reason: None,
             is_process_known: true,
             bytes: (0, 0),
-            retransmits: 0,
+            retransmits: None,
             moments: Vec::new(),
         }
     }
@@ -100,9 +101,9 @@ impl Life {
         Self { bytes: (sent, received), ..self }
     }
 
-    /// Segments that passed again.
+    /// Segments that passed again, by the witness at the wire. Without one the kernel's counter says how many at most.
     pub fn retransmitted(self, retransmits: u64) -> Self {
-        Self { retransmits, ..self }
+        Self { retransmits: Some(retransmits), ..self }
     }
 
     /// When a transition happened, by another witness than the tracepoint.

@@ -40,6 +40,16 @@ pub fn assert_logged(recording: &Recording, log: &[AccessLogLine], server_name: 
     assert_ends_agree(recording);
 }
 
+/// Asserts that a server answered these targets with these status codes. Its workers' lines need not be in the order of
+/// the requests.
+pub fn assert_statuses(log: &[AccessLogLine], expected: &[(&str, u16)]) {
+    let mut logged: Vec<_> = log.iter().map(|line| (line.uri.as_str(), line.status)).collect();
+    let mut expected = expected.to_vec();
+    logged.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(logged, expected, "the server did what the test is about");
+}
+
 /// The client's port, whichever end reports.
 pub fn client_port(http: &Http) -> u16 {
     if http.role == Some(Role::Client) { http.network.local.port } else { http.network.peer.port }

@@ -44,7 +44,7 @@ pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path, lines: usize) -> Vec<
 /// A running nginx, one master and two workers.
 #[derive(Debug)]
 pub struct Nginx {
-    _process: Running,
+    process: Running,
     folder: Folder,
     port: u16,
 }
@@ -87,12 +87,22 @@ impl Nginx {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = Running::start(&mut command);
         wait_for_pid_file(&mut process, &command, &folder);
-        Self { _process: process, folder, port }
+        Self { process, folder, port }
     }
 
     /// A URL on it, at an address as it stands in a URL.
     pub fn url(&self, address: &str, path: &str) -> String {
         format!("http://{address}:{}{path}", self.port)
+    }
+
+    /// Process ids of its workers.
+    pub fn workers(&self) -> [u32; 2] {
+        let pid = self.process.pid();
+        wait_for("nginx's workers", || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+            let pids: Option<Vec<u32>> = children.split_whitespace().map(|pid| pid.parse().ok()).collect();
+            pids?.try_into().ok()
+        })
     }
 
     /// Its port.

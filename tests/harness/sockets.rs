@@ -24,6 +24,8 @@ pub struct Timer {
     pub kind: String,
     /// Time until it fires.
     pub left: Duration,
+    /// Retransmits or probes that were not answered yet.
+    pub unanswered: u64,
 }
 
 impl Namespace {
@@ -84,7 +86,8 @@ fn parse_ss(line: &str) -> Socket {
 /// `timewait,59sec,0`.
 fn parse_timer(text: &str) -> Timer {
     let mut parts = text.split(',');
-    let (kind, left) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut next = || parts.next().unwrap_or_default();
+    let (kind, left, unanswered) = (next(), next(), next());
     let (minutes, left) = left.split_once("min").unwrap_or(("0", left));
     let number = |text: &str| if text.is_empty() { 0 } else { text.parse::<u64>().expect("a number") };
     let seconds_and_millis = match (left.strip_suffix("sec"), left.strip_suffix("ms")) {
@@ -96,10 +99,10 @@ fn parse_timer(text: &str) -> Timer {
         _ => number(left),
     };
     let left = Duration::from_millis(number(minutes) * 60_000 + seconds_and_millis);
-    Timer { kind: kind.to_owned(), left }
+    Timer { kind: kind.to_owned(), left, unanswered: number(unanswered) }
 }
 
-/// `sl local rem st tx:rx tr:when ...`, all hexadecimal (`get_tcp4_sock()`).
+/// `sl local rem st tx:rx tr:when retransmits uid probes ...`, hexadecimal but for uid and probes (`get_tcp4_sock()`).
 fn parse_proc(line: &str) -> Socket {
     const STATES: [&str; 12] = [
         "ESTABLISHED",
@@ -119,7 +122,9 @@ fn parse_proc(line: &str) -> Socket {
     /// `USER_HZ`.
     const TICKS_PER_SECOND: u64 = 100;
     let fields: Vec<_> = line.split_whitespace().collect();
-    let [_, local, peer, state, _, timer, ..] = fields.as_slice() else { panic!("no socket: {line}") };
+    let [_, local, peer, state, _, timer, retransmits, _, probes, ..] = fields.as_slice() else {
+        panic!("no socket: {line}")
+    };
     let hex = |text: &str| u64::from_str_radix(text, 16).unwrap_or_else(|error| panic!("{error}: {line}"));
     let index = |text: &str| usize::try_from(hex(text)).expect("small");
     let port = |address: &str| {
@@ -127,10 +132,12 @@ fn parse_proc(line: &str) -> Socket {
     };
     let (kind, ticks) = timer.split_once(':').expect("a timer's time");
     let left = Duration::from_millis(hex(ticks) * 1_000 / TICKS_PER_SECOND);
+    let kind = TIMERS[index(kind)];
+    let unanswered = if kind == "on" { hex(retransmits) } else { probes.parse().expect("it is decimal") };
     Socket {
         state: STATES[index(state) - 1].to_owned(),
         local_port: port(local),
         peer_port: port(peer),
-        timer: (index(kind) != 0).then(|| Timer { kind: TIMERS[index(kind)].to_owned(), left }),
+        timer: (!kind.is_empty()).then(|| Timer { kind: kind.to_owned(), left, unanswered }),
     }
 }

@@ -39,7 +39,8 @@ fn loopback_orphan_waits_for_the_peers_fin() {
 #[test]
 fn loopback_orphan_whose_peer_never_closes_ends_by_itself() {
     let scene = Scene::loopback();
-    scene.namespace.set("ipv4/tcp_fin_timeout", "1");
+    // Long enough that it is seen before it ends.
+    scene.namespace.set("ipv4/tcp_fin_timeout", "3");
     let listener = scene.listen();
     let (client, mut server) = scene.pair(&listener);
     drop(client);

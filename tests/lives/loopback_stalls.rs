@@ -8,12 +8,28 @@ use std::{
 
 use rustix::net::{SocketFlags, connect, sockopt::set_socket_recv_buffer_size};
 use tcp_trace::{event::Role, record::Stalls};
-use tcp_trace_tests::{Scene, accept};
+use tcp_trace_tests::{Scene, accept, wait_for};
 
 const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n";
 const BODY: usize = 1 << 20;
 /// For how long the client does not read.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until the server has asked for a window and was answered: a receiver says that it is full at the latest then.
+fn wait_for_answered_probe(scene: &Scene) {
+    let port = scene.server.port();
+    wait_for("an answered probe", || {
+        let is_probed = scene.namespace.counter("TCPWinProbe") > 0;
+        let sockets = scene.namespace.proc_net_tcp(port);
+        let mut timers = sockets.iter().filter_map(|socket| socket.timer.as_ref());
+        let is_answered = timers.any(|timer| timer.kind == "persist" && timer.unanswered == 0);
+        (is_probed && is_answered).then_some(())
+    });
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).expect("it is short")
+}
 
 #[test]
 fn loopback_slow_reader_has_a_full_window() {
@@ -37,11 +53,14 @@ fn loopback_slow_reader_has_a_full_window() {
     });
     let began = Instant::now();
     client.peek(&mut [0]).expect("the response begins");
-    // What is measured is how long nobody reads.
+    wait_for_answered_probe(&scene);
+    // What is measured is how long nobody reads from then on.
+    let full = Instant::now();
     thread::sleep(PAUSE);
+    let pause = micros(full.elapsed());
     let mut received = Vec::new();
     client.read_to_end(&mut received).expect("the rest comes");
-    let took = u64::try_from(began.elapsed().as_micros()).expect("it is short");
+    let took = micros(began.elapsed());
     drop(client);
     sending.join().expect("it does not fail");
     scene.wait_for_record("FIN_WAIT2>TIME_WAIT");
@@ -55,9 +74,7 @@ fn loopback_slow_reader_has_a_full_window() {
         let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = timing.stalls.clone() else {
             panic!("{role:?}: {timing:?}")
         };
-        // A receiver says that it is full at the latest when it answers a probe: 200 ms later.
-        let pause = u64::try_from(PAUSE.as_micros()).expect("it is short");
-        assert!(receive.zero_window_us > pause * 7 / 10 && receive.zero_window_us <= took, "{timing:?}");
+        assert!((pause..=took).contains(&receive.zero_window_us), "{pause} {took} {timing:?}");
         assert!(Some(receive.zero_window_us) <= timing.receive_us, "{timing:?}");
     }
 }

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Between two programs at one tracepoint, or between a segment and what it does, there may be an interrupt
-/// or a pause of a virtual CPU (14 ms were seen on an emulated one). Scenes hold the states that matter much
-/// longer than this ([`HOLD`]).
-pub const TOLERANCE_US: u64 = 25_000;
+/// or a pause of a virtual CPU (35 ms were seen on an emulated one). Scenes hold the states that matter for twice
+/// as long ([`HOLD`]): a time that was taken from another event shows.
+pub const TOLERANCE_US: u64 = 50_000;
 /// How far a time may be off that the recording calls estimated.
 pub(crate) const ESTIMATED_TOLERANCE_US: u64 = 1_100_000;
 /// How long a scene stays in a state, so that a time that was taken from another event shows.

@@ -310,6 +310,23 @@ fn sockets_that_are_not_connected_and_ipv6_are_known_too() {
 }
 
 #[test]
+fn a_lookup_over_a_socket_without_a_peer_is_asked_for_by_its_port() {
+    const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03six\x04test\0\0\x1c\0\x01";
+    let namespace = Namespace::new();
+    let _server = DnsServer::start(&namespace);
+    let asked_for = free_port();
+    let tracer = Tracer::start(&["--local-port", &asked_for.to_string()]);
+    for port in [asked_for, free_port()] {
+        let socket = namespace.run(|| UdpSocket::bind(("127.0.0.1", port))).expect("the port is free");
+        socket.send_to(QUESTION, "127.0.0.1:53").expect("loopback takes everything");
+        socket.recv_from(&mut [0; 512]).expect("it is answered");
+    }
+    let recording = tracer.stop();
+    let ports: Vec<_> = lookups(&recording, &namespace).iter().map(|dns| dns.network.local.port).collect();
+    assert_eq!(ports, [asked_for]);
+}
+
+#[test]
 fn what_is_no_dns_is_told_and_lost_by_nobody() {
     let namespace = Namespace::new();
     let tracer = Tracer::start(&["--pid", &std::process::id().to_string()]);

@@ -40,23 +40,6 @@ impl Queue {
         };
         // A server that has not accepted has not sent either: this dates the handshake.
         let waited = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
-        let earlier = facts.earlier(listener);
-        let drops_before = earlier.and_then(|earlier| earlier.diag.drops);
-        let newly = drops_before.and_then(|before| listener.diag.drops?.checked_sub(before));
-        // The kernel counts a handshake's last segment twice at the socket (`tcp_v4_syn_recv_sock()`, then
-        // `discard_and_relse` of `tcp_v4_rcv()`), a SYN once. Its counter of the namespace counts both once.
-        let newly = newly.map(|count| match facts.growth(listener.netns, "ListenDrops") {
-            Some(all) => all.min(count.into()),
-            None => count.into(),
-        });
-        // A listener drops for other reasons too, as when two CPUs have segments of one handshake: the queue must have
-        // been full, for which so many connections must have been in it or come since, to any listener there.
-        let has_overflowed = facts.growth(listener.netns, "ListenOverflows").is_none_or(|growth| growth > 0);
-        let waiting_once = earlier.map_or(0, |earlier| earlier.diag.rqueue).max(listener.diag.rqueue);
-        let opened = facts.growth(listener.netns, "PassiveOpens");
-        let may_be_full =
-            opened.is_none_or(|count| u64::from(waiting_once) + count > listener.diag.wqueue.into());
-        let is_overflow = has_overflowed && may_be_full;
         // Of a recording, the drops are those that it saw.
         let recorded =
             if facts.before.is_none() && listener.diag.info.is_none() { listener.diag.drops } else { None };
@@ -65,7 +48,7 @@ impl Queue {
             limit: listener.diag.wqueue.into(),
             longest_us: waiting().filter_map(waited).max().unwrap_or_default(),
             closed: waiting().filter(|socket| socket.state() == State::CloseWait).count() as u64,
-            dropped: newly.filter(|_| is_overflow).or(recorded.map(u64::from)).unwrap_or_default(),
+            dropped: overflowed(facts, listener).or(recorded.map(u64::from)).unwrap_or_default(),
         }
     }
 
@@ -73,6 +56,39 @@ impl Queue {
     fn is_full(&self) -> bool {
         self.length > self.limit
     }
+}
+
+/// What a listener's socket has dropped since the beginning, unless its queue cannot have been full meanwhile: it drops for
+/// other reasons too, as when two CPUs have segments of one handshake. For a full queue so many connections must have been in
+/// it or come since, to any listener of the namespace.
+fn dropped(facts: &Facts<'_>, listener: &Socket) -> Option<u64> {
+    let earlier = facts.earlier(listener)?;
+    let waiting = u64::from(earlier.diag.rqueue.max(listener.diag.rqueue));
+    let opened = facts.growth(listener.netns, "PassiveOpens");
+    let may_be_full = opened.is_none_or(|count| waiting + count > listener.diag.wqueue.into());
+    let count = listener.diag.drops?.checked_sub(earlier.diag.drops?)?;
+    may_be_full.then_some(count.into())
+}
+
+/// The same, unless all overflows of the namespace may have been those of other listeners, and some must have been.
+fn overflowed(facts: &Facts<'_>, listener: &Socket) -> Option<u64> {
+    let growth = |name| facts.growth(listener.netns, name);
+    let count = dropped(facts, listener)?;
+    // Each is a drop of its listener.
+    if let Some(overflows) = growth("ListenOverflows") {
+        let others = facts
+            .in_state(State::Listen)
+            .filter(|other| other.netns == listener.netns && other.diag.cookie != listener.diag.cookie);
+        let others: Vec<_> = others.filter_map(|other| dropped(facts, other)).collect();
+        let (all, most): (u64, u64) = (others.iter().sum(), others.iter().copied().max().unwrap_or_default());
+        let is_anothers = overflows > count + all - most;
+        if overflows == 0 || is_anothers && overflows <= all {
+            return None;
+        }
+    }
+    // The kernel counts a handshake's last segment twice at the socket (`tcp_v4_syn_recv_sock()`, then
+    // `discard_and_relse` of `tcp_v4_rcv()`), a SYN once. Its counter of the namespace counts both once.
+    Some(growth("ListenDrops").map_or(count, |all| all.min(count)))
 }
 
 /// Whether a listener's queue is full for longer than a burst, so that handshakes cannot end.
@@ -223,7 +239,7 @@ mod tests {
             let names = ["ListenDrops", "ListenOverflows"];
             let counters = names.iter().filter_map(|name| Some((*name, known_drops?)));
             count(&mut before, &mut now, &counters.collect::<Vec<_>>());
-            let findings = overflows(&before, &now);
+            let findings = overflows_of(&before, &now);
             assert_eq!(findings[0].cause.as_deref(), Some("overflowed"));
             assert_eq!(findings[0].evidence.get("dropped"), Some(&known_drops.unwrap_or(3).into()));
         }
@@ -235,7 +251,32 @@ mod tests {
         now.snapshot.sockets[0].diag.drops = Some(2);
         for (opened, is_told) in [(3, false), (4, true)] {
             count(&mut before, &mut now, &[("ListenOverflows", 7), ("PassiveOpens", opened)]);
-            assert_eq!(!overflows(&before, &now).is_empty(), is_told, "{opened}");
+            assert_eq!(!overflows_of(&before, &now).is_empty(), is_told, "{opened}");
+        }
+    }
+
+    #[test]
+    fn what_another_listener_must_have_dropped_is_not_told_of_this_one() {
+        // What a second listener and this one have dropped, the namespace's overflows, and of which it is told.
+        for (others, here, overflows, told) in [
+            (5, 2, 5, &[8081][..]),
+            // All may have been of either: each is told.
+            (4, 4, 4, &[8080, 8081]),
+            (5, 2, 6, &[8080, 8081]),
+            (2, 5, 3, &[8080]),
+            (0, 2, 2, &[8080]),
+        ] {
+            let (mut before, mut now) = (host(0, 4, 0), host(0, 4, 0));
+            for (host, drops) in [(&mut before, [0, 0]), (&mut now, [here, others])] {
+                host.listener(None, 0, 4).diag.endpoints.local.set_port(8081);
+                host.snapshot.sockets[0].diag.drops = Some(drops[0]);
+                host.snapshot.sockets[1].diag.drops = Some(drops[1]);
+            }
+            count(&mut before, &mut now, &[("ListenOverflows", overflows)]);
+            let findings = overflows_of(&before, &now);
+            let ports: Vec<_> =
+                findings.iter().map(|finding| finding.connections[0].network.local.port).collect();
+            assert_eq!(ports, told, "{others}, {here}, {overflows}");
         }
     }
 
@@ -248,7 +289,7 @@ mod tests {
         now.snapshot.networks[0].counters = counters(|count| count);
     }
 
-    fn overflows(before: &Host, now: &Host) -> Vec<Finding> {
+    fn overflows_of(before: &Host, now: &Host) -> Vec<Finding> {
         let (history, mut findings) = (History::default(), Vec::new());
         full(
             &Facts::new(&now.snapshot, Some(&before.snapshot), &history),

@@ -73,22 +73,26 @@ fn dropped(facts: &Facts<'_>, listener: &Socket) -> Option<u64> {
 /// The same, unless all overflows of the namespace may have been those of other listeners, and some must have been.
 fn overflowed(facts: &Facts<'_>, listener: &Socket) -> Option<u64> {
     let growth = |name| facts.growth(listener.netns, name);
-    let count = dropped(facts, listener)?;
-    // Each is a drop of its listener.
-    if let Some(overflows) = growth("ListenOverflows") {
-        let others = facts
-            .in_state(State::Listen)
-            .filter(|other| other.netns == listener.netns && other.diag.cookie != listener.diag.cookie);
-        let others: Vec<_> = others.filter_map(|other| dropped(facts, other)).collect();
-        let (all, most): (u64, u64) = (others.iter().sum(), others.iter().copied().max().unwrap_or_default());
-        let is_anothers = overflows > count + all - most;
-        if overflows == 0 || is_anothers && overflows <= all {
-            return None;
-        }
+    let count = dropped(facts, listener).filter(|count| *count > 0)?;
+    match growth("ListenOverflows") {
+        Some(0) => return None,
+        Some(overflows) if is_anothers(facts, listener, count, overflows) => return None,
+        _ => {}
     }
     // The kernel counts a handshake's last segment twice at the socket (`tcp_v4_syn_recv_sock()`, then
     // `discard_and_relse` of `tcp_v4_rcv()`), a SYN once. Its counter of the namespace counts both once.
     Some(growth("ListenDrops").map_or(count, |all| all.min(count)))
+}
+
+/// Whether some of a namespace's overflows must have been those of another listener than this one, which has dropped `count`,
+/// and all may have been: each was a drop of its listener.
+fn is_anothers(facts: &Facts<'_>, listener: &Socket, count: u64, overflows: u64) -> bool {
+    let others = facts
+        .in_state(State::Listen)
+        .filter(|other| other.netns == listener.netns && other.diag.cookie != listener.diag.cookie)
+        .filter_map(|other| dropped(facts, other));
+    let (all, most) = others.fold((0, 0), |(all, most), count| (all + count, count.max(most)));
+    overflows <= all && overflows > count + all - most
 }
 
 /// Whether a listener's queue is full for longer than a burst, so that handshakes cannot end.

@@ -30,6 +30,7 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
     let recorded: Vec<_> =
         recording.transitions().filter(|transition| transition.network.peer.port != 0).collect();
     assert_eq!(recorded.len(), of_connection.len(), "{of_connection:#?}");
+    let mut apart = Vec::new();
     for line in &of_connection {
         // FIN_WAIT2 to CLOSE is the moment at which a mini-socket goes on as TIME_WAIT.
         let is_time_wait = line.old == "FIN_WAIT2" && line.new == "CLOSE";
@@ -43,11 +44,14 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
                 && (transition.old.name(), transition.new.name()) == (line.old.as_str(), new)
         });
         let same = same.unwrap_or_else(|| panic!("not recorded: {line:?}"));
-        let late = line.time.0.abs_diff(same.time.0) / 1_000;
         if same.new != State::SynRecv {
-            assert!(late <= TOLERANCE_US, "{late} us between {line:?} and {same:?}");
+            apart.push((line.time.0.abs_diff(same.time.0) / 1_000, line));
         }
     }
+    // One pause of the machine comes between the two programs at one of them.
+    apart.sort_by_key(|(us, _)| *us);
+    let (longest, others) = apart.split_last().expect("there were transitions");
+    assert!(longest.0 <= TOLERANCE_US && others.iter().all(|(us, _)| *us < 1_000), "{apart:#?}");
 }
 
 #[test]

@@ -21,9 +21,10 @@ pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// The head of a response with a body of 1000 bytes.
 const LONG: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
 
-/// A connection of this process with itself.
-pub(crate) fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let address = listener.local_addr().expect("it is bound");
+/// A connection of this process with itself, at a port that nobody listens on any more.
+pub(crate) fn pair(port: u16) -> (TcpStream, TcpStream) {
+    let address = ("127.0.0.1", port);
+    let listener = TcpListener::bind(address).expect("the port is free");
     let client = TcpStream::connect(address).expect("it listens");
     (client, listener.accept().expect("it is connected").0)
 }
@@ -87,8 +88,7 @@ struct Kept {
 
 /// A client that uses a connection again after 100 ms, and after 500 ms: the server closes after 300 ms idle.
 fn kept(port: u16) -> Kept {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     let first = exchange(&client, &server);
     waits(&server, Duration::from_millis(100));
     let second = exchange(&client, &server);
@@ -131,8 +131,7 @@ fn a_request_onto_a_connection_that_the_server_closed_idle_is_a_race() {
 fn a_kept_connection_that_is_used_in_time_is_fine() {
     let port = free_port();
     tracing(port, &[], || {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (client, server) = pair(&listener);
+        let (client, server) = pair(port);
         for idle in [100, 50] {
             exchange(&client, &server);
             waits(&server, Duration::from_millis(idle));
@@ -146,8 +145,7 @@ fn a_kept_connection_that_is_used_in_time_is_fine() {
 
 /// A response of which 400 of 1000 bytes come, or all, and how the server ends it.
 fn answered(port: u16, bytes: usize, resets: bool) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());
     send(&server, LONG);
@@ -182,8 +180,7 @@ fn a_whole_response_and_a_client_that_cancels_are_fine() {
     let port = free_port();
     tracing(port, &[], || {
         answered(port, 1_000, false);
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (client, server) = pair(&listener);
+        let (client, server) = pair(port);
         send(&client, GET);
         receive(&server, GET.len());
         send(&server, LONG);
@@ -199,8 +196,7 @@ fn uploaded(port: u16, reads_all: bool) {
     let request =
         [b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n".as_slice(), &[b'y'; 20_000]];
     let request = request.concat();
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     send(&client, &request);
     wait_for("all of it to arrive", || {
         (rustix::io::ioctl_fionread(&server).expect("it is a socket") == request.len() as u64).then_some(())
@@ -238,8 +234,7 @@ fn a_server_that_reads_the_body_is_fine() {
 
 /// A request that is read and not answered, until the server closes, or the client after this time.
 fn silent(port: u16, client_gives_up: Option<Duration>) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());
     let (first, second) = match client_gives_up {
@@ -281,8 +276,7 @@ fn a_client_that_soon_thinks_better_of_it_is_fine() {
 
 /// Requests that are answered after this time; and the median time that the client waited, which cannot be shorter.
 fn slow(port: u16, count: usize, after: Duration) -> Duration {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     let mut times: Vec<_> = (0..count)
         .map(|_| {
             let start = Instant::now();
@@ -318,8 +312,7 @@ fn a_server_that_is_slow_to_the_first_byte_is_told() {
 
 /// A response of 20 MB that is read after this time.
 fn download(port: u16, after: Duration) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());
     std::thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -41,8 +41,7 @@ fn fails(client: &TcpStream) {
 
 /// The request is in the receive queue of a server that closes without reading it, or that reads it.
 fn unread(port: u16, is_read: bool) -> Idle {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-    let (client, server) = pair(&listener);
+    let (client, server) = pair(port);
     let response = exchange(&client, &server).response;
     waits(&server, IDLE);
     let request = while_doing(|| send(&client, POST));

@@ -1,6 +1,6 @@
 //! Messages that are written in small parts, whose last part waits for a delayed ACK.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use tcp_trace_tests::{Moment, PATIENCE, free_port, now, number, while_doing};
 
@@ -56,12 +56,11 @@ impl Sent {
     }
 
     fn note(&mut self, head: Moment, body: Moment) {
-        let times = [body.from.micros_since(head.to), body.to.micros_since(head.from)];
-        let (first, last) = (DELAYED_US.start(), DELAYED_US.end());
+        let (least, most) = head.micros_until(body);
         self.messages += 1;
-        if times.iter().all(|us| DELAYED_US.contains(us)) {
+        if DELAYED_US.contains(&least) && DELAYED_US.contains(&most) {
             self.delayed += 1;
-        } else if times[0] <= *last && times[1] >= *first {
+        } else if least <= *DELAYED_US.end() && most >= *DELAYED_US.start() {
             self.unsure += 1;
         }
     }
@@ -76,8 +75,7 @@ impl Sent {
 fn small_writes_that_wait_for_a_delayed_ack_are_told() {
     let (port, mut sent) = (free_port(), Sent::default());
     let diagnosis = tracing(port, &[], || {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (client, server) = pair(&listener);
+        let (client, server) = pair(port);
         while !sent.is_enough() {
             assert!(sent.messages < MESSAGES_MAX, "{sent:?}");
             sent.exchange(&client, &server);
@@ -94,8 +92,7 @@ fn small_writes_that_wait_for_a_delayed_ack_are_told() {
 fn small_writes_that_do_not_wait_are_fine() {
     let port = free_port();
     tracing(port, &[], || {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (client, server) = pair(&listener);
+        let (client, server) = pair(port);
         client.set_nodelay(true).expect("it is a socket");
         let mut sent = Sent::default();
         while sent.messages < 12 {

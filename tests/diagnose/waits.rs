@@ -3,12 +3,11 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::Command,
 };
 
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Folder, Moment, Tracer, accept, assert_between, assert_since, free_port, now,
-    number, output, tcp_trace, wait_for, while_doing, with_patience,
+    Diagnosing, Diagnosis, Folder, Moment, Socket, Tracer, accept, assert_between, assert_since, free_port,
+    now, number, ss, tcp_trace, wait_for, while_doing, with_patience,
 };
 
 const GET: &[u8] = b"GET /report HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -128,8 +127,9 @@ fn upload(port: u16, waits: bool) -> Option<Full> {
 
 /// Whether the socket with this port waits for its peer's window to open: the kernel's timer for probes says so.
 fn is_probing(local_port: u16) -> bool {
-    let shown = output(Command::new("ss").args(["-Htno", &format!("( sport = :{local_port} )")]));
-    String::from_utf8_lossy(&shown.stdout).contains("timer:(persist")
+    let is_it = |socket: &Socket| socket.local_port == local_port;
+    let timers = ss(local_port).into_iter().filter(is_it).filter_map(|socket| socket.timer);
+    timers.map(|timer| timer.kind).any(|kind| kind == "persist")
 }
 
 #[test]

@@ -153,7 +153,7 @@ pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
 /// Fails unless this time is that from one event to another, within 10 %.
 #[track_caller]
 pub fn assert_between(us: u64, first: Moment, second: Moment, finding: &Finding) {
-    let (least, most) = (second.from.micros_since(first.to), second.to.micros_since(first.from));
+    let (least, most) = first.micros_until(second);
     assert!(
         us * 10 >= least * 9 && us * 10 <= most * 11,
         "{us} us is not {least} to {most} us: {finding:#?}"

@@ -67,7 +67,7 @@ pub use routed::{Routed, ip_json};
 pub use scene::{Scene, accept, with_patience};
 pub use script::Script;
 pub use segment::Segment;
-pub use sockets::{Socket, Timer};
+pub use sockets::{Socket, Timer, ss};
 pub use stream::{Kind, StreamedTracer, Sum, Sums};
 pub use tracer::{Tracer, tcp_trace};
 pub use tshark::{Captured, Tshark};

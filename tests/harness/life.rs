@@ -20,6 +20,11 @@ impl Moment {
     pub fn micros_from(self, time: Time) -> u64 {
         self.from.micros_since(time).max(time.micros_since(self.to))
     }
+
+    /// The least and the most microseconds that may have passed from something at this moment to something at a later one.
+    pub fn micros_until(self, later: Self) -> (u64, u64) {
+        (later.from.micros_since(self.to), later.to.micros_since(self.from))
+    }
 }
 
 impl From<Time> for Moment {

@@ -28,13 +28,18 @@ pub struct Timer {
     pub unanswered: u64,
 }
 
+/// What `ss` shows of a port, at either end, in this thread's network namespace.
+pub fn ss(port: u16) -> Vec<Socket> {
+    let filter = format!("( sport = :{port} or dport = :{port} )");
+    let shown = output(Command::new("ss").args(["-HtanoOe", &filter]));
+    let text = String::from_utf8(shown.stdout).expect("ss prints text");
+    text.lines().map(parse_ss).collect()
+}
+
 impl Namespace {
     /// What `ss` shows of a port, at either end, in this namespace.
     pub fn ss(&self, port: u16) -> Vec<Socket> {
-        let filter = format!("( sport = :{port} or dport = :{port} )");
-        let shown = self.run(|| output(Command::new("ss").args(["-HtanoOe", &filter])));
-        let text = String::from_utf8(shown.stdout).expect("ss prints text");
-        text.lines().map(parse_ss).collect()
+        self.run(|| ss(port))
     }
 
     /// What `/proc/net/tcp` and `tcp6` say of a port, at either end, in this namespace.

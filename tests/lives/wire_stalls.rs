@@ -56,7 +56,7 @@ fn only_exchange(scene: Scene, role: Role) -> Http {
 /// Fails unless this time is that from one moment to another.
 #[track_caller]
 fn assert_between(us: u64, (start, end): (Moment, Moment), http: &Http) {
-    let (least, most) = (end.from.micros_since(start.to), end.to.micros_since(start.from));
+    let (least, most) = start.micros_until(end);
     let expected = least.saturating_sub(TOLERANCE_US)..=most + TOLERANCE_US;
     assert!(expected.contains(&us), "{us} is not in {expected:?}: {:#?}", http.timing);
 }

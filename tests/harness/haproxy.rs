@@ -53,9 +53,13 @@ impl Haproxy {
         Self::start_with(port, "")
     }
 
-    /// The same as [`Haproxy::start`], with health checks.
+    /// The same as [`Haproxy::start`], with health checks: seldom once the server is down, so that none comes during an
+    /// exchange that follows one.
     pub fn start_checked(port: u16, behind: u16) -> Self {
-        Self::start_with(port, &format!("server behind 127.0.0.1:{behind} check inter 50ms fall 1"))
+        Self::start_with(
+            port,
+            &format!("server behind 127.0.0.1:{behind} check inter 50ms downinter 1s fall 1"),
+        )
     }
 
     fn start_with(port: u16, back: &str) -> Self {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Endpoints, Owner},
+    stream::Chunk,
     time::Time,
 };
 
@@ -87,11 +88,11 @@ fn lookups(question: &[u8], answer: &[u8]) -> Vec<Outcome> {
 
 /// The messages of a stream that comes in pieces.
 fn messages(bytes: &[u8], piece: usize) -> Vec<StreamMessage> {
-    let (mut streams, mut messages) = (Streams::new([0; 2]), Vec::new());
-    let mut sequence = 0_u32;
-    for piece in bytes.chunks(piece) {
-        streams.payload(Direction::In, sequence, piece, Time(0), &mut messages);
-        sequence = sequence.wrapping_add(piece.len() as u32);
+    let (mut streams, mut messages) = (Streams::default(), Vec::new());
+    let mut offset = 0;
+    for bytes in bytes.chunks(piece) {
+        streams.input(Direction::In, Chunk::Bytes { offset, bytes, time: Time(0) }, &mut messages);
+        offset += bytes.len() as u64;
     }
     messages
 }

@@ -7,13 +7,13 @@ mod ending;
 mod exchange;
 mod fields;
 mod framing;
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod head;
 mod line;
 mod message;
+mod missing;
 mod open;
-mod passed;
-mod skip;
 mod stalls;
 mod stream;
 #[cfg(test)]
@@ -22,11 +22,10 @@ mod websocket;
 
 pub use connection::HttpConnection;
 pub use exchange::{
-    End, Ended, Exchange, Integrity, Message, Outcome, Part, Reason, Request, Response, Timing,
+    ConnectionEnd, End, Ended, Exchange, Integrity, Message, Outcome, Part, Reason, Request, Response, Timing,
 };
 pub use fields::Fields;
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
-pub use skip::SKIP_MAX;
 pub use stalls::{Cause, Stall, Stalls};
 pub use websocket::{Frames, WebSocket};

@@ -12,7 +12,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::{End, Ended, Exchange, Frames, HttpConnection, Integrity, Outcome};
+use super::super::{End, Ended, Exchange, Frames, Integrity, Outcome};
+use super::fed::Fed;
 use crate::{
     event::{Direction, Role},
     time::Time,
@@ -178,7 +179,7 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
 }
 
 pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     // Near the end of the sequence numbers, so that they wrap.
     let mut next = [u32::MAX - 30, 77];

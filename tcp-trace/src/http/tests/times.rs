@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::{
-    super::{Cause, End, HttpConnection, INFORMATIONAL_MAX, OPEN_MAX, Outcome},
+    super::{Cause, End, INFORMATIONAL_MAX, OPEN_MAX, Outcome},
     GET, OK,
+    fed::Fed,
 };
 use crate::{
     event::{Direction, Role},
@@ -13,7 +14,7 @@ use crate::{
 
 #[test]
 fn times_are_those_of_the_bytes() {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
@@ -31,7 +32,7 @@ fn times_are_those_of_the_bytes() {
 #[test]
 fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
     for (is_from_start, first) in [(true, Some(false)), (false, None)] {
-        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut http = Fed::new(Some(Role::Client));
         let mut exchanges = Vec::new();
         if is_from_start {
             http.start(Direction::Out, 0);
@@ -59,7 +60,7 @@ fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
 
 #[test]
 fn requests_without_answers_and_interim_responses_without_end_are_bounded() {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
@@ -80,7 +81,7 @@ proptest! {
     fn a_stall_is_never_longer_than_its_phase(
         steps in prop::collection::vec((0..9_u8, 0..2_000_u64, 0..3_000_u64), 1..60),
     ) {
-        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut http = Fed::new(Some(Role::Client));
         let mut exchanges = Vec::new();
         http.start(Direction::Out, 0);
         http.start(Direction::In, 0);

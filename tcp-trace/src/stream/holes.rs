@@ -1,5 +1,6 @@
 //! Sequence numbers of one direction that were not seen although later ones were.
 
+use super::number::ahead;
 use crate::time::Time;
 
 /// Holes that are remembered: of segments that overtake each other, usually few are under way.
@@ -17,9 +18,9 @@ struct Hole {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holes(Vec<Hole>);
 
-/// Whether `a` is before `b`, modulo 2^32.
+/// Whether `a` is before `b`.
 fn is_before(a: u32, b: u32) -> bool {
-    b.wrapping_sub(a).cast_signed() > 0
+    ahead(b, a) > 0
 }
 
 impl Holes {

@@ -3,13 +3,17 @@
 use std::{hint::black_box, io, net::SocketAddr};
 
 use tcp_trace::{
-    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, Skipping},
-    http::HttpConnection,
     kernel::decode,
-    pipeline::{Pipeline, Settings},
-    record::Record,
     sink::{JsonLines, Sink as _},
+};
+use tcp_trace_core::{
+    http::HttpConnection,
+    pipeline::{Pipeline, Settings},
     stream::{Chunk, Half},
+};
+use tcp_trace_model::{
+    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, Skipping},
+    record::Record,
     time::Time,
 };
 

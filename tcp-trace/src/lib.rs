@@ -19,6 +19,7 @@ pub mod page;
 pub mod pipeline;
 pub mod reassembly;
 pub mod record;
+pub mod recording;
 pub mod selection;
 pub mod session;
 pub mod sink;

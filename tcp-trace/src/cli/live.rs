@@ -8,5 +8,5 @@ use crate::session;
 pub(super) fn run(arguments: Live, log: bool) -> Result<ExitCode, CliError> {
     let (settings, command) = target::settings(&arguments.tracing, std::time::Duration::ZERO, log)?;
     let mut sink = print::sink(arguments.printing);
-    session::run(settings, command, sink.as_mut(), print::OUTPUT)
+    session::run(settings, command, sink.as_mut()).map_err(|error| CliError::session(error, print::OUTPUT))
 }

@@ -16,13 +16,15 @@ pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
         target::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
-        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), print::OUTPUT);
+        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()))
+            .map_err(|error| CliError::session(error, print::OUTPUT));
     }
     let is_new = !path.exists();
     let name = path.display().to_string();
     let file =
         RecordingFile::open(path).map_err(|error| CliError::io(format!("cannot write {name}"), &error))?;
-    let result = session::run(settings, command, &mut JsonLines::new(file), &name);
+    let result = session::run(settings, command, &mut JsonLines::new(file))
+        .map_err(|error| CliError::session(error, &name));
     let was_nothing_written = is_new && path.metadata().is_ok_and(|metadata| metadata.len() == 0);
     if result.is_err() && was_nothing_written {
         // Tracing could not start: leave no empty file behind. If that fails there is nothing to be done.

@@ -18,7 +18,7 @@ pub use self::error::SessionError;
 use crate::{
     kernel::{Options, Tracer},
     record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION},
-    sink::Sink,
+    sink::{Backlog, Sink},
 };
 
 /// What a session needs to know.
@@ -38,6 +38,8 @@ pub struct Settings {
 
 /// Runs a session until its time is over, `command` has ended, or a signal comes. The result is the
 /// command's exit code, or success; that is also the result when the reader of the output has gone.
+/// Where what `sink` renders is written by a thread, `backlog` is that thread's: records are dropped and counted while it
+/// is full.
 ///
 /// # Errors
 /// When it cannot be started, or the kernel, the command or `sink` fails while it runs.
@@ -45,6 +47,7 @@ pub fn run(
     settings: Settings,
     command: Option<Command>,
     sink: &mut dyn Sink,
+    backlog: Option<Backlog>,
 ) -> Result<ExitCode, SessionError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,7 +57,7 @@ pub fn run(
     let signals = runtime.block_on(async { reader::Signals::new() });
     let signals = signals.map_err(SessionError::io("cannot catch signals"))?;
     let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
-    let mut output = output::Output::new(sink);
+    let mut output = output::Output::new(sink, backlog);
     let started = output.put(&Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
         output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
         output.flush()

@@ -67,7 +67,8 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
     };
     say(format!("tracing for {}; Ctrl-C ends it and judges", Age(us(duration))));
     let mut collector = Collector(History::default());
-    session::run(settings, None, &mut collector).map_err(|error| CliError::session(error, "the history"))?;
+    session::run(settings, None, &mut collector, None)
+        .map_err(|error| CliError::session(error, "the history"))?;
     Ok(Seen { now: now(&filter)?, before: Some(before), history: collector.0 })
 }
 

@@ -17,7 +17,7 @@ use crate::{
         reader::{BrokenLine, Ending},
     },
     recording::{Item, RecordingError, Source},
-    sink::{JsonLines, Sink},
+    sink::{Counting, JsonLines, Sink},
 };
 
 /// Lines that are no records are reported one by one up to here; of further ones only the number is.
@@ -25,10 +25,11 @@ const BROKEN_REPORTED_MAX: u64 = 5;
 
 pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
     let source = Source::open(&arguments.file, arguments.filters.of_recording()?)?;
+    let stdout = || io::stdout().lock();
     let output = match (arguments.group, arguments.printing.format) {
-        (Some(Grouping::Page), _) => Output::Records(print::waterfall(arguments.printing.colour)),
-        (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(io::stdout().lock()))),
-        (None, Format::Table | Format::Ladder) => Output::Records(print::sink(arguments.printing)),
+        (Some(Grouping::Page), _) => Output::records(print::waterfall(arguments.printing.colour)),
+        (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(stdout()))),
+        (None, Format::Table | Format::Ladder) => Output::records(print::sink(arguments.printing, stdout())),
     };
     let mut report = |line: String| say(line);
     match Replay::new(source, output, &mut report).run() {
@@ -45,14 +46,18 @@ enum Output<'a> {
     /// As they are: nothing that a later version added is lost.
     Lines(JsonLines<Box<dyn Write + 'a>>),
     /// To be printed for people.
-    Records(Box<dyn Sink + 'a>),
+    Records(Counting<Box<dyn Sink + 'a>>),
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
+    fn records(sink: Box<dyn Sink + 'a>) -> Self {
+        Self::Records(Counting::new(sink))
+    }
+
     fn sink(&mut self) -> &mut dyn Sink {
         match self {
             Self::Lines(lines) => lines,
-            Self::Records(sink) => sink.as_mut(),
+            Self::Records(sink) => sink,
         }
     }
 }
@@ -75,15 +80,12 @@ struct Replay<'a, R> {
     source: Source<R>,
     output: Output<'a>,
     report: &'a mut dyn FnMut(String),
-    connections: u64,
-    http: u64,
-    dns: u64,
     broken: u64,
 }
 
 impl<'a, R: Read> Replay<'a, R> {
     fn new(source: Source<R>, output: Output<'a>, report: &'a mut dyn FnMut(String)) -> Self {
-        Self { source, output, report, connections: 0, http: 0, dns: 0, broken: 0 }
+        Self { source, output, report, broken: 0 }
     }
 
     fn run(&mut self) -> Result<(), Failure> {
@@ -104,35 +106,23 @@ impl<'a, R: Read> Replay<'a, R> {
                 self.output.sink().flush()?;
             }
             let Some(item) = self.source.next_item().map_err(Failure::Read)? else { return Ok(()) };
-            let mut record = match (item, &mut self.output) {
-                (Item::Excluded, _) => continue,
-                (Item::Broken(line), _) => {
-                    self.broken(&line);
-                    continue;
+            match (item, &mut self.output) {
+                (Item::Excluded, _) => {}
+                (Item::Broken(line), _) => self.broken(&line),
+                (Item::Record { raw, .. }, Output::Lines(lines)) => lines.line(raw)?,
+                (Item::Record { mut record, .. }, Output::Records(sink)) => {
+                    self.source.selection().complete(&mut record);
+                    if let Record::End(end) = &mut record
+                        && !self.source.selection().is_all()
+                    {
+                        // Of what is shown, as a session with this filter counts.
+                        let counts = sink.counts();
+                        (end.connections, end.http, end.dns) = (counts.connections, counts.http, counts.dns);
+                    }
+                    sink.record(&record)?;
                 }
-                (Item::Record { raw, .. }, Output::Lines(lines)) => {
-                    lines.line(raw)?;
-                    continue;
-                }
-                (Item::Record { record, .. }, Output::Records(_)) => record,
-            };
-            self.source.selection().complete(&mut record);
-            self.put(record)?;
-        }
-    }
-
-    fn put(&mut self, mut record: Record) -> Result<(), Failure> {
-        match &mut record {
-            Record::Connection(_) => self.connections += 1,
-            Record::Http(_) => self.http += 1,
-            Record::Dns(_) => self.dns += 1,
-            // Of what is shown, as a session with this filter counts.
-            Record::End(end) if !self.source.selection().is_all() => {
-                (end.connections, end.http, end.dns) = (self.connections, self.http, self.dns);
             }
-            _ => {}
         }
-        Ok(self.output.sink().record(&record)?)
     }
 
     fn broken(&mut self, line: &BrokenLine) {

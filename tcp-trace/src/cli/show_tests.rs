@@ -31,8 +31,8 @@ fn no_report(line: String) {
 fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
     let (mut printed, mut told) = (Vec::new(), Vec::new());
     let output = match format {
-        Format::Table => Output::Records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
-        Format::Ladder => Output::Records(Box::new(Ladder::new(&mut printed))),
+        Format::Table => Output::records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
+        Format::Ladder => Output::records(Box::new(Ladder::new(&mut printed))),
         Format::Jsonl => Output::Lines(JsonLines::new(Box::new(&mut printed))),
     };
     let mut report = |line: String| told.push(line.strip_prefix("it: ").unwrap().to_owned());
@@ -43,7 +43,7 @@ fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
 /// What is printed with `--group page`.
 fn pages(bytes: &[u8]) -> String {
     let mut printed = Vec::new();
-    let output = Output::Records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
+    let output = Output::records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
     replay(bytes, Filter::default(), output, &mut |_| {}).unwrap();
     String::from_utf8(printed).unwrap()
 }

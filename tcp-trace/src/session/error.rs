@@ -33,7 +33,7 @@ pub enum SessionError {
 
 impl SessionError {
     /// Turns the system's reason into an error of this operation.
-    pub(super) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, source }
     }
 }

@@ -138,18 +138,18 @@ impl<'a> Reader<'a> {
     pub(super) async fn run(
         mut self,
         command: Option<std::process::Command>,
-        signals: Signals,
+        mut signals: Signals,
     ) -> Result<ExitCode, SessionError> {
         let mut command = Followed::start(command)?;
-        let result = self.follow(&mut command, signals).await;
+        let result = self.follow(&mut command, &mut signals).await;
         // Whyever it ends: what was started for the session does not outlive it unnoticed.
         command.terminate().await;
-        self.end(result?).await?;
+        self.end(result?, signals).await?;
         Ok(command.exit_code())
     }
 
     /// Reads until something ends the session; true when that was a signal.
-    async fn follow(&mut self, command: &mut Followed, mut signals: Signals) -> Result<bool, SessionError> {
+    async fn follow(&mut self, command: &mut Followed, signals: &mut Signals) -> Result<bool, SessionError> {
         let ring = self.tracer.readiness().map_err(SessionError::io("cannot wait for events"))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         loop {
             let sockets = &mut self.sockets;
             let wake =
-                wake(&ring, has_more, (&mut tick, self.look), &mut signals, deadline, command, sockets).await;
+                wake(&ring, has_more, (&mut tick, self.look), signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
                 Wake::Announced(result) => {
@@ -331,8 +331,9 @@ impl<'a> Reader<'a> {
         Ok(!self.pipeline.has_open_followed())
     }
 
-    async fn end(mut self, interrupted: bool) -> Result<(), SessionError> {
+    async fn end(mut self, interrupted: bool, mut signals: Signals) -> Result<(), SessionError> {
         self.tracer.detach();
+        self.output.begin_end();
         self.read(ALL)?;
         self.last_list().await?;
         self.routes.finish(&mut self.pipeline).await;
@@ -347,7 +348,8 @@ impl<'a> Reader<'a> {
         if let Some(stacks) = self.stacks.take() {
             stacks.finish(&mut self.output).await?;
         }
-        Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
+        self.output.end(self.tracer.clock().now(), self.events, interrupted)?;
+        Ok(self.output.written(signals.any()).await?)
     }
 }
 

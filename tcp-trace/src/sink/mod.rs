@@ -1,5 +1,7 @@
 //! Records to bytes: one trait, one file per format.
 
+mod chunk_writer;
+mod counting;
 mod findings;
 mod jsonl;
 mod ladder;
@@ -8,12 +10,15 @@ mod palette;
 mod phrase;
 mod rest;
 mod table;
+mod tee;
 mod units;
 mod waterfall;
 mod words;
 mod words_dns;
 mod words_timing;
 
+pub use chunk_writer::{Backlog, ChunkWriter, OUTPUT_QUEUE_BYTES_MAX};
+pub use counting::{Counting, Counts};
 pub use findings::Findings;
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};
@@ -21,5 +26,6 @@ pub use output::Sink;
 pub use palette::Palette;
 pub(crate) use phrase::Tone;
 pub use table::Table;
+pub use tee::Tee;
 pub(crate) use units::{Age, Micros, Size, counted};
 pub use waterfall::{COLUMNS_DEFAULT, WATERFALL_EXCHANGES_MAX, Waterfall};

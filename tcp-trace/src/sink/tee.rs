@@ -19,7 +19,11 @@ impl<'a> Tee<'a> {
     }
 
     fn each(&mut self, mut take: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
-        self.sinks.iter_mut().fold(Ok(()), |result, sink| result.and(take(sink.as_mut())))
+        let mut result = Ok(());
+        for sink in &mut self.sinks {
+            result = result.and(take(sink.as_mut()));
+        }
+        result
     }
 }
 

@@ -8,12 +8,10 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    record::{
-        Filter, Record,
-        reader::{BrokenLine, Ending, Line, ReadError, Reader, parse},
-    },
-    selection::Selection,
+use tcp_trace_core::selection::Selection;
+use tcp_trace_model::record::{
+    Filter, Record,
+    reader::{BrokenLine, Ending, Line, ReadError, Reader, parse},
 };
 
 /// Bytes that are read at once.

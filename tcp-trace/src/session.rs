@@ -14,10 +14,11 @@ use std::{
     time::Duration,
 };
 
+use tcp_trace_model::record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION};
+
 pub use self::error::SessionError;
 use crate::{
     kernel::{Options, Tracer},
-    record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION},
     sink::{Backlog, Sink},
 };
 

@@ -2,6 +2,12 @@
 
 use std::{io, path::Path, process::ExitCode, time::Duration};
 
+use tcp_trace_core::{
+    diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
+    prose::Age,
+};
+use tcp_trace_model::record::{Filter, Record, reader::Ending};
+
 use super::{
     CliError,
     args::Diagnose,
@@ -11,13 +17,11 @@ use super::{
     unseen,
 };
 use crate::{
-    diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
     inspect,
     kernel::{Clock, Options, RING_BYTES_DEFAULT},
-    record::{Filter, Record, reader::Ending},
     recording::{Item, Source},
     session::{self, Settings},
-    sink::{Age, Findings, JsonLines, Sink},
+    sink::{Findings, JsonLines, Sink},
 };
 
 /// Exit code when there are findings.

@@ -5,6 +5,11 @@ use std::{
     process::ExitCode,
 };
 
+use tcp_trace_model::record::{
+    Record,
+    reader::{BrokenLine, Ending},
+};
+
 use super::{
     CliError,
     args::{Format, Grouping, Show},
@@ -12,10 +17,6 @@ use super::{
     run::say,
 };
 use crate::{
-    record::{
-        Record,
-        reader::{BrokenLine, Ending},
-    },
     recording::{Item, RecordingError, Source},
     sink::{Counting, JsonLines, Sink},
 };

@@ -2,15 +2,13 @@
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use tcp_trace_core::selection::Selection;
+use tcp_trace_model::record::Filter;
 
 use super::*;
-use crate::{
-    record::Filter,
-    selection::Selection,
-    sink::{Ladder, Table, Waterfall},
-};
+use crate::sink::{Ladder, Table, Waterfall};
 
-const RECORDING: &str = include_str!("../record/reader_sample.jsonl");
+const RECORDING: &str = include_str!("../../model/src/record/reader_sample.jsonl");
 
 /// Prints what is selected of a recording.
 fn replay(

@@ -2,11 +2,12 @@
 
 use std::{io, time::Duration};
 
-use crate::{
+use tcp_trace_model::{
     record::{End, Loss, LossPlace, Record},
-    sink::{Backlog, Counting, Sink},
     time::Time,
 };
+
+use crate::sink::{Backlog, Counting, Sink};
 
 /// How long a full queue of the output is waited for, once: a writer that is only short of a processor makes room in that
 /// time, and the ring buffer holds what comes meanwhile.

@@ -5,11 +5,10 @@ use std::{
     thread,
 };
 
+use tcp_trace_model::record::{Ready, reader::parse};
+
 use super::*;
-use crate::{
-    record::{Ready, reader::parse},
-    sink::{ChunkWriter, JsonLines},
-};
+use crate::sink::{ChunkWriter, JsonLines};
 
 /// More than a pipe holds.
 const QUEUE: usize = 128 << 10;

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use tcp_trace_model::record::Record;
+
 use super::Sink;
-use crate::record::Record;
 
 /// How many records there were, and how many events were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use tcp_trace_model::record::Record;
+
 use super::Sink;
-use crate::record::Record;
 
 /// Hands each record to all of its sinks, in their order. One that fails does not keep the others from theirs; the first
 /// error is returned.
@@ -43,8 +44,10 @@ impl Sink for Tee<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tcp_trace_model::{record::Ready, time::Time};
+
     use super::*;
-    use crate::{record::Ready, sink::JsonLines, time::Time};
+    use crate::sink::JsonLines;
 
     /// Takes nothing.
     struct Failing(io::ErrorKind);

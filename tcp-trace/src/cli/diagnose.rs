@@ -25,7 +25,7 @@ use crate::{
     },
     selection::Selection,
     session::{self, Settings},
-    sink::{Age, Findings, JsonLines, Sink},
+    sink::{Age, Findings, JsonLines, Sink, counted},
 };
 
 /// Exit code when there are findings.
@@ -75,7 +75,7 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
         settle: Duration::ZERO,
         show_secrets: false,
     };
-    say(format!("tracing for {}; Ctrl-C ends it and judges", Age(us(duration))));
+    say(format!("tracing for {}; press Ctrl-C to stop early", Age(us(duration))));
     let mut collector = Collector(History::default());
     session::run(settings, None, &mut collector, "the history")?;
     Ok(Seen { now: now(&filter)?, before: Some(before), history: collector.0 })
@@ -121,11 +121,11 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
         }
     }
     if broken > 0 {
-        say(format!("{name}: lines that are no records and were skipped: {broken}"));
+        say(format!("{name}: skipped {} (not a record)", counted(broken, "line")));
     }
     if reader.ending() != Ending::Complete {
         say(format!(
-            "{name}: it was cut off or is still being recorded: connections that were open there are not judged"
+            "{name}: cut off or still being recorded: connections that were open at its end are not examined"
         ));
     }
     let mut now = recorded::snapshot(&history);

@@ -20,7 +20,7 @@ use crate::{
         reader::{self, BrokenLine, Ending, Line, ReadError, Reader},
     },
     selection::Selection,
-    sink::{JsonLines, Sink},
+    sink::{JsonLines, Sink, counted},
 };
 
 /// Lines that are no records are told one by one up to here; of further ones only the number is.
@@ -180,7 +180,7 @@ impl<'a> Replay<'a> {
     fn broken(&mut self, line: &BrokenLine) {
         self.broken += 1;
         if self.broken <= BROKEN_TOLD_MAX {
-            (self.tell)(format!("{line}; it is skipped"));
+            (self.tell)(format!("{line}; skipped"));
         }
     }
 
@@ -193,24 +193,26 @@ impl<'a> Replay<'a> {
         if self.selection.left_out() > 0 {
             let connections = self.selection.left_out();
             (self.tell)(format!(
-                "connections left out: {connections}, whose process or port came too late to be waited for; \
-                 from a file, instead of a pipe, all are found"
+                "left out {} whose process or port became known too late; reading from a file instead of a pipe \
+                 finds them",
+                counted(connections, "connection")
             ));
         }
         if self.selection.lookups_left_out() > 0 {
             let lookups = self.selection.lookups_left_out();
             (self.tell)(format!(
-                "lookups that were not waited for: {lookups}; from a file, instead of a pipe, those that a chosen \
-                 connection follows are found"
+                "left out {} that selected connections may have used; reading from a file instead of a pipe finds \
+                 them",
+                counted(lookups, "lookup")
             ));
         }
         match ending {
             Ending::Complete => {}
             Ending::InLine { number } => (self.tell)(format!(
-                "cut off in line {number}: what is before that line is shown, the totals are missing"
+                "cut off in line {number}: everything before it is shown, the totals are missing"
             )),
             Ending::WithoutEnd { last } => (self.tell)(format!(
-                "no `end` behind line {last}: cut off there, or still being recorded; the totals are missing"
+                "no `end` after line {last}: cut off there or still being recorded; the totals are missing"
             )),
         }
     }

@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
             pipeline.expect_existing();
             sockets.ask_existing();
         } else {
-            tracer.older_known();
+            tracer.mark_existing_loaded();
         }
         Ok(Self {
             tracer,
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
         }
         for (id, path) in self.places.take_seen() {
             if !self.pipeline.filter().asks_for_cgroup(&path) {
-                self.tracer.other_cgroup(id);
+                self.tracer.exclude_cgroup(id);
             }
         }
         self.routes.exchange(&mut self.pipeline);
@@ -285,7 +285,7 @@ impl<'a> Reader<'a> {
         match answer {
             Answer::Existing(sockets) => {
                 self.pipeline.existing(now, sockets, &mut self.records);
-                self.tracer.older_known();
+                self.tracer.mark_existing_loaded();
             }
             Answer::Listed(lists, processor_time) => {
                 self.pace.answered(processor_time);

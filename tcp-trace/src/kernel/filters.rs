@@ -10,13 +10,13 @@ use tcp_trace_ebpf::{
     BY_CGROUP, BY_COMM, BY_FOLLOWED, BY_PID, COMM_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX,
     FOLLOW_CHILDREN, PORT_SETS, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, maps, port_place,
 };
+use tcp_trace_model::record::Filter;
 
 use super::{
     KernelError,
     cgroup_paths::CgroupPaths,
     tracer::{not_in_object, taken},
 };
-use crate::record::Filter;
 
 /// A filter as the programs apply it: they drop what it certainly excludes.
 #[derive(Clone, Copy)]

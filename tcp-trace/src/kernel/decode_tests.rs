@@ -103,7 +103,7 @@ fn a_transition_has_states_addresses_and_owner() {
     assert_eq!(change.endpoints.peer.to_string(), "127.0.0.1:8080");
     assert_eq!((change.netns, change.error), (4026531840, -111));
     assert_eq!((change.shutdown, change.life), (3, 1));
-    let identity = Identity { start_boottime_ns: 5, exec_id: 2, cgroup_id: 77 };
+    let identity = Identity { started: 5, executions: 2, cgroup: 77 };
     let owner = Owner { uid: 1000, followed: true, identity, ..Owner::new(13838, "curl") };
     assert_eq!(change.owner, Some(owner));
     assert_eq!(change.figures.receive_queue, 1);
@@ -223,7 +223,7 @@ fn stack_of_curl(trigger: u32, bytes: &[u8]) -> Vec<u8> {
         header: header(KIND_STACK),
         process: curl(),
         tid: 13840,
-        moment,
+        trigger,
         comm,
         ip: 1,
         sp: 2,

@@ -1,8 +1,11 @@
 //! A tracing session: attach, read, end. Shared by every verb that traces.
 
+#[cfg(any(test, feature = "capture"))]
+mod capture;
 mod command;
+mod enrich;
+mod namespaces;
 mod output;
-mod places;
 mod reader;
 mod routes;
 mod sockets;

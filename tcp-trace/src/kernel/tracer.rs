@@ -28,7 +28,7 @@ use super::{
     last_use::LastUses,
     losses::{Losses, NewlyLost},
     offsets, privileges,
-    readiness::Readiness,
+    wakeup::Readiness,
 };
 
 /// The compiled programs: see `cargo xtask ebpf`.

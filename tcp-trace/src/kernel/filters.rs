@@ -106,7 +106,7 @@ impl FilterUpdates {
                     .filter(|(_, path)| !filter.asks_for_cgroup(path))
                     .take(EXCLUDED_CGROUPS_MAX)
                     .for_each(|(id, _)| updates.exclude_cgroup(id)),
-                Err(error) => log::debug!("user space alone decides about cgroups: {error}"),
+                Err(error) => log::debug!("cannot use the map of excluded cgroups: {error}"),
             }
         }
         Ok(updates)
@@ -118,14 +118,14 @@ impl FilterUpdates {
             && let Err(error) = map.insert(id, 1, 0)
         {
             // The programs go on reporting what its processes do: that costs time, and nothing else.
-            log::debug!("cannot exclude a cgroup in the kernel: {error}");
+            log::debug!("cannot exclude a cgroup: {error}");
         }
     }
 
     /// Tells the programs that the list of existing sockets is loaded.
     pub(super) fn mark_existing_loaded(&mut self) {
         if let Err(error) = self.existing_loaded.set(0, 1, 0) {
-            log::debug!("cannot tell the programs that existing sockets are loaded: {error}");
+            log::debug!("cannot mark existing sockets as loaded: {error}");
         }
     }
 }
@@ -164,7 +164,7 @@ fn padded(name: &str) -> [u8; COMM_LEN] {
 }
 
 fn failed(error: MapError) -> KernelError {
-    KernelError::failed("give the programs the filter", error)
+    KernelError::failed("pass the filter to the eBPF programs", error)
 }
 
 #[cfg(test)]

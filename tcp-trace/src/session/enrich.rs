@@ -25,7 +25,7 @@ pub(super) struct Enricher {
 impl Enricher {
     pub(super) fn new() -> Self {
         let cgroups = CgroupPaths::open()
-            .inspect_err(|error| log::warn!("cgroups of processes are not told: {error}"))
+            .inspect_err(|error| log::warn!("cannot read cgroups, so connections have none: {error}"))
             .ok();
         Self { known: Generations::new(GENERATION_MAX), cgroups, new_cgroups: Vec::new() }
     }

@@ -83,7 +83,7 @@ impl<T> NamespaceSockets<T> {
 pub(super) fn all() -> io::Result<Vec<NetworkNamespace>> {
     netns::find()
         .map(|namespaces| namespaces.found)
-        .inspect_err(|error| log::warn!("network namespaces cannot be found: {error}"))
+        .inspect_err(|error| log::warn!("cannot find network namespaces: {error}"))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Routes {
         }
         if self.left_out > 0 {
             log::info!(
-                "{} connections have no route: at most {ASKED_MAX} routes are asked for in a second",
+                "no route recorded for {} connections (limit: {ASKED_MAX} route look-ups per second)",
                 self.left_out
             );
         }
@@ -156,7 +156,7 @@ fn route(rtnetlink: &mut Rtnetlink, Key { local, peer, .. }: Key) -> Answer {
 fn open(namespace: &NetworkNamespace) -> Option<Rtnetlink> {
     let NetworkNamespace { inode, .. } = namespace;
     let socket = namespace.rtnetlink();
-    socket.inspect_err(|error| log::info!("routes of network namespace {inode} cannot be read: {error}")).ok()
+    socket.inspect_err(|error| log::info!("cannot request routes of network namespace {inode}: {error}")).ok()
 }
 
 #[cfg(test)]

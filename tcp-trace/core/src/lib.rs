@@ -15,4 +15,5 @@ pub mod pipeline;
 pub mod prose;
 pub mod reassembly;
 pub mod selection;
+pub mod timeline;
 pub mod tls;

@@ -1,9 +1,12 @@
 //! The one point in time of events and records: nanoseconds since the Unix epoch.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Bytes of a time as RFC 3339 with nanoseconds.
+const RFC3339: usize = 30;
 
 /// Nanoseconds since the Unix epoch, UTC.
 ///
@@ -34,29 +37,24 @@ impl Time {
         Self(self.0.saturating_add(us.saturating_mul(1_000)))
     }
 
-    /// As RFC 3339 with nanoseconds, in ASCII. Every record has one or two of these, and jiff's own way takes ten times
-    /// as long.
-    fn rfc3339(self) -> [u8; 30] {
-        const SECONDS_PER_DAY: u64 = 86_400;
-        let (seconds, nanoseconds) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
-        let (days, second) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-        let (year, month, day) = date(days);
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        let parts = [
-            (0..4, year),
-            (5..7, month),
-            (8..10, day),
-            (11..13, second / 3600),
-            (14..16, second / 60 % 60),
-            (17..19, second % 60),
-            (20..29, nanoseconds),
-        ];
-        for (place, mut number) in parts {
-            for digit in text[place].iter_mut().rev() {
-                *digit = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
+    /// As RFC 3339 with nanoseconds, in ASCII. Every record has one or two of these: the text of the second is kept from
+    /// one to the next.
+    pub(crate) fn rfc3339(self) -> [u8; RFC3339] {
+        thread_local! {
+            static LAST: Cell<(u64, [u8; RFC3339])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000000Z")) };
         }
+        let (second, nanoseconds) = (self.0 / 1_000_000_000, (self.0 % 1_000_000_000) as u32);
+        let (known, mut text) = LAST.get();
+        if known != second {
+            text = text_of_second(second);
+            LAST.set((second, text));
+        }
+        let low = nanoseconds % 100_000_000;
+        text[20] = b'0' + (nanoseconds / 100_000_000) as u8;
+        text[21..23].copy_from_slice(&pair(low / 1_000_000));
+        text[23..25].copy_from_slice(&pair(low / 10_000));
+        text[25..27].copy_from_slice(&pair(low / 100));
+        text[27..29].copy_from_slice(&pair(low));
         text
     }
 
@@ -92,6 +90,42 @@ impl<'de> Deserialize<'de> for Time {
             .map(Self)
             .map_err(|_| D::Error::custom(format!("{text} is outside 1970 to 2554")))
     }
+}
+
+/// The last two decimal digits of a number.
+fn pair(number: u32) -> [u8; 2] {
+    const PAIRS: [[u8; 2]; 100] = {
+        let mut pairs = [[0; 2]; 100];
+        let mut number = 0;
+        while number < pairs.len() {
+            pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+            number += 1;
+        }
+        pairs
+    };
+    PAIRS[(number % 100) as usize]
+}
+
+/// The text of a whole second since the epoch.
+fn text_of_second(seconds: u64) -> [u8; RFC3339] {
+    const SECONDS_PER_DAY: u64 = 86_400;
+    let (days, second) = (seconds / SECONDS_PER_DAY, (seconds % SECONDS_PER_DAY) as u32);
+    let (year, month, day) = date(days);
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    // Years of u64 nanoseconds end with 2554.
+    let parts = [
+        (0, year as u32 / 100),
+        (2, year as u32),
+        (5, month as u32),
+        (8, day as u32),
+        (11, second / 3600),
+        (14, second / 60 % 60),
+        (17, second % 60),
+    ];
+    for (place, number) in parts {
+        text[place..place + 2].copy_from_slice(&pair(number));
+    }
+    text
 }
 
 /// Year, month and day of the Gregorian calendar so many days after 1970-01-01. Years are counted from March on, so that

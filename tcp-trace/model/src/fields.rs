@@ -88,6 +88,11 @@ impl Fields {
         })
     }
 
+    /// What the names and values are parts of: a head, or they alone.
+    pub(crate) fn text(&self) -> &[u8] {
+        self.bytes.get(self.count * PLACES..).unwrap_or_default()
+    }
+
     /// The values of the fields of this name, in whatever case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)

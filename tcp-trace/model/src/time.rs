@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// The last two decimal digits of a number.
-fn pair(number: u32) -> [u8; 2] {
+pub(crate) fn pair(number: u32) -> [u8; 2] {
     const PAIRS: [[u8; 2]; 100] = {
         let mut pairs = [[0; 2]; 100];
         let mut number = 0;

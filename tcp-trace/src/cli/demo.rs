@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
     let palette = print::palette(arguments.colour);
     let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE).painted(palette);
-    session::run(settings, Some(command), &mut ladder, print::OUTPUT)
+    session::run(settings, Some(command), &mut ladder, None)
+        .map_err(|error| CliError::session(error, print::OUTPUT))
 }
 
 /// Starts the server, then the client, and waits for both.

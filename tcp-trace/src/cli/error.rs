@@ -2,7 +2,11 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use crate::kernel::{KernelError, sock_diag::DiagError};
+use crate::{
+    kernel::{KernelError, sock_diag::DiagError},
+    recording::RecordingError,
+    session::SessionError,
+};
 
 /// Exit code of a command line that makes no sense.
 const USAGE: u8 = 2;
@@ -52,6 +56,16 @@ impl CliError {
         }
     }
 
+    /// A session failed whose sink writes to what `output` names.
+    pub fn session(error: SessionError, output: &str) -> Self {
+        match error {
+            SessionError::Kernel(error) => error.into(),
+            SessionError::Io { operation, source } => Self::io(operation, source),
+            SessionError::Command { name, source } => Self::start(name, &source),
+            SessionError::Output(source) => Self::io(format!("cannot write {output}"), source),
+        }
+    }
+
     /// The kernel did not list its sockets.
     pub fn diag(error: DiagError) -> Self {
         let code = if matches!(error, DiagError::Unsupported) { KERNEL } else { IO };
@@ -78,5 +92,11 @@ impl From<KernelError> for CliError {
             KernelError::Failed { .. } => IO,
         };
         Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
+    }
+}
+
+impl From<RecordingError> for CliError {
+    fn from(error: RecordingError) -> Self {
+        Self { code: IO, message: error.to_string() }
     }
 }

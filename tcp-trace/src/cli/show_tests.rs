@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use tcp_trace_core::selection::Selection;
 use tcp_trace_model::record::Filter;
 
 use super::*;
@@ -9,24 +10,39 @@ use crate::sink::{Ladder, Table, Waterfall};
 
 const RECORDING: &str = include_str!("../../model/src/record/reader_sample.jsonl");
 
+/// Prints what is selected of a recording.
+fn replay(
+    input: impl Read,
+    filter: Filter,
+    output: Output<'_>,
+    report: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let source = Source::new("it".to_owned(), input, Selection::new(filter));
+    Replay::new(source, output, report).run()
+}
+
+fn no_report(line: String) {
+    panic!("{line}")
+}
+
 /// What is printed, and what is said on stderr.
 fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
     let (mut printed, mut told) = (Vec::new(), Vec::new());
     let output = match format {
-        Format::Table => Output::Records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
-        Format::Ladder => Output::Records(Box::new(Ladder::new(&mut printed))),
+        Format::Table => Output::records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
+        Format::Ladder => Output::records(Box::new(Ladder::new(&mut printed))),
         Format::Jsonl => Output::Lines(JsonLines::new(Box::new(&mut printed))),
     };
-    let mut tell = |line| told.push(line);
-    Replay::new(Selection::new(filter), output, &mut tell).run(bytes).unwrap();
+    let mut report = |line: String| told.push(line.strip_prefix("it: ").unwrap().to_owned());
+    replay(bytes, filter, output, &mut report).unwrap();
     (String::from_utf8(printed).unwrap(), told)
 }
 
 /// What is printed with `--group page`.
 fn pages(bytes: &[u8]) -> String {
     let mut printed = Vec::new();
-    let output = Output::Records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
-    Replay::new(Selection::new(Filter::default()), output, &mut |_| {}).run(bytes).unwrap();
+    let output = Output::records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
+    replay(bytes, Filter::default(), output, &mut |_| {}).unwrap();
     String::from_utf8(printed).unwrap()
 }
 
@@ -179,8 +195,7 @@ impl Write for Full {
 #[test]
 fn an_output_that_fails_ends_the_replay() {
     let output = Output::Lines(JsonLines::new(Box::new(Full(10))));
-    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(RECORDING.as_bytes());
+    let result = replay(RECORDING.as_bytes(), Filter::default(), output, &mut no_report);
     assert!(matches!(result, Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe));
 }
 
@@ -197,9 +212,9 @@ impl Read for Torn<'_> {
 fn what_could_be_read_is_shown_when_reading_fails() {
     let mut printed = Vec::new();
     let output = Output::Lines(JsonLines::new(Box::new(&mut printed)));
-    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(Torn(RECORDING.as_bytes()));
-    assert!(matches!(result, Err(Failure::Read(ReadError::Io(_)))));
+    let result = replay(Torn(RECORDING.as_bytes()), Filter::default(), output, &mut no_report);
+    let Err(Failure::Read(error)) = result else { panic!("{result:?}") };
+    assert_eq!(error.to_string(), "cannot read it: host unreachable");
     assert_eq!(printed, RECORDING.as_bytes());
 }
 
@@ -234,9 +249,7 @@ fn what_came_through_a_pipe_is_visible_before_more_comes() {
     let visible = std::cell::RefCell::default();
     let mut slow = Slow { lines: RECORDING.split_inclusive('\n'), visible: &visible, counts: Vec::new() };
     let output = Output::Lines(JsonLines::new(Box::new(Shared(&visible))));
-    Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(&mut slow)
-        .unwrap();
+    replay(&mut slow, Filter::default(), output, &mut no_report).unwrap();
     assert_eq!(slow.counts, (0..=RECORDING.lines().count()).collect::<Vec<_>>());
 }
 

@@ -5,6 +5,8 @@ use std::{cell::Cell, fmt};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::text::Word;
+
 /// Bytes of a time as RFC 3339 with nanoseconds.
 const RFC3339: usize = 30;
 
@@ -84,7 +86,10 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let Word(text) = Word::deserialize(deserializer)?;
+        if let Some(time) = as_written(text.as_bytes()) {
+            return Ok(time);
+        }
         let timestamp: Timestamp = text.parse().map_err(D::Error::custom)?;
         u64::try_from(timestamp.as_nanosecond())
             .map(Self)
@@ -128,12 +133,36 @@ fn text_of_second(seconds: u64) -> [u8; RFC3339] {
     text
 }
 
+/// The time of a text that is as this program writes it; any other form is left to jiff.
+fn as_written(text: &[u8]) -> Option<Time> {
+    let text: &[u8; RFC3339] = text.try_into().ok()?;
+    let number = |from: usize, to: usize| {
+        // What is no digit makes a number whose text is another one.
+        let digits = text.get(from..to).unwrap_or_default().iter();
+        digits.fold(0, |number: u64, digit| number * 10 + u64::from(digit.wrapping_sub(b'0')))
+    };
+    let days = days(number(0, 4), number(5, 7), number(8, 10))?;
+    let second = days * 86_400 + number(11, 13) * 3600 + number(14, 16) * 60 + number(17, 19);
+    let time = Time(second.checked_mul(1_000_000_000)?.checked_add(number(20, 29))?);
+    (time.rfc3339() == *text).then_some(time)
+}
+
+/// Days from 1970-01-01 to a date; the other way round than [`date`].
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day;
+    let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * DAYS_PER_ERA + day_of_era).checked_sub(BEFORE_1970 + 1)
+}
+
+const DAYS_PER_ERA: u64 = 146_097;
+/// Days from 0000-03-01 to 1970-01-01.
+const BEFORE_1970: u64 = 719_468;
+
 /// Year, month and day of the Gregorian calendar so many days after 1970-01-01. Years are counted from March on, so that
 /// the day that some have more is their last.
 fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_PER_ERA: u64 = 146_097;
-    /// Days from 0000-03-01 to 1970-01-01.
-    const BEFORE_1970: u64 = 719_468;
     let days = days + BEFORE_1970;
     let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -155,6 +184,14 @@ mod tests {
         fn any_time_is_written_as_jiff_writes_it(nanoseconds: u64) {
             let time = Time(nanoseconds);
             prop_assert_eq!(time.to_string(), format!("{:.9}", time.timestamp()));
+            prop_assert_eq!(as_written(time.to_string().as_bytes()), Some(time));
+        }
+
+        #[test]
+        fn what_is_no_time_as_it_is_written_is_left_to_jiff(text in "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9:/]{9}Z") {
+            let time = text.parse::<Timestamp>().ok().and_then(|time| u64::try_from(time.as_nanosecond()).ok());
+            let written = time.map(Time).filter(|time| time.to_string() == text);
+            prop_assert_eq!(as_written(text.as_bytes()), written);
         }
     }
 
@@ -163,6 +200,7 @@ mod tests {
         for day in 0..u64::MAX / 86_400_000_000_000 {
             let time = Time(day * 86_400_000_000_000);
             assert_eq!(time.to_string(), format!("{:.9}", time.timestamp()));
+            assert_eq!(as_written(time.to_string().as_bytes()), Some(time));
         }
     }
 

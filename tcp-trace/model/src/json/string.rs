@@ -30,12 +30,49 @@ pub(super) fn push_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 
 /// Whether all bytes are ASCII and none needs an escape.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    if bytes.len() >= 2 * CHUNK {
+        return is_long_plain(bytes, |byte| byte < 0x20);
+    }
     let (words, _) = bytes.as_chunks::<8>();
     match bytes.last_chunk::<8>() {
         // The last word overlaps the one before it.
         Some(last) => words.iter().chain([last]).all(|word| is_word_plain(u64::from_le_bytes(*word))),
         None => is_word_plain(short_word(bytes)),
     }
+}
+
+/// Whether all bytes of a head are ASCII and none of its parts between the ends of lines needs an escape.
+pub(crate) fn is_plain_head(head: &[u8]) -> bool {
+    is_long_plain(head, |byte| byte < 0x20 && byte != b'\r' && byte != b'\n')
+}
+
+/// Bytes that are looked at in one step.
+const CHUNK: usize = 32;
+
+/// Whether all bytes are ASCII, none is a quotation mark or a backslash, and none `is_bad`: without a branch per byte, so
+/// that the compiler makes vector instructions of it.
+#[inline(always)]
+fn is_long_plain(bytes: &[u8], is_bad: impl Fn(u8) -> bool) -> bool {
+    let mut bad = [0; CHUNK];
+    let mut look_at = |chunk: &[u8; CHUNK]| {
+        for (bad, byte) in bad.iter_mut().zip(chunk) {
+            let is_special = is_bad(*byte) | (*byte == b'"') | (*byte == b'\\');
+            *bad |= u8::from(is_special) | (*byte & 0x80);
+        }
+    };
+    match bytes.last_chunk() {
+        Some(last) => {
+            bytes.as_chunks().0.iter().for_each(&mut look_at);
+            // It overlaps the one before it.
+            look_at(last);
+        }
+        None => {
+            let mut chunk = [b' '; CHUNK];
+            chunk.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+            look_at(&chunk);
+        }
+    }
+    bad.iter().fold(0, |all, bad| all | bad) == 0
 }
 
 /// Less than a word's bytes as a word, each of them once or twice, filled up with what needs no escape.
@@ -85,20 +122,6 @@ pub(crate) fn escape(byte: u8) -> ([u8; 6], usize) {
         }
     };
     ([b'\\', short, 0, 0, 0, 0], 2)
-}
-
-/// Whether all bytes of a head are ASCII and none of its parts between the ends of lines needs an escape.
-pub(crate) fn is_plain_head(head: &[u8]) -> bool {
-    // Without a branch per byte, so that the compiler makes vector instructions of it.
-    let is_plain = |bytes: &[u8]| {
-        let bad = bytes.iter().fold(0, |bad, byte| {
-            let is_control = *byte < 0x20 && *byte != b'\r' && *byte != b'\n';
-            bad | u8::from(is_control) | u8::from(*byte == b'"') | u8::from(*byte == b'\\') | (*byte & 0x80)
-        });
-        bad == 0
-    };
-    let (chunks, rest) = head.as_chunks::<32>();
-    chunks.iter().all(|chunk| is_plain(chunk)) && is_plain(rest)
 }
 
 #[cfg(test)]

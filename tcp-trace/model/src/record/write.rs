@@ -2,7 +2,7 @@
 //! buffer that does not grow: constant text in one piece with what stands before it, and no code for what goes wrong after
 //! each piece. Everything else, and what does not fit, is written by serde, which says in the tests what a line has to be.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
@@ -193,6 +193,19 @@ impl Line<'_> {
         }
     }
 
+    /// Appends a string, which needs no escape when it is one of the program's own.
+    #[inline(always)]
+    fn word(&mut self, word: &Cow<'static, str>) {
+        match word {
+            Cow::Borrowed(word) => {
+                self.put(b"\"");
+                self.put_short(word.as_bytes());
+                self.put(b"\"");
+            }
+            Cow::Owned(word) => self.text(word.as_bytes()),
+        }
+    }
+
     #[inline(never)]
     fn escaped(&mut self, bytes: &[u8]) {
         let Ok(text) = str::from_utf8(bytes) else {
@@ -253,18 +266,28 @@ impl Line<'_> {
 
     fn endpoint(&mut self, endpoint: Endpoint) {
         match endpoint.address {
-            IpAddr::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                self.number(a.into());
-                for part in [b, c, d] {
-                    self.put(b".");
-                    self.number(part.into());
-                }
-            }
+            IpAddr::V4(address) => self.ipv4(address.octets()),
             IpAddr::V6(address) => self.put(address.to_string().as_bytes()),
         }
         self.put(b"\",\"port\":");
         self.number(endpoint.port.into());
+    }
+
+    fn ipv4(&mut self, octets: [u8; 4]) {
+        let Some(place) = self.buffer.get_mut(self.end..).and_then(<[u8]>::first_chunk_mut::<16>) else {
+            self.is_whole = false;
+            return;
+        };
+        let mut end = 0;
+        for octet in octets {
+            let (text, length) = OCTETS[usize::from(octet)];
+            if let Some(place) = place.get_mut(end..end + text.len()) {
+                place.copy_from_slice(&text);
+            }
+            end += length;
+        }
+        // Behind the last one there is no dot.
+        self.end += end - 1;
     }
 
     fn network(&mut self, network: &Network) {
@@ -362,9 +385,9 @@ impl Line<'_> {
         self.number(http.index);
         self.role(http.role);
         self.put(b",\"network\":{\"protocol\":{\"name\":");
-        self.text(http.network.protocol.name.as_bytes());
+        self.word(&http.network.protocol.name);
         self.put(b",\"version\":");
-        self.text(http.network.protocol.version.as_bytes());
+        self.word(&http.network.protocol.version);
         self.put(b"},");
         self.ends(http.network.kind, http.network.local, http.network.peer);
         self.put(b"},\"http\":{");
@@ -446,7 +469,7 @@ impl Line<'_> {
     fn headers(&mut self, fields: &Fields, header_size: u64, body_size: u64) {
         self.put(b",\"headers\":[");
         let mut begin: &[u8] = b"[\"";
-        if json::is_plain_head(fields.text()) {
+        if fields.are_plain() {
             for (name, value) in fields.iter() {
                 self.put_short(begin);
                 self.put_short(name);
@@ -508,6 +531,23 @@ impl Line<'_> {
         self.put(b"}");
     }
 }
+
+/// Each octet's digits and a dot, and how many bytes these are.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < octets.len() {
+        let [ones, tens, hundreds] =
+            [b'0' + (octet % 10) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet / 100) as u8];
+        octets[octet] = match octet {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        octet += 1;
+    }
+    octets
+};
 
 /// Copies what has at least `N` bytes, and at most twice as many, as two words, which may overlap.
 #[inline(always)]

@@ -8,6 +8,7 @@ use super::Lines;
 use crate::{
     event::{Direction, Flags, Role, State},
     exchange::{Ended, Integrity, Message, Outcome, Part, WebSocket},
+    fields::Fields,
     json,
     record::{
         Body, ConnectionId, Endpoint, FlagNames, Http, HttpNetwork, Messages, Network, NetworkType, Process,
@@ -230,7 +231,22 @@ proptest! {
         lines.push(&record).unwrap();
         prop_assert_eq!(str::from_utf8(lines.bytes()).unwrap(), expected.repeat(2));
         let read = reader::parse(expected.trim_ascii_end().as_bytes());
-        prop_assert_eq!(read, Ok(record));
+        prop_assert_eq!(read, Ok(record.clone()));
+        prop_assert_eq!(serde_json::from_str::<Record>(&expected).unwrap(), record, "as any line is read");
+    }
+}
+
+#[test]
+fn fields_are_plain_only_when_each_of_them_is() {
+    let head = b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n";
+    let parts = [(&head[16..17], &head[19..20]), (&head[22..23], &head[25..26])];
+    assert!(Fields::of_head(head, parts.into_iter()).are_plain());
+    let quoted = b"A: \"\r\n\r\n";
+    assert!(!Fields::of_head(quoted, [(&quoted[..1], &quoted[3..4])].into_iter()).are_plain());
+    for (value, expected) in
+        [("b", true), ("b\r\n c", false), ("\n", false), ("\t", false), ("\u{f6}", false)]
+    {
+        assert_eq!([("A", value)].into_iter().collect::<Fields>().are_plain(), expected, "{value:?}");
     }
 }
 

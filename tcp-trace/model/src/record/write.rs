@@ -7,7 +7,9 @@ use std::{borrow::Cow, net::IpAddr};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{Endpoint, Http, Network, Process, Record, Request, Response, Segment, Timing, Transition, Url};
+use super::{
+    Endpoint, Http, Network, Process, Protocol, Record, Request, Response, Segment, Timing, Transition, Url,
+};
 use crate::{
     event::{Direction, Role},
     exchange::{Integrity, Outcome},
@@ -193,16 +195,21 @@ impl Line<'_> {
         }
     }
 
-    /// Appends a string, which needs no escape when it is one of the program's own.
     #[inline(always)]
-    fn word(&mut self, word: &Cow<'static, str>) {
-        match word {
-            Cow::Borrowed(word) => {
-                self.put(b"\"");
-                self.put_short(word.as_bytes());
-                self.put(b"\"");
-            }
-            Cow::Owned(word) => self.text(word.as_bytes()),
+    fn protocol(&mut self, protocol: &Protocol) {
+        self.put(b",\"network\":{\"protocol\":{\"name\":");
+        // The program's own strings need no escape.
+        if let (Cow::Borrowed(name), Cow::Borrowed(version)) = (&protocol.name, &protocol.version) {
+            self.put(b"\"");
+            self.put_short(name.as_bytes());
+            self.put(b"\",\"version\":\"");
+            self.put_short(version.as_bytes());
+            self.put(b"\"},");
+        } else {
+            self.text(protocol.name.as_bytes());
+            self.put(b",\"version\":");
+            self.text(protocol.version.as_bytes());
+            self.put(b"},");
         }
     }
 
@@ -384,11 +391,7 @@ impl Line<'_> {
         self.put(b",\"index\":");
         self.number(http.index);
         self.role(http.role);
-        self.put(b",\"network\":{\"protocol\":{\"name\":");
-        self.word(&http.network.protocol.name);
-        self.put(b",\"version\":");
-        self.word(&http.network.protocol.version);
-        self.put(b"},");
+        self.protocol(&http.network.protocol);
         self.ends(http.network.kind, http.network.local, http.network.peer);
         self.put(b"},\"http\":{");
         if let Some(request) = &http.http.request {

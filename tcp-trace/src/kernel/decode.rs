@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
-    KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, LEFT_OFF, MOMENT_CONNECT, MOMENT_END_OF_STREAM,
-    MOMENT_FIRST_USE, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment,
-    RawStack, RawTransition, SKIP_BEGINS, ZERO_WINDOW,
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
+    KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, RawDatagram, RawEndpoints,
+    RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition, TRIGGER_CONNECT,
+    TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
 };
 use tcp_trace_model::{
     event::{
@@ -50,9 +50,9 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
     let kind = match u32_at(header, offset_of!(RawHeader, kind)) {
         KIND_SEGMENT => EventKind::Segment(segment(bytes)?),
         KIND_TRANSITION => EventKind::StateChange(state_change(bytes)?),
-        KIND_OWNER => {
-            let (raw, _) = fixed::<{ size_of::<RawOwned>() }>(bytes)?;
-            EventKind::Owner(known_owner(raw, offset_of!(RawOwned, owner))?)
+        KIND_PROCESS => {
+            let (raw, _) = fixed::<{ size_of::<RawProcessUse>() }>(bytes)?;
+            EventKind::Owner(known_owner(raw, offset_of!(RawProcessUse, process))?)
         }
         KIND_RESET => {
             let (raw, _) = fixed::<{ size_of::<RawReset>() }>(bytes)?;
@@ -72,24 +72,24 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
     let old = state("old", u8_at(raw, offset_of!(RawTransition, old)))?;
     let new = state("new", u8_at(raw, offset_of!(RawTransition, new)))?;
     let is_end = new == State::Close && old != State::Listen;
-    let acknowledged_to = u32_at(raw, offset_of!(RawTransition, figures.acknowledged_to));
-    let received_to = u32_at(raw, offset_of!(RawTransition, figures.received_to));
+    let acknowledged_to = u32_at(raw, offset_of!(RawTransition, stats.acknowledged_to));
+    let received_to = u32_at(raw, offset_of!(RawTransition, stats.received_to));
     Ok(StateChange {
         old,
         new,
         endpoints: endpoints(raw, offset_of!(RawTransition, endpoints))?,
         netns: u32_at(raw, offset_of!(RawTransition, netns)),
-        owner: owner(raw, offset_of!(RawTransition, owner)),
+        owner: owner(raw, offset_of!(RawTransition, process)),
         shutdown: u8_at(raw, offset_of!(RawTransition, shutdown)),
         error: u32_at(raw, offset_of!(RawTransition, error)).cast_signed(),
-        life: u32_at(raw, offset_of!(RawTransition, life)),
+        life: u32_at(raw, offset_of!(RawTransition, incarnation)),
         figures: Figures {
-            receive_queue: u32_at(raw, offset_of!(RawTransition, figures.receive_queue)),
-            srtt_us: u32_at(raw, offset_of!(RawTransition, figures.srtt_us)),
-            cwnd: u32_at(raw, offset_of!(RawTransition, figures.cwnd)),
-            retransmits: u32_at(raw, offset_of!(RawTransition, figures.retransmits)),
-            accept_queue: u32_at(raw, offset_of!(RawTransition, figures.accept_queue)),
-            accept_queue_limit: u32_at(raw, offset_of!(RawTransition, figures.accept_queue_limit)),
+            receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),
+            srtt_us: u32_at(raw, offset_of!(RawTransition, stats.srtt_us)),
+            cwnd: u32_at(raw, offset_of!(RawTransition, stats.cwnd)),
+            retransmits: u32_at(raw, offset_of!(RawTransition, stats.retransmits)),
+            accept_queue: u32_at(raw, offset_of!(RawTransition, stats.accept_queue)),
+            accept_queue_limit: u32_at(raw, offset_of!(RawTransition, stats.accept_queue_limit)),
         },
         // By `Direction::index`.
         passed: is_end.then_some([acknowledged_to, received_to]),
@@ -101,7 +101,7 @@ fn segment(bytes: &[u8]) -> Result<Segment<'_>, DecodeError> {
     let length = u32_at(raw, offset_of!(RawSegment, length));
     let captured = u32_at(raw, offset_of!(RawSegment, captured));
     let netns = u32_at(raw, offset_of!(RawSegment, netns));
-    let marks = u8_at(raw, offset_of!(RawSegment, marks));
+    let marks = u8_at(raw, offset_of!(RawSegment, attributes));
     Ok(Segment {
         direction: direction(u8_at(raw, offset_of!(RawSegment, direction)))?,
         flags: Flags(u8_at(raw, offset_of!(RawSegment, flags))),
@@ -113,12 +113,12 @@ fn segment(bytes: &[u8]) -> Result<Segment<'_>, DecodeError> {
         netns: (netns != 0).then_some(netns),
         state: State::from_kernel(u8_at(raw, offset_of!(RawSegment, state))),
         zero_window: marks & ZERO_WINDOW != 0,
-        skipping: match marks & (LEFT_OFF | SKIP_BEGINS) {
+        skipping: match marks & (ELIDED | ELISION_STARTS) {
             0 => Skipping::No,
-            SKIP_BEGINS => Skipping::Begins,
+            ELISION_STARTS => Skipping::Begins,
             _ => Skipping::Since(LeftOff {
-                next: u32_at(raw, offset_of!(RawSegment, left_off)),
-                us: u32_at(raw, offset_of!(RawSegment, left_off_us)),
+                next: u32_at(raw, offset_of!(RawSegment, elided_to)),
+                us: u32_at(raw, offset_of!(RawSegment, elided_age_us)),
             }),
         },
     })
@@ -184,16 +184,16 @@ fn endpoints(raw: &[u8], at: usize) -> Result<Endpoints, DecodeError> {
 
 fn stack(bytes: &[u8]) -> Result<Stack<'_>, DecodeError> {
     let (raw, rest) = fixed::<{ size_of::<RawStack>() }>(bytes)?;
-    let moment = match u32_at(raw, offset_of!(RawStack, moment)) {
-        MOMENT_CONNECT => Moment::Connect,
-        MOMENT_FIRST_USE => Moment::FirstUse,
-        MOMENT_END_OF_STREAM => Moment::EndOfStream,
+    let moment = match u32_at(raw, offset_of!(RawStack, trigger)) {
+        TRIGGER_CONNECT => Moment::Connect,
+        TRIGGER_FIRST_USE => Moment::FirstUse,
+        TRIGGER_END_OF_STREAM => Moment::EndOfStream,
         value => return Err(DecodeError::Value { field: "moment", value: value.into() }),
     };
     let length = u32_at(raw, offset_of!(RawStack, stack_bytes)) as usize;
     Ok(Stack {
         moment,
-        owner: known_owner(raw, offset_of!(RawStack, owner))?,
+        owner: known_owner(raw, offset_of!(RawStack, process))?,
         tid: u32_at(raw, offset_of!(RawStack, tid)),
         thread: comm(&array(raw, offset_of!(RawStack, comm))).to_vec(),
         registers: Registers {
@@ -213,22 +213,22 @@ fn comm(bytes: &[u8; COMM_LEN]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The [`RawOwner`] at `at`, which has to be known.
+/// The [`RawProcess`] at `at`, which has to be known.
 fn known_owner(raw: &[u8], at: usize) -> Result<Owner, DecodeError> {
     owner(raw, at).ok_or(DecodeError::Value { field: "known", value: 0 })
 }
 
-/// The [`RawOwner`] at `at`, when it is known.
+/// The [`RawProcess`] at `at`, when it is known.
 fn owner(raw: &[u8], at: usize) -> Option<Owner> {
-    (u32_at(raw, at + offset_of!(RawOwner, known)) == 1).then(|| Owner {
-        pid: u32_at(raw, at + offset_of!(RawOwner, pid)),
-        uid: u32_at(raw, at + offset_of!(RawOwner, uid)),
-        followed: u32_at(raw, at + offset_of!(RawOwner, followed)) == 1,
-        name: Bytes::copy_from_slice(comm(&array(raw, at + offset_of!(RawOwner, comm)))),
+    (u32_at(raw, at + offset_of!(RawProcess, known)) == 1).then(|| Owner {
+        pid: u32_at(raw, at + offset_of!(RawProcess, pid)),
+        uid: u32_at(raw, at + offset_of!(RawProcess, uid)),
+        followed: u32_at(raw, at + offset_of!(RawProcess, followed)) == 1,
+        name: Bytes::copy_from_slice(comm(&array(raw, at + offset_of!(RawProcess, comm)))),
         identity: Identity {
-            started: u64_at(raw, at + offset_of!(RawOwner, started)),
-            executions: u64_at(raw, at + offset_of!(RawOwner, executions)),
-            cgroup: u64_at(raw, at + offset_of!(RawOwner, cgroup)),
+            started: u64_at(raw, at + offset_of!(RawProcess, start_boottime_ns)),
+            executions: u64_at(raw, at + offset_of!(RawProcess, exec_id)),
+            cgroup: u64_at(raw, at + offset_of!(RawProcess, cgroup_id)),
         },
         place: Place::default(),
     })

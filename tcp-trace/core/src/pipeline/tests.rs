@@ -7,6 +7,7 @@ mod ends;
 mod memory;
 mod proxied;
 mod routes;
+mod simulator;
 mod stacks;
 mod stalls;
 mod unseen;

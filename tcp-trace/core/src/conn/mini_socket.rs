@@ -53,7 +53,7 @@ impl Connection {
     }
 
     /// Notes that it is a mini-socket from its first sight on.
-    pub fn is_mini_socket(&mut self, time: Time, expires_us: u64) {
+    pub fn set_mini_socket(&mut self, time: Time, expires_us: u64) {
         let until = time.after_micros(expires_us);
         self.ending_mut().mini_socket = Some(MiniSocket { until, ..MiniSocket::new(time) });
     }
@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// Ends a half-open connection that never became a socket.
-    pub fn never_accepted(
+    pub fn close_unaccepted(
         &mut self,
         ended: Time,
         estimated: bool,
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Takes a segment into account that the kernel sent on behalf of its mini-socket.
-    pub fn answered(&mut self, time: Time, segment: &Segment<'_>) -> Option<Transition> {
+    pub fn on_answer(&mut self, time: Time, segment: &Segment<'_>) -> Option<Transition> {
         if segment.flags.has(Flags::RST) {
             return self.mini_socket_sent_reset(time, false);
         }
@@ -102,7 +102,7 @@ impl Connection {
 
     /// Notes that an RST went out after the socket had been closed: there is no mini-socket then, whatever the
     /// kernel's transition looked like (`tcp_close()`, `tcp_disconnect()`).
-    pub fn was_reset_at_close(&mut self) -> Option<Transition> {
+    pub fn note_reset_at_close(&mut self) -> Option<Transition> {
         let closed = self.closed()?;
         if self.state() != Some(State::FinWait2) {
             return None;
@@ -135,13 +135,13 @@ impl Connection {
     }
 
     /// Notes that the peer, on this host, had its FIN acknowledged: so it has arrived.
-    pub fn peer_is_done(&mut self) -> Option<Transition> {
+    pub fn on_peer_done(&mut self) -> Option<Transition> {
         let fin = self.ending().peer_fin?;
         self.fin_came(fin, true)
     }
 
     /// Compares with what the kernel listed between `from` and `to`; `None` when it is not in the list.
-    pub fn listed(&mut self, from: Time, to: Time, listed: Option<Listed>) -> Option<Transition> {
+    pub fn on_listed(&mut self, from: Time, to: Time, listed: Option<Listed>) -> Option<Transition> {
         let is_orphan = self.state() == Some(State::FinWait2);
         let mini = self.live_mini_socket().filter(|mini| mini.seen <= from)?;
         let Some(listed) = listed else {
@@ -162,13 +162,13 @@ impl Connection {
     }
 
     /// Ends the mini-socket of a connection that cannot be found in the kernel's list, when its time is over.
-    pub fn not_listed(&mut self, now: Time) -> Option<Transition> {
+    pub fn on_not_listed(&mut self, now: Time) -> Option<Transition> {
         let until = self.live_mini_socket()?.until;
         if until <= now { self.mini_socket_over(until, true, None) } else { None }
     }
 
     /// Ends the mini-socket: a new connection has its addresses.
-    pub fn reused(&mut self, time: Time) -> Option<Transition> {
+    pub fn on_reuse(&mut self, time: Time) -> Option<Transition> {
         self.mini_socket_over(time, false, Some("reused by a new connection"))
     }
 

@@ -11,7 +11,7 @@ use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End, Exchange},
     protocols::{Cx, Found, Layer, Start},
-    stream::{Chunks, Need},
+    stream::{Chunks, Half, Need},
 };
 
 /// What a connection carries.
@@ -120,6 +120,11 @@ impl Connection {
         let chunks = self.stream.half_mut(direction).read(time, segment);
         hand(&mut layer, direction, chunks, &mut Cx { is_other_incomplete, found });
         self.put_back(layer, before, found);
+    }
+
+    /// Whether it waits for bytes that a loss of events may have taken.
+    pub fn awaits_bytes(&self) -> bool {
+        self.stream.halves().iter().any(Half::awaits_bytes)
     }
 
     /// Gives up payload that was not seen, after a loss of events.

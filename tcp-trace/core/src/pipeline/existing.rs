@@ -105,7 +105,7 @@ impl Pipeline {
         }
         tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
         if let (true, Some(left)) = (is_new, mini_socket_us) {
-            tracked.connection.is_mini_socket(now, left);
+            tracked.connection.set_mini_socket(now, left);
             self.socket_gone(id, now, out);
             self.follow_mini_socket(id, now, out);
         }

@@ -7,8 +7,8 @@ use tcp_trace_model::{
 
 use crate::conn::Connection;
 
-/// Records that are held of one connection while the filter cannot judge it. Beyond that it counts as not
-/// asked for: nothing will be learnt of it any more.
+/// Records that are held of one connection while the filter cannot judge it, or its process is not known. Further ones
+/// are dropped, and counted as lost where the connection is selected in the end.
 pub const HELD_RECORDS_MAX: usize = 256;
 /// How long records wait for their process to become known, in microseconds, when the filter does not need
 /// it: an accepted connection is named by its process's first read.
@@ -16,35 +16,47 @@ const PATIENCE_US: u64 = 100_000;
 
 /// The gate of one connection.
 #[derive(Debug)]
-pub(super) enum Gate {
+pub(super) struct Gate {
+    state: State,
+    /// Records that were dropped while it was undecided.
+    dropped: u32,
+}
+
+#[derive(Debug)]
+enum State {
     /// Not decided, since when, and what waits for the decision.
     Undecided(Time, Vec<Record>),
-    /// Asked for.
+    /// Selected.
     Open,
-    /// Not asked for.
+    /// Excluded.
     Shut,
 }
 
 impl Gate {
     pub(super) fn new(since: Time) -> Self {
-        Self::Undecided(since, Vec::new())
+        Self { state: State::Undecided(since, Vec::new()), dropped: 0 }
     }
 
     pub(super) fn is_undecided(&self) -> bool {
-        matches!(self, Self::Undecided(..))
+        matches!(self.state, State::Undecided(..))
     }
 
     pub(super) fn is_shut(&self) -> bool {
-        matches!(self, Self::Shut)
+        matches!(self.state, State::Shut)
+    }
+
+    /// Records of a selected connection that were dropped since the last call.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        if matches!(self.state, State::Open) { std::mem::take(&mut self.dropped).into() } else { 0 }
     }
 
     /// Lets a record out, or holds or drops it.
     pub(super) fn pass(&mut self, record: Record, out: &mut Vec<Record>) {
-        match self {
-            Self::Open => out.push(record),
-            Self::Shut => {}
-            Self::Undecided(_, held) if held.len() < HELD_RECORDS_MAX => held.push(record),
-            Self::Undecided(..) => *self = Self::Shut,
+        match &mut self.state {
+            State::Open => out.push(record),
+            State::Shut => {}
+            State::Undecided(_, held) if held.len() < HELD_RECORDS_MAX => held.push(record),
+            State::Undecided(..) => self.dropped = self.dropped.saturating_add(1),
         }
     }
 
@@ -57,7 +69,7 @@ impl Gate {
         is_final: bool,
         out: &mut Vec<Record>,
     ) {
-        let Self::Undecided(since, held) = self else {
+        let State::Undecided(since, held) = &mut self.state else {
             return;
         };
         match filter.judge(connection.facts()) {
@@ -66,12 +78,12 @@ impl Gate {
                     && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);
                 if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
                     let held = std::mem::take(held);
-                    *self = Self::Open;
+                    self.state = State::Open;
                     out.extend(held.into_iter().map(|record| completed(record, connection)));
                 }
             }
-            Some(false) => *self = Self::Shut,
-            None if is_final => *self = Self::Shut,
+            Some(false) => self.state = State::Shut,
+            None if is_final => self.state = State::Shut,
             None => {}
         }
     }

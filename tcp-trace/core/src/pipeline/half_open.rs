@@ -69,7 +69,9 @@ impl Pipeline {
             out.extend(connection.segment(held.time, &held.segment()).map(Record::Segment));
         }
         if let Some(ended) = ended {
-            out.extend(connection.never_accepted(ended, estimated, listener_closed).map(Record::Transition));
+            out.extend(
+                connection.close_unaccepted(ended, estimated, listener_closed).map(Record::Transition),
+            );
         }
         out.push(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now)))));
     }

@@ -62,13 +62,13 @@ impl Pipeline {
             .map(|socket| (socket.endpoints, Listed { state: socket.state, expires_us: socket.expires_us }))
             .collect();
         self.each_mini_socket(netns, out, |connection, endpoints| {
-            connection.listed(from, to, listed.get(&endpoints).copied())
+            connection.on_listed(from, to, listed.get(&endpoints).copied())
         });
     }
 
     /// Notes that a namespace's list cannot be read.
     pub fn not_listed(&mut self, netns: u32, now: Time, out: &mut Vec<Record>) {
-        self.each_mini_socket(netns, out, |connection, _| connection.not_listed(now));
+        self.each_mini_socket(netns, out, |connection, _| connection.on_not_listed(now));
     }
 
     fn each_mini_socket(
@@ -115,7 +115,7 @@ impl Pipeline {
         self.follow_mini_socket(id, time, out);
         // From both states, only the acknowledgment of its FIN leads on.
         if let (State::LastAck | State::Closing, 0, Some(peer)) = (change.old, change.error, peer) {
-            self.change_mini_socket(peer, out, Connection::peer_is_done);
+            self.change_mini_socket(peer, out, Connection::on_peer_done);
         }
     }
 
@@ -139,13 +139,13 @@ impl Pipeline {
         let Some(id) = self.mini_sockets.get(&FourTuple { netns, endpoints: segment.endpoints }) else {
             return;
         };
-        self.change_mini_socket(*id, out, |connection| connection.answered(time, segment));
+        self.change_mini_socket(*id, out, |connection| connection.on_answer(time, segment));
     }
 
     /// A new connection has these addresses: the mini-socket that had them is gone.
     pub(super) fn reused(&mut self, key: FourTuple, time: Time, out: &mut Vec<Record>) {
         if let Some(id) = self.mini_sockets.get(&key).copied() {
-            self.change_mini_socket(id, out, |connection| connection.reused(time));
+            self.change_mini_socket(id, out, |connection| connection.on_reuse(time));
         }
     }
 

@@ -66,7 +66,7 @@ impl Pipeline {
             tracked.gate.pass(Record::Segment(record), out);
             if segment.flags.has(Flags::RST)
                 && segment.direction == Direction::Out
-                && let Some(transition) = tracked.connection.was_reset_at_close()
+                && let Some(transition) = tracked.connection.note_reset_at_close()
             {
                 tracked.gate.pass(Record::Transition(transition), out);
                 let connection = &tracked.connection;

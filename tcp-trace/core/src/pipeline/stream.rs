@@ -205,6 +205,7 @@ impl Pipeline {
                 return false;
             };
             tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
+            self.lost += tracked.gate.take_lost();
             tracked.gate.is_undecided()
         });
         self.undecided = undecided;
@@ -219,7 +220,8 @@ impl Pipeline {
     /// waits for it. Without this, held payload would pile up behind every lost segment.
     pub fn events_lost(&mut self, now: Time, out: &mut Vec<Record>) {
         self.lookups.events_lost();
-        let mut cookies: Vec<_> = self.table.keys().copied().collect();
+        let awaiting = self.table.iter().filter(|(_, tracked)| tracked.connection.awaits_bytes());
+        let mut cookies: Vec<_> = awaiting.map(|(cookie, _)| *cookie).collect();
         // The table's own order differs from run to run.
         cookies.sort_unstable();
         for cookie in cookies {
@@ -372,6 +374,7 @@ impl Pipeline {
         self.forget_mini_socket(&tracked.connection);
         self.forget_peer(&mut tracked);
         tracked.gate.decide(&self.settings.filter, &tracked.connection, now, true, out);
+        self.lost += tracked.gate.take_lost();
         if !tracked.gate.is_shut() {
             let summary = tracked.connection.summary(now);
             tracked.gate.pass(Record::Connection(Box::new(summary)), out);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 mod dns;
 mod ends;
+mod held;
 mod memory;
 mod proxied;
 mod routes;

@@ -1,0 +1,33 @@
+//! Records that wait until it is known whose they are.
+
+use super::*;
+
+/// A listener's connection whose process stays unknown sends so many exchanges; what comes out, and what counts as lost.
+fn play(filter: Filter, exchanges: usize) -> (usize, u64) {
+    let mut host = Host::new(filter);
+    host.handshake();
+    let server = endpoints(8080, 41352);
+    let (mut sent, mut received) = (SERVER_ISN + 1, CLIENT_ISN + 1);
+    for _ in 0..exchanges {
+        let (direction, flags) = (Direction::In, Flags::ACK);
+        host.segment(SERVER, server, direction, flags, (received, sent), REQUEST, State::Established);
+        received += REQUEST.len() as u32;
+        let numbers = (sent, received);
+        host.segment(SERVER, server, Direction::Out, flags, numbers, RESPONSE, State::Established);
+        sent += RESPONSE.len() as u32;
+    }
+    host.out.clear();
+    host.tick(1);
+    let count = host.out.iter().filter(|record| matches!(record, Record::Http(_))).count();
+    (count, host.pipeline.take_lost())
+}
+
+#[test]
+fn records_that_are_dropped_while_they_wait_are_counted() {
+    let (shown, lost) = play(Filter::default(), HELD_RECORDS_MAX + 10);
+    assert_eq!(shown + lost as usize, HELD_RECORDS_MAX + 10);
+    assert!(lost >= 10, "{lost}");
+    assert_eq!(play(Filter::default(), 10), (10, 0));
+    let other = Filter { port: vec![9], ..Filter::default() };
+    assert_eq!(play(other, HELD_RECORDS_MAX + 10), (0, 0), "what is not selected is not lost");
+}

@@ -23,7 +23,7 @@ use crate::{
 const BODY: &str = "Hello, TCP!\n";
 const TITLE: &str = "\
 One HTTP request over loopback, as the kernel saw it at both ends.
-x and y are the initial sequence numbers; `after`: time spent in the state left.
+x and y are the initial sequence numbers; `after`: time in the previous state.
 
 ";
 

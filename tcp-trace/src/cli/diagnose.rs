@@ -4,7 +4,7 @@ use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use tcp_trace_core::{
     diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
-    prose::Age,
+    prose::{Age, counted},
 };
 use tcp_trace_model::record::{Filter, Record, reader::Ending};
 
@@ -69,7 +69,7 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
         settle: Duration::ZERO,
         show_secrets: false,
     };
-    say(format!("tracing for {}; Ctrl-C ends it and judges", Age(us(duration))));
+    say(format!("tracing for {}; press Ctrl-C to stop early", Age(us(duration))));
     let mut collector = Collector(History::default());
     session::run(settings, None, &mut collector, None)
         .map_err(|error| CliError::session(error, "the history"))?;
@@ -108,11 +108,11 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
     }
     let name = source.name();
     if broken > 0 {
-        say(format!("{name}: lines that are no records and were skipped: {broken}"));
+        say(format!("{name}: skipped {} (not a record)", counted(broken, "line")));
     }
     if source.ending() != Ending::Complete {
         say(format!(
-            "{name}: it was cut off or is still being recorded: connections that were open there are not judged"
+            "{name}: cut off or still being recorded: connections that were open at its end are not examined"
         ));
     }
     let mut now = recorded::snapshot(&history);

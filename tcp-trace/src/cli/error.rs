@@ -39,7 +39,7 @@ impl CliError {
     pub fn command(name: impl fmt::Display, error: &io::Error) -> Self {
         let (code, message) = match error.kind() {
             io::ErrorKind::NotFound => (NO_SUCH_COMMAND, format!("{name}: no such command")),
-            _ => (NOT_EXECUTABLE, format!("{name} cannot be run: {error}")),
+            _ => (NOT_EXECUTABLE, format!("cannot run {name}: {error}")),
         };
         Self { code, message }
     }
@@ -50,7 +50,7 @@ impl CliError {
             // What `execve()` says of the file that its `#!` line, or its ELF header, names.
             io::ErrorKind::NotFound => Self {
                 code: NO_SUCH_COMMAND,
-                message: format!("{name} cannot be run: its interpreter or loader does not exist"),
+                message: format!("cannot run {name}: its interpreter or loader does not exist"),
             },
             _ => Self::command(name, error),
         }

@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use tcp_trace_core::prose::counted;
 use tcp_trace_model::record::{
     Record,
     reader::{BrokenLine, Ending},
@@ -129,7 +130,7 @@ impl<'a, R: Read> Replay<'a, R> {
     fn broken(&mut self, line: &BrokenLine) {
         self.broken += 1;
         if self.broken <= BROKEN_REPORTED_MAX {
-            self.report(format!("{line}; it is skipped"));
+            self.report(format!("{line}; skipped"));
         }
     }
 
@@ -146,24 +147,26 @@ impl<'a, R: Read> Replay<'a, R> {
         let connections = self.source.selection().left_out();
         if connections > 0 {
             self.report(format!(
-                "connections left out: {connections}, whose process or port came too late to be waited for; \
-                 from a file, instead of a pipe, all are found"
+                "left out {} whose process or port became known too late; reading from a file instead of a pipe \
+                 finds them",
+                counted(connections, "connection")
             ));
         }
         let lookups = self.source.selection().lookups_left_out();
         if lookups > 0 {
             self.report(format!(
-                "lookups that were not waited for: {lookups}; from a file, instead of a pipe, those that a chosen \
-                 connection follows are found"
+                "left out {} that selected connections may have used; reading from a file instead of a pipe finds \
+                 them",
+                counted(lookups, "lookup")
             ));
         }
         match self.source.ending() {
             Ending::Complete => {}
             Ending::InLine { number } => self.report(format!(
-                "cut off in line {number}: what is before that line is shown, the totals are missing"
+                "cut off in line {number}: everything before it is shown, the totals are missing"
             )),
             Ending::WithoutEnd { last } => self.report(format!(
-                "no `end` behind line {last}: cut off there, or still being recorded; the totals are missing"
+                "no `end` after line {last}: cut off there or still being recorded; the totals are missing"
             )),
         }
     }

@@ -95,13 +95,13 @@ fn the_ladder_is_that_of_live() {
         0.840  nginx[812]         │◀─────────── 503 Service Unavailable, 12 B ─┤
         0.890  curl[13838]        │ send 0 us, wait 750 us, receive 50 us      │
         0.990  curl[13838]        │ CLOSE after 978 us, ECONNRESET             │
-    ?: not seen to arrive: lost on the way, or arrived unseen
+    ?: arrival not observed: lost on the way, or arrived unseen
     reset by the server (ECONNRESET) after 990 us;
         79 B to the server, 160 B to the client
 
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
-    *** what is above may have gaps
+    *** the output above may have gaps
     more: tcp-trace explain LOST, 503, ECONNRESET, life-of-a-URL,
         three-way-handshake
     2 sockets, 1 HTTP exchange, 40 events, 12 LOST
@@ -114,7 +114,7 @@ fn the_requests_of_each_process_are_grouped() {
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
 
-    14:13:20.000010 Requests of no page
+    14:13:20.000010 Requests without a page
     curl[13838]: 1 request on 1 connection, 12 B in 890 us, 1 failed
     start  request                       size connection                        took
      0.09  GET lo…8080/größe?x=1 503     12 B +c4101 #0  ▒·──────────────────█  0.80
@@ -123,7 +123,7 @@ fn the_requests_of_each_process_are_grouped() {
 
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
-    *** what is above may have gaps
+    *** the output above may have gaps
     2 sockets, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }
@@ -158,14 +158,12 @@ fn a_recording_that_is_cut_is_shown_up_to_there_and_says_so() {
     let (printed, told) = all(&RECORDING[..RECORDING.len() - 20], Format::Jsonl);
     let whole = RECORDING.lines().count();
     assert_eq!(printed.lines().collect::<Vec<_>>(), RECORDING.lines().take(whole - 1).collect::<Vec<_>>());
-    let expected =
-        format!("cut off in line {whole}: what is before that line is shown, the totals are missing");
+    let expected = format!("cut off in line {whole}: everything before it is shown, the totals are missing");
     assert_eq!(told, [expected]);
     let (_, told) = all(&printed, Format::Table);
     let last = whole - 1;
-    let expected = format!(
-        "no `end` behind line {last}: cut off there, or still being recorded; the totals are missing"
-    );
+    let expected =
+        format!("no `end` after line {last}: cut off there or still being recorded; the totals are missing");
     assert_eq!(told, [expected]);
 }
 
@@ -174,10 +172,10 @@ fn broken_lines_are_told_and_counted() {
     let (first, rest) = RECORDING.split_once('\n').unwrap();
     let (printed, told) = all(&format!("{first}\nhello\n{rest}"), Format::Jsonl);
     assert_eq!(printed, RECORDING);
-    assert_eq!(told, ["line 2: not JSON: expected value at column 1; it is skipped", "1 line was skipped"]);
+    assert_eq!(told, ["line 2: not JSON: expected value at column 1; skipped", "1 line was skipped"]);
     let (_, told) = all(&format!("{first}\n{}{rest}", "7\n".repeat(100)), Format::Table);
     assert_eq!(told.len(), 6);
-    assert_eq!(told[4], "line 6: not a JSON object; it is skipped");
+    assert_eq!(told[4], "line 6: not a JSON object; skipped");
     assert_eq!(told[5], "100 lines were skipped");
 }
 

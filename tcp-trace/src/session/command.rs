@@ -51,7 +51,10 @@ impl Followed {
         let _ = kill_process(pid, Signal::TERM);
         match timeout(TERMINATION, child.wait()).await {
             Ok(status) => self.status = status.ok(),
-            Err(_) => log::warn!("the command (process {}) goes on untraced", pid.as_raw_nonzero()),
+            Err(_) => log::warn!(
+                "the command (pid {}) is still running and is no longer traced",
+                pid.as_raw_nonzero()
+            ),
         }
     }
 

@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
         self.read(ALL)?;
         let waits = self.pipeline.has_mini_sockets();
         if waits {
-            log::info!("waiting up to {:?} for the end of TIME_WAIT; Ctrl-C ends now", self.settle);
+            log::info!("waiting up to {:?} for the end of TIME_WAIT; press Ctrl-C to stop now", self.settle);
         }
         Ok(waits)
     }
@@ -372,7 +372,9 @@ impl Reader<'_> {
                 answer @ Answer::Listed(..) => self.take(answer)?,
             }
         }
-        log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");
+        log::warn!(
+            "the kernel's socket list did not arrive in time: summaries of open connections may be incomplete"
+        );
         Ok(())
     }
 }

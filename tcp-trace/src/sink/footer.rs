@@ -56,10 +56,10 @@ impl Footer {
         let mut lines: Vec<Phrase> = self.losses.iter().map(loss).collect();
         if self.further_losses > 0 {
             let events = counted(self.further_losses, "event");
-            lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
+            lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} after these")));
         }
         if !self.losses.is_empty() {
-            lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
+            lines.push(Phrase::new(Tone::Warning, "*** the output above may have gaps"));
         }
         for (count, name) in &self.left_out {
             let things = counted(*count, name);

@@ -24,6 +24,8 @@ pub enum Close {
     Client,
     /// The client sends an RST.
     Reset,
+    /// The server answers one more request with an RST.
+    Unanswered,
     /// Not.
     Never,
 }
@@ -44,7 +46,7 @@ pub struct Life {
 }
 
 /// How many lives [`Life::of`] tells apart.
-pub const LIVES: usize = 2 * 3 * 3 * 3 * 3;
+pub const LIVES: usize = 2 * 3 * 3 * 3 * 4;
 
 /// One event of a socket.
 type Step = (u64, EventKind<'static>);
@@ -96,7 +98,7 @@ impl Life {
             client: [(5, "curl"), (6, "wget"), (7, "curl")][choice(3)],
             server: [None, Some((11, "nginx")), Some((12, "api"))][choice(3)],
             exchanges: choice(3) as u32,
-            close: [Close::Client, Close::Reset, Close::Never][choice(3)],
+            close: [Close::Client, Close::Reset, Close::Unanswered, Close::Never][choice(4)],
         }
     }
 
@@ -117,6 +119,7 @@ impl Life {
         match self.close {
             Close::Client => played.close(self.client, self.server),
             Close::Reset => played.reset(self.client),
+            Close::Unanswered => played.unanswered(self.server),
             Close::Never => {}
         }
         played.steps
@@ -215,5 +218,15 @@ impl Played {
         let rst = Flags::RST.with(Flags::ACK);
         self.segment((client, State::Close), (server, State::Established), rst, b"");
         self.state(server, State::Established, State::Close, None);
+    }
+
+    fn unanswered(&mut self, by: Option<(u32, &str)>) {
+        let Self { client, server, .. } = *self;
+        let [open_client, open_server] = [client, server].map(|end| (end, State::Established));
+        self.segment(open_client, open_server, Flags::ACK, REQUEST);
+        self.state(server, State::Established, State::Close, by);
+        let rst = Flags::RST.with(Flags::ACK);
+        self.segment((server, State::Close), open_client, rst, b"");
+        self.state(client, State::Established, State::Close, None);
     }
 }

@@ -77,6 +77,8 @@ fn shown(records: &[Record], filter: Filter, is_read_twice: bool) -> Vec<Record>
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_filter_selects_the_same_when_tracing_and_in_a_recording(
         lives in lives(),

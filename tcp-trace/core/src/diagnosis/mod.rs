@@ -19,6 +19,8 @@ mod thresholds;
 mod told;
 mod upstreams;
 mod uses;
+#[cfg(test)]
+mod whole_tests;
 
 pub use facts::Facts;
 pub use history::History;

@@ -19,8 +19,6 @@ mod thresholds;
 mod told;
 mod upstreams;
 mod uses;
-#[cfg(test)]
-mod whole_tests;
 
 pub use facts::Facts;
 pub use history::History;

@@ -13,7 +13,7 @@ use super::{Pipeline, Settings};
 
 const NETNS: u32 = 4_026_531_840;
 const CLIENT_ISN: u32 = 1_000;
-const SERVER_ISN: u32 = 2_044_270_846;
+const SERVER_ISN: u32 = 4_294_967_000;
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 

@@ -7,6 +7,8 @@ mod clock;
 mod decode;
 mod error;
 mod filters;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod last_use;
 mod losses;
 mod netlink;

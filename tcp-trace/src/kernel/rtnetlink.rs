@@ -1,6 +1,8 @@
 //! Routes, interfaces and neighbours of a network namespace (rtnetlink(7), `net/ipv4/route.c`, `net/core/neighbour.c`).
 
 mod answer;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod request;
 
 use std::{

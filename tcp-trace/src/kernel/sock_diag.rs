@@ -2,6 +2,8 @@
 
 mod answer;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod request;
 mod socket;
 

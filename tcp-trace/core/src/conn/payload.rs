@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::{Direction, Role, Segment, State},
-    record::HttpTotals,
+    record::{HttpTotals, ProxyProtocol, Socks},
     time::Time,
 };
 
@@ -10,7 +10,7 @@ use super::{Connection, close::errno_name};
 use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End, Exchange},
-    protocols::{Cx, Found, Layer, Sniff},
+    protocols::{Cx, Found, Layer, Start},
     stream::{Chunks, Need},
 };
 
@@ -21,6 +21,19 @@ pub(super) struct Payload {
     layer: Option<Layer>,
     exchanges: u64,
     minor_version: u8,
+    /// Whether some of it goes to another server, through the one that it is connected to.
+    is_tunnel: bool,
+    /// What the protocol is called, once that is sure.
+    protocol: Option<&'static str>,
+    /// What came before it of another protocol.
+    way: Option<Box<Way>>,
+}
+
+/// What proxies before a connection say, or are asked for.
+#[derive(Debug, Default)]
+struct Way {
+    proxy_protocol: Option<ProxyProtocol>,
+    socks: Option<Socks>,
 }
 
 impl Payload {
@@ -36,6 +49,27 @@ impl Payload {
     pub(super) fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
         if let Some(layer) = &mut self.layer {
             layer.stalled(direction, cause, from, to);
+        }
+    }
+
+    /// The protocol, what a header of the PROXY protocol said, and what a SOCKS server was asked for.
+    pub(super) fn recorded(&self) -> (Option<String>, Option<ProxyProtocol>, Option<Socks>) {
+        let (proxy_protocol, socks) =
+            self.way.as_ref().map_or((None, None), |way| (way.proxy_protocol, way.socks.clone()));
+        (self.protocol.map(str::to_owned), proxy_protocol, socks)
+    }
+
+    /// Takes what was found that is said of the connection.
+    fn note(&mut self, found: &mut Found) {
+        if found.protocol.is_some() {
+            self.protocol = found.protocol.take();
+        }
+        self.is_tunnel |= std::mem::take(&mut found.is_tunnel);
+        if let Some(proxy_protocol) = found.proxy_protocol.take() {
+            self.way.get_or_insert_default().proxy_protocol = Some(proxy_protocol);
+        }
+        if let Some(socks) = found.socks.take() {
+            self.way.get_or_insert_default().socks = Some(socks);
         }
     }
 
@@ -145,8 +179,8 @@ impl Connection {
         ConnectionEnd { end, first_fin, has_fin: ending.fin.map(|fin| fin.is_some()) }
     }
 
-    fn put_back(&mut self, layer: Layer, before: usize, found: &Found) {
-        if let (None, Some(client)) = (self.role, layer.client_direction()) {
+    fn put_back(&mut self, layer: Layer, before: usize, found: &mut Found) {
+        if let (None, Some(client)) = (self.role, layer.client()) {
             // Seen from the middle, but its messages tell which end it is.
             self.role = Some(if client == Direction::Out { Role::Client } else { Role::Server });
         }
@@ -155,6 +189,12 @@ impl Connection {
         }
         self.payload.layer = Some(layer);
         self.payload.count(&found.exchanges[before..]);
+        self.payload.note(found);
+    }
+
+    /// Whether some of what it carries goes to another server, through the one that it is connected to.
+    pub fn is_tunnel(&self) -> bool {
+        self.payload.is_tunnel
     }
 
     /// What to make of the first payload: where the handshake was seen, it is known where each direction begins.
@@ -168,12 +208,13 @@ impl Connection {
                 from_start[direction.index()] = true;
             }
         }
-        if from_start == [true; 2] && self.may_carry_dns() {
-            return Layer::Dns(Box::default());
-        }
         let established = self.spans.iter().find(|span| span.state == State::Established);
-        let established = established.and_then(|span| span.entered);
-        Layer::Sniff(Box::new(Sniff { role: self.role, from_start, established }))
+        Layer::first(Start {
+            from_start,
+            idle_since: established.and_then(|span| span.entered),
+            is_dns: self.may_carry_dns(),
+            ..Start::of_role(self.role)
+        })
     }
 
     /// What the kernel side's skip entry of a direction has to be after a segment, see [`Half::want`](crate::stream::Half::want).

@@ -26,6 +26,21 @@ pub(super) enum Protocol {
     Other,
 }
 
+/// What follows a CONNECT that succeeded (RFC 9110, section 9.3.6): another protocol, in both directions.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Which way the client's bytes go.
+    pub client: Direction,
+    /// What the client had sent before it had the answer, with the offset and the time of the first byte.
+    pub held: Option<(u64, Vec<u8>, Time)>,
+    /// Bytes of the chunk with the answer that come behind it.
+    pub rest: usize,
+    /// Exchanges before it.
+    pub exchanges: u64,
+    /// When the last of them ended.
+    pub idle_since: Option<Time>,
+}
+
 /// The HTTP/1 of one connection. The bytes of both directions go in, finished exchanges come out.
 ///
 /// Memory: between messages it holds no buffers.
@@ -43,19 +58,26 @@ pub struct HttpConnection {
     is_from_start: bool,
     /// When the exchange before ended; before the first, when the connection was established.
     previous_ended: Option<Time>,
+    /// What its protocol is called.
+    pub(super) name: &'static str,
+    /// What follows it, once a CONNECT has succeeded.
+    tunnel: Option<Box<Tunnel>>,
     /// Whether something of the other direction is missing that may still come.
     pub(super) is_other_incomplete: bool,
 }
 
 impl HttpConnection {
-    /// A connection whose local end is `role`: a client's requests go out, a server's come in. Of a
-    /// connection without role, or whose beginning was not seen, the first message tells.
+    /// A connection whose local end is `role`: a client's requests go out, a server's come in.
     pub fn new(role: Option<Role>) -> Self {
-        let requests = match role {
+        Self::of_client(match role {
             Some(Role::Client) => Some(Direction::Out),
             Some(Role::Server) => Some(Direction::In),
             _ => None,
-        };
+        })
+    }
+
+    /// A connection whose requests go this way. Where that is not known, the first message shows it.
+    pub fn of_client(requests: Option<Direction>) -> Self {
         let mut streams = [Stream::new(), Stream::new()];
         // Until `start` says otherwise, this is the middle of something.
         streams.iter_mut().for_each(Stream::lose);
@@ -67,6 +89,8 @@ impl HttpConnection {
             next_index: 0,
             is_from_start: false,
             previous_ended: None,
+            name: "http",
+            tunnel: None,
             is_other_incomplete: false,
         }
     }
@@ -77,9 +101,34 @@ impl HttpConnection {
         self.is_from_start |= self.requests == Some(direction);
     }
 
-    /// Tells when the connection was established: before its first request it is idle since then.
-    pub fn established(&mut self, time: Time) {
-        self.previous_ended.get_or_insert(time);
+    /// Notes how many exchanges the connection carried before, and since when it is idle.
+    pub fn follow(&mut self, exchanges: u64, idle_since: Option<Time>) {
+        self.next_index = exchanges;
+        self.previous_ended = idle_since;
+    }
+
+    /// What its protocol is called, once it is known to be HTTP.
+    pub fn protocol_name(&self) -> Option<&'static str> {
+        (self.protocol == Protocol::Http).then_some(self.name)
+    }
+
+    /// What follows, once a CONNECT has succeeded: the parser has done its work then.
+    #[inline]
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take().map(|tunnel| *tunnel)
+    }
+
+    /// Goes over to what a CONNECT asked for.
+    pub(super) fn open_tunnel(&mut self, client: Direction) {
+        let stream = &mut self.streams[client.index()];
+        let is_readable = stream.position == Position::Undecided;
+        let (bytes, time) = stream.take_undecided();
+        let offset = stream.end - bytes.len() as u64;
+        let held = (!bytes.is_empty()).then_some((offset, bytes, time));
+        let (exchanges, idle_since) = (self.next_index, self.previous_ended);
+        if is_readable {
+            self.tunnel = Some(Box::new(Tunnel { client, held, rest: 0, exchanges, idle_since }));
+        }
     }
 
     /// Whether it is HTTP/1; `None` when that is not known yet.
@@ -179,7 +228,13 @@ impl HttpConnection {
         let is_request = self.requests == Some(direction);
         let stream = &mut self.streams[direction.index()];
         match &mut stream.position {
-            Position::Tunnel | Position::Broken => &[],
+            Position::Broken => &[],
+            Position::Tunnel => {
+                if let Some(tunnel) = &mut self.tunnel {
+                    tunnel.rest = bytes.len();
+                }
+                &[]
+            }
             Position::Lost => {
                 if self.find_again(direction, bytes, exchanges) {
                     bytes

@@ -220,7 +220,7 @@ impl HttpConnection {
 
     /// The response changes the protocol (RFC 9110, sections 7.8 and 9.3.6): there are no more messages.
     fn upgrade(&mut self, at: usize, time: Time, exchanges: &mut Vec<Exchange>) {
-        let mut websocket = None;
+        let (mut websocket, mut is_connect) = (None, false);
         for (position, mut open) in std::mem::take(&mut self.open).into_iter().enumerate() {
             if position != at {
                 let mut exchange = open.into_exchange(Integrity::Complete, Outcome::NoResponse);
@@ -229,15 +229,20 @@ impl HttpConnection {
                 continue;
             }
             open.timing.response_ended = Some(time);
+            is_connect = open.is_connected();
             match open.websocket() {
                 Some(has_extensions) if open.invalid.is_none() => websocket = Some((open, has_extensions)),
                 _ => self.emit(open.into_exchange(Integrity::Complete, Outcome::Upgraded), exchanges),
             }
         }
         let (Some((mut open, has_extensions)), Some(requests)) = (websocket, self.requests) else {
+            if let (true, Some(requests)) = (is_connect, self.requests) {
+                self.open_tunnel(requests);
+            }
             return self.streams.iter_mut().for_each(|stream| stream.leave(Position::Tunnel));
         };
         open.is_websocket = true;
+        self.name = "websocket";
         self.open.push_back(open);
         for (direction, is_client) in [(requests, true), (requests.opposite(), false)] {
             let stream = &mut self.streams[direction.index()];

@@ -83,6 +83,12 @@ impl Open {
         })
     }
 
+    /// Whether it is a CONNECT whose response, which ends the messages, grants it.
+    pub(super) fn is_connected(&self) -> bool {
+        let is_connect = self.request.as_ref().is_some_and(|request| *request.method == *b"CONNECT");
+        is_connect && self.response.as_ref().is_some_and(|response| response.status_code != 101)
+    }
+
     /// Whether the response, which switches protocols, goes over to WebSocket; and if so, whether with
     /// extensions.
     pub(super) fn websocket(&self) -> Option<bool> {

@@ -102,7 +102,10 @@ impl Pipeline {
             tracked.connection.learn_sni(name);
         }
         for exchange in self.found.exchanges.drain(..) {
-            lookups::learn_host(&mut tracked.connection, &exchange);
+            // What a tunnel leads to is not this connection's server.
+            if !tracked.connection.is_tunnel() {
+                lookups::learn_host(&mut tracked.connection, &exchange);
+            }
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
             {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 mod dns;
 mod ends;
 mod memory;
+mod proxied;
 mod routes;
 mod simulator;
 mod stacks;

@@ -1,56 +1,59 @@
 //! What a connection's bytes mean: the layer that reads them, and the layer that follows it. Pure.
 //!
-//! A layer takes [`Chunk`]s, never segments: so it can read whatever yields bytes by offset. To add a protocol, see
+//! A layer takes [`Chunk`]s, never segments: so it can read whatever yields bytes by offset. To add one, see
 //! CONTRIBUTING.md.
 
+mod dns;
+mod found;
 mod hello;
+mod http1;
+mod prefix;
 mod sniff;
+mod socks5;
 #[cfg(test)]
 mod tests;
 
-use hello::ClientHello;
-pub use sniff::Sniff;
 use tcp_trace_model::{event::Direction, time::Time};
 
+pub use self::found::{Cx, Found};
+pub use self::sniff::Start;
+use self::sniff::{First, Guess, Sniff};
 use crate::{
-    dns::{StreamMessage, Streams},
-    http::{Cause, ConnectionEnd, Exchange, HttpConnection},
+    http::{Cause, ConnectionEnd, HttpConnection},
     stream::{Chunk, Need},
 };
 
-/// What layers found. Whoever reads it takes it out.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// HTTP exchanges that are over.
-    pub exchanges: Vec<Exchange>,
-    /// DNS messages that are complete.
-    pub messages: Vec<StreamMessage>,
-    /// The name of the server in a ClientHello. Any bytes: nobody has checked them.
-    pub server_name: Option<Vec<u8>>,
-}
+/// A protocol that a layer reads.
+trait Protocol: Sized {
+    /// Whether it may be what begins with these bytes.
+    fn guess(first: &First<'_>) -> Guess;
 
-/// What a layer may know and change beside its chunk.
-#[derive(Debug)]
-pub struct Cx<'a> {
-    /// Whether something of the other direction is missing that may still come.
-    pub is_other_incomplete: bool,
-    /// Takes what the layer finds.
-    pub found: &'a mut Found,
-}
+    /// A layer that gets all from those bytes on.
+    fn new(start: Start) -> Self;
 
-/// The layer that reads a connection. Boxed, because most connections are idle.
-#[derive(Debug)]
-pub enum Layer {
-    /// Which protocol it is, is not known yet.
-    Sniff(Box<Sniff>),
-    /// The beginning of TLS.
-    Tls(Box<ClientHello>),
-    /// HTTP/1 and WebSocket, or what may be HTTP/1.
-    Http1(Box<HttpConnection>),
-    /// DNS.
-    Dns(Box<Streams>),
-    /// Nothing reads the rest.
-    Opaque,
+    /// Takes what comes next in a direction.
+    fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a>;
+
+    /// Which bytes of a direction are needed.
+    fn need(&self, _direction: Direction) -> Need {
+        Need::All
+    }
+
+    /// Ends the connection.
+    fn finish(&mut self, _time: Time, _end: ConnectionEnd, _cx: &mut Cx<'_>) {}
+
+    /// Whether the message that a direction is in lasts until the direction ends.
+    fn lasts_until_fin(&self, _direction: Direction) -> bool {
+        false
+    }
+
+    /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
+    fn stalled(&mut self, _direction: Direction, _cause: Cause, _from: Time, _to: Time) {}
+
+    /// Which way the client's bytes go, where its messages show that.
+    fn client(&self) -> Option<Direction> {
+        None
+    }
 }
 
 /// What comes of a chunk.
@@ -82,30 +85,106 @@ struct HeldBack {
     time: Time,
 }
 
+/// The enum of layers from the table of them. The first in the table that begins with a connection's bytes reads it.
+macro_rules! layers {
+    ($($(#[$doc:meta])* $name:ident($layer:ty),)*) => {
+        /// The layer that reads a connection. Boxed, because most connections are idle.
+        #[derive(Debug)]
+        pub enum Layer {
+            $($(#[$doc])* $name(Box<$layer>),)*
+            /// Nothing reads the rest.
+            Opaque,
+        }
+
+        impl Layer {
+            #[inline]
+            fn step<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
+                match self {
+                    $(Self::$name(layer) => Protocol::input(&mut **layer, direction, chunk, cx),)*
+                    Self::Opaque => Step::Stay,
+                }
+            }
+
+            /// Which bytes of a direction are needed.
+            #[inline]
+            pub fn need(&self, direction: Direction) -> Need {
+                match self {
+                    $(Self::$name(layer) => Protocol::need(&**layer, direction),)*
+                    Self::Opaque => Need::Nothing,
+                }
+            }
+
+            /// Ends the connection.
+            pub fn finish(&mut self, time: Time, end: ConnectionEnd, cx: &mut Cx<'_>) {
+                match self {
+                    $(Self::$name(layer) => Protocol::finish(&mut **layer, time, end, cx),)*
+                    Self::Opaque => {}
+                }
+            }
+
+            /// Whether the message that a direction is in lasts until the direction ends.
+            pub fn lasts_until_fin(&self, direction: Direction) -> bool {
+                match self {
+                    $(Self::$name(layer) => Protocol::lasts_until_fin(&**layer, direction),)*
+                    Self::Opaque => false,
+                }
+            }
+
+            /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
+            pub fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
+                match self {
+                    $(Self::$name(layer) => Protocol::stalled(&mut **layer, direction, cause, from, to),)*
+                    Self::Opaque => {}
+                }
+            }
+
+            /// Which way the client's bytes go, where its messages show that.
+            pub fn client(&self) -> Option<Direction> {
+                match self {
+                    $(Self::$name(layer) => Protocol::client(&**layer),)*
+                    Self::Opaque => None,
+                }
+            }
+
+            /// What begins with these bytes; `Err` with whether more of them may tell.
+            fn beginning_with(first: &First<'_>) -> Result<Self, bool> {
+                let mut is_possible = false;
+                $(match <$layer as Protocol>::guess(first) {
+                    Guess::Yes => return Ok(Self::$name(Box::new(Protocol::new(first.start)))),
+                    Guess::Maybe => is_possible = true,
+                    Guess::No => {}
+                })*
+                Err(is_possible)
+            }
+        }
+    };
+}
+
+layers! {
+    /// Which protocol it is, is not known yet.
+    Sniff(Sniff),
+    /// DNS.
+    Dns(crate::dns::Streams),
+    /// A header of the PROXY protocol.
+    Prefix(prefix::Prefix),
+    /// The beginning of SOCKS5.
+    Socks5(socks5::Socks5),
+    /// The beginning of TLS.
+    Tls(hello::ClientHello),
+    /// HTTP/1 and WebSocket; also what nothing else begins with: it judges itself whether it is HTTP.
+    Http1(HttpConnection),
+}
+
 impl Layer {
+    /// What reads a connection from its first byte on.
+    pub fn first(start: Start) -> Self {
+        Self::Sniff(Box::new(Sniff::new(start)))
+    }
+
     /// Takes what comes next in a direction.
     #[inline]
     pub fn input(&mut self, direction: Direction, chunk: Chunk<'_>, cx: &mut Cx<'_>) {
-        let step = match self {
-            Self::Http1(http) => {
-                http.input(direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
-                if http.is_http() != Some(false) {
-                    return;
-                }
-                Switch::to(Self::Opaque)
-            }
-            Self::Sniff(sniff) => sniff.input(direction, chunk),
-            Self::Tls(hello) => hello.input(direction, chunk, cx),
-            Self::Dns(streams) => {
-                streams.input(direction, chunk, &mut cx.found.messages);
-                if !streams.is_over() {
-                    return;
-                }
-                Switch::to(Self::Opaque)
-            }
-            Self::Opaque => return,
-        };
-        if let Step::Switch(switch) = step {
+        if let Step::Switch(switch) = self.step(direction, chunk, cx) {
             self.switch(direction, switch, cx);
         }
     }
@@ -119,53 +198,11 @@ impl Layer {
             self.input(direction, rest, cx);
         }
     }
-
-    /// Which bytes of a direction are needed.
-    #[inline]
-    pub fn need(&self, direction: Direction) -> Need {
-        match self {
-            Self::Http1(http) => http.need(direction),
-            Self::Sniff(_) | Self::Tls(_) | Self::Dns(_) => Need::All,
-            Self::Opaque => Need::Nothing,
-        }
-    }
-
-    /// Ends the connection.
-    pub fn finish(&mut self, time: Time, end: ConnectionEnd, cx: &mut Cx<'_>) {
-        if let Self::Http1(http) = self {
-            http.finish(time, end, &mut cx.found.exchanges);
-        }
-    }
-
-    /// Whether the message that a direction is in lasts until the direction ends.
-    pub fn lasts_until_fin(&self, direction: Direction) -> bool {
-        matches!(self, Self::Http1(http) if http.lasts_until_fin(direction))
-    }
-
-    /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
-    pub fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
-        if let Self::Http1(http) = self {
-            http.stalled(direction, cause, from, to);
-        }
-    }
-
-    /// Which way the client's bytes go, where its messages show that.
-    pub fn client_direction(&self) -> Option<Direction> {
-        match self {
-            Self::Http1(http) => http.requests(),
-            _ => None,
-        }
-    }
 }
 
-impl<'a> Switch<'a> {
-    /// A layer that gets nothing of what came before.
-    fn to(to: Layer) -> Step<'a> {
-        Step::Switch(Self { to, held: Vec::new(), rest: None })
-    }
-
-    /// A layer that reads from this chunk on.
-    fn from(to: Layer, rest: Chunk<'a>) -> Step<'a> {
-        Step::Switch(Self { to, held: Vec::new(), rest: Some(rest) })
+impl<'a> Step<'a> {
+    /// Goes over to a layer that gets nothing of what came before.
+    fn to(to: Layer) -> Self {
+        Self::Switch(Switch { to, held: Vec::new(), rest: None })
     }
 }

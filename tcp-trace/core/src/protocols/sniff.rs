@@ -5,55 +5,136 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{ClientHello, Layer, Step, Switch};
+use super::{Cx, HeldBack, Layer, Protocol, Step, Switch};
 use crate::{http::HttpConnection, stream::Chunk};
 
-/// What is known of a connection before its first byte is read.
+/// Bytes that are held while they may be the beginning of something: more than any protocol's signature has.
+const HELD_MAX: usize = 64;
+
+/// What is known before the first byte is read: of a connection, or of what a tunnel carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sniff {
-    /// What its local end is.
-    pub role: Option<Role>,
+pub struct Start {
+    /// Which way the client's bytes go, when known.
+    pub client: Option<Direction>,
     /// Whether the first byte of each direction is known, by [`Direction::index`].
     pub from_start: [bool; 2],
-    /// When the connection was established, when known.
-    pub established: Option<Time>,
+    /// When the connection was established, or its last exchange ended; when known.
+    pub idle_since: Option<Time>,
+    /// HTTP exchanges before.
+    pub exchanges: u64,
+    /// Whether the server is a DNS server, by its port.
+    pub is_dns: bool,
+    /// Whether it is inside a tunnel.
+    pub is_tunnel: bool,
 }
 
-/// `ContentType.handshake` (RFC 8446, section 5.1): the first byte of TLS, and of no HTTP/1.
-const TLS_HANDSHAKE: u8 = 22;
-
-impl Sniff {
-    /// Which way the client's bytes go, when known.
-    fn client(&self) -> Option<Direction> {
-        match self.role {
+impl Start {
+    /// That of a connection whose local end is `role`.
+    pub fn of_role(role: Option<Role>) -> Self {
+        let client = match role {
             Some(Role::Client) => Some(Direction::Out),
             Some(Role::Server) => Some(Direction::In),
             _ => None,
-        }
-    }
-
-    pub(super) fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>) -> Step<'a> {
-        let client = self.client().filter(|client| *client == direction && self.from_start[client.index()]);
-        let to = match (client, chunk) {
-            (Some(client), Chunk::Bytes { bytes: [TLS_HANDSHAKE, ..], .. }) => {
-                Layer::Tls(Box::new(ClientHello::new(client)))
-            }
-            _ => Layer::Http1(Box::new(self.http())),
         };
-        Switch::from(to, chunk)
+        Self { client, ..Self::default() }
+    }
+}
+
+/// The first bytes of a direction, as far as they have come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First<'a> {
+    /// At least one.
+    pub(super) bytes: &'a [u8],
+    /// Whether the client sent them; else the server, before the client said anything.
+    pub(super) is_client: bool,
+    pub(super) start: Start,
+}
+
+/// Whether bytes are the beginning of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guess {
+    Yes,
+    /// More of them are needed.
+    Maybe,
+    No,
+}
+
+impl Guess {
+    /// Whether `bytes` begin with `signature`.
+    pub(super) fn begins(bytes: &[u8], signature: &[u8]) -> Self {
+        let length = bytes.len().min(signature.len());
+        match bytes[..length] == signature[..length] {
+            false => Self::No,
+            true if length < signature.len() => Self::Maybe,
+            true => Self::Yes,
+        }
+    }
+}
+
+/// A connection of which it is not known what it carries.
+#[derive(Debug)]
+pub struct Sniff {
+    start: Start,
+    held: Option<HeldBack>,
+}
+
+impl Sniff {
+    pub(super) fn new(start: Start) -> Self {
+        Self { start, held: None }
     }
 
-    /// A parser that knows where each direction's bytes begin, if that was seen.
-    fn http(&self) -> HttpConnection {
-        let mut http = HttpConnection::new(self.role);
-        if let Some(time) = self.established {
-            http.established(time);
+    /// What reads it when nothing begins with these bytes: it may still be HTTP. In a tunnel the client speaks first.
+    fn fallback(&self, direction: Direction) -> Layer {
+        let Start { client, is_tunnel, .. } = self.start;
+        if is_tunnel && client != Some(direction) && self.held.is_none() {
+            return Layer::Opaque;
         }
-        for direction in [Direction::Out, Direction::In] {
-            if self.from_start[direction.index()] {
-                http.start(direction);
+        Layer::Http1(Box::new(<HttpConnection as Protocol>::new(self.start)))
+    }
+
+    /// What the chunk and the bytes before it begin; `None` when more of them may tell.
+    fn layer(&mut self, direction: Direction, chunk: Chunk<'_>) -> Option<Layer> {
+        let Chunk::Bytes { offset, bytes, time } = chunk else { return Some(self.fallback(direction)) };
+        let is_other = self.held.as_ref().is_some_and(|held| held.direction != direction);
+        if is_other || !self.start.from_start[direction.index()] {
+            return Some(self.fallback(direction));
+        }
+        let joined;
+        let first = match &self.held {
+            None => bytes,
+            Some(held) => {
+                joined = [&held.bytes, bytes].concat();
+                &joined
+            }
+        };
+        let is_client = self.start.client == Some(direction);
+        match Layer::beginning_with(&First { bytes: first, is_client, start: self.start }) {
+            Ok(layer) => Some(layer),
+            Err(true) if first.len() <= HELD_MAX => {
+                let new = || HeldBack { direction, offset, bytes: Vec::new(), time };
+                self.held.get_or_insert_with(new).bytes.extend_from_slice(bytes);
+                None
+            }
+            Err(_) => Some(self.fallback(direction)),
+        }
+    }
+}
+
+impl Protocol for Sniff {
+    fn guess(_: &First<'_>) -> Guess {
+        Guess::No
+    }
+
+    fn new(start: Start) -> Self {
+        Self::new(start)
+    }
+
+    fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, _: &mut Cx<'_>) -> Step<'a> {
+        match self.layer(direction, chunk) {
+            None => Step::Stay,
+            Some(to) => {
+                Step::Switch(Switch { to, held: self.held.take().into_iter().collect(), rest: Some(chunk) })
             }
         }
-        http
     }
 }

@@ -4,18 +4,30 @@ use tcp_trace_model::event::Role;
 
 use super::*;
 
-/// Plays bytes to a layer that begins with a connection.
+/// Plays bytes to what a connection begins with, seen from the client.
 struct Played {
     layer: Layer,
     offsets: [u64; 2],
     found: Found,
 }
 
+fn start() -> Start {
+    Start { from_start: [true; 2], ..Start::of_role(Some(Role::Client)) }
+}
+
 impl Played {
-    fn new(role: Option<Role>) -> Self {
-        let from_start = [role.is_some(); 2];
-        let layer = Layer::Sniff(Box::new(Sniff { role, from_start, established: None }));
-        Self { layer, offsets: [0; 2], found: Found::default() }
+    fn new(start: Start) -> Self {
+        Self { layer: Layer::first(start), offsets: [0; 2], found: Found::default() }
+    }
+
+    /// Lines `> bytes` from the client and `< bytes` from the server, cut into pieces of so many bytes.
+    fn play(conversation: &[(char, &[u8])], size: usize) -> Self {
+        let mut played = Self::new(start());
+        for (side, bytes) in conversation {
+            let direction = if *side == '>' { Direction::Out } else { Direction::In };
+            bytes.chunks(size).for_each(|piece| played.bytes(direction, piece));
+        }
+        played
     }
 
     fn bytes(&mut self, direction: Direction, bytes: &[u8]) {
@@ -29,30 +41,132 @@ impl Played {
     fn is_opaque(&self) -> bool {
         matches!(self.layer, Layer::Opaque)
     }
+
+    /// Targets of the exchanges with their index, and the protocol.
+    fn told(&self) -> String {
+        let exchanges = self.found.exchanges.iter().map(|exchange| {
+            let target = exchange
+                .request
+                .as_ref()
+                .map_or("-".into(), |request| String::from_utf8_lossy(&request.target).into_owned());
+            format!("{} {target}, ", exchange.index)
+        });
+        format!("{}{}", exchanges.collect::<String>(), self.found.protocol.unwrap_or("-"))
+    }
+}
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 80\r\n";
+const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+const CONNECT: &[u8] = b"CONNECT h:80 HTTP/1.1\r\n\r\n";
+const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+const HELLO: &[u8] = b"\x16\x03\x01\x00\x05\x01\0\0\x01\x03";
+
+#[test]
+fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
+    for (name, conversation, expected) in [
+        ("HTTP", &[('>', GET), ('<', OK)][..], "0 /a, http"),
+        ("TLS", &[('>', HELLO), ('<', b"\x16\x03\x03")], "tls"),
+        ("SSH", &[('<', b"SSH-2.0-OpenSSH\r\n"), ('>', b"SSH-2.0-x\r\n")], "-"),
+        ("PROXY version 1", &[('>', V1), ('>', GET), ('<', OK)], "0 /a, http"),
+        ("PROXY version 2", &[('>', V2_LOCAL), ('>', GET), ('<', OK)], "0 /a, http"),
+        ("PROXY and TLS", &[('>', V1), ('>', HELLO)], "tls"),
+        ("PROXY as a method", &[('>', b"PROXY /a HTTP/1.1\r\n\r\n"), ('<', OK)], "0 /a, http"),
+        ("PROPFIND begins like it", &[('>', b"PROPFIND /a HTTP/1.1\r\n\r\n"), ('<', OK)], "0 /a, http"),
+        ("empty lines before a request", &[('>', b"\r\n\r\n"), ('>', GET), ('<', OK)], "0 /a, http"),
+        (
+            "SOCKS5",
+            &[
+                ('>', b"\x05\x01\x00"),
+                ('<', b"\x05\x00"),
+                ('>', b"\x05\x01\x00\x01\xc0\x00\x02\x09\x00\x50"),
+                ('<', b"\x05\x00\x00\x01\0\0\0\0\0\0"),
+                ('>', GET),
+                ('<', OK),
+            ],
+            "0 /a, http",
+        ),
+        (
+            "CONNECT and HTTP",
+            &[('>', CONNECT), ('<', CONNECTED), ('>', GET), ('<', OK)],
+            "0 h:80, 1 /a, http",
+        ),
+        ("CONNECT and TLS", &[('>', CONNECT), ('<', CONNECTED), ('>', HELLO)], "0 h:80, tls"),
+        (
+            "CONNECT and TLS before the answer",
+            &[('>', CONNECT), ('>', HELLO), ('<', CONNECTED)],
+            "0 h:80, tls",
+        ),
+        (
+            "CONNECT and HTTP before the answer, which comes with the inner one",
+            &[('>', CONNECT), ('>', GET), ('<', CONNECTED), ('<', OK)],
+            "0 h:80, 1 /a, http",
+        ),
+        (
+            "CONNECT, and in the tunnel CONNECT",
+            &[('>', CONNECT), ('<', CONNECTED), ('>', CONNECT), ('<', CONNECTED), ('>', GET), ('<', OK)],
+            "0 h:80, 1 h:80, 2 /a, http",
+        ),
+        (
+            "CONNECT, and the server speaks first",
+            &[('>', CONNECT), ('<', CONNECTED), ('<', b"SSH-2.0-OpenSSH\r\n"), ('>', GET)],
+            "0 h:80, http",
+        ),
+    ] {
+        for size in [1, 2, 7, 1000] {
+            assert_eq!(Played::play(conversation, size).told(), expected, "{name}, pieces of {size}");
+        }
+    }
 }
 
 #[test]
 fn what_nothing_understands_is_not_needed() {
-    for (bytes, is_understood) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
-        (b"SSH-2.0-x\r\n", false),
-        (b"\x16\x03\x01\0\x05abcde", false),
-    ] {
-        let mut played = Played::new(Some(Role::Client));
+    for (bytes, is_understood) in
+        [(GET, true), (b"SSH-2.0-x\r\n", false), (HELLO, false), (b"\x05\x00", false)]
+    {
+        let mut played = Played::new(start());
         played.bytes(Direction::Out, bytes);
         assert_eq!(!played.is_opaque(), is_understood, "{bytes:?}");
-        let need = played.layer.need(Direction::In);
-        assert_eq!(need != Need::Nothing, is_understood);
+        assert_eq!(played.layer.need(Direction::In) != Need::Nothing, is_understood);
     }
 }
 
 #[test]
 fn a_client_hello_is_read_to_its_end_and_then_nothing() {
-    let mut played = Played::new(Some(Role::Client));
+    let mut played = Played::new(start());
     // A record of 300 bytes.
     played.bytes(Direction::Out, b"\x16\x03\x01\x01\x2c\x01\0\x01\x28\x03\x03");
     played.bytes(Direction::In, b"\x16\x03\x03");
     assert_eq!(played.layer.need(Direction::Out), Need::All);
     played.bytes(Direction::Out, &[0; 294]);
     assert!(played.is_opaque());
+}
+
+#[test]
+fn what_is_said_of_the_way_is_kept() {
+    let played = Played::play(&[('>', V1), ('>', GET)], 5);
+    let said = played.found.proxy_protocol.unwrap();
+    assert_eq!(said.source.unwrap().to_string(), "192.0.2.1:56324");
+    assert!(!played.found.is_tunnel);
+    let played = Played::play(&[('>', CONNECT), ('<', CONNECTED)], 5);
+    assert!(played.found.is_tunnel);
+}
+
+#[test]
+fn missing_bytes_of_a_beginning_are_survived() {
+    for bytes in [&V1[..9], &V2_LOCAL[..7], b"\x05\x01", HELLO] {
+        for chunk in [
+            Chunk::Gap { offset: bytes.len() as u64, length: 3, time: Time(0) },
+            Chunk::Elided { offset: bytes.len() as u64, length: 3, time: Time(0) },
+            Chunk::Fin { time: Time(0) },
+        ] {
+            let mut played = Played::new(start());
+            played.bytes(Direction::Out, bytes);
+            let mut cx = Cx { is_other_incomplete: false, found: &mut played.found };
+            played.layer.input(Direction::Out, chunk, &mut cx);
+            played.layer.finish(Time(0), ConnectionEnd::without_fin(crate::http::End::Fin), &mut cx);
+            assert_eq!(played.found.exchanges.len(), 0, "{bytes:?} {chunk:?}");
+        }
+    }
 }

@@ -44,6 +44,15 @@ pub enum Chunk<'a> {
     },
 }
 
+impl<'a> Chunk<'a> {
+    /// The last so many of its bytes, if there are any.
+    pub fn last(self, count: usize) -> Option<Self> {
+        let Self::Bytes { offset, bytes, time } = self else { return None };
+        let before = bytes.len().checked_sub(count).filter(|_| count > 0)?;
+        Some(Self::Bytes { offset: offset + before as u64, bytes: &bytes[before..], time })
+    }
+}
+
 /// Which bytes of a direction its reader needs to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{ConnectionId, Network, Process, Resolved, Route, Server, Stacks, is_zero};
 use crate::{
     event::{Role, State},
+    network::Endpoint,
+    text::Text,
     time::Time,
 };
 
@@ -92,12 +94,47 @@ pub struct Connection {
     /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub syns_unanswered: u32,
+    /// What it carried, once that was sure: `http`, `websocket`, `tls`, `dns` or `socks5`. Of a tunnel, what is inside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// What a header of the PROXY protocol before it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What the client asked a SOCKS server for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socks: Option<Socks>,
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,
     /// Where in its process it was used, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stacks: Option<Stacks>,
+}
+
+/// A header of the PROXY protocol: the connection that the proxy had from its own client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProxyProtocol {
+    /// 1 or 2.
+    pub version: u8,
+    /// The client; absent when the header does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Endpoint>,
+    /// Where the client connected to, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Endpoint>,
+}
+
+/// A connection that a SOCKS server was asked for, and made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Socks {
+    /// 5.
+    pub version: u8,
+    /// Address or name.
+    pub host: Text,
+    /// TCP port.
+    pub port: u16,
 }
 
 /// The container that a process runs in, by the name of its cgroup.

@@ -1,0 +1,33 @@
+//! What layers find.
+
+use tcp_trace_model::record::{ProxyProtocol, Socks};
+
+use crate::{dns::StreamMessage, http::Exchange};
+
+/// What layers found. Whoever reads it takes it out.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// HTTP exchanges that are over.
+    pub exchanges: Vec<Exchange>,
+    /// DNS messages that are complete.
+    pub messages: Vec<StreamMessage>,
+    /// The name of the server in a ClientHello. Any bytes: nobody has checked them.
+    pub server_name: Option<Vec<u8>>,
+    /// What a header of the PROXY protocol says.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Where a SOCKS server was asked to connect to.
+    pub socks: Option<Socks>,
+    /// What the protocol is called, once a layer is sure of it. The last one counts.
+    pub protocol: Option<&'static str>,
+    /// Whether what follows goes to another server, through this one.
+    pub is_tunnel: bool,
+}
+
+/// What a layer may know and change beside its chunk.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// Whether something of the other direction is missing that may still come.
+    pub is_other_incomplete: bool,
+    /// Takes what the layer finds.
+    pub found: &'a mut Found,
+}

@@ -1,0 +1,78 @@
+//! HTTP/1, and what CONNECT tunnels.
+
+use tcp_trace_model::{event::Direction, time::Time};
+
+use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch};
+use crate::{
+    http::{Cause, ConnectionEnd, HttpConnection, Tunnel},
+    stream::{Chunk, Need},
+};
+
+impl Protocol for HttpConnection {
+    /// What nothing else begins with may be HTTP: it is not guessed.
+    fn guess(_: &First<'_>) -> Guess {
+        Guess::No
+    }
+
+    fn new(start: Start) -> Self {
+        let mut http = Self::of_client(start.client);
+        http.follow(start.exchanges, start.idle_since);
+        for direction in [Direction::Out, Direction::In] {
+            if start.from_start[direction.index()] {
+                http.start(direction);
+            }
+        }
+        http
+    }
+
+    #[inline]
+    fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
+        Self::input(self, direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
+        match self.protocol_name() {
+            Some(name) => cx.found.protocol = Some(name),
+            None if self.is_http() == Some(false) => return Step::to(Layer::Opaque),
+            None => {}
+        }
+        match self.take_tunnel() {
+            None => Step::Stay,
+            Some(tunnel) => through(tunnel, chunk, cx),
+        }
+    }
+
+    #[inline]
+    fn need(&self, direction: Direction) -> Need {
+        Self::need(self, direction)
+    }
+
+    fn finish(&mut self, time: Time, end: ConnectionEnd, cx: &mut Cx<'_>) {
+        Self::finish(self, time, end, &mut cx.found.exchanges);
+    }
+
+    fn lasts_until_fin(&self, direction: Direction) -> bool {
+        Self::lasts_until_fin(self, direction)
+    }
+
+    fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
+        Self::stalled(self, direction, cause, from, to);
+    }
+
+    fn client(&self) -> Option<Direction> {
+        self.requests()
+    }
+}
+
+/// What a tunnel carries is anything: HTTP as well.
+fn through<'a>(tunnel: Tunnel, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
+    let Tunnel { client, held, rest, exchanges, idle_since } = tunnel;
+    cx.found.is_tunnel = true;
+    let start = Start {
+        client: Some(client),
+        from_start: [true; 2],
+        idle_since,
+        exchanges,
+        is_dns: false,
+        is_tunnel: true,
+    };
+    let held = held.map(|(offset, bytes, time)| HeldBack { direction: client, offset, bytes, time });
+    Step::Switch(Switch { to: Layer::first(start), held: held.into_iter().collect(), rest: chunk.last(rest) })
+}

@@ -96,12 +96,15 @@ fn a_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_full_disk_is_named() {
-    fails(
-        &mut with(&["record", "-o", "/dev/full", "--duration", "5s"]),
-        5,
-        &["cannot write /dev/full", "No space left"],
-    );
+fn a_full_disk_is_named_before_anything_begins() {
+    let folder = Folder::new();
+    let marker = folder.file("begun");
+    let touch = marker.display().to_string();
+    for arguments in [&["--duration", "5s"][..], &["--", "touch", &touch]] {
+        let mut command = with(&["record", "-o", "/dev/full"]);
+        fails(command.args(arguments), 5, &["cannot write /dev/full", "No space left"]);
+    }
+    assert!(!marker.exists());
 }
 
 #[test]

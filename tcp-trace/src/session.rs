@@ -66,6 +66,8 @@ pub fn run(
         output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
         output.flush()
     });
+    // Where nothing can be written, nothing begins; a second is enough to find out.
+    let started = started.and_then(|()| runtime.block_on(output.written(std::future::ready(()))));
     for missing in tracer.missing() {
         log::warn!("{}: {}", missing.feature, missing.reason);
     }

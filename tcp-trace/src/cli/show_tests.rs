@@ -2,7 +2,10 @@
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use tcp_trace_core::selection::Selection;
+use tcp_trace_core::{
+    pipeline::testing::{LIVES, Life, play},
+    selection::Selection,
+};
 use tcp_trace_model::record::Filter;
 
 use super::*;
@@ -251,7 +254,36 @@ fn what_came_through_a_pipe_is_visible_before_more_comes() {
     assert_eq!(slow.counts, (0..=RECORDING.lines().count()).collect::<Vec<_>>());
 }
 
+/// What `live` prints of these records.
+fn live(records: &[Record], format: Format) -> String {
+    let mut printed = Vec::new();
+    let mut sink: Box<dyn Sink + '_> = match format {
+        Format::Table => Box::new(Table::new(&mut printed, TimeZone::UTC)),
+        Format::Ladder => Box::new(Ladder::new(&mut printed)),
+        Format::Jsonl => Box::new(JsonLines::new(&mut printed)),
+    };
+    records.iter().for_each(|record| sink.record(record).unwrap());
+    sink.finish().unwrap();
+    drop(sink);
+    String::from_utf8(printed).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn what_is_recorded_and_read_again_prints_as_it_did_live(
+        lives in prop::collection::vec((0..LIVES).prop_map(Life::of), 1..4),
+        picks in prop::collection::vec(0..3_usize, 1..30),
+        lost in prop::collection::vec(prop::bool::weighted(0.05), 100),
+    ) {
+        let records = play(Filter::default(), &lives, &picks, |number| lost[number % lost.len()]);
+        let head = RECORDING.lines().next().unwrap();
+        let recording = format!("{head}\n{}", live(&records, Format::Jsonl));
+        for format in [Format::Table, Format::Ladder] {
+            prop_assert_eq!(live(&records, format), all(&recording, format).0);
+        }
+        prop_assert_eq!(&all(&recording, Format::Jsonl).0, &recording);
+    }
+
     #[test]
     fn nothing_in_a_file_makes_a_format_panic(
         changes in prop::collection::vec(

@@ -170,6 +170,8 @@ fn apply(session: &mut Captured, place: prop::sample::Index, change: &Change) {
     let at = place.index(session.steps.len());
     let Step::Event(bytes) = &mut session.steps[at] else { return };
     match change {
+        // An earlier change may have left nothing of it.
+        Change::Byte(..) | Change::Cut(_) if bytes.is_empty() => {}
         Change::Byte(index, byte) => {
             let index = index.index(bytes.len());
             bytes[index] = *byte;

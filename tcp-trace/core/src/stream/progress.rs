@@ -44,6 +44,7 @@ impl Half {
         let fin = u32::from(segment.flags.has(Flags::FIN));
         let start = segment.sequence;
         let end = start.wrapping_add(syn).wrapping_add(segment.length).wrapping_add(fin);
+        let is_first_fin = fin > 0 && self.fin.is_none();
         if fin > 0 {
             self.fin = Some(end.wrapping_sub(1));
         }
@@ -81,6 +82,10 @@ impl Half {
             note_sent(if is_after_hole { start } else { next }, time);
             self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
             return filled.unwrap_or(Arrival::InOrder);
+        }
+        if is_first_fin {
+            // Something behind it came first, and its number was taken for that of a byte.
+            self.bytes = self.bytes.saturating_sub(1);
         }
         let occupies = syn + segment.length + fin;
         filled.unwrap_or_else(|| {

@@ -78,3 +78,14 @@ fn numbers_wrap_at_two_to_the_32() {
     assert!(!repeats(&mut half, &segment(Direction::Out, Flags::ACK, 91, 9)));
     assert_eq!(half.bytes, 109);
 }
+
+#[test]
+fn a_fin_that_an_acknowledgment_behind_it_overtakes_is_no_byte() {
+    let mut half = Half::default();
+    repeats(&mut half, &segment(Direction::In, Flags::ACK, 1001, 79));
+    repeats(&mut half, &segment(Direction::In, Flags::ACK, 1081, 0));
+    for _ in 0..2 {
+        repeats(&mut half, &segment(Direction::In, Flags::FIN, 1080, 0));
+    }
+    assert_eq!(half.bytes, 79);
+}

@@ -10,7 +10,7 @@ use crate::kernel::{cgroup_paths::CgroupPaths, process};
 /// Processes that are remembered; when there are more, all are looked up anew.
 const PLACES_MAX: usize = 16_384;
 
-/// Nanoseconds of a tick in which /proc tells times (`USER_HZ`, 100 on every architecture of today).
+/// Nanoseconds of a tick in which /proc gives times (`USER_HZ`, 100 on every architecture of today).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// Executables and cgroups by process.

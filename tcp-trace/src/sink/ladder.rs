@@ -21,7 +21,7 @@ use tcp_trace_model::record::Record;
 
 use super::{Sink, rest::Rest};
 
-/// Records that are kept for the diagrams of a session; of what comes later only the number is told.
+/// Records that are kept for the diagrams of a session; later ones are only counted.
 pub const LADDER_RECORDS_MAX: usize = 1_000_000;
 /// Why there is no more.
 const LEFT_OUT: &str = ": more than a ladder can hold; `record` keeps all";

@@ -1,4 +1,4 @@
-//! What is told below diagrams: what was lost, what found no room, and the totals.
+//! What is printed below diagrams: what was lost, what found no room, and the totals.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use tcp_trace_model::record::{End, Loss, Record};
 
 use super::words::{loss, totals};
 
-/// Losses that are told one by one; later ones are summed up.
+/// Losses that are reported one by one; later ones are summed up.
 const LOSSES_MAX: usize = 20;
 /// Where a line that is too long goes on.
 const MARGIN: usize = 4;
@@ -50,7 +50,7 @@ impl Rest {
         !self.losses.is_empty()
     }
 
-    /// In lines of so many columns; `topics` are those of `explain` that tell more.
+    /// In lines of this many columns; `topics` are suggestions for `explain`.
     pub(super) fn text(&self, topics: &[&str], columns: usize, palette: &Palette) -> String {
         let mut lines: Vec<Phrase> = self.losses.iter().map(loss).collect();
         if self.further_losses > 0 {

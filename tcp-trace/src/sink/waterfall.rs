@@ -14,7 +14,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use tcp_trace_core::{
-    page::{Opening, groups, keep_headers},
+    page_loads::{Opening, groups, keep_headers},
     prose::{Palette, Phrase},
 };
 use tcp_trace_model::record::{ConnectionId, Fields, Http, Record};
@@ -25,7 +25,7 @@ use super::{
     rest::{Rest, write_line},
 };
 
-/// Exchanges that are kept for the waterfalls of a recording; of what comes later only the number is told.
+/// Exchanges that are kept for the waterfalls of a recording; later ones are only counted.
 pub const WATERFALL_EXCHANGES_MAX: usize = 200_000;
 /// Bytes of their targets and header fields that are kept; an exchange that finds no room is left out.
 const TEXT_BYTES_MAX: usize = 256 << 20;
@@ -52,7 +52,7 @@ pub struct Waterfall<W> {
 }
 
 impl<W: Write> Waterfall<W> {
-    /// Writes to `output`, in lines of so many columns, with times of day in `zone`.
+    /// Writes to `output`, in lines of this many columns, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone, columns: usize) -> Self {
         Self {
             output,

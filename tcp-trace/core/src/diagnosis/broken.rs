@@ -1,4 +1,4 @@
-//! HTTP exchanges that broke off, each with the one fault that explains it: no exchange is told by two rules.
+//! Failed HTTP exchanges, each with the one fault that explains it: no two rules report the same exchange.
 //!
 //! Where both ends of a connection were traced, the client's exchange is judged, with what the server's end adds.
 
@@ -63,7 +63,7 @@ pub(super) enum Stop {
 /// An exchange that broke off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Broken<'a> {
-    /// It, as the end saw it that is told.
+    /// It, as seen by the end that is reported.
     pub(super) http: &'a Http,
     /// That end's summary.
     pub(super) summary: &'a Connection,
@@ -121,11 +121,11 @@ fn of_life<'a>(
     let summary = life.summary.as_deref()?;
     let other = summary.peer_connection.and_then(|peer| lives.get(&peer).copied());
     let exchanges = life.exchanges.iter().filter(move |http| {
-        let is_told_by_client = || {
+        let is_reported_by_client = || {
             let client = other.into_iter().flat_map(|other| &other.exchanges);
             client.into_iter().any(|told| told.index == http.index && told.role == Some(Role::Client))
         };
-        http.role == Some(Role::Client) || (http.role == Some(Role::Server) && !is_told_by_client())
+        http.role == Some(Role::Client) || (http.role == Some(Role::Server) && !is_reported_by_client())
     });
     Some(exchanges.filter_map(move |http| of_exchange(life, summary, other, http)))
 }

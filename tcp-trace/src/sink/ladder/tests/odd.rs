@@ -143,7 +143,7 @@ fn ends_that_are_older_than_the_recording_are_paired_by_their_addresses() {
 #[test]
 fn reused_ports_are_two_connections() {
     // The same addresses later, only the server's end of it recorded: not the first one's other end.
-    // No handshake tells them apart.
+    // No handshake distinguishes them.
     let without_syn = |id| {
         let mut records = without_summaries(only(id));
         records
@@ -361,7 +361,7 @@ fn a_long_process_name_and_a_long_life_keep_the_lanes_straight() {
 }
 
 #[test]
-fn losses_and_totals_are_told_whatever_was_left_out() {
+fn losses_and_totals_are_reported_whatever_was_left_out() {
     let mut output = Vec::new();
     let mut ladder = Ladder::new(&mut output);
     ladder.records_max = 5;

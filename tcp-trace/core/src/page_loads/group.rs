@@ -7,7 +7,7 @@ use tcp_trace_model::record::Http;
 use super::{
     Client, Link,
     address::Address,
-    client::told_once,
+    client::deduplicated,
     headers::Facts,
     pages::{Choice, Pages, Spans},
 };
@@ -44,11 +44,11 @@ pub struct Member {
 }
 
 /// Groups exchanges, in any order, into pages and others, in the order of their first requests. What the two ends of a
-/// connection tell of one exchange is there once, as the client's end tells it.
+/// connection recorded of one exchange is there once, as the client's end recorded it.
 pub fn groups(exchanges: &[Http]) -> Vec<Group> {
     let mut all = All::default();
     let mut clients: HashMap<Client, Pages> = HashMap::new();
-    for at in told_once(exchanges) {
+    for at in deduplicated(exchanges) {
         let client = Client::of(&exchanges[at]);
         all.place(clients.entry(client.clone()).or_default(), client, at, &exchanges[at]);
     }

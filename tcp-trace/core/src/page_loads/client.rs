@@ -19,7 +19,7 @@ pub enum Client {
     },
     /// An address on this host: which process it was is not known.
     Local(IpAddr),
-    /// An address whose end is not in the recording: its requests are told by the server's end.
+    /// An address whose end is not in the recording: its requests come from the server's end.
     Remote(IpAddr),
     /// Which end of the connection sent the request is not known.
     Unknown,
@@ -38,16 +38,17 @@ impl Client {
     }
 }
 
-/// Exchanges without those that the client's end tells too: by index, in the order of their beginnings.
-pub(super) fn told_once(exchanges: &[Http]) -> Vec<usize> {
+/// Exchanges without those that the client's end recorded too: by index, in the order of their beginnings.
+pub(super) fn deduplicated(exchanges: &[Http]) -> Vec<usize> {
     let ends = |http: &Http| (http.network.local, http.network.peer);
     let clients: HashSet<(Endpoint, Endpoint)> =
         exchanges.iter().filter(|http| http.role == Some(Role::Client)).map(ends).collect();
-    let is_told_by_client = |http: &Http| {
+    let is_reported_by_client = |http: &Http| {
         let (local, peer) = ends(http);
         http.role != Some(Role::Client) && clients.contains(&(peer, local))
     };
-    let mut chosen: Vec<_> = (0..exchanges.len()).filter(|at| !is_told_by_client(&exchanges[*at])).collect();
+    let mut chosen: Vec<_> =
+        (0..exchanges.len()).filter(|at| !is_reported_by_client(&exchanges[*at])).collect();
     chosen.sort_by_key(|at| {
         let http = &exchanges[*at];
         (http.timing.started, http.connection, http.index)

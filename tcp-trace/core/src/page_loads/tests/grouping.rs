@@ -198,7 +198,7 @@ fn requests_of_no_page_are_listed_by_client() {
 }
 
 #[test]
-fn what_the_servers_end_tells_counts_where_the_clients_does_not() {
+fn the_servers_end_counts_where_the_clients_is_missing() {
     let exchanges = recorded(&[
         get(0, "http://shop/").document().on(1, 0),
         get(0, "http://shop/").document().on(1, 0).at_server([10, 0, 0, 1]),

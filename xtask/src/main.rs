@@ -1,8 +1,9 @@
 //! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask kernels`.
+//! `cargo xtask kernels`, `cargo xtask capture`.
 
 mod apt;
 mod bench;
+mod capture;
 mod checks;
 mod command;
 mod ebpf;
@@ -20,7 +21,9 @@ usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
        cargo xtask test            every check: fmt, clippy, tidy, unit, ebpf, e2e (as root)
        cargo xtask test --only X   one of them; arguments after -- go to the test programs
        cargo xtask bench           what tracing costs, beside other tools (as root; --help says more)
-       cargo xtask kernels         the program and its loopback tests in VMs, on Debian's kernels";
+       cargo xtask kernels         the program and its loopback tests in VMs, on Debian's kernels
+       cargo xtask capture         records the ring buffer of end-to-end scenes for replays (as root)
+       cargo xtask capture --kernels  the same of the loopback tests in VMs, on Debian's kernels";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         ["test", "--only", name, rest @ ..] if checks::exists(name) => checks::only(name, rest),
         ["bench", rest @ ..] => bench::run_with(rest),
         ["kernels"] => kernels::run(),
+        ["capture"] => capture::here(),
+        ["capture", "--kernels"] => capture::on_kernels(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

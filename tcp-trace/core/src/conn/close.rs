@@ -21,6 +21,8 @@ pub(super) struct Ending {
     pub(super) mini_socket: Option<MiniSocket>,
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
+    /// When the peer, on this host, sent its last FIN.
+    pub(super) peer_fin: Option<Time>,
     /// The RST that ended it, with its direction.
     pub(super) reset: Option<Direction>,
     /// Whether an RST came: the kernel ignores those whose numbers are wrong (RFC 5961, section 3.2).
@@ -58,6 +60,7 @@ impl Ending {
         passed: None,
         mini_socket: None,
         fin: [None; 2],
+        peer_fin: None,
         reset: None,
         reset_came: false,
         error: 0,

@@ -170,13 +170,11 @@ impl Connection {
         self.syns_unanswered = self.syns_unanswered.saturating_add(count);
     }
 
-    /// Notes that a listener's half-open connection became this socket. Its life began with the SYN, if
-    /// that was seen.
-    pub fn accept(&mut self, syn: Option<Time>) {
-        match syn {
-            Some(time) => self.opened = time,
-            None => self.seen_from_start = false,
-        }
+    /// Notes that a listener's half-open connection became this socket, of which this was seen first. Its life began with
+    /// the SYN, if that was it.
+    pub fn accept(&mut self, first: Option<Time>, is_syn: bool) {
+        self.opened = first.unwrap_or(self.opened);
+        self.seen_from_start &= is_syn;
     }
 
     /// Notes that its route is being asked for.
@@ -271,6 +269,10 @@ impl Connection {
             }
             ending.closed = Some(time);
             ending.passed = change.passed;
+            if let Some([_, received_before]) = change.passed {
+                self.stream.half_mut(Direction::In).received_before(received_before);
+            }
+            let ending = self.ending_mut();
             ending.unread = unread;
             ending.mini_socket = mini_socket;
         }
@@ -290,14 +292,16 @@ impl Connection {
             self.seen_from_start = false;
             self.spans.push(Span { state: change.old, entered: None, estimated: false });
         }
-        self.spans.push(Span { state: new, entered: Some(time), estimated: false });
+        // When it was answered is known from its SYN alone.
+        let estimated = change.old == State::Listen && new == State::SynRecv && !self.seen_from_start;
+        self.spans.push(Span { state: new, entered: Some(time), estimated });
         Some(Transition {
             time,
             connection: self.id,
             old: change.old,
             new,
             in_old_us: entered.map(|entered| time.micros_since(entered)),
-            estimated: false,
+            estimated,
             gap,
             reason: errno_name(change.error).filter(|_| new == State::Close).map(str::to_owned),
             role: self.role,
@@ -311,8 +315,9 @@ impl Connection {
     fn true_state(&self, change: &StateChange) -> Option<State> {
         match change.new {
             State::Close if self.goes_on(change) => {
-                // Without the peer's FIN it is an orphan that goes on waiting for it.
-                self.ending().has_fin(Direction::In).then_some(State::TimeWait)
+                // Without the peer's FIN it is an orphan that goes on waiting for it. Nothing but that FIN leads to CLOSING.
+                let has_fin = change.old == State::Closing || self.ending().has_fin(Direction::In);
+                has_fin.then_some(State::TimeWait)
             }
             new => Some(new),
         }
@@ -322,8 +327,7 @@ impl Connection {
     fn goes_on(&self, change: &StateChange) -> bool {
         let is_reset = self.ending().reset.is_some() || change.error != 0;
         match change.old {
-            State::FinWait2 => !is_reset,
-            State::Closing => !is_reset && self.ending().has_fin(Direction::In),
+            State::FinWait2 | State::Closing => !is_reset,
             _ => false,
         }
     }

@@ -19,8 +19,6 @@ pub(super) struct MiniSocket {
     seen: Time,
     /// When its timer runs out.
     until: Time,
-    /// When the peer, on this host, sent the FIN that an orphan waits for.
-    peer_fin: Option<Time>,
     is_gone: bool,
     /// Whether it is followed no more.
     is_left: bool,
@@ -30,13 +28,7 @@ impl MiniSocket {
     /// The one that a socket leaves behind at `time`. An orphan's FIN_WAIT2 is as long as TIME_WAIT unless
     /// `tcp_fin_timeout` or TCP_LINGER2 were changed.
     pub(super) fn new(time: Time) -> Self {
-        Self {
-            seen: time,
-            until: time.after_micros(TIME_WAIT_US),
-            peer_fin: None,
-            is_gone: false,
-            is_left: false,
-        }
+        Self { seen: time, until: time.after_micros(TIME_WAIT_US), is_gone: false, is_left: false }
     }
 
     /// When it will end, if it has not.
@@ -128,9 +120,8 @@ impl Connection {
 
     /// Notes that the peer, on this host, sent a FIN.
     pub fn peer_sent_fin(&mut self, time: Time) {
-        if let Some(mini) = self.mini_socket() {
-            mini.peer_fin = Some(time);
-        }
+        // It may still be under way when the socket becomes a mini-socket.
+        self.ending_mut().peer_fin = Some(time);
     }
 
     /// Notes that the peer, on this host, sent an RST: a mini-socket that expects its number dies of it.
@@ -145,7 +136,7 @@ impl Connection {
 
     /// Notes that the peer, on this host, had its FIN acknowledged: so it has arrived.
     pub fn peer_is_done(&mut self) -> Option<Transition> {
-        let fin = self.ending().mini_socket.as_ref()?.peer_fin?;
+        let fin = self.ending().peer_fin?;
         self.fin_came(fin, true)
     }
 

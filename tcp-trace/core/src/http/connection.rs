@@ -127,6 +127,10 @@ impl HttpConnection {
             Chunk::Gap { offset, length, time } => {
                 stream.end = offset + length;
                 self.missing_bytes(direction, length, true, time, exchanges);
+                let stream = &mut self.streams[direction.index()];
+                if stream.position == Position::Lost {
+                    stream.unread_until = Some(time);
+                }
             }
             Chunk::Fin { time } => {
                 if self.lasts_until_fin(direction) && self.requests != Some(direction) {
@@ -177,9 +181,10 @@ impl HttpConnection {
         match &mut stream.position {
             Position::Tunnel | Position::Broken => &[],
             Position::Lost => {
-                if self.find_again(direction, bytes) {
+                if self.find_again(direction, bytes, exchanges) {
                     bytes
                 } else {
+                    self.streams[direction.index()].unread_until = Some(time);
                     &[]
                 }
             }
@@ -226,11 +231,13 @@ impl HttpConnection {
         }
     }
 
-    /// Whether messages begin again with `bytes`, in a direction that lost its place. A response counts only
-    /// when its request was seen after the loss: nothing is paired by guess.
-    fn find_again(&mut self, direction: Direction, bytes: &[u8]) -> bool {
+    /// Whether messages begin again with `bytes`, in a direction that lost its place. A response counts only when its
+    /// request began after all that was not read of the responses: nothing is paired by guess.
+    fn find_again(&mut self, direction: Direction, bytes: &[u8], exchanges: &mut Vec<Exchange>) -> bool {
         let is_found = match self.requests {
-            Some(requests) if requests != direction => !self.open.is_empty() && head::is_response(bytes),
+            Some(requests) if requests != direction => {
+                head::is_response(bytes) && self.is_next_answered(direction, exchanges)
+            }
             _ => line::begins_request(bytes),
         };
         if is_found {
@@ -238,6 +245,16 @@ impl HttpConnection {
             self.streams[direction.index()].position = Position::Head;
         }
         is_found
+    }
+
+    /// Whether a response that begins now belongs to the first request that is open. Those whose response may be among what
+    /// was not read end here.
+    fn is_next_answered(&mut self, responses: Direction, exchanges: &mut Vec<Exchange>) -> bool {
+        let unread_until = self.streams[responses.index()].unread_until;
+        while let Some(open) = self.open.pop_front_if(|open| Some(open.timing.started) < unread_until) {
+            self.end_unseen(open, Integrity::Gap, exchanges);
+        }
+        !self.open.is_empty()
     }
 
     fn head_bytes<'a>(
@@ -316,13 +333,18 @@ impl HttpConnection {
         exchanges.push(exchange);
     }
 
+    /// Ends an exchange of which not all bytes were seen.
+    fn end_unseen(&mut self, open: Open, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
+        let outcome = if open.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
+        let mut exchange = open.into_exchange(integrity, outcome);
+        exchange.reason.get_or_insert("bytes were not seen".into());
+        self.emit(exchange, exchanges);
+    }
+
     /// Where messages begin is not known any more: what is open ends here.
     pub(super) fn lose(&mut self, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
         for open in std::mem::take(&mut self.open) {
-            let outcome = if open.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
-            let mut exchange = open.into_exchange(integrity, outcome);
-            exchange.reason.get_or_insert("bytes were not seen".into());
-            self.emit(exchange, exchanges);
+            self.end_unseen(open, integrity, exchanges);
         }
         let after_gap = self.streams.iter().position(|stream| stream.position == Position::AfterGap);
         let kept = after_gap.map(|index| self.streams[index].take_undecided());

@@ -77,6 +77,8 @@ pub(super) struct Stream {
     pub(super) position: Position,
     /// Offset behind the last byte that came.
     pub(super) end: u64,
+    /// When bytes of it passed last that nobody could read, because its place was lost.
+    pub(super) unread_until: Option<Time>,
     /// A head that is not whole, or bytes that are undecided; empty between messages.
     head: Vec<u8>,
     head_started: Time,
@@ -91,6 +93,7 @@ impl Stream {
         Self {
             position: Position::Head,
             end: 0,
+            unread_until: None,
             head: Vec::new(),
             head_started: Time(0),
             judged: 0,

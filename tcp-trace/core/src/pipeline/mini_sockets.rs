@@ -113,7 +113,8 @@ impl Pipeline {
         let Some(tracked) = self.table.get(&cookie) else { return };
         let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
         self.follow_mini_socket(id, time, out);
-        if let (State::LastAck, 0, Some(peer)) = (change.old, change.error, peer) {
+        // From both states, only the acknowledgment of its FIN leads on.
+        if let (State::LastAck | State::Closing, 0, Some(peer)) = (change.old, change.error, peer) {
             self.change_mini_socket(peer, out, Connection::peer_is_done);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
-    event::{Cookie, Direction, Event, EventKind, LastUse, Role, State, StateChange},
+    event::{Cookie, Direction, Event, EventKind, Flags, LastUse, Role, State, StateChange},
     record::{ConnectionId, Dns, Filter, Http, Record},
     time::Time,
 };
@@ -294,7 +294,8 @@ impl Pipeline {
         };
         let time = held.first().map_or(time, |first| first.time);
         if change.old == State::Listen && change.new != State::Close {
-            connection.accept(held.first().map(|first| first.time));
+            let is_syn = held.first().is_some_and(|first| !first.segment().flags.has(Flags::ACK));
+            connection.accept(held.first().map(|first| first.time), is_syn);
         }
         if let Some(transition) = connection.change_state(time, change) {
             tracked.gate.pass(Record::Transition(transition), out);

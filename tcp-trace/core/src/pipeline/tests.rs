@@ -6,6 +6,7 @@ mod dns;
 mod ends;
 mod memory;
 mod routes;
+mod simulator;
 mod stacks;
 mod stalls;
 mod unseen;

@@ -166,6 +166,16 @@ impl Half {
         }
     }
 
+    /// Counts what the receiver took, at its end, where that is less than what was sent: before `number` (`rcv_nxt`), a FIN
+    /// included. The rest was lost on the way, or refused.
+    pub fn received_before(&mut self, number: u32) {
+        let surplus = self.highest.map_or(0, |highest| ahead(highest, number));
+        if surplus > 0 && surplus.unsigned_abs() <= DISTANCE_MAX {
+            let fin = u64::from(self.fin.is_some_and(|fin| ahead(fin, number) >= 0));
+            self.bytes = self.bytes.saturating_sub(u64::from(surplus.unsigned_abs()) - fin);
+        }
+    }
+
     /// How many bytes have passed unreported where all before `passed` has.
     fn take_elided(&mut self, passed: u32) -> u64 {
         let (Some(until), Some(next)) = (self.elidable, self.next) else { return 0 };

@@ -65,7 +65,7 @@ impl Tracer {
         complete.lines().map(parse_line).collect()
     }
 
-    /// Waits until so many lines of a type are written.
+    /// Waits until this many lines of a type are written.
     pub fn wait_for_lines(&self, kind: &str, count: usize) {
         let start = format!("{{\"type\":\"{kind}\"");
         wait_for(&format!("{count} lines of type {kind}"), || {
@@ -96,7 +96,7 @@ impl Tracer {
         values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }
 
-    /// Waits until it has taken the list of the sockets that are older than it, and told its programs, as bpftool reads
+    /// Waits until it has taken the list of existing sockets, and its programs know that, as bpftool reads
     /// it from the kernel: from then on they decide by processes.
     pub fn wait_until_older_are_known(&self) {
         wait_for("the list of older sockets", || {

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rule_is_told_with_its_place() {
+    fn each_rule_is_reported_with_its_place() {
         let long = format!("//! x\n{}", "\n".repeat(LINES_MAX));
         for (name, text, expected) in [
             ("xtask/src/a.rs", "fn a() {}", "xtask/src/a.rs:1: does not open with `//!` and its one job"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_not_told() {
+    fn what_is_allowed_is_not_reported() {
         for (name, text) in [
             ("tcp-trace/src/kernel/a.rs", "//! x\nunsafe { b() }"),
             ("tcp-trace/src/cli/a.rs", "//! x\n// unsafe\nis_unsafe(b)"),

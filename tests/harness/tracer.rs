@@ -12,14 +12,12 @@ use tcp_trace::{event::State, record::Record};
 
 use crate::{Folder, Recording, Running, output, recording::parse_line, require_root, wait_for};
 
-/// The program's command line.
+/// The command line of the program under test: `TCP_TRACE_BIN`, or else the build of profile `e2e`.
 pub fn tcp_trace() -> Command {
     require_root();
-    let path = std::env::var_os("TCP_TRACE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tcp-trace"),
-        PathBuf::from,
-    );
-    assert!(path.is_file(), "{} is missing: cargo build --release --package tcp-trace", path.display());
+    let path = std::env::var_os("TCP_TRACE_BIN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e/tcp-trace"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: cargo build --profile e2e --package tcp-trace", path.display());
     Command::new(path)
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tcp_trace::{event::Role, record::Outcome};
+use tcp_trace_model::{event::Role, record::Outcome};
 use tcp_trace_tests::{Nginx, PAGE_PARTS, Script, Tracer, assert_logged, free_port, load, put_page};
 
 /// What the browser tells of a part of a page (`PerformanceResourceTiming`).

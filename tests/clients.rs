@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::Signal;
 use serde::Deserialize;
-use tcp_trace::{event::Role, record::Http};
+use tcp_trace_model::{event::Role, record::Http};
 use tcp_trace_tests::{
     Folder, Kind, Nginx, Recording, Running, StreamedTracer, Sum, Tracer, assert_logged, free_port, output,
 };

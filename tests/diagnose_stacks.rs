@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace::record::{Fact, Finding, StackMoment};
+use tcp_trace_model::record::{Fact, Finding, StackMoment};
 use tcp_trace_tests::{
     Diagnosing, Folder, Running, Script, assert_ages, free_port, now, number,
     pool::{compile_c, compile_rust, line, source},

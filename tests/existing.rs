@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Role, State},
     record::{By, Connection, How},
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tcp_trace::event::Role;
+use tcp_trace_model::event::Role;
 use tcp_trace_tests::{
     Folder, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, wait_for,
 };

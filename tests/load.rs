@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Role, State},
     record::{Connection, ConnectionId, Handshake, LossPlace, Record},
 };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{Http, Integrity, Outcome},
 };

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use tcp_trace::event::Role;
+use tcp_trace_model::event::Role;
 use tcp_trace_tests::{Curl, Nginx, Tracer, assert_same, curl_in, joined_namespaces};
 
 const REQUESTS: usize = 200;

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Role, State},
     record::{Connection, Dns, Http, Process, Record},
 };

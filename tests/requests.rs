@@ -2,7 +2,7 @@
 
 use std::{process::Command, thread};
 
-use tcp_trace::{event::Role, record::Outcome};
+use tcp_trace_model::{event::Role, record::Outcome};
 use tcp_trace_tests::{
     Curl, Nginx, Recording, Running, Tracer, accept, assert_same, assert_statuses, curl, free_port,
 };
@@ -133,7 +133,7 @@ fn credentials_do_not_reach_the_recording() {
         let header = "Authorization: Bearer secret-token";
         curl(&["--header", header, "--cookie", "session=secret-cookie", &nginx.url("127.0.0.1", "/echo/x")])
     });
-    let text = tcp_trace::json::to_string(&recording.records).expect("records are JSON");
+    let text = tcp_trace_model::json::to_string(&recording.records).expect("records are JSON");
     assert!(!text.contains("secret-"), "{text}");
     assert!(text.contains("[\"Authorization\",\"«redacted»\"]"), "{text}");
 }

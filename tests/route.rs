@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{Connection, RouteType},
 };

@@ -11,10 +11,8 @@ use std::{
 use jiff::tz::TimeZone;
 use rustix::process::Signal;
 use serde_json::Value;
-use tcp_trace::{
-    record::Record,
-    sink::{Ladder, Sink, Table},
-};
+use tcp_trace::sink::{Ladder, Sink, Table};
+use tcp_trace_model::record::Record;
 use tcp_trace_tests::{
     Curl, Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, unprivileged,
     wait_for,

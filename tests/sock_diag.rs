@@ -14,14 +14,15 @@ use std::{
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use serde::Deserialize;
-use tcp_trace::{
+use tcp_trace::kernel::{
+    cgroup_paths::CgroupPaths,
+    netns::{self, NetworkNamespace},
+    process::{self, SocketOwners},
+    sock_diag::{Dump, SockDiag, States},
+};
+use tcp_trace_model::{
     event::{Endpoints, State},
-    kernel::{
-        cgroup_paths::CgroupPaths,
-        netns::{self, NetworkNamespace},
-        process::{self, SocketOwners},
-        sock_diag::{Dump, Family, SockDiag, Socket, States, Timer},
-    },
+    socket::{Family, Socket, Timer},
 };
 use tcp_trace_tests::{Namespace, Running, require_root, stay_on_one_cpu, wait_for};
 

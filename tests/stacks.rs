@@ -6,10 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tcp_trace::{
+use tcp_trace_core::blame::Blame;
+use tcp_trace_model::{
     event::{Role, State},
     record::{Connection, Frame, Operation, Stack, Stacks, Use},
-    symbols::blame::Blame,
 };
 use tcp_trace_tests::{
     Folder, Recording, Running, Tracer, free_port, output,

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Direction, Role, State},
     record::{By, How},
 };

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use tcp_trace::event::{Cookie, Endpoints, Event, EventKind, Owner, State, StateChange};
-use tcp_trace::time::Time;
+use tcp_trace_model::{
+    event::{Cookie, Endpoints, Event, EventKind, Owner, State, StateChange},
+    time::Time,
+};
 
 const LIFE: [(State, State); 5] = [
     (State::Close, State::SynSent),

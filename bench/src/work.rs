@@ -3,13 +3,17 @@
 use std::{hint::black_box, io};
 
 use tcp_trace::{
-    event::{Direction, Event, EventKind, Owner, Role},
-    http::HttpConnection,
     kernel::decode,
+    sink::{JsonLines, Sink as _},
+};
+use tcp_trace_core::{
+    http::HttpConnection,
     pipeline::{Pipeline, Settings},
     reassembly::Reassembly,
+};
+use tcp_trace_model::{
+    event::{Direction, Event, EventKind, Owner, Role},
     record::Record,
-    sink::{JsonLines, Sink as _},
     time::Time,
 };
 

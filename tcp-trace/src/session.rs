@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
+use tcp_trace_model::record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION};
+
 use crate::{
     cli::CliError,
     kernel::{Options, Tracer},
-    record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION},
     sink::Sink,
 };
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace::event::State;
+use tcp_trace_model::event::State;
 use tcp_trace_tests::{
     Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for, while_doing,
 };

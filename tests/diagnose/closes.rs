@@ -13,7 +13,7 @@ use rustix::{
         sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl},
     },
 };
-use tcp_trace::{event::Flags, record::Finding};
+use tcp_trace_model::{event::Flags, record::Finding};
 use tcp_trace_tests::{
     Diagnosis, FIN_ACK, Moment, Namespace, Peer, SYN_ACK, Wire, WireAddresses, assert_ages, free_port, now,
     wait_for, while_doing,

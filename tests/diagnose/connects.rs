@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::io::Errno;
-use tcp_trace::{event::Flags, record::Severity};
+use tcp_trace_model::{event::Flags, record::Severity};
 use tcp_trace_tests::{
     Diagnosing, Diagnosis, Moment, Namespace, SYN_ACK, assert_ages, assert_since, free_port, now, number,
     stay_on_one_cpu, wait_for,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use rustix::net::listen;
-use tcp_trace::{
+use tcp_trace_model::{
     event::Flags,
     record::{Finding, Severity},
 };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace::record::{Fact, Finding, Severity};
+use tcp_trace_model::record::{Fact, Finding, Severity};
 use tcp_trace_tests::{
     Diagnosis, Folder, Haproxy, Nginx, Tracer, accept, curl, free_port, number, tcp_trace, with_patience,
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use tcp_trace::record::Finding;
+use tcp_trace_model::record::Finding;
 use tcp_trace_tests::{
     Diagnosis, Folder, Moment, Nginx, Tracer, Wrk, assert_between, free_port, number, tcp_trace, wait_for,
     while_doing,

@@ -9,7 +9,7 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
 };
-use tcp_trace::{event::Flags, record::Severity};
+use tcp_trace_model::{event::Flags, record::Severity};
 use tcp_trace_tests::{
     Diagnosis, Moment, Namespace, Script, Wire, WireAddresses, assert_since, free_port, now, number, output,
     wait_for,

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use tcp_trace::record::Severity;
+use tcp_trace_model::record::Severity;
 use tcp_trace_tests::{
     Diagnosing, Diagnosis, Namespace, Script, free_port, number, output, stay_on_one_cpu, wait_for,
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{io::Errno, net::sockopt};
-use tcp_trace::{event::Flags, record::Finding};
+use tcp_trace_model::{event::Flags, record::Finding};
 use tcp_trace_tests::{FIN_ACK, Moment, SYN_ACK, assert_between, free_port, number, wait_for, while_doing};
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use tcp_trace::record::Finding;
+use tcp_trace_model::record::Finding;
 use tcp_trace_tests::{
     Diagnosing, Diagnosis, Folder, Moment, Tracer, assert_ages, free_port, now, tcp_trace, wait_for,
     while_doing,

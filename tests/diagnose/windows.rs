@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use tcp_trace::{event::Flags, record::Finding, time::Time};
+use tcp_trace_model::{event::Flags, record::Finding, time::Time};
 use tcp_trace_tests::{
     Diagnosis, FIN_ACK, Peer, Script, assert_ages, free_port, now, number, wait_for, while_doing,
 };

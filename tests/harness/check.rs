@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Role, State},
     record::{Connection, ConnectionId, How, Record, Transition},
 };

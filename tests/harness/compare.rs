@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{Connection, ConnectionId, Http, Outcome},
 };

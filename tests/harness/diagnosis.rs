@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tcp_trace::record::{Fact, Finding, Record};
+use tcp_trace_model::record::{Fact, Finding, Record};
 
 use crate::{Moment, PATIENCE, Running, now, recording::parse_line, tcp_trace};
 

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use tcp_trace::record::Transport;
+use tcp_trace_model::record::Transport;
 
 use crate::{Folder, Namespace};
 

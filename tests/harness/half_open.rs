@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Role, State},
     record::{By, How, Record},
 };

@@ -1,6 +1,6 @@
 //! The tracepoint's lines as lives: which lines are of one socket.
 
-use tcp_trace::{event::Role, time::Time};
+use tcp_trace_model::{event::Role, time::Time};
 
 use crate::KernelLine;
 

@@ -10,7 +10,7 @@ use rustix::{
     mount::{MountFlags, mount},
     time::{ClockId, clock_gettime},
 };
-use tcp_trace::time::Time;
+use tcp_trace_model::time::Time;
 
 /// A tracefs instance that prints `sock:inet_sock_set_state` of one port, removed with its handle.
 #[derive(Debug)]

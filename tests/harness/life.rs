@@ -1,6 +1,6 @@
 //! What the recorded life of one end of a connection is expected to be.
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{By, How},
     time::Time,

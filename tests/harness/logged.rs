@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tcp_trace::{event::Role, record::Http};
+use tcp_trace_model::{event::Role, record::Http};
 
 use crate::{
     AccessLogLine, Recording,

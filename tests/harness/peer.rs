@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tcp_trace::event::Flags;
+use tcp_trace_model::event::Flags;
 
 use crate::{Moment, Segment, Wire};
 
@@ -53,7 +53,7 @@ impl<'w> Peer<'w> {
     /// A segment as [`Peer::send`] sends it. It can be changed and given to [`Wire::send`].
     pub fn segment(&self, flags: Flags, payload: &[u8]) -> Segment {
         Segment {
-            time: tcp_trace::time::Time(0),
+            time: tcp_trace_model::time::Time(0),
             source: self.remote,
             destination: self.local,
             flags,

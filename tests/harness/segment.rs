@@ -6,7 +6,7 @@ use etherparse::{
     Icmpv4Type, IpHeaders, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TcpHeader,
     TransportSlice, icmpv4::DestUnreachableHeader,
 };
-use tcp_trace::{event::Flags, time::Time};
+use tcp_trace_model::{event::Flags, time::Time};
 
 /// Hops that the packets of a scripted peer may take.
 const TIME_TO_LIVE: u8 = 64;

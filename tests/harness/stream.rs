@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{End, Http, Integrity, Outcome, Record},
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tcp_trace::{event::State, record::Record};
+use tcp_trace_model::{event::State, record::Record};
 
 use crate::{Folder, Recording, Running, output, recording::parse_line, require_root, wait_for};
 

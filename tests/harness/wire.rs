@@ -18,7 +18,7 @@ use rustix::{
     fs::OFlags,
     ioctl,
 };
-use tcp_trace::event::Flags;
+use tcp_trace_model::event::Flags;
 
 use crate::{InterfaceRequest, Moment, Namespace, PATIENCE, Peer, Segment, now, output, while_doing};
 

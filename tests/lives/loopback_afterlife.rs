@@ -3,7 +3,7 @@
 
 use std::{io::Read as _, thread, time::Duration};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{By, How},
 };

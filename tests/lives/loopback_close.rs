@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpStream},
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Direction, Flags, Role},
     record::{By, How},
 };

@@ -7,7 +7,7 @@ use std::{
     process,
 };
 
-use tcp_trace::event::Role;
+use tcp_trace_model::event::Role;
 use tcp_trace_tests::{Namespace, Tracer, accept, free_port};
 
 const CONNECTIONS: usize = 50;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::net::{SendFlags, SocketFlags, sendto};
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{By, How},
 };

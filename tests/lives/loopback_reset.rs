@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::net::sockopt::set_socket_linger;
-use tcp_trace::record::{By, How};
+use tcp_trace_model::record::{By, How};
 use tcp_trace_tests::{Life, Scene, hold};
 
 fn read_reset(stream: &mut TcpStream) {

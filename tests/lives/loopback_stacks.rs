@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Role,
     record::{Connection, LastUse, Use},
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::net::{SocketFlags, connect, sockopt::set_socket_recv_buffer_size};
-use tcp_trace::{event::Role, record::Stalls};
+use tcp_trace_model::{event::Role, record::Stalls};
 use tcp_trace_tests::{Scene, accept, wait_for};
 
 const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 
-use tcp_trace::event::Flags;
+use tcp_trace_model::event::Flags;
 use tcp_trace_tests::{FIN_ACK, Moment, Peer, SYN_ACK, Scene, Wire, WireAddresses, accept};
 
 /// Port of scripted clients.

@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, net::Shutdown, time::Duration};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Flags,
     record::{By, How},
 };

@@ -9,7 +9,7 @@ use std::{
 use rustix::net::sockopt::{
     set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl, set_tcp_user_timeout,
 };
-use tcp_trace::{
+use tcp_trace_model::{
     event::Flags,
     record::{By, How},
 };

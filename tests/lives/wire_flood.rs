@@ -1,10 +1,9 @@
 //! More half-open connections than are remembered.
 
+use tcp_trace_core::conn::HALF_OPEN_MAX;
+use tcp_trace_model::event::{Flags, Role, State};
+
 use crate::wire::to_clients;
-use tcp_trace::{
-    conn::HALF_OPEN_MAX,
-    event::{Flags, Role, State},
-};
 
 /// SYNs of the flood; a port each.
 const SYNS: usize = 20_000;

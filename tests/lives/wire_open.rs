@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Flags, Role},
     record::{By, How},
 };

@@ -3,7 +3,7 @@
 
 use std::net::{Shutdown, TcpStream};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::Flags,
     record::{By, How},
 };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Flags, Role},
     record::{Http, Stalls},
 };

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use tcp_trace::{
+use tcp_trace_model::{
     event::{Endpoints, State},
-    kernel::sock_diag::{Socket, Timer},
+    socket::{Socket, Timer},
 };
 use tcp_trace_tests::output;
 

@@ -6,11 +6,9 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 pub(super) use super::args_diagnose::Diagnose;
+
 use super::filters::Filters;
-use crate::{
-    explain::Language,
-    kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN},
-};
+use crate::kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN};
 
 /// The whole life of every TCP connection on this host, linked to the HTTP requests that it carries.
 #[derive(Debug, Parser)]
@@ -98,9 +96,18 @@ pub(super) struct Explain {
     pub(super) topic: Vec<String>,
     /// Language of the notes; default: that of LC_ALL, LC_MESSAGES or LANG
     #[arg(long, value_enum)]
-    pub(super) lang: Option<Language>,
+    pub(super) lang: Option<NotesLanguage>,
     #[command(flatten)]
     pub(super) colour: Colour,
+}
+
+/// A language of the notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NotesLanguage {
+    /// English
+    En,
+    /// Simplified Chinese
+    Zh,
 }
 
 /// How `live` and `show` print.

@@ -3,14 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use tcp_trace_core::{
+    diagnosis::{History, Snapshot, Thresholds, Verdict},
+    prose::counted,
+};
 
 use super::{
     args::{Colour, duration},
     filters::Filters,
-};
-use crate::{
-    diagnosis::{History, Snapshot, Thresholds, Verdict},
-    sink::counted,
 };
 
 /// Which sockets to judge, by what, and how to print.
@@ -120,9 +120,9 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tcp_trace_model::time::Time;
 
     use super::*;
-    use crate::time::Time;
 
     #[derive(Debug, Parser)]
     struct Typed {

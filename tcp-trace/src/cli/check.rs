@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
+use tcp_trace_model::{event::State, record::Filter};
+
 use super::CliError;
-use crate::{
-    event::State,
-    kernel::{
-        Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
-        sock_diag::{SockDiag, States},
-    },
-    record::Filter,
+use crate::kernel::{
+    Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
+    sock_diag::{SockDiag, States},
 };
 
 pub(super) fn run() -> ExitCode {

@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use tcp_trace_model::record::Filter;
+
 use super::{CliError, args::Demo, print};
 use crate::{
     kernel::{Options, RING_BYTES_DEFAULT},
-    record::Filter,
     session::{self, Settings},
     sink::Ladder,
 };

@@ -7,6 +7,16 @@ use std::{
     time::Duration,
 };
 
+use tcp_trace_core::{
+    diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
+    prose::Age,
+    selection::Selection,
+};
+use tcp_trace_model::record::{
+    Filter, Record,
+    reader::{Ending, Line, Reader, parse},
+};
+
 use super::{
     CliError,
     args::Diagnose,
@@ -16,16 +26,10 @@ use super::{
     show, unseen,
 };
 use crate::{
-    diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
     inspect,
     kernel::{Clock, Options, RING_BYTES_DEFAULT},
-    record::{
-        Filter, Record,
-        reader::{Ending, Line, Reader, parse},
-    },
-    selection::Selection,
     session::{self, Settings},
-    sink::{Age, Findings, JsonLines, Sink},
+    sink::{Findings, JsonLines, Sink},
 };
 
 /// Exit code when there are findings.

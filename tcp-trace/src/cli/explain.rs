@@ -6,11 +6,16 @@ use std::{
     process::ExitCode,
 };
 
-use super::{CliError, args::Explain, print};
-use crate::explain::{Language, Library, Page, nothing_found};
+use tcp_trace_core::explain::{Language, Library, Page, nothing_found};
+
+use super::{
+    CliError,
+    args::{Explain, NotesLanguage},
+    print,
+};
 
 pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
-    let language = arguments.lang.unwrap_or_else(language);
+    let language = arguments.lang.map_or_else(locale_language, Language::from);
     let library = Library::new(language);
     let palette = print::palette(arguments.colour);
     let words = &arguments.topic;
@@ -39,7 +44,16 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
 }
 
 /// The language of the user's locale.
-fn language() -> Language {
+fn locale_language() -> Language {
     let variables = ["LC_ALL", "LC_MESSAGES", "LANG"].map(env::var_os);
     Language::of_locale(variables.each_ref().map(Option::as_deref))
+}
+
+impl From<NotesLanguage> for Language {
+    fn from(chosen: NotesLanguage) -> Self {
+        match chosen {
+            NotesLanguage::En => Self::En,
+            NotesLanguage::Zh => Self::Zh,
+        }
+    }
 }

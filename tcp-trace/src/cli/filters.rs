@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use clap::Args;
+use tcp_trace_model::record::{Cidr, Filter};
 
 use super::{CliError, run::say};
-use crate::{
-    kernel::{cgroup, netns},
-    record::{Cidr, Filter},
-};
+use crate::kernel::{cgroup, netns};
 
 /// Where `ip netns` keeps its names.
 const NETNS_FOLDER: &str = "/run/netns";

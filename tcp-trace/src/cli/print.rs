@@ -9,9 +9,10 @@ use std::{
 use clap::ColorChoice;
 use jiff::tz::TimeZone;
 use rustix::termios::tcgetwinsize;
+use tcp_trace_core::prose::Palette;
 
 use super::args::{Colour, Format, Printing};
-use crate::sink::{COLUMNS_DEFAULT, JsonLines, Ladder, Palette, Sink, Table, Waterfall};
+use crate::sink::{COLUMNS_DEFAULT, JsonLines, Ladder, Sink, Table, Waterfall};
 
 /// How errors call it.
 pub(super) const OUTPUT: &str = "standard output";

@@ -8,20 +8,19 @@ use std::{
     process::ExitCode,
 };
 
+use tcp_trace_core::selection::Selection;
+use tcp_trace_model::record::{
+    Record,
+    reader::{self, BrokenLine, Ending, Line, ReadError, Reader},
+};
+
 use super::{
     CliError,
     args::{Format, Grouping, Show},
     print,
     run::say,
 };
-use crate::{
-    record::{
-        Record,
-        reader::{self, BrokenLine, Ending, Line, ReadError, Reader},
-    },
-    selection::Selection,
-    sink::{JsonLines, Sink},
-};
+use crate::sink::{JsonLines, Sink};
 
 /// Lines that are no records are told one by one up to here; of further ones only the number is.
 const BROKEN_TOLD_MAX: u64 = 5;

@@ -2,14 +2,12 @@
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use tcp_trace_model::record::Filter;
 
 use super::*;
-use crate::{
-    record::Filter,
-    sink::{Ladder, Table, Waterfall},
-};
+use crate::sink::{Ladder, Table, Waterfall};
 
-const RECORDING: &str = include_str!("../record/reader_sample.jsonl");
+const RECORDING: &str = include_str!("../../model/src/record/reader_sample.jsonl");
 
 /// What is printed, and what is said on stderr.
 fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {

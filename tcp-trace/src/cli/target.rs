@@ -11,9 +11,10 @@ use std::{
 };
 
 use rustix::io::Errno;
+use tcp_trace_model::record::Filter;
 
 use super::{CliError, args::Tracing};
-use crate::{kernel::Options, record::Filter, session::Settings};
+use crate::{kernel::Options, session::Settings};
 
 /// Where programs are looked for when nobody says where (`_CS_PATH` of glibc).
 const PATH: &str = "/bin:/usr/bin";

@@ -1,11 +1,11 @@
 //! What `diagnose` could not see or remember, and what that costs, in sentences.
 
-use crate::{
+use tcp_trace_core::{
     diagnosis::{
         Facts, History, Snapshot,
         snapshot::{Socket, Unseen},
     },
-    sink::counted,
+    prose::counted,
 };
 
 /// A sentence for each.
@@ -115,17 +115,18 @@ fn of_history(history: &History) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        diagnosis::{
-            attempts::DESTINATIONS_MAX,
-            exchanges::{GATEWAY_MAX, PAIRS_MAX, SLOW_LEAST_US, SLOW_MAX},
-            snapshot::Network,
-            testing_http::{exchange, summary},
-        },
+    use tcp_trace_core::diagnosis::{
+        attempts::DESTINATIONS_MAX,
+        exchanges::{GATEWAY_MAX, PAIRS_MAX, SLOW_LEAST_US, SLOW_MAX},
+        snapshot::Network,
+        testing_http::{exchange, summary},
+    };
+    use tcp_trace_model::{
         event::Role,
         record::{By, Connection, How, Http, Process, Record},
     };
+
+    use super::*;
 
     /// A history with one of everything too many.
     fn crowded() -> History {

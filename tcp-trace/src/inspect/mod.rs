@@ -4,11 +4,10 @@ mod network;
 mod processes;
 mod sockets;
 
-use crate::{
-    diagnosis::Snapshot,
-    kernel::{Clock, netns, sock_diag::DiagError},
-    record::Filter,
-};
+use tcp_trace_core::diagnosis::Snapshot;
+use tcp_trace_model::record::Filter;
+
+use crate::kernel::{Clock, netns, sock_diag::DiagError};
 
 /// Reads everything once. What belongs to others and may not be seen is left out and told in the snapshot.
 ///

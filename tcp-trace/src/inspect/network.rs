@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::{diagnosis::snapshot::Network, kernel::netns::NetworkNamespace};
+use tcp_trace_core::diagnosis::snapshot::Network;
+
+use crate::kernel::netns::NetworkNamespace;
 
 /// Counters of `/proc/net/netstat` that are used.
 const TCP_EXTENDED_COUNTERS: [&str; 7] = [

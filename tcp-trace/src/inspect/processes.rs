@@ -3,15 +3,13 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::io::Errno;
-
-use crate::{
-    diagnosis::{
-        Snapshot,
-        snapshot::{Holder, Process},
-    },
-    kernel::process::{self, SocketFile},
-    record::{Process as Named, Text},
+use tcp_trace_core::diagnosis::{
+    Snapshot,
+    snapshot::{Holder, Process},
 };
+use tcp_trace_model::record::{Process as Named, Text};
+
+use crate::kernel::process::{self, SocketFile};
 
 /// Descriptors that are kept: 20 for each of 100,000 sockets.
 const HOLDERS_MAX: usize = 2_000_000;

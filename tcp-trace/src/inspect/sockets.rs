@@ -2,12 +2,11 @@
 
 use std::{collections::HashSet, io};
 
-use crate::{
-    diagnosis::{Snapshot, snapshot::Socket},
-    kernel::{
-        netns::NetworkNamespace,
-        sock_diag::{DiagError, States},
-    },
+use tcp_trace_core::diagnosis::{Snapshot, snapshot::Socket};
+
+use crate::kernel::{
+    netns::NetworkNamespace,
+    sock_diag::{DiagError, States},
 };
 
 /// Adds the sockets of a namespace.

@@ -1,9 +1,8 @@
 //! The kernel's monotonic clock in wall time.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use tcp_trace_model::time::Time;
 use thiserror::Error;
-
-use crate::time::Time;
 
 /// The wall clock shows a time before 1970 or after 2554.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -9,9 +9,7 @@ use tcp_trace_ebpf::{
     MOMENT_FIRST_USE, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment,
     RawStack, RawTransition, SKIP_BEGINS, Words, ZERO_WINDOW,
 };
-use thiserror::Error;
-
-use crate::{
+use tcp_trace_model::{
     event::{
         Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Moment, Owner,
         Place, Registers, Segment, Skipping, Stack, State, StateChange,
@@ -19,6 +17,7 @@ use crate::{
     record::SharedStack,
     time::Time,
 };
+use thiserror::Error;
 
 /// Why a record could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

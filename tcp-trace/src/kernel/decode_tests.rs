@@ -1,7 +1,6 @@
 //! What decoding makes of good and of malformed records.
 
 use proptest::prelude::*;
-
 use tcp_trace_ebpf::RawFigures;
 
 use super::*;

@@ -10,13 +10,13 @@ use tcp_trace_ebpf::{
     COMM_LEN, FILTER_VALUES_MAX, FOLLOW_CHILDREN, OTHER_CGROUPS_MAX, OWNERS_CGROUP, OWNERS_COMM,
     OWNERS_FOLLOWED, OWNERS_PID, PORT_SETS, PORT_WORDS, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, maps,
 };
+use tcp_trace_model::record::Filter;
 
 use super::{
     KernelError,
     cgroup_paths::CgroupPaths,
     tracer::{not_in_object, taken},
 };
-use crate::record::Filter;
 
 /// A filter, as far as the programs are told of it: they leave out what it certainly does not ask for.
 #[derive(Clone, Copy)]

@@ -5,12 +5,12 @@ use aya::{
     maps::{HashMap, Map, MapData},
 };
 use tcp_trace_ebpf::RawLastUse;
-
-use super::{clock::Clock, error::KernelError};
-use crate::{
+use tcp_trace_model::{
     event::{Cookie, LastUse},
     time::Time,
 };
+
+use super::{clock::Clock, error::KernelError};
 
 /// The ABI's [`RawLastUse`] as bytes of the map.
 #[derive(Clone, Copy)]

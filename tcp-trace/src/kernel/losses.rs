@@ -7,9 +7,9 @@ use std::{
 
 use aya::maps::{MapData, PerCpuArray};
 use tcp_trace_ebpf::{LOST_RECORDS, NESTED};
+use tcp_trace_model::record::LossPlace;
 
 use super::KernelError;
-use crate::record::LossPlace;
 
 /// The counters and what they said the last time.
 pub(super) struct Losses {

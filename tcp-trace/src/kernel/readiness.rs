@@ -7,9 +7,8 @@ use std::{
 };
 
 use tcp_trace_ebpf::{UNHURRIED_MAX, WAKE_PAUSE_NS};
+use tcp_trace_model::event::{Event, EventKind};
 use tokio::io::{Interest, unix::AsyncFd};
-
-use crate::event::{Event, EventKind};
 
 /// For so long after an announcement there may be no other.
 pub const UNANNOUNCED: Duration = Duration::from_nanos(WAKE_PAUSE_NS);

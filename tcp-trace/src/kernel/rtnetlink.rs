@@ -9,11 +9,11 @@ use std::{
     os::fd::BorrowedFd,
 };
 
+use tcp_trace_model::record::{Interface, NextHop, Route, RouteType};
 use thiserror::Error;
 
 use self::answer::{Answer, Link, Neighbour, Way, answer};
 use super::netlink::{self, MessageError};
-use crate::record::{Interface, NextHop, Route, RouteType};
 
 /// Routes could not be asked for.
 #[derive(Debug, Error)]

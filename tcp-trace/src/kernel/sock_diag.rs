@@ -9,19 +9,17 @@ use std::{io, os::fd::BorrowedFd};
 
 use rustix::net::netlink as protocol;
 
-pub use self::{
-    answer::Dump,
-    error::DiagError,
-    request::States,
-    socket::{Family, Socket, TcpInfo, Timer},
-};
+pub use self::{answer::Dump, error::DiagError, request::States};
 use self::{
     answer::{List, one_socket},
     request::Request,
 };
 use super::netlink;
 pub use super::netlink::MessageError;
-use crate::event::Endpoints;
+use tcp_trace_model::{
+    event::Endpoints,
+    socket::{Family, Socket},
+};
 
 /// How often a list that the kernel says is incomplete is asked for again.
 const RESTARTS_MAX: u32 = 3;

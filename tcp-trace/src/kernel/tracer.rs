@@ -14,6 +14,10 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcp_trace_ebpf::{LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index};
+use tcp_trace_model::{
+    event::{Cookie, Direction},
+    record::{Filter, Missing},
+};
 
 use super::{
     btf::Btf,
@@ -25,10 +29,6 @@ use super::{
     losses::{Losses, NewlyLost},
     offsets, privileges,
     readiness::Readiness,
-};
-use crate::{
-    event::{Cookie, Direction},
-    record::{Filter, Missing},
 };
 
 /// The compiled programs: see `cargo xtask ebpf`.

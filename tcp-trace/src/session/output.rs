@@ -2,11 +2,12 @@
 
 use std::io;
 
-use crate::{
+use tcp_trace_model::{
     record::{End, Loss, LossPlace, Record},
-    sink::Sink,
     time::Time,
 };
+
+use crate::sink::Sink;
 
 /// The way out of a session.
 pub(super) struct Output<'a> {

@@ -3,11 +3,9 @@
 use std::{collections::HashMap, os::unix::ffi::OsStringExt as _, sync::Arc};
 
 use bytes::Bytes;
+use tcp_trace_model::event::{Event, EventKind, Identity, Owner, Place};
 
-use crate::{
-    event::{Event, EventKind, Identity, Owner, Place},
-    kernel::{cgroup_paths::CgroupPaths, process},
-};
+use crate::kernel::{cgroup_paths::CgroupPaths, process};
 
 /// Processes that are remembered; when there are more, all are looked up anew.
 const PLACES_MAX: usize = 16_384;

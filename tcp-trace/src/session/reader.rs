@@ -2,6 +2,8 @@
 
 use std::{io, process::ExitCode, time::Duration};
 
+use tcp_trace_core::pipeline::{self, Pipeline, Skip, TICK_US};
+use tcp_trace_model::record::{LossPlace, Record};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -19,8 +21,6 @@ use super::{
 use crate::{
     cli::CliError,
     kernel::{NewlyLost, Readiness, Tracer, UNANNOUNCED, decode, is_announced},
-    pipeline::{self, Pipeline, Skip, TICK_US},
-    record::{LossPlace, Record},
 };
 
 /// Records that are taken from the ring buffer before signals and ticks have their turn.

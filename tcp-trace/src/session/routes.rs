@@ -10,13 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tcp_trace_core::pipeline::{Pipeline, RouteQuestion};
+use tcp_trace_model::record::{ConnectionId, Route};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{
-    kernel::{netns, rtnetlink::Rtnetlink},
-    pipeline::{Pipeline, RouteQuestion},
-    record::{ConnectionId, Route},
-};
+use crate::kernel::{netns, rtnetlink::Rtnetlink};
 
 /// Routes that are asked for in a second. Each takes some 20 us of a processor.
 const ASKED_MAX: usize = 500;
@@ -199,7 +197,7 @@ mod tests {
         }
         assert_eq!((routes.asked, routes.waiting), (1, 10));
         let (key, answer) = routes.answers.blocking_recv().unwrap();
-        routes.take(key, &answer, &mut Pipeline::new(crate::pipeline::Settings::default()));
+        routes.take(key, &answer, &mut Pipeline::new(tcp_trace_core::pipeline::Settings::default()));
         assert_eq!(routes.waiting, 0);
         assert_eq!(routes.ask(question(peer, 10), now), Some(None), "it is known");
         assert_eq!(routes.ask(question(peer, 11), now + FRESH), None, "it is asked for again");

@@ -9,19 +9,20 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use tcp_trace_core::pipeline::{ExistingSocket, ListedSocket};
+use tcp_trace_model::{
+    event::{Figures, Identity, Owner, Place, Role, State},
+    socket::Socket,
+    time::Time,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::places;
-use crate::{
-    event::{Figures, Identity, Owner, Place, Role, State},
-    kernel::{
-        Clock,
-        netns::{self, NetworkNamespace},
-        process::{self, SocketOwners},
-        sock_diag::{SockDiag, Socket, States},
-    },
-    pipeline::{ExistingSocket, ListedSocket},
-    time::Time,
+use crate::kernel::{
+    Clock,
+    netns::{self, NetworkNamespace},
+    process::{self, SocketOwners},
+    sock_diag::{SockDiag, States},
 };
 
 /// States of sockets that have a cookie of their own.

@@ -12,12 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tcp_trace_core::pipeline::Pipeline;
+use tcp_trace_model::{
+    event::{Event, EventKind, Owner, Registers, State},
+    record::{self, Record, SharedStack, Stack},
+};
+
 use super::output::Output;
 use crate::{
-    event::{Event, EventKind, Owner, Registers, State},
     kernel::LastUses,
-    pipeline::Pipeline,
-    record::{self, Record, SharedStack, Stack},
     symbols::{LocatedStack, Locator, Namer},
 };
 

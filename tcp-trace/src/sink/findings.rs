@@ -5,21 +5,19 @@ use std::{
     io::{self, Write},
 };
 
-use super::{
-    Palette, Sink,
-    phrase::{Phrase, Tone, cut, padded, width},
-    units::{Age, Micros, Size},
-    words::named,
+use tcp_trace_core::{
+    blame::{Blame, is_runtime},
+    prose::{Age, Micros, Palette, Phrase, Size, Tone, cut, padded, width, wrap},
 };
-use crate::{
+use tcp_trace_model::{
     event::State,
-    explain::wrap,
     record::{
         Evidence, Fact, Finding, FindingConnection, FindingStack, Process, Record, Severity, StackMoment,
         Text,
     },
-    symbols::blame::{Blame, is_runtime},
 };
+
+use super::{Sink, words::named};
 
 /// Columns of everything that is printed.
 const COLUMNS: usize = 100;

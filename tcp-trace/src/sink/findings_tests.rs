@@ -1,10 +1,11 @@
 //! What findings look like.
 
-use super::*;
-use crate::{
+use tcp_trace_model::{
     event::Endpoints,
     record::{ConnectionId, Frame, Network, Stack},
 };
+
+use super::*;
 
 fn leak() -> Finding {
     let ends =

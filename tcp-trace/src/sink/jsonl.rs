@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use tcp_trace_model::record::Record;
+
 use super::Sink;
-use crate::record::Record;
 
 /// Written at once when so many bytes are waiting.
 const BUFFER: usize = 64 << 10;
@@ -44,7 +45,7 @@ impl<W: Write> Sink for JsonLines<W> {
             return Ok(());
         }
         let whole = self.lines.len();
-        if let Err(error) = crate::json::write(&mut self.lines, record) {
+        if let Err(error) = tcp_trace_model::json::write(&mut self.lines, record) {
             // The beginning of a record is not a line.
             self.lines.truncate(whole);
             return Err(error.into());
@@ -61,8 +62,9 @@ impl<W: Write> Sink for JsonLines<W> {
 
 #[cfg(test)]
 mod tests {
+    use tcp_trace_model::{record::Ready, time::Time};
+
     use super::*;
-    use crate::{record::Ready, time::Time};
 
     /// Remembers each write.
     #[derive(Default)]

@@ -16,8 +16,10 @@ use std::{
     mem,
 };
 
-use super::{Palette, Sink, rest::Rest};
-use crate::record::Record;
+use tcp_trace_core::prose::Palette;
+use tcp_trace_model::record::Record;
+
+use super::{Sink, rest::Rest};
 
 /// Records that are kept for the diagrams of a session; of what comes later only the number is told.
 pub const LADDER_RECORDS_MAX: usize = 1_000_000;

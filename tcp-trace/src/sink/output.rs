@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::record::Record;
+use tcp_trace_model::record::Record;
 
 /// Takes the records of a session, in their order, and writes them in its own way.
 pub trait Sink {

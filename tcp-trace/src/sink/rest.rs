@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    Palette,
-    phrase::{Phrase, Tone},
-    units::counted,
-    words::{loss, totals},
-};
-use crate::record::{End, Loss, Record};
+use tcp_trace_core::prose::{Palette, Phrase, Tone, counted};
+use tcp_trace_model::record::{End, Loss, Record};
+
+use super::words::{loss, totals};
 
 /// Losses that are told one by one; later ones are summed up.
 const LOSSES_MAX: usize = 20;

@@ -6,18 +6,17 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-
-use super::{
-    Palette, Sink,
-    phrase::{Phrase, Tone, padded},
-    units::Micros,
-    words::{exchange, loss, named, recorded, totals},
-    words_dns::lookup,
-};
-use crate::{
+use tcp_trace_core::prose::{Micros, Palette, Phrase, Tone, padded};
+use tcp_trace_model::{
     event::Role,
     record::{Dns, Endpoint, Http, Loss, Process, Record, Transition},
     time::Time,
+};
+
+use super::{
+    Sink,
+    words::{exchange, loss, named, recorded, totals},
+    words_dns::lookup,
 };
 
 /// Written at once when so many bytes are waiting.

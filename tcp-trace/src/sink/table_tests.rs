@@ -1,7 +1,6 @@
 //! What the table looks like.
 
-use super::*;
-use crate::{
+use tcp_trace_model::{
     event::State,
     record::{
         Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Fields, Frames, HttpNetwork,
@@ -9,6 +8,8 @@ use crate::{
         Request, Response, Stall, Stalls, Timing, Transport, Url, WebSocket,
     },
 };
+
+use super::*;
 
 const TIME: Time = Time(1_790_000_000_123_456_789);
 
@@ -181,7 +182,8 @@ fn wide_characters_keep_the_columns_straight() {
     wide.process = Some(Process { pid: 1, name: "日本語".into(), ..Process::default() });
     let narrow = Record::Transition(transition(State::Close, State::SynSent, None));
     let text = print(&[Record::Transition(wide), narrow]);
-    let columns = |line: &str| line.find("127.0.0.1:41352").map(|at| crate::sink::phrase::width(&line[..at]));
+    let columns =
+        |line: &str| line.find("127.0.0.1:41352").map(|at| tcp_trace_core::prose::width(&line[..at]));
     let lines: Vec<_> = text.lines().skip(1).collect();
     assert_eq!(columns(lines[0]), columns(lines[1]), "{text}");
 }

@@ -13,12 +13,16 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
+use tcp_trace_core::{
+    page::{Opening, groups, keep_headers},
+    prose::{Palette, Phrase},
+};
+use tcp_trace_model::record::{ConnectionId, Fields, Http, Record};
 
 use self::page::Known;
-use super::{Palette, Sink, phrase::Phrase, rest::Rest, rest::write_line};
-use crate::{
-    page::{Opening, groups, keep_headers},
-    record::{ConnectionId, Fields, Http, Record},
+use super::{
+    Sink,
+    rest::{Rest, write_line},
 };
 
 /// Exchanges that are kept for the waterfalls of a recording; of what comes later only the number is told.

@@ -1,13 +1,11 @@
 //! Phrases that the formats for people share. Text from outside leaves here escaped.
 
-use super::{
-    phrase::{Phrase, Tone, cut},
-    units::{Micros, Size, counted},
-    words_timing::phases,
-};
-use crate::record::{
+use tcp_trace_core::prose::{Micros, Phrase, Size, Tone, counted, cut};
+use tcp_trace_model::record::{
     End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
 };
+
+use super::words_timing::phases;
 
 /// Longest piece of text from the network that is shown whole, in columns.
 const TEXT_MAX: usize = 120;

@@ -1,11 +1,9 @@
 //! Lookups in words.
 
-use super::{
-    phrase::{Phrase, Tone, cut},
-    units::Micros,
-    words::recorded,
-};
-use crate::record::{Dns, DnsOutcome};
+use tcp_trace_core::prose::{Micros, Phrase, Tone, cut};
+use tcp_trace_model::record::{Dns, DnsOutcome};
+
+use super::words::recorded;
 
 /// Columns of the longest name that is shown whole.
 const NAME_MAX: usize = 60;

@@ -1,7 +1,7 @@
 //! Phrases for where the time of an exchange went.
 
-use super::units::{Micros, counted};
-use crate::record::{Stall, Stalls, Timing};
+use tcp_trace_core::prose::{Micros, counted};
+use tcp_trace_model::record::{Stall, Stalls, Timing};
 
 /// What is lost of a phase is told from this part of it on: the hundredth.
 const TOLD_FROM: u64 = 100;

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use framehop::FrameAddress;
-
-use super::process::{CAN_UNWIND, InModule, Modules, Opened, Process};
-use crate::{
+use tcp_trace_model::{
     event::{Identity, Owner, Registers},
-    kernel::process,
     record::Stack,
 };
+
+use super::process::{CAN_UNWIND, InModule, Modules, Opened, Process};
+use crate::kernel::process;
 
 /// Processes whose code is remembered; when there are more, all are read anew.
 const PROCESSES_MAX: usize = 256;

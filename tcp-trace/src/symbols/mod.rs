@@ -1,6 +1,5 @@
 //! From registers and stacks of processes to functions, files and lines, and to the line to blame.
 
-pub mod blame;
 mod locator;
 mod maps;
 mod module;

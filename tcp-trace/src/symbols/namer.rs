@@ -11,12 +11,12 @@ use blazesym::symbolize::{
     CodeInfo, Input, Sym, Symbolized, Symbolizer,
     source::{Elf, Source},
 };
+use tcp_trace_model::record::{Frame, Stack, Text};
 
 use super::{
     locator::{LocatedFrame, LocatedStack},
     module::FileId,
 };
-use crate::record::{Frame, Stack, Text};
 
 /// Different stacks that are remembered; when there are more, all are named anew.
 const STACKS_MAX: usize = 4096;

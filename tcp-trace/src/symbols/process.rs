@@ -1,7 +1,12 @@
 //! The code of a process: its modules, and unwinding through them.
 
 use std::{
-    collections::HashMap, fs, fs::File, ops::Range, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc,
+    collections::HashMap,
+    fs::{self, File},
+    ops::Range,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    sync::Arc,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -9,16 +14,16 @@ use framehop::aarch64::{
     CacheAarch64 as Cache, UnwindRegsAarch64 as UnwindRegs, UnwinderAarch64 as CodeUnwinder,
 };
 #[cfg(not(target_arch = "aarch64"))]
-use framehop::x86_64::{
-    CacheX86_64 as Cache, UnwindRegsX86_64 as UnwindRegs, UnwinderX86_64 as CodeUnwinder,
+use framehop::{
+    FrameAddress, MayAllocateDuringUnwind, Unwinder as _,
+    x86_64::{CacheX86_64 as Cache, UnwindRegsX86_64 as UnwindRegs, UnwinderX86_64 as CodeUnwinder},
 };
-use framehop::{FrameAddress, MayAllocateDuringUnwind, Unwinder as _};
+use tcp_trace_model::event::Registers;
 
 use super::{
     maps::{self, Mapping},
     module::{FileId, Module},
 };
-use crate::event::Registers;
 
 /// Whether stacks can be unwound on this architecture.
 pub(super) const CAN_UNWIND: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));

@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    kernel::netlink::{
-        MessageError,
-        message::{Attributes, Messages, NLMSG_DONE, NLMSG_ERROR, array, chunk},
-    },
-    record::{RouteType, Text},
+use tcp_trace_model::record::{RouteType, Text};
+
+use crate::kernel::netlink::{
+    MessageError,
+    message::{Attributes, Messages, NLMSG_DONE, NLMSG_ERROR, array, chunk},
 };
 
 const RTA_OIF: u16 = 4;

@@ -3,8 +3,9 @@
 use std::io;
 
 use rustix::io::Errno;
+use tcp_trace_model::socket::Socket;
 
-use super::{DiagError, MessageError, Socket, request::SOCK_DIAG_BY_FAMILY};
+use super::{DiagError, MessageError, request::SOCK_DIAG_BY_FAMILY, socket};
 use crate::kernel::netlink::message::{Messages, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, error_number};
 
 /// How a list went.
@@ -51,7 +52,7 @@ impl List<'_> {
     }
 
     fn socket(&mut self, payload: &[u8]) {
-        match Socket::parse(payload) {
+        match socket::parse(payload) {
             Ok(socket) => {
                 self.dump.sockets += 1;
                 (self.each)(socket);
@@ -81,7 +82,7 @@ pub(super) fn one_socket(datagram: &[u8], of: u32) -> Result<Option<Option<Socke
             continue;
         }
         match header.kind {
-            SOCK_DIAG_BY_FAMILY => return Ok(Some(Some(Socket::parse(payload)?))),
+            SOCK_DIAG_BY_FAMILY => return Ok(Some(Some(socket::parse(payload)?))),
             NLMSG_ERROR => {
                 let number = error_number(payload)?;
                 return if is_no_entry(number) {

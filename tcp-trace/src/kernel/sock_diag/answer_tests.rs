@@ -1,9 +1,10 @@
 //! Tests of lists in parts, interrupted lists and refusals.
 
 use proptest::prelude::*;
+use tcp_trace_model::event::State;
 
 use super::{super::socket::tests::message as socket_bytes, *};
-use crate::{event::State, kernel::netlink::message::HEADER_LENGTH};
+use crate::kernel::netlink::message::HEADER_LENGTH;
 
 const SEQUENCE: u32 = 9;
 const ESTABLISHED: [u8; 4] = [2, 1, 0, 0];

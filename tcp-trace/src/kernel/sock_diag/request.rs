@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::socket::{Family, ID_LENGTH, INET_DIAG_INFO, INET_DIAG_SKMEMINFO};
-use crate::{
+use tcp_trace_model::{
     event::{Endpoints, State},
-    kernel::netlink::message::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST},
+    socket::Family,
 };
+
+use super::socket::{ID_LENGTH, INET_DIAG_INFO, INET_DIAG_SKMEMINFO};
+use crate::kernel::netlink::message::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST};
 
 /// `SOCK_DIAG_BY_FAMILY`: the type of requests and of the messages that describe a socket.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;

@@ -32,7 +32,7 @@ fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
 
 #[test]
 fn every_field_is_read_from_its_place() {
-    let socket = Socket::parse(&message([2, 1, 1, 5])).unwrap();
+    let socket = parse(&message([2, 1, 1, 5])).unwrap();
     let expected = Socket {
         family: Family::Inet,
         endpoints: Endpoints {
@@ -70,7 +70,7 @@ fn attributes_are_read_and_unknown_ones_passed_over() {
     info[..5].copy_from_slice(&[1, 0, 2, 3, 4]);
     info[242..244].copy_from_slice(&242u16.to_ne_bytes());
     attribute(&mut bytes, INET_DIAG_INFO, &info);
-    let socket = Socket::parse(&bytes).unwrap();
+    let socket = parse(&bytes).unwrap();
     assert_eq!((socket.shutdown, socket.cgroup), (Some(1), Some(0x1_0000_0002)));
     assert_eq!(socket.drops, Some(32));
     let of_u64 =
@@ -105,7 +105,7 @@ fn attributes_are_read_and_unknown_ones_passed_over() {
 fn an_older_kernel_says_less() {
     let mut bytes = message([2, 1, 0, 0]);
     attribute(&mut bytes, INET_DIAG_INFO, &[7; 232]);
-    let info = Socket::parse(&bytes).unwrap().info.unwrap();
+    let info = parse(&bytes).unwrap().info.unwrap();
     assert_eq!((info.snd_wnd, info.rcv_wnd), (Some(0x0707_0707), None));
     assert_eq!((info.total_rto_recoveries, info.total_rto_time_ms), (None, None));
 }
@@ -119,7 +119,7 @@ fn mini_sockets_and_half_open_requests_are_told_apart() {
         (3, 1, State::SynRecv, false),
         (12, 1, State::SynRecv, false),
     ] {
-        let socket = Socket::parse(&message([2, state, timer, 0])).unwrap();
+        let socket = parse(&message([2, state, timer, 0])).unwrap();
         assert_eq!((socket.state, socket.is_mini()), (expected, is_mini));
     }
 }
@@ -130,7 +130,7 @@ fn mapped_addresses_are_ipv4() {
     for (at, last) in [(8, LOCAL), (24, PEER)] {
         bytes[at..at + 16].copy_from_slice(&Ipv4Addr::from(last).to_ipv6_mapped().octets());
     }
-    let socket = Socket::parse(&bytes).unwrap();
+    let socket = parse(&bytes).unwrap();
     assert_eq!(socket.family, Family::Inet6);
     assert_eq!(socket.endpoints.local, "10.1.2.3:8080".parse().unwrap());
     assert_eq!(socket.endpoints.peer, "10.4.5.6:443".parse().unwrap());
@@ -143,11 +143,11 @@ fn what_cannot_be_is_an_error() {
         ([2, 0, 0, 0], "idiag_state", 0),
         ([2, 13, 0, 0], "idiag_state", 13),
     ] {
-        assert_eq!(Socket::parse(&message(start)), Err(MessageError::Value { field, value }));
+        assert_eq!(parse(&message(start)), Err(MessageError::Value { field, value }));
     }
     let bytes = message([2, 1, 0, 0]);
     let what = "struct inet_diag_msg";
-    assert_eq!(Socket::parse(&bytes[..71]), Err(MessageError::Short { what, length: 71 }));
+    assert_eq!(parse(&bytes[..71]), Err(MessageError::Short { what, length: 71 }));
     for (kind, length, what) in [
         (INET_DIAG_INFO, 135, "struct tcp_info"),
         (INET_DIAG_SHUTDOWN, 0, "INET_DIAG_SHUTDOWN"),
@@ -156,13 +156,13 @@ fn what_cannot_be_is_an_error() {
     ] {
         let mut bytes = bytes.clone();
         attribute(&mut bytes, kind, &vec![0; length]);
-        assert_eq!(Socket::parse(&bytes), Err(MessageError::Short { what, length }));
+        assert_eq!(parse(&bytes), Err(MessageError::Short { what, length }));
     }
 }
 
 #[test]
 fn a_timer_of_a_later_kernel_is_kept() {
-    assert_eq!(Socket::parse(&message([2, 1, 9, 0])).unwrap().timer, Timer::Other(9));
+    assert_eq!(parse(&message([2, 1, 9, 0])).unwrap().timer, Timer::Other(9));
 }
 
 proptest! {
@@ -175,7 +175,7 @@ proptest! {
             (*family, *state) = (10, 1);
         }
         // The answer does not matter, only that there is one.
-        let _ = Socket::parse(&bytes);
+        let _ = parse(&bytes);
     }
 
     #[test]
@@ -183,6 +183,6 @@ proptest! {
         let mut bytes = message([2, 1, 0, 0]);
         attribute(&mut bytes, INET_DIAG_INFO, &value);
         let cut = &bytes[..length.min(bytes.len())];
-        prop_assert_eq!(Socket::parse(cut).is_ok(), cut.len() == MESSAGE_LENGTH || cut.len() == bytes.len());
+        prop_assert_eq!(parse(cut).is_ok(), cut.len() == MESSAGE_LENGTH || cut.len() == bytes.len());
     }
 }

@@ -1,20 +1,17 @@
 //! What stands above a ladder, as textbooks tell it: URL, name, address, and the way of the segments out of the host.
 
+use tcp_trace_core::prose::{Micros, Palette, Phrase, Tone, cut};
+use tcp_trace_model::record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url};
+
 use super::{
     layout::COLUMNS,
     lookups::Above,
     model::{End, Event, Ladder, Side},
 };
-use crate::{
-    record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url},
-    sink::{
-        Palette,
-        phrase::{Phrase, Tone, cut},
-        rest::write_folded,
-        units::Micros,
-        words::{printable, recorded},
-        words_dns::{lookup_with_aliases, name},
-    },
+use crate::sink::{
+    rest::write_folded,
+    words::{printable, recorded},
+    words_dns::{lookup_with_aliases, name},
 };
 
 /// Columns of the labels.

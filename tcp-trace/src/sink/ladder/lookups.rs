@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use tcp_trace_model::record::{Dns, Record, Resolved};
+
 use super::model::{Ladder, Side};
-use crate::record::{Dns, Record, Resolved};
 
 /// How far apart the lookups of a name end that a process makes for one connection, in microseconds: it asks for IPv4
 /// and IPv6 addresses at the same time, and waits for either some seconds.

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::{
-    parts::{AllParts, Pair, Parts},
-    segments::segment_rows,
-};
-use crate::{
+use tcp_trace_model::{
     event::Direction,
     record::{Connection, Endpoint, Http, Integrity, Network, Outcome, Process, Segment, Transition},
     time::Time,
+};
+
+use super::{
+    parts::{AllParts, Pair, Parts},
+    segments::segment_rows,
 };
 
 /// An end of a connection.

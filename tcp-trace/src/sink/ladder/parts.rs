@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::{
+use tcp_trace_model::{
     event::{Direction, Flags, Role},
     record::{Connection, ConnectionId, Endpoint, Http, Network, Process, Record, Segment, Transition},
     time::Time,

@@ -2,22 +2,21 @@
 
 use std::fmt::Write as _;
 
+use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, cut, padded, width};
+use tcp_trace_model::{
+    event::{Flags, State},
+    record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Transition},
+};
+
 use super::{
     layout::{COLUMNS, Layout, process, relative},
     model::{Event, Ladder, Row, Side},
 };
-use crate::{
-    event::{Flags, State},
-    record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Transition},
-    sink::{
-        Palette,
-        phrase::{Phrase, Tone, cut, padded, width},
-        rest,
-        units::{Micros, Size},
-        words::{exchange, incomplete, named, outcome, recorded, request_line, status},
-        words_dns::lookup,
-        words_timing::phases,
-    },
+use crate::sink::{
+    rest,
+    words::{exchange, incomplete, named, outcome, recorded, request_line, status},
+    words_dns::lookup,
+    words_timing::phases,
 };
 
 /// Columns of the longest reason for an ending.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use tcp_trace_model::{
+    event::{Direction, Flags},
+    record::Segment,
+};
+
 use super::{
     model::{Event, Row, Side},
     parts::{Parts, control},
-};
-use crate::{
-    event::{Direction, Flags},
-    record::Segment,
 };
 
 /// One row per segment: at the time when it was sent, or when it arrived, if only that was seen.

@@ -5,10 +5,9 @@ mod head;
 mod lookups;
 mod odd;
 
-use super::*;
-use crate::{
+use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
-    http::{Integrity, Outcome},
+    exchange::{Integrity, Outcome},
     record::{
         Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, Fields, FlagNames, Handshake, How, Http,
         HttpNetwork, Messages, Network, NetworkType, Process, Protocol, Request, Response, Segment, Timing,
@@ -16,6 +15,8 @@ use crate::{
     },
     time::Time,
 };
+
+use super::*;
 
 const START: u64 = 1_790_000_000_000_000_000;
 const X: u32 = 1_598_938_749;

@@ -1,11 +1,12 @@
 //! Which notes of `explain` tell more of what the ladders show.
 
-use super::super::rest::Rest;
-use crate::{
+use tcp_trace_core::explain::{Language, Library};
+use tcp_trace_model::{
     event::{Flags, State},
-    explain::{Language, Library},
     record::{Connection, How, Http, Integrity, Outcome, Record, RouteType, Transition},
 };
+
+use super::super::rest::Rest;
 
 /// Topics that are referred to at most.
 const TOPICS_MAX: usize = 8;

@@ -1,9 +1,11 @@
 //! Where the time of a request went, as a bar on the time of its page.
 
-use crate::{
+use tcp_trace_core::{
     page::Opening,
+    prose::{Phrase, Tone},
+};
+use tcp_trace_model::{
     record::{Http, Outcome},
-    sink::phrase::{Phrase, Tone},
     time::Time,
 };
 

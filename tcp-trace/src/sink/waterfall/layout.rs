@@ -1,9 +1,7 @@
 //! Which columns of a waterfall are for what.
 
-use crate::{
-    sink::phrase::{cut, width},
-    time::Time,
-};
+use tcp_trace_core::prose::{cut, width};
+use tcp_trace_model::time::Time;
 
 /// Columns of a status code and of a size.
 pub(super) const STATUS: usize = 3;

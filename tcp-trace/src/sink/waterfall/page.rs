@@ -6,22 +6,21 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
+use tcp_trace_core::{
+    page::{Client, Group, Link, Opening, Subject},
+    prose::{Micros, Phrase, Size, Tone, counted, width},
+};
+use tcp_trace_model::{
+    record::{ConnectionId, Http},
+    time::Time,
+};
 
 use super::{
     bar::{BROKEN, Phase, is_broken},
     layout::{Layout, Millis, shortened},
     row::{CONNECTION, INFERRED, NEW, Rows, START, TOOK, UNKNOWN, connection_of, name},
 };
-use crate::{
-    page::{Client, Group, Link, Opening, Subject},
-    record::{ConnectionId, Http},
-    sink::{
-        phrase::{Phrase, Tone, width},
-        units::{Micros, Size, counted},
-        words::{named, outcome, recorded, status},
-    },
-    time::Time,
-};
+use crate::sink::words::{named, outcome, recorded, status};
 
 /// A connection that was there for longer before its first request was opened ahead, in microseconds: how it came about
 /// is no part of the request.

@@ -1,20 +1,20 @@
 //! One request in one line, and below it what did not go as it should.
 
+use tcp_trace_core::{
+    page::Link,
+    prose::{Phrase, Size, Tone, cut, padded},
+};
+use tcp_trace_model::{
+    record::{Http, TextRef},
+    time::Time,
+};
+
 use super::{
     bar::{bar, is_broken, stretches},
     layout::{Layout, Millis, SIZE, STATUS, shortened},
     page::Known,
 };
-use crate::{
-    page::Link,
-    record::{Http, TextRef},
-    sink::{
-        phrase::{Phrase, Tone, cut, padded},
-        units::Size,
-        words::{incomplete, outcome, printable, status_tone},
-    },
-    time::Time,
-};
+use crate::sink::words::{incomplete, outcome, printable, status_tone};
 
 /// Stands before a request whose page is inferred.
 pub(super) const INFERRED: &str = "~";

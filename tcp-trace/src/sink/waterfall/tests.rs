@@ -1,14 +1,17 @@
 //! What a waterfall looks like.
 
-use super::*;
-use crate::{
+use tcp_trace_core::{
+    page::testing::{Exchange, START, get},
+    prose::width,
+};
+use tcp_trace_model::{
     event::State,
-    http::Outcome,
-    page::tests::{Exchange, START, get},
+    exchange::Outcome,
     record::{Close, Connection, HttpTotals, Loss, LossPlace, Resolved, StateSpan},
-    sink::phrase::width,
     time::Time,
 };
+
+use super::*;
 
 /// The summary of a connection that was asked for so many microseconds after the start.
 fn connection(cookie: u64, us: u64, connect_us: u64, dns: Option<Resolved>) -> Record {

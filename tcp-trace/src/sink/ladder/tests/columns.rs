@@ -1,12 +1,10 @@
 //! A ladder fits into 80 columns, whatever was recorded of IPv4 connections.
 
 use proptest::prelude::*;
+use tcp_trace_core::prose::width;
+use tcp_trace_model::record::{Loss, LossPlace, Stall, Stalls};
 
 use super::*;
-use crate::{
-    record::{Loss, LossPlace, Stall, Stalls},
-    sink::phrase::width,
-};
 
 /// Every line fits, and the lanes are straight.
 #[track_caller]

@@ -1,9 +1,10 @@
 //! What stands above a ladder, and the topics below.
 
-use super::{lookups::lookup, *};
-use crate::record::{
+use tcp_trace_model::record::{
     DnsOutcome, End, Interface, NextHop, Resolved, Route, RouteType, Server, ServerSource, StateSpan, Url,
 };
+
+use super::{lookups::lookup, *};
 
 /// The session with its client's summary and its exchanges changed.
 fn changed(change: impl Fn(&mut Connection)) -> Vec<Record> {

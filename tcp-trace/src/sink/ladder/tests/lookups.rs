@@ -1,7 +1,8 @@
 //! The lookup of a name above the ladder of the connection that follows it.
 
+use tcp_trace_model::record::{Dns, DnsAnswer, DnsOutcome, DnsQuestion, Resolved, Transport};
+
 use super::*;
-use crate::record::{Dns, DnsAnswer, DnsOutcome, DnsQuestion, Resolved, Transport};
 
 pub(super) fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
     let endpoint = |port| Endpoint { address: [127, 0, 0, 53].into(), port };

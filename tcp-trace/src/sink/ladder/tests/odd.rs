@@ -1,7 +1,8 @@
 //! Ladders of what does not go by the book: one end, no summary, RST, loss, IPv6, hostile text.
 
+use tcp_trace_model::record::{End, Loss, LossPlace};
+
 use super::*;
-use crate::record::{End, Loss, LossPlace};
 
 fn id_of(record: &Record) -> Option<ConnectionId> {
     match record {

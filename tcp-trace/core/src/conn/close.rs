@@ -1,0 +1,216 @@
+//! Who ended a connection, and how: from the FINs and RSTs seen and the socket's error.
+
+use std::sync::Arc;
+
+use tcp_trace_model::{
+    event::{Direction, State},
+    record::{By, Close, How},
+    time::Time,
+};
+
+use super::mini_socket::MiniSocket;
+
+/// What was seen of a connection's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// When its socket went away.
+    pub(super) closed: Option<Time>,
+    /// [`StateChange::passed`](tcp_trace_model::event::StateChange::passed).
+    pub(super) passed: Option<[u32; 2]>,
+    /// What goes on when its socket has gone away.
+    pub(super) mini_socket: Option<MiniSocket>,
+    /// First FIN of each direction.
+    pub(super) fin: [Option<Time>; 2],
+    /// The RST that ended it, with its direction.
+    pub(super) reset: Option<Direction>,
+    /// Whether an RST came: the kernel ignores those whose numbers are wrong (RFC 5961, section 3.2).
+    pub(super) reset_came: bool,
+    /// `sk_err` at the last transition.
+    pub(super) error: i32,
+    /// Whether both sent a FIN before either had the other's (state CLOSING).
+    pub(super) simultaneous: bool,
+    /// Why the kernel sent the RST, in its own words.
+    pub(super) reset_reason: Option<Arc<str>>,
+    /// Bytes that the application had not read when it closed.
+    pub(super) unread: u32,
+    /// A half-open connection that never became a socket.
+    pub(super) never_accepted: bool,
+    /// It ended with its listener.
+    pub(super) listener_closed: bool,
+    /// The peer's FIN never came to an orphan.
+    pub(super) no_fin_came: bool,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+const ECONNREFUSED: i32 = 111;
+
+impl Ending {
+    /// That of a connection of whose end nothing was seen.
+    pub(super) const NONE: Self = Self {
+        closed: None,
+        passed: None,
+        mini_socket: None,
+        fin: [None; 2],
+        reset: None,
+        reset_came: false,
+        error: 0,
+        simultaneous: false,
+        reset_reason: None,
+        unread: 0,
+        never_accepted: false,
+        listener_closed: false,
+        no_fin_came: false,
+    };
+
+    /// Whether the direction's FIN was seen.
+    pub(super) fn has_fin(&self, direction: Direction) -> bool {
+        self.fin[direction.index()].is_some()
+    }
+
+    /// The end of a connection that was in state `before` when its socket went away.
+    pub(super) fn judge(&self, before: State) -> Close {
+        let (by, how) = self.by_and_how(before);
+        Close { by, how, reason: self.reason(how).map(str::to_owned) }
+    }
+
+    fn reason(&self, how: How) -> Option<&str> {
+        let is_own_reset = how == How::Rst && self.reset == Some(Direction::Out);
+        let own_reset = if is_own_reset { self.reset_reason.as_deref() } else { None };
+        let unread = (is_own_reset && self.unread > 0).then_some("received data was not read");
+        let never_ended = self.no_fin_came.then_some("no FIN from the peer");
+        let listener = self.listener_closed.then_some("its listener was closed");
+        own_reset.or(errno_name(self.error)).or(unread).or(never_ended).or(listener)
+    }
+
+    fn by_and_how(&self, before: State) -> (By, How) {
+        let [out, inward] = self.fin;
+        match (self.reset, out, inward) {
+            // What is sent after that is only a courtesy.
+            _ if is_timeout(self.error) => (By::None, How::Timeout),
+            (None, ..) if self.listener_closed => (By::Local, How::Abandoned),
+            (None, ..) if self.never_accepted => (By::None, How::Timeout),
+            (Some(Direction::In), ..) if before == State::SynSent => (By::Peer, How::Refused),
+            (Some(Direction::In), ..) => (By::Peer, How::Rst),
+            (Some(Direction::Out), ..) => (By::Local, How::Rst),
+            _ if self.simultaneous => (By::Both, How::Fin),
+            (None, Some(out), Some(inward)) if out <= inward => (By::Local, How::Fin),
+            (None, _, Some(_)) => (By::Peer, How::Fin),
+            (None, Some(_), None) => (By::Local, How::Fin),
+            (None, None, None) if self.error != 0 => (By::None, How::Error),
+            // Nothing but close() takes it out of there without an RST or an error.
+            (None, None, None) if before == State::SynSent => (By::Local, How::Abandoned),
+            (None, None, None) if before == State::Listen => (By::Local, How::Unknown),
+            (None, None, None) => (By::None, How::Unknown),
+        }
+    }
+}
+
+/// Whether a connection that failed with this error had no answer.
+pub(super) fn is_timeout(error: i32) -> bool {
+    error.abs() == ETIMEDOUT
+}
+
+/// The symbolic names of the errors that a TCP connection fails with (errno(3)).
+pub(super) fn errno_name(error: i32) -> Option<&'static str> {
+    Some(match error.abs() {
+        13 => "EACCES",
+        32 => "EPIPE",
+        71 => "EPROTO",
+        97 => "EAFNOSUPPORT",
+        99 => "EADDRNOTAVAIL",
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        ECONNRESET => "ECONNRESET",
+        105 => "ENOBUFS",
+        ETIMEDOUT => "ETIMEDOUT",
+        ECONNREFUSED => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(ending: Ending, before: State) -> (By, How, Option<String>) {
+        let Close { by, how, reason } = ending.judge(before);
+        (by, how, reason)
+    }
+
+    #[test]
+    fn the_first_fin_tells_who_closed() {
+        let fins = |out, inward| Ending { fin: [out, inward], ..Ending::default() };
+        let (early, late) = (Some(Time(1)), Some(Time(2)));
+        assert_eq!(close(fins(early, late), State::FinWait2), (By::Local, How::Fin, None));
+        assert_eq!(close(fins(late, early), State::LastAck), (By::Peer, How::Fin, None));
+        assert_eq!(close(fins(early, None), State::FinWait2), (By::Local, How::Fin, None));
+        assert_eq!(close(fins(None, early), State::CloseWait), (By::Peer, How::Fin, None));
+    }
+
+    #[test]
+    fn fins_that_crossed_are_from_both() {
+        let crossed = Ending { fin: [Some(Time(1)), Some(Time(2))], simultaneous: true, ..Ending::default() };
+        assert_eq!(close(crossed, State::Closing), (By::Both, How::Fin, None));
+    }
+
+    #[test]
+    fn a_reset_wins_over_fins_and_in_syn_sent_it_refuses() {
+        let reset =
+            |direction| Ending { fin: [None, Some(Time(1))], reset: Some(direction), ..Ending::default() };
+        assert_eq!(close(reset(Direction::Out), State::CloseWait), (By::Local, How::Rst, None));
+        let refused = Ending { reset: Some(Direction::In), error: ECONNREFUSED, ..Ending::default() };
+        let reason = Some("ECONNREFUSED".to_owned());
+        assert_eq!(close(refused, State::SynSent), (By::Peer, How::Refused, reason));
+    }
+
+    #[test]
+    fn no_answer_is_a_timeout_and_nothing_seen_is_unknown() {
+        let silent = Ending { error: ETIMEDOUT, ..Ending::default() };
+        let reason = Some("ETIMEDOUT".to_owned());
+        assert_eq!(close(silent, State::SynSent), (By::None, How::Timeout, reason));
+        assert_eq!(close(Ending::default(), State::Established), (By::None, How::Unknown, None));
+    }
+
+    #[test]
+    fn a_connect_that_fails_or_is_given_up_says_which() {
+        let unreachable = Ending { error: 113, ..Ending::default() };
+        let reason = Some("EHOSTUNREACH".to_owned());
+        assert_eq!(close(unreachable, State::SynSent), (By::None, How::Error, reason));
+        assert_eq!(close(Ending::default(), State::SynSent), (By::Local, How::Abandoned, None));
+    }
+
+    #[test]
+    fn an_rst_that_was_sent_has_the_kernels_reason_or_ours() {
+        let sent = |reset_reason: Option<&str>, unread| Ending {
+            reset: Some(Direction::Out),
+            reset_reason: reset_reason.map(Arc::from),
+            unread,
+            error: ECONNRESET,
+            ..Ending::default()
+        };
+        for (ending, reason) in [
+            (sent(Some("TCP_ABORT_ON_CLOSE"), 5), "TCP_ABORT_ON_CLOSE"),
+            (Ending { error: 0, ..sent(None, 5) }, "received data was not read"),
+            (sent(None, 0), "ECONNRESET"),
+        ] {
+            assert_eq!(close(ending, State::Established).2.as_deref(), Some(reason));
+        }
+    }
+
+    #[test]
+    fn a_half_open_connection_times_out_unless_it_is_reset() {
+        let half_open = |reset| Ending { never_accepted: true, reset, ..Ending::default() };
+        assert_eq!(close(half_open(None), State::SynRecv), (By::None, How::Timeout, None));
+        assert_eq!(close(half_open(Some(Direction::In)), State::SynRecv), (By::Peer, How::Rst, None));
+    }
+}

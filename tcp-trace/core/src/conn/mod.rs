@@ -1,0 +1,31 @@
+//! The life of each connection: states, handshake, bytes, and how it ended. Pure.
+
+mod close;
+mod connection;
+mod half_open;
+mod handshake;
+mod holes;
+mod http_side;
+mod mini_socket;
+mod sent;
+mod sequence;
+mod server_name;
+mod skip;
+mod stacks;
+mod stalls;
+mod summary;
+
+pub use connection::{Connection, process_of};
+pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
+pub use mini_socket::Listed;
+
+use tcp_trace_model::event::Endpoints;
+
+/// What tells connections apart while there is no cookie: namespace, addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FourTuple {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Seen from the local end.
+    pub endpoints: Endpoints,
+}

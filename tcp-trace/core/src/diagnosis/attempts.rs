@@ -1,0 +1,174 @@
+//! How attempts to connect went, and who closed first, summed up per process and destination.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{By, Connection, ConnectionId, Fields, How, Process},
+    time::Time,
+};
+
+use super::history::Life;
+
+/// Pairs of process and destination that are told apart; connections of further ones are only counted.
+pub const DESTINATIONS_MAX: usize = 10_000;
+/// Connections that are given as examples of each outcome.
+const EXAMPLES_MAX: usize = 4;
+
+/// Sums of all processes and destinations.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    destinations: BTreeMap<Destination, Sums>,
+    /// Connections to destinations that were one too many.
+    pub uncounted: u64,
+}
+
+/// A process and where it connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    /// Its id, when known.
+    pub pid: Option<u32>,
+    /// Its network namespace, when known.
+    pub netns: Option<u32>,
+    /// Address and port of the server.
+    pub peer: SocketAddr,
+}
+
+/// What became of the connections to one destination.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// The process, when known.
+    pub process: Option<Process>,
+    /// Connections that were established.
+    pub established: u64,
+    /// Answered with an RST, or with ICMP's port unreachable.
+    pub refused: Failures,
+    /// Not answered at all.
+    pub timed_out: Failures,
+    /// Failed by an ICMP message or for want of a route.
+    pub unreachable: Failures,
+    /// Without a local port: EADDRNOTAVAIL.
+    pub without_port: Failures,
+    /// Connections that this end closed first.
+    pub closed_first: u64,
+    /// HTTP exchanges on the connections that have ended.
+    pub exchanges: u64,
+    /// Connections whose last exchange said `Connection: close`, or was HTTP/1.0.
+    pub told_to_close: u64,
+}
+
+/// Connections that failed in one way.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// The first and the last.
+    pub when: Option<(Time, Time)>,
+    /// Name of the error of the last.
+    pub reason: Option<String>,
+    /// SYNs that were sent again, of all.
+    pub syn_retransmits: u64,
+    /// From the first SYN to the end, of the longest, in microseconds.
+    pub longest_us: u64,
+    /// Some of them.
+    pub examples: Vec<(ConnectionId, tcp_trace_model::record::Network)>,
+}
+
+impl Attempts {
+    /// All of them, by process and destination.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Destination, &Sums)> {
+        self.destinations.iter()
+    }
+
+    /// Takes the summary of a connection.
+    pub(super) fn connection(&mut self, summary: &Connection, life: &Life) {
+        let (Some(Role::Client), Some(network)) = (summary.role, summary.network) else { return };
+        let peer = SocketAddr::new(network.peer.address, network.peer.port);
+        let pid = summary.process.as_ref().map(|process| process.pid);
+        let destination = Destination { pid, netns: network.netns, peer };
+        if self.destinations.len() >= DESTINATIONS_MAX && !self.destinations.contains_key(&destination) {
+            self.uncounted += 1;
+            return;
+        }
+        let sums = self.destinations.entry(destination).or_default();
+        if sums.process.is_none() {
+            sums.process.clone_from(&summary.process);
+        }
+        if summary.states.iter().any(|span| span.state == State::Established) {
+            sums.established += 1;
+        } else if let Some(failures) = sums.failures(summary) {
+            failures.add(summary);
+        }
+        if !summary.open {
+            sums.ended(summary, life);
+        }
+    }
+}
+
+impl Sums {
+    fn failures(&mut self, summary: &Connection) -> Option<&mut Failures> {
+        Some(match summary.close.how {
+            How::Refused => &mut self.refused,
+            // By ICMP's port unreachable, or its RST came while the trace began.
+            How::Error if summary.close.reason.as_deref() == Some("ECONNREFUSED") => &mut self.refused,
+            How::Timeout => &mut self.timed_out,
+            _ if got_no_port(summary) => &mut self.without_port,
+            How::Error => &mut self.unreachable,
+            _ => return None,
+        })
+    }
+
+    fn ended(&mut self, summary: &Connection, life: &Life) {
+        self.closed_first += u64::from(summary.close.by == By::Local && summary.close.how == How::Fin);
+        self.exchanges += life.exchange_count;
+        self.told_to_close += u64::from(life.exchanges.back().is_some_and(says_close));
+    }
+}
+
+impl Failures {
+    fn add(&mut self, summary: &Connection) {
+        self.count += 1;
+        let first = self.when.map_or(summary.opened, |(first, _)| first.min(summary.opened));
+        self.when = Some((first, summary.time));
+        if summary.close.reason.is_some() {
+            self.reason.clone_from(&summary.close.reason);
+        }
+        self.syn_retransmits += summary.handshake.map_or(0, |handshake| handshake.syn_retransmits.into());
+        self.longest_us = self.longest_us.max(summary.duration_us);
+        if let (true, Some(network)) = (self.examples.len() < EXAMPLES_MAX, summary.network) {
+            self.examples.push((summary.connection, network));
+        }
+    }
+}
+
+/// Whether a connect failed because no local port was left: EADDRNOTAVAIL.
+pub(super) fn got_no_port(summary: &Connection) -> bool {
+    match summary.close.how {
+        How::Error => summary.close.reason.as_deref() == Some("EADDRNOTAVAIL"),
+        How::Abandoned | How::Unknown => summary.network.is_some_and(|network| network.local.port == 0),
+        _ => false,
+    }
+}
+
+/// Whether an exchange says that its connection is not to be used again (RFC 9112, section 9.6).
+pub(super) fn says_close(http: &tcp_trace_model::record::Http) -> bool {
+    who_says_close(http).is_some()
+}
+
+/// Which of its messages says so, in words, if one does.
+pub(super) fn who_says_close(http: &tcp_trace_model::record::Http) -> Option<&'static str> {
+    let request = http.http.request.as_ref().map(|request| &request.headers);
+    let response = http.http.response.as_ref().map(|response| &response.headers);
+    let has = |headers: Option<&Fields>, token: &[u8]| {
+        headers.is_some_and(|fields| fields.members("connection").any(|it| it.eq_ignore_ascii_case(token)))
+    };
+    match (has(response, b"close"), has(request, b"close")) {
+        (true, _) => Some("the response said Connection: close"),
+        (false, true) => Some("the request said Connection: close"),
+        (false, false) => {
+            let is_kept = has(request, b"keep-alive") || has(response, b"keep-alive");
+            let is_old = http.network.protocol.version == "1.0" && !is_kept;
+            is_old.then_some("HTTP/1.0 without keep-alive")
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What is remembered of all HTTP exchanges of a history: those that took long, those that were answered with an error of
+//! a gateway, after how long idle connections were used again, and how often small messages took as long as a delayed ACK.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    ops::RangeInclusive,
+};
+
+use tcp_trace_model::{
+    event::Role,
+    record::{Fields, Http, Message, Outcome, Process, Text},
+};
+
+use super::told::server_of;
+
+/// Pairs of process and server that are told apart; those beyond are not remembered.
+pub const PAIRS_MAX: usize = 10_000;
+/// Exchanges that took long that are remembered: the last ones.
+pub const SLOW_MAX: usize = 10_000;
+/// From how many microseconds on they are.
+pub const SLOW_LEAST_US: u64 = 100_000;
+/// Messages up to this size are small: they fit into a few segments.
+const SMALL_BYTES: u64 = 16 << 10;
+/// How long a small message takes whose last part waits for a delayed ACK, in microseconds: `TCP_DELACK_MIN` is 40 ms,
+/// in ticks of the kernel's clock of up to 10 ms.
+const DELAYED_US: RangeInclusive<u64> = 38_000..=50_000;
+
+/// Responses with a status of [`GATEWAY_STATUSES`] that are remembered: the last ones.
+pub const GATEWAY_MAX: usize = 10_000;
+/// Statuses that say that a request was given up, by a gateway or a server (RFC 9110, sections 15.5.9, 15.6.3 to 15.6.5).
+pub const GATEWAY_STATUSES: [u16; 4] = [408, 502, 503, 504];
+
+/// Header fields of a response that say who answered (RFC 9110, sections 10.2.4 and 7.6.3).
+const SAYS_WHO: [&str; 2] = ["server", "via"];
+
+/// Sums of exchanges.
+#[derive(Clone, Debug, Default)]
+pub struct Exchanges {
+    /// The longest idle time after which a process used a connection to a server again, and was answered, in
+    /// microseconds.
+    kept: BTreeMap<(Option<u32>, SocketAddr), u64>,
+    slow: VecDeque<Http>,
+    small: BTreeMap<Sender, Small>,
+    gateway: VecDeque<Http>,
+    /// How many responses there were of each server, as its end or its clients' ends saw them.
+    counts: BTreeMap<(SocketAddr, bool), Responses>,
+    /// Exchanges that are not in all sums: of servers, or pairs of process and server, that were one too many.
+    pub uncounted: u64,
+    /// Exchanges that took long and were forgotten.
+    pub forgotten_slow: u64,
+    /// Responses with a status of [`GATEWAY_STATUSES`] that were forgotten.
+    pub forgotten_errors: u64,
+}
+
+/// Who sends small messages, as one end saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// The server's address and port.
+    pub server: SocketAddr,
+    /// Whether these are requests: the client sends them.
+    pub is_request: bool,
+    /// Whether the end that saw them is the one that sends them.
+    pub is_own: bool,
+    /// That end's process, when known.
+    pub pid: Option<u32>,
+}
+
+/// Small messages of one sender.
+#[derive(Clone, Debug, Default)]
+pub struct Small {
+    /// How many.
+    pub count: u64,
+    /// Those that took as long as a delayed ACK.
+    pub delayed: u64,
+    /// The shortest and the longest of these, in microseconds.
+    pub delays_us: Option<(u64, u64)>,
+    /// The last of these, without its header fields.
+    pub example: Option<Box<Http>>,
+    /// The process of the end that saw them.
+    pub process: Option<Process>,
+}
+
+/// How many responses there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Responses {
+    /// With any status.
+    pub all: u64,
+    /// With each of [`GATEWAY_STATUSES`].
+    gateway: [u64; GATEWAY_STATUSES.len()],
+}
+
+impl Responses {
+    fn add(&mut self, status: u16) {
+        self.all += 1;
+        for (known, count) in GATEWAY_STATUSES.into_iter().zip(&mut self.gateway) {
+            *count += u64::from(known == status);
+        }
+    }
+
+    /// With this status of [`GATEWAY_STATUSES`].
+    pub fn with(&self, status: u16) -> u64 {
+        GATEWAY_STATUSES
+            .into_iter()
+            .zip(self.gateway)
+            .filter(|(known, _)| *known == status)
+            .map(|(_, it)| it)
+            .sum()
+    }
+}
+
+impl Exchanges {
+    /// Takes an exchange.
+    pub(super) fn http(&mut self, http: &Http) {
+        let mut is_counted = self.gateway(http);
+        if http.outcome == Outcome::Ok && http.role.is_some() {
+            is_counted &= self.keep(http);
+            is_counted &= self.small(http, Message::Request);
+            is_counted &= self.small(http, Message::Response);
+            self.note_slow(http);
+        }
+        self.uncounted += u64::from(!is_counted);
+    }
+
+    fn note_slow(&mut self, http: &Http) {
+        if http.timing.total_us >= SLOW_LEAST_US {
+            if self.slow.len() == SLOW_MAX {
+                self.slow.pop_front();
+                self.forgotten_slow += 1;
+            }
+            self.slow.push_back(without_headers(http));
+        }
+    }
+
+    /// Those that took long, without their header fields.
+    pub(super) fn slow(&self) -> impl Iterator<Item = &Http> {
+        self.slow.iter()
+    }
+
+    /// Those whose response has a status of [`GATEWAY_STATUSES`], of their header fields those that say who answered.
+    pub(super) fn gateway_errors(&self) -> impl Iterator<Item = &Http> {
+        self.gateway.iter()
+    }
+
+    /// How many responses there were of this server, as its own end saw them or the other; `None` when not counted.
+    pub(super) fn responses(&self, server: SocketAddr, is_at_server: bool) -> Option<Responses> {
+        self.counts.get(&(server, is_at_server)).copied()
+    }
+
+    /// Small messages, by who sent them.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (&Sender, &Small)> {
+        self.small.iter()
+    }
+
+    /// The longest idle time after which this process used a connection to this server again, and was answered, in
+    /// microseconds.
+    pub(super) fn longest_kept_us(&self, pid: Option<u32>, server: SocketAddr) -> Option<u64> {
+        self.kept.get(&(pid, server)).copied()
+    }
+
+    /// Whether there was room for it.
+    fn gateway(&mut self, http: &Http) -> bool {
+        let (Some(role), Some(response)) = (http.role, &http.http.response) else { return true };
+        let server = (server_of(http), role == Role::Server);
+        let has_room = self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server);
+        if has_room {
+            self.counts.entry(server).or_default().add(response.status_code);
+        }
+        if !GATEWAY_STATUSES.contains(&response.status_code) {
+            return has_room;
+        }
+        if self.gateway.len() == GATEWAY_MAX {
+            self.gateway.pop_front();
+            self.forgotten_errors += 1;
+        }
+        let mut kept = without_headers(http);
+        let headers = response.headers.only(&SAYS_WHO);
+        if let Some(response) = &mut kept.http.response {
+            response.headers = headers;
+        }
+        self.gateway.push_back(kept);
+        has_room
+    }
+
+    /// Whether there was room for it.
+    fn keep(&mut self, http: &Http) -> bool {
+        let is_kept = http.reused == Some(true) && http.role == Some(Role::Client);
+        let Some(idle_us) = http.timing.idle_us.filter(|_| is_kept) else { return true };
+        let pair = (pid(http), server_of(http));
+        if self.kept.len() >= PAIRS_MAX && !self.kept.contains_key(&pair) {
+            return false;
+        }
+        let longest = self.kept.entry(pair).or_default();
+        *longest = (*longest).max(idle_us);
+        true
+    }
+
+    /// Whether there was room for it.
+    fn small(&mut self, http: &Http, message: Message) -> bool {
+        let (request, response) = (http.http.request.as_ref(), http.http.response.as_ref());
+        let (size, took_us, sent_by) = match message {
+            Message::Request => (
+                request.map(|it| it.header_size.saturating_add(it.body.size)),
+                http.timing.send_us,
+                Role::Client,
+            ),
+            Message::Response => (
+                response.map(|it| it.header_size.saturating_add(it.body.size)),
+                http.timing.receive_us,
+                Role::Server,
+            ),
+        };
+        let Some(us) = took_us.filter(|_| size.is_some_and(|size| size <= SMALL_BYTES)) else { return true };
+        let sender = Sender {
+            server: server_of(http),
+            is_request: message == Message::Request,
+            is_own: http.role == Some(sent_by),
+            pid: pid(http),
+        };
+        if self.small.len() >= PAIRS_MAX && !self.small.contains_key(&sender) {
+            return false;
+        }
+        let small = self.small.entry(sender).or_default();
+        small.count += 1;
+        if DELAYED_US.contains(&us) && http.timing.stalls.is_none() {
+            small.delayed += 1;
+            let (shortest, longest) = small.delays_us.unwrap_or((us, us));
+            small.delays_us = Some((shortest.min(us), longest.max(us)));
+            small.example = Some(Box::new(without_headers(http)));
+            small.process.clone_from(&http.process);
+        }
+        true
+    }
+}
+
+fn pid(http: &Http) -> Option<u32> {
+    http.process.as_ref().map(|process| process.pid)
+}
+
+/// A copy that is small whatever its heads were.
+fn without_headers(http: &Http) -> Http {
+    let mut http = http.clone();
+    if let Some(request) = &mut http.http.request {
+        request.headers = Fields::new();
+        (request.method, request.target) = (alone(&request.method), alone(&request.target));
+    }
+    if let Some(response) = &mut http.http.response {
+        response.headers = Fields::new();
+        response.reason = alone(&response.reason);
+    }
+    if let Some(url) = &mut http.url {
+        (url.scheme, url.host) = (url.scheme.as_ref().map(alone), url.host.as_ref().map(alone));
+        (url.path, url.query) = (alone(&url.path), url.query.as_ref().map(alone));
+    }
+    http
+}
+
+/// A text with memory of its own: the parts of a head share the head's, and keep all of it.
+fn alone(text: &Text) -> Text {
+    Text::from(&text.0[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::record::Url;
+
+    use super::*;
+    use crate::diagnosis::testing_http::exchange;
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut exchanges = Exchanges::default();
+        for number in 0..=SLOW_MAX as u64 {
+            let mut http = exchange(Role::Client, number, number);
+            http.timing.total_us = SLOW_LEAST_US;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.slow.len(), exchanges.forgotten_slow), (SLOW_MAX, 1));
+        let mut exchanges = Exchanges::default();
+        for number in 0..=GATEWAY_MAX as u64 {
+            let mut http = exchange(Role::Client, number, number);
+            http.http.response.as_mut().unwrap().status_code = 502;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.gateway.len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
+        assert_eq!((exchanges.uncounted, exchanges.forgotten_slow), (0, 0));
+        let mut exchanges = Exchanges::default();
+        // Of each process requests and responses are told apart.
+        for number in 0..=PAIRS_MAX as u32 / 2 {
+            let mut http = exchange(Role::Client, 0, 0);
+            http.process.as_mut().unwrap().pid = number;
+            exchanges.http(&http);
+        }
+        assert_eq!((exchanges.small.len(), exchanges.uncounted), (PAIRS_MAX, 1));
+    }
+
+    #[test]
+    fn what_is_kept_of_an_exchange_does_not_keep_its_heads() {
+        let head = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+        let part = || Text(head.slice(10..20));
+        let mut http = exchange(Role::Server, 0, 0);
+        http.timing.total_us = SLOW_LEAST_US;
+        let request = http.http.request.as_mut().unwrap();
+        (request.method, request.target) = (part(), part());
+        request.headers = [(part().0, part().0)].into_iter().collect();
+        let response = http.http.response.as_mut().unwrap();
+        (response.status_code, response.reason) = (502, part());
+        response.headers = [(b"Server", &head[10..20]), (b"Others", &head[20..30])].into_iter().collect();
+        http.url = Some(Url { scheme: Some(part()), host: Some(part()), path: part(), query: Some(part()) });
+        let mut exchanges = Exchanges::default();
+        exchanges.http(&http);
+        drop(http);
+        assert!(head.is_unique());
+        let kept = exchanges.gateway_errors().next().unwrap();
+        assert_eq!(kept.http.response.as_ref().unwrap().headers.len(), 1);
+        assert_eq!(exchanges.slow().next().unwrap().http.request.as_ref().unwrap().target.0.len(), 10);
+    }
+}

@@ -1,0 +1,123 @@
+//! What the rules judge by: a snapshot, an earlier one, and the history between them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
+
+use tcp_trace_model::event::{Endpoints, State};
+
+use super::{
+    History,
+    broken::{self, Broken},
+    snapshot::{Network, Process, Snapshot, Socket},
+};
+
+/// Everything that is known when it is judged.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The sockets now, or those that were open at the end of a recording.
+    pub now: &'a Snapshot,
+    /// Those at the beginning, when it was traced meanwhile.
+    pub before: Option<&'a Snapshot>,
+    /// What was traced; empty when nothing was.
+    pub history: &'a History,
+    /// Index of the sockets that are connected, by their ends.
+    by_ends: HashMap<Endpoints, u32>,
+    /// Index of the listeners, by network namespace and port.
+    listeners: BTreeMap<(u32, u16), u32>,
+    /// Index of the sockets at the beginning, by cookie.
+    earlier: HashMap<u64, u32>,
+    /// HTTP exchanges that broke off, in order of time.
+    broken: Vec<Broken<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Of these.
+    pub fn new(now: &'a Snapshot, before: Option<&'a Snapshot>, history: &'a History) -> Self {
+        let (mut by_ends, mut listeners) = (HashMap::new(), BTreeMap::new());
+        for (index, socket) in (0..).zip(&now.sockets) {
+            if socket.state() == State::Listen {
+                listeners.entry((socket.netns, socket.diag.endpoints.local.port())).or_insert(index);
+            } else if socket.state() != State::TimeWait {
+                by_ends.insert(socket.diag.endpoints, index);
+            }
+        }
+        let earlier = before.map_or(&[][..], |before| &before.sockets);
+        let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
+        Self { now, before, history, by_ends, listeners, earlier, broken: broken::all(history) }
+    }
+
+    /// The HTTP exchanges that broke off, each with its fault, in order of time.
+    pub(super) fn broken(&self) -> &[Broken<'a>] {
+        &self.broken
+    }
+
+    /// The sockets that were asked for and are in this state.
+    pub fn in_state(&self, state: State) -> impl Iterator<Item = &'a Socket> {
+        self.chosen().filter(move |socket| socket.state() == state)
+    }
+
+    /// The sockets that were asked for.
+    pub fn chosen(&self) -> impl Iterator<Item = &'a Socket> {
+        self.now.sockets.iter().filter(|socket| socket.is_chosen)
+    }
+
+    /// The other end of a connection, when that is on this host, in any network namespace, and not in TIME_WAIT.
+    pub fn other_end(&self, socket: &Socket) -> Option<&'a Socket> {
+        self.by_ends.get(&socket.diag.endpoints.reversed()).map(|index| &self.now.sockets[*index as usize])
+    }
+
+    /// The listener that has the local port of a socket: such a socket is a server's.
+    pub fn listener_of(&self, socket: &Socket) -> Option<&'a Socket> {
+        let index = self.listeners.get(&(socket.netns, socket.diag.endpoints.local.port()))?;
+        Some(&self.now.sockets[*index as usize])
+    }
+
+    /// The listener of this network namespace that is reached at an address of this host.
+    pub fn listener_at(&self, netns: u32, address: SocketAddr) -> Option<&'a Socket> {
+        let index = self.listeners.get(&(netns, address.port()))?;
+        let listener = &self.now.sockets[*index as usize];
+        let at = listener.diag.endpoints.local.ip();
+        (at == address.ip() || (at.is_unspecified() && address.ip().is_loopback())).then_some(listener)
+    }
+
+    /// The process that has a socket open.
+    pub fn owner(&self, socket: &Socket) -> Option<&'a Process> {
+        self.now.owner(socket)
+    }
+
+    /// The settings and counters of a network namespace.
+    pub fn network(&self, netns: u32) -> Option<&'a Network> {
+        self.now.network(netns)
+    }
+
+    /// By how much a counter has grown since the beginning, when it was read twice.
+    pub fn growth(&self, netns: u32, counter: &str) -> Option<u64> {
+        let now = self.now.network(netns)?.counter(counter)?;
+        let before = self.before?.network(netns)?.counter(counter)?;
+        now.checked_sub(before)
+    }
+
+    /// How long a socket has been in its state, in microseconds, if that was traced.
+    pub fn traced_age_us(&self, socket: &Socket) -> Option<u64> {
+        let entered = socket.entered.or_else(|| self.history.entered(socket.diag.cookie, socket.state()))?;
+        Some(self.now.time.micros_since(entered))
+    }
+
+    /// How long a socket has waited, in microseconds, as `of` tells of each moment: what restarts that clock without
+    /// changing the state, as the answer to a keep-alive probe, is made up for by the snapshot at the beginning.
+    pub fn waiting_us(&self, socket: &Socket, of: impl Fn(&Socket) -> Option<u64>) -> Option<u64> {
+        let since_before = || {
+            let earlier = self.earlier(socket).filter(|earlier| earlier.diag.rqueue == socket.diag.rqueue)?;
+            Some(of(earlier)? + self.now.time.micros_since(self.before?.time))
+        };
+        of(socket).max(since_before())
+    }
+
+    /// The same socket at the beginning, if it was there in the same state.
+    pub fn earlier(&self, socket: &Socket) -> Option<&'a Socket> {
+        let index = self.earlier.get(&socket.diag.cookie)?;
+        self.before?.sockets.get(*index as usize).filter(|earlier| earlier.state() == socket.state())
+    }
+}

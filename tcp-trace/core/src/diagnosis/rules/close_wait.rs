@@ -1,0 +1,234 @@
+//! CLOSE_WAIT: the peer has closed, and the process here has not.
+//!
+//! The receive queue names the cause: the FIN counts as one byte in it until it was read. That is when `read()` has
+//! returned 0, or with the last data where the FIN was there already (`tcp_recvmsg_locked()`, `found_fin_ok`): then the
+//! process is told at its next read.
+
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{Evidence, Finding, Http, Integrity, Severity},
+};
+
+use super::super::{
+    Facts, Thresholds,
+    attempts::who_says_close,
+    finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
+    snapshot::Socket,
+    uses::Uses,
+};
+use crate::prose::{Size, counted};
+
+/// Share of its descriptors that a process may leak before that is critical, in percent.
+const FILES_PERCENT: u64 = 50;
+
+/// Why a socket stays in CLOSE_WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// The process has read everything, with the end, and has not closed.
+    NotClosed,
+    /// It has read all data, and not the end behind it.
+    EndNotRead,
+    /// It has not even read the data.
+    DataNotRead,
+}
+
+impl Cause {
+    fn of(socket: &Socket) -> Self {
+        match socket.diag.rqueue {
+            0 => Self::NotClosed,
+            1 => Self::EndNotRead,
+            _ => Self::DataNotRead,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotClosed => "not_closed",
+            Self::EndNotRead => "end_not_read",
+            Self::DataNotRead => "data_not_read",
+        }
+    }
+
+    /// What the process has not done.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::NotClosed => "everything was read, and nobody has called close()",
+            Self::EndNotRead => "all data was read, but not the end of it",
+            Self::DataNotRead => "data that came before the end was never read",
+        }
+    }
+
+    fn why(self, service: Service) -> &'static str {
+        match self {
+            Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
+                "The client closed its end and the process has not looked at the socket since: it read the request \
+                 and stopped reading. The handler is busy, blocked or gone, or waits for something else than this \
+                 socket."
+            }
+            Self::NotClosed => {
+                "The peer closed its end, and this process has read all that came, with the end: its read() has \
+                 returned 0, or will at once. The descriptor is still open, so the kernel may not send the FIN. The \
+                 object that holds the socket is still referred to, or an error path left without closing it. This \
+                 is a leak: no timeout of the kernel ends it."
+            }
+            Self::EndNotRead => {
+                "The peer closed its end and the process has not looked at the socket since: it read what it \
+                 expected and stopped reading. Typical are idle connections in a pool that nobody checks, and a \
+                 response that was read by its length and never given back."
+            }
+            Self::DataNotRead => {
+                "The peer sent data, closed, and the process has read neither: the thread or task that should read \
+                 is busy, blocked or gone, or a response body was dropped unread."
+            }
+        }
+    }
+
+    fn advice(self, service: Service) -> &'static str {
+        match self {
+            Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
+                "Find what the handler does instead (stack, thread dump). Close the socket on every path out of it \
+                 (finally / with / defer / Drop), and give it a timeout for reading the next request."
+            }
+            Self::NotClosed => {
+                "Close the socket wherever its read returns 0 and on every error path (with / try-with-resources / \
+                 defer / Drop). With an HTTP client, close the response or read it to its end. If another process \
+                 has the same descriptor, it must close it too: open it close-on-exec."
+            }
+            Self::EndNotRead => {
+                "Let the pool drop connections that have become readable while idle, give it an idle timeout below \
+                 the server's keep-alive timeout, and give connections back when a response is done."
+            }
+            Self::DataNotRead => {
+                "Find what the reading thread does instead (stack, thread dump). Read or close the response on every \
+                 path, also when only the status is wanted."
+            }
+        }
+    }
+}
+
+/// Since the peer's FIN, in microseconds: as traced; else since the last acknowledgment, which is the FIN's unless
+/// the peer answered something later.
+pub(in super::super) fn age_us(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
+    facts.traced_age_us(socket).or_else(|| {
+        let of = |socket: &Socket| Some(u64::from(socket.diag.info?.last_ack_recv_ms) * 1_000);
+        facts.waiting_us(socket, of)
+    })
+}
+
+/// Whether the process still sends: it may answer for as long as it likes after the peer's FIN.
+fn still_sends(socket: &Socket, thresholds: &Thresholds) -> bool {
+    let sent_ms = socket.diag.info.map(|info| info.last_data_sent_ms);
+    socket.diag.wqueue > 0 || sent_ms.is_some_and(|ms| u64::from(ms) * 1_000 < thresholds.min_age_us)
+}
+
+/// The rule.
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    // What is not accepted yet is its listener's fault, and told there.
+    let accepted = facts.in_state(State::CloseWait).filter(|socket| !socket.has_no_file());
+    let cases = accepted.filter_map(|socket| {
+        let age = age_us(facts, socket)?;
+        let is_stuck = age >= thresholds.min_age_us && !still_sends(socket, thresholds);
+        is_stuck.then(|| Case { notes: notes(facts, socket), ..Case::new(socket, Some(age)) })
+    });
+    let key = |case: &Case<'_>| {
+        let pid = facts.owner(case.socket).map(|process| process.named.pid);
+        (pid, Cause::of(case.socket), Service::of(facts, case.socket))
+    };
+    for ((_, cause, service), cases) in grouped(cases, key) {
+        findings.push(finding(facts, thresholds, cause, service, cases));
+    }
+}
+
+fn finding(
+    facts: &Facts<'_>,
+    thresholds: &Thresholds,
+    cause: Cause,
+    service: Service,
+    cases: Vec<Case<'_>>,
+) -> Finding {
+    let count = cases.len();
+    let process = cases.first().and_then(|case| facts.owner(case.socket));
+    let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue.saturating_sub(1))).sum();
+    let limit = process.and_then(|process| process.files_limit);
+    let takes_much = limit.is_some_and(|limit| count as u64 * 100 >= limit * FILES_PERCENT);
+    let what = match cause {
+        Cause::DataNotRead => format!("{} ({} unread)", cause.in_words(), Size(unread)),
+        _ => cause.in_words().to_owned(),
+    };
+    let uses = Uses::of(facts, &cases);
+    let opened = uses.opened_at.as_ref().map_or_else(String::new, |place| format!(", opened at {place}"));
+    let summary = format!(
+        "{} of {}, {service}{opened}, in CLOSE_WAIT {}: the peer has closed, {what}.",
+        counted(count, "socket"),
+        who(process),
+        for_how_long(&cases),
+    );
+    let (oldest, youngest) = ages(&cases).unwrap_or_default();
+    let evidence = uses.and(
+        Evidence::default()
+            .and("sockets", count)
+            .and("oldest_us", oldest)
+            .and_known("youngest_us", (count > 1).then_some(youngest))
+            .and_known("unread_bytes", (unread > 0).then_some(unread))
+            .and_known("open_files", process.map(|process| process.files).filter(|files| *files > 0))
+            .and_known("open_files_limit", limit)
+            .and("peers", peers(&cases)),
+    );
+    Finding {
+        cause: Some(cause.name().to_owned()),
+        severity: if takes_much { Severity::Critical } else { thresholds.severity(count) },
+        summary,
+        evidence,
+        stacks: uses.stacks,
+        why: cause.why(service).to_owned(),
+        advice: advice(facts, cause, service),
+        ..of(facts, cases)
+    }
+}
+
+/// What to do; and how to learn whose code it is, where nobody traced.
+fn advice(facts: &Facts<'_>, cause: Cause, service: Service) -> String {
+    let is_traced = facts.history.from.is_some();
+    let how =
+        if is_traced { "" } else { " `--for 60s` tells which lines open the sockets that leak meanwhile." };
+    format!("{}{how}", cause.advice(service))
+}
+
+/// The last exchange that it carried, if it was traced, and the process at the other end, if that is here.
+fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
+    let life = facts.history.life(socket.diag.cookie);
+    let exchange =
+        life.and_then(|life| life.exchanges.back()).map(|http| last_exchange(http, Cause::of(socket)));
+    let other = facts.other_end(socket).and_then(|other| Some((other, facts.owner(other)?)));
+    let other =
+        other.map(|(other, process)| format!("other end: {}, {}", who(Some(process)), other.state().name()));
+    exchange.into_iter().chain(other).collect()
+}
+
+/// `last exchange: GET /a → 200, read to its end, the response said Connection: close`.
+fn last_exchange(http: &Http, cause: Cause) -> String {
+    let request = http.http.request.as_ref().map_or("(request not seen)".to_owned(), |request| {
+        format!("{} {}", request.method.printable(), request.target.printable())
+    });
+    let response = match &http.http.response {
+        None => "no response".to_owned(),
+        Some(response) => format!(
+            "{}, {}",
+            response.status_code,
+            match http.integrity {
+                // A server sends it; what is unread there is of the client.
+                Integrity::Complete if http.role == Some(Role::Server) => "complete",
+                Integrity::Complete if cause == Cause::DataNotRead => "complete, not read to its end",
+                Integrity::Complete => "read to its end",
+                Integrity::Truncated => "cut short",
+                Integrity::Gap => "not wholly seen",
+            }
+        ),
+    };
+    let close = who_says_close(http).unwrap_or("no message said Connection: close");
+    format!("last exchange: {request} → {response}, {close}")
+}
+
+#[cfg(test)]
+#[path = "close_wait_tests.rs"]
+mod tests;

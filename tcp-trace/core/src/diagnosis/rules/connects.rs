@@ -1,0 +1,227 @@
+//! Connects that fail: refused, not answered, no way to the host. Those that are over are known from the history only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use tcp_trace_model::{
+    event::State,
+    record::{Evidence, Finding, FindingConnection, Severity, Text},
+    socket::Timer,
+};
+
+use super::{
+    super::{
+        Facts, Thresholds,
+        attempts::{Destination, Failures, Sums},
+        finding::{CONNECTIONS_MAX, Case, of, peers, places, who_named},
+        silence,
+    },
+    accept_queue,
+};
+use crate::prose::counted;
+
+/// SYNs that were sent again, from which on a connect that goes on is a fault: 3 s have passed.
+const SYN_RETRANSMITS_MIN: u8 = 2;
+
+/// Connects that failed sooner have no time that is worth telling, in microseconds.
+const SHORT_US: u64 = 1_000;
+
+/// What is told of each way to fail.
+struct Way {
+    cause: &'static str,
+    /// Of one connect, and of several.
+    in_words: [&'static str; 2],
+    why: &'static str,
+    advice: &'static str,
+    of: fn(&Sums) -> &Failures,
+}
+
+const REFUSED: Way = Way {
+    cause: "refused",
+    in_words: ["was refused (ECONNREFUSED)", "were refused (ECONNREFUSED)"],
+    why: "The SYN reached the host and nobody listens at this address and port: the server is down, starting, listens \
+          on another port or only on another address (127.0.0.1, IPv6), or a firewall answers with an RST or ICMP (REJECT).",
+    advice: "On the server: ss -ltnp. Check address and port of the client's configuration, and start order; let the \
+             client try again with growing pauses instead of at once.",
+    of: |sums| &sums.refused,
+};
+
+const TIMED_OUT: Way = Way {
+    cause: "no_answer",
+    in_words: ["got no answer to any SYN (ETIMEDOUT)"; 2],
+    why: "SYNs are sent again and nobody answers: the host is down, a firewall or security group drops them, the \
+          answer takes another way, or the server's accept queue is full.",
+    advice: "Try the same address from the server's own network, and look for the SYNs there (tcpdump). If they \
+             arrive, look at the listener (accept queue) and its firewall; if not, at routes and firewalls between. \
+             Set a connect timeout of a few seconds: the kernel's takes two minutes.",
+    of: |sums| &sums.timed_out,
+};
+
+const UNREACHABLE: Way = Way {
+    cause: "no_route",
+    in_words: ["failed because there is no way to the host"; 2],
+    why: "There is no route to the address, or a router or the neighbour discovery of the last network said that the \
+          host cannot be reached (ICMP). An IPv6 address without IPv6 connectivity looks the same.",
+    advice: "ip route get ADDRESS shows the way; ip neigh whether the host answers in its network. Check the address \
+             that the name gave.",
+    of: |sums| &sums.unreachable,
+};
+
+/// Refused.
+pub(super) fn refused(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, &REFUSED, findings);
+}
+
+/// Not answered, also those that still wait.
+pub(super) fn timed_out(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, &TIMED_OUT, findings);
+    waiting(facts, findings);
+}
+
+/// No route.
+pub(super) fn no_route(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, &UNREACHABLE, findings);
+}
+
+/// A finding per program: one that is started again and again is many processes.
+fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Vec<Finding>) {
+    let mut by_program = BTreeMap::<Option<&Text>, Vec<(&Destination, &Sums)>>::new();
+    for (destination, sums) in facts.history.attempts().destinations() {
+        if (way.of)(sums).count > 0 && !has_another_way(facts, destination) {
+            let program = sums.process.as_ref().map(|process| &process.name);
+            by_program.entry(program).or_default().push((destination, sums));
+        }
+    }
+    for destinations in by_program.into_values() {
+        findings.push(of_program(facts, way, &destinations));
+    }
+}
+
+/// Whether the process got to the same port by the other IP version: names often have both kinds of addresses, and
+/// clients try one after the other (RFC 8305).
+fn has_another_way(facts: &Facts<'_>, destination: &Destination) -> bool {
+    facts.history.attempts().destinations().any(|(other, sums)| {
+        let is_same = (other.pid, other.peer.port()) == (destination.pid, destination.peer.port());
+        is_same && other.peer.is_ipv4() != destination.peer.is_ipv4() && sums.established > 0
+    })
+}
+
+fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums)]) -> Finding {
+    let all = || destinations.iter().map(|(_, sums)| (way.of)(sums));
+    let count: u64 = all().map(|failures| failures.count).sum();
+    let established: u64 = destinations.iter().map(|(_, sums)| sums.established).sum();
+    let process = destinations.iter().find_map(|(_, sums)| sums.process.clone());
+    let processes: BTreeSet<_> = destinations.iter().filter_map(|(destination, _)| destination.pid).collect();
+    let whose = match (&process, processes.len()) {
+        (Some(process), 2..) => format!("{} ({} processes)", process.name.printable(), processes.len()),
+        (process, _) => who_named(process.as_ref()),
+    };
+    let peers = destinations.iter().flat_map(|(destination, sums)| {
+        std::iter::repeat_n(destination.peer, usize::try_from((way.of)(sums).count).unwrap_or_default())
+    });
+    let examples = all().flat_map(|failures| &failures.examples).take(CONNECTIONS_MAX);
+    let connections: Vec<_> = examples
+        .map(|(connection, network)| FindingConnection {
+            connection: *connection,
+            state: State::Close,
+            network: *network,
+            fd: None,
+            age_us: None,
+            receive_queue: 0,
+            send_queue: 0,
+            notes: Vec::new(),
+        })
+        .collect();
+    let retransmits: u64 = all().map(|failures| failures.syn_retransmits).sum();
+    let longest = all().map(|failures| failures.longest_us).max().unwrap_or_default();
+    let last = all().filter_map(|failures| failures.when).map(|(_, last)| last).max();
+    let reason = all().find_map(|failures| failures.reason.clone());
+    Finding {
+        cause: Some(way.cause.to_owned()),
+        severity: if established > 0 { Severity::Notice } else { Severity::Warning },
+        summary: format!(
+            "{} of {} to {} {}{}.",
+            counted(count, "connect"),
+            whose,
+            place(destinations.iter().map(|(destination, _)| destination.peer)),
+            way.in_words[usize::from(count > 1)],
+            if established > 0 { format!("; {established} succeeded") } else { String::new() },
+        ),
+        evidence: Evidence::default()
+            .and("connects", count)
+            .and("succeeded", established)
+            .and_known("error", reason)
+            .and_known("syns_sent_again", (retransmits > 0).then_some(retransmits))
+            .and_known("longest_us", (longest >= SHORT_US).then_some(longest))
+            .and_known("last_ago_us", last.map(|last| facts.now.time.micros_since(last)))
+            .and("peers", places(peers)),
+        why: way.why.to_owned(),
+        advice: way.advice.to_owned(),
+        process,
+        connections_omitted: count.saturating_sub(connections.len() as u64),
+        connections,
+        ..Finding::default()
+    }
+}
+
+/// Connects that wait for an answer now.
+fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    let mut by_process = BTreeMap::<Option<u32>, Vec<Case<'_>>>::new();
+    for socket in facts.in_state(State::SynSent) {
+        let Some(info) = socket.diag.info else { continue };
+        // That listener is told by itself.
+        let is_explained = || {
+            let listener = facts.listener_at(socket.netns, socket.diag.endpoints.peer);
+            listener.is_some_and(|listener| accept_queue::is_full(facts, listener))
+        };
+        let is_silent = socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN;
+        if is_silent && !is_explained() {
+            let age = facts.traced_age_us(socket).unwrap_or_else(|| silence::resending_us(socket, &info));
+            let pid = facts.owner(socket).map(|process| process.named.pid);
+            by_process.entry(pid).or_default().push(Case::new(socket, Some(age)));
+        }
+    }
+    for cases in by_process.into_values() {
+        let process = cases.first().and_then(|case| facts.owner(case.socket)).map(|process| &process.named);
+        let ends = cases.iter().map(|case| case.socket.diag.endpoints.peer);
+        let retransmits =
+            cases.iter().filter_map(|case| case.socket.diag.info).map(|info| info.retransmits).max();
+        findings.push(Finding {
+            cause: Some("waiting".to_owned()),
+            severity: Severity::Warning,
+            summary: format!(
+                "{} of {} to {} {} no answer to any SYN {}.",
+                counted(cases.len(), "connect"),
+                who_named(process),
+                place(ends),
+                if cases.len() == 1 { "gets" } else { "get" },
+                super::super::finding::for_how_long(&cases),
+            ),
+            evidence: Evidence::default()
+                .and("sockets", cases.len())
+                .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+                .and_known("syns_sent_again", retransmits.map(u64::from))
+                .and("peers", peers(&cases)),
+            why: TIMED_OUT.why.to_owned(),
+            advice: TIMED_OUT.advice.to_owned(),
+            ..of(facts, cases)
+        });
+    }
+}
+
+/// One peer by its address, several by their number.
+fn place(peers: impl Iterator<Item = SocketAddr>) -> String {
+    let mut peers: Vec<_> = peers.collect();
+    peers.sort_unstable();
+    peers.dedup();
+    match peers.as_slice() {
+        [one] => one.to_string(),
+        many => format!("{} addresses", many.len()),
+    }
+}
+
+#[cfg(test)]
+#[path = "connects_tests.rs"]
+mod tests;

@@ -1,0 +1,107 @@
+//! Tests of connects that fail.
+
+use tcp_trace_model::{
+    event::{Endpoints, Role},
+    record::{Close, Connection, ConnectionId, How, Network, Process, Record, StateSpan},
+};
+
+use super::*;
+use crate::diagnosis::{History, testing::Host, testing_http::NOW};
+
+/// A history of connects of process 5: where to, how they ended, and by what error.
+fn history(connects: &[(&str, How, Option<&str>)]) -> History {
+    let mut history = History::default();
+    for (cookie, (peer, how, reason)) in (1..).zip(connects) {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let local =
+            SocketAddr::new(if peer.is_ipv4() { [10, 0, 0, 1].into() } else { [0; 16].into() }, 50_000);
+        let state = if *how == How::Fin { State::Established } else { State::SynSent };
+        history.record(&Record::Connection(Box::new(Connection {
+            time: NOW,
+            connection: ConnectionId::of_socket(cookie, 0),
+            role: Some(Role::Client),
+            network: Some(Network::new(Endpoints { local, peer }, None)),
+            process: Some(Process { pid: 5, name: "client".into(), ..Process::default() }),
+            duration_us: 1_000,
+            states: vec![StateSpan { state, entered: NOW, duration_us: None, estimated: false }],
+            close: Close { how: *how, reason: reason.map(str::to_owned), ..Close::default() },
+            ..Connection::default()
+        })));
+    }
+    history
+}
+
+#[test]
+fn each_way_to_fail_is_told() {
+    for (how, reason, code, cause) in [
+        (How::Refused, "ECONNREFUSED", "connect_refused", "refused"),
+        (How::Error, "ECONNREFUSED", "connect_refused", "refused"),
+        (How::Timeout, "ETIMEDOUT", "connect_timeout", "no_answer"),
+        (How::Error, "EHOSTUNREACH", "connect_no_route", "no_route"),
+    ] {
+        let history = history(&[("10.0.0.5:80", how, Some(reason)), ("10.0.0.5:80", how, Some(reason))]);
+        for other in ["connect_refused", "connect_timeout", "connect_no_route", "port_exhaustion"] {
+            let findings = Host::new().judge_with(other, &history);
+            assert_eq!(findings.len(), usize::from(other == code), "{code} {other}");
+        }
+        let findings = Host::new().judge_with(code, &history);
+        assert_eq!(findings[0].cause.as_deref(), Some(cause));
+        let start = "2 connects of client (pid 5) to 10.0.0.5:80 ";
+        assert!(findings[0].summary.starts_with(start), "{}", findings[0].summary);
+        assert_eq!(findings[0].severity, Severity::Warning);
+        assert_eq!(findings[0].connections.len(), 2);
+    }
+}
+
+#[test]
+fn many_peers_are_counted_and_successes_told() {
+    let history = history(&[
+        ("10.0.0.5:80", How::Refused, None),
+        ("10.0.0.6:80", How::Refused, None),
+        ("10.0.0.6:80", How::Fin, None),
+    ]);
+    let findings = Host::new().judge_with("connect_refused", &history);
+    let expected = "2 connects of client (pid 5) to 2 addresses were refused (ECONNREFUSED); 1 succeeded.";
+    assert_eq!(findings[0].summary, expected);
+    assert_eq!(findings[0].severity, Severity::Notice);
+}
+
+#[test]
+fn what_succeeds_or_falls_back_to_the_other_ip_version_is_no_fault() {
+    let fine = history(&[("10.0.0.5:80", How::Fin, None), ("10.0.0.5:80", How::Rst, None)]);
+    let eyeballs = history(&[("[::1]:80", How::Refused, None), ("127.0.0.1:80", How::Fin, None)]);
+    for history in [fine, eyeballs] {
+        for code in ["connect_refused", "connect_timeout", "connect_no_route"] {
+            assert_eq!(Host::new().judge_with(code, &history), []);
+        }
+    }
+}
+
+#[test]
+fn a_connect_that_waits_is_told_by_its_syns() {
+    let mut host = Host::new();
+    let client = host.process(5, "client");
+    let socket = host.socket(Some(client), State::SynSent, "10.0.0.1:50000", "10.0.0.5:80");
+    socket.diag.timer = Timer::Retransmit;
+    (socket.info().retransmits, socket.info().rto_us) = (1, 1_000_000);
+    socket.info().last_ack_recv_ms = 4_000_000_000;
+    assert_eq!(host.judge("connect_timeout"), [], "one SYN may get lost");
+    host.snapshot.sockets[0].resending(2, 1_500);
+    let findings = host.judge("connect_timeout");
+    let expected = "1 connect of client (pid 5) to 10.0.0.5:80 gets no answer to any SYN for 2 s.";
+    assert_eq!(findings[0].summary, expected);
+    assert_eq!(findings[0].connections[0].age_us, Some(2_500_000));
+}
+
+#[test]
+fn a_full_queue_on_this_host_is_told_instead() {
+    let mut host = Host::new();
+    let (client, api) = (host.process(5, "client"), host.process(6, "api"));
+    host.listener(Some(api), 5, 4);
+    host.accepted(None, State::Established, 40_000).idle(10);
+    let socket = host.socket(Some(client), State::SynSent, "10.0.0.9:50000", "10.0.0.1:8080");
+    socket.diag.timer = Timer::Retransmit;
+    (socket.info().retransmits, socket.info().rto_us) = (3, 1_000_000);
+    assert_eq!(host.judge("connect_timeout"), []);
+    assert_eq!(host.judge("accept_queue_full").len(), 1);
+}

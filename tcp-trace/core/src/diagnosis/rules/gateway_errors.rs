@@ -1,0 +1,370 @@
+//! Responses 408, 502, 503 and 504, with what this host's connections show of their cause.
+
+mod unfinished;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::SocketAddr,
+};
+
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text, TextRef},
+    time::Time,
+};
+use unfinished::Unfinished;
+
+use super::super::{
+    Facts, Thresholds,
+    finding::{CONNECTIONS_MAX, named, places},
+    told::{self, request, server_of, whose},
+    upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
+};
+use crate::prose::{Micros, Size, counted};
+
+/// A loss of events is noticed so much later at most, in microseconds.
+const LOSS_NOTICED_US: u64 = 1_000_000;
+
+/// What is known of why it was answered so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// This became of what the process tried itself.
+    Upstream(Fate),
+    /// The server that it asked had answered with the same status.
+    PassedOn,
+    /// It tried nothing that failed.
+    Own,
+    /// What it tried was not seen.
+    Unseen(Unseen),
+    /// The end that answered was not traced.
+    Remote,
+    /// The request did not come to its end.
+    Unfinished,
+    /// There was no request.
+    NotSent(Idle),
+}
+
+impl Cause {
+    /// Whether the kernel gave an error for it.
+    fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Upstream(Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::Reset | Fate::Failed)
+        )
+    }
+
+    /// Whether the client did not send what the server waited for.
+    fn is_of_client(self) -> bool {
+        matches!(self, Self::Unfinished | Self::NotSent(_))
+    }
+}
+
+/// Since when a connection was idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Idle {
+    /// It had carried no request.
+    Opened,
+    /// It had carried requests before.
+    Kept,
+}
+
+/// Address and program of a server.
+type Service<'a> = (SocketAddr, Option<&'a Text>);
+
+/// Processes that answered for each of them.
+type Workers<'a> = BTreeMap<Service<'a>, BTreeSet<u32>>;
+
+/// Why a process's other connections are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unseen {
+    /// It is not known which process answered.
+    Process,
+    /// The filter left them out.
+    Filter,
+    /// The request came before the trace.
+    Request,
+    /// Events were lost, or connections forgotten.
+    Lost,
+    /// It tried more than is looked at.
+    TooMany,
+}
+
+/// A response, and why.
+#[derive(Clone, Debug)]
+struct Case<'a> {
+    http: &'a Http,
+    status: u16,
+    process: Option<&'a Process>,
+    cause: Cause,
+    /// What explains it, and what else was tried meanwhile, explains it as well and ended in the same way.
+    tried: Vec<Attempted<'a>>,
+    /// What there was of the request, when it did not come to its end.
+    unfinished: Option<Unfinished<'a>>,
+}
+
+/// The rule.
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    let all = || facts.history.exchanges().gateway_errors();
+    if all().next().is_none() {
+        return;
+    }
+    let upstreams = Upstreams::new(facts);
+    let mut cases: Vec<_> = all()
+        // Of two ends that are traced, the one that answered tells it.
+        .filter(|http| {
+            let at_server = || facts.history.exchanges().responses(server_of(http), true);
+            http.role == Some(Role::Server) || at_server().is_none()
+        })
+        .filter_map(|http| case(facts, &upstreams, http))
+        .collect();
+    // What was passed on is told by who passed it on.
+    let passed_on: HashSet<_> = cases
+        .iter()
+        .filter(|case| case.cause == Cause::PassedOn)
+        .flat_map(|case| &case.tried)
+        .filter_map(|it| it.attempt.connection())
+        .collect();
+    cases.retain(|case| {
+        case.cause != Cause::Remote || !passed_on.contains(&(case.http.connection, case.http.index))
+    });
+    let mut workers = Workers::new();
+    for case in &cases {
+        workers.entry(case.service()).or_default().extend(case.process.map(|process| process.pid));
+    }
+    let mut groups = BTreeMap::<(u16, Cause, Service<'_>), Vec<Case<'_>>>::new();
+    for case in cases {
+        groups.entry((case.status, case.cause, case.service())).or_default().push(case);
+    }
+    let least = usize::try_from(thresholds.gateway_errors).unwrap_or(usize::MAX);
+    for cases in groups.into_values().filter(|cases| cases.len() >= least) {
+        findings.extend(finding(facts, thresholds, &upstreams, &workers, &cases));
+    }
+}
+
+fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Option<Case<'a>> {
+    let status = http.http.response.as_ref()?.status_code;
+    let life = upstreams.life(http.connection);
+    let process = life.and_then(life_process).or(http.process.as_ref());
+    let mut case = Case { http, status, process, cause: Cause::Own, tried: Vec::new(), unfinished: None };
+    if status == 408
+        && let Some(unfinished) = Unfinished::of(http, upstreams)
+    {
+        (case.cause, case.unfinished) = (unfinished.cause(), Some(unfinished));
+        return Some(case);
+    }
+    case.cause = match (http.role, process) {
+        (Some(Role::Server), Some(process)) => {
+            // Of a request that was not seen, nobody knows when it began.
+            let from = http.http.request.is_none().then(|| facts.history.from.unwrap_or_default());
+            let (tried, is_all) = upstreams.during(process.pid, http, from);
+            case.tried = best(http, &tried);
+            match case.chosen().map(|chosen| chosen.fate) {
+                Some(Fate::Answered(answered)) if answered == status => Cause::PassedOn,
+                Some(fate) => Cause::Upstream(fate),
+                None if !is_all => Cause::Unseen(Unseen::TooMany),
+                None => unseen(facts, http).map_or(Cause::Own, Cause::Unseen),
+            }
+        }
+        (Some(Role::Server), None) => Cause::Unseen(Unseen::Process),
+        _ => Cause::Remote,
+    };
+    Some(case)
+}
+
+/// Why it is not known what else a process did during an exchange, if it is not.
+fn unseen(facts: &Facts<'_>, http: &Http) -> Option<Unseen> {
+    let history = facts.history;
+    let is_lost = history.first_loss.is_some_and(|loss| loss <= http.time.after_micros(LOSS_NOTICED_US));
+    if history.is_narrowed {
+        Some(Unseen::Filter)
+    } else if http.http.request.is_none() {
+        Some(Unseen::Request)
+    } else {
+        (is_lost || !history.remembers_since(http.timing.started)).then_some(Unseen::Lost)
+    }
+}
+
+impl<'a> Case<'a> {
+    fn service(&self) -> Service<'a> {
+        (server_of(self.http), self.process.map(|process| &process.name))
+    }
+
+    /// The best explanation.
+    fn chosen(&self) -> Option<&Attempted<'a>> {
+        self.tried.first()
+    }
+
+    /// `GET /x: 502 after 1.20 ms, connect to 10.0.0.5:80 refused after 300 us`.
+    fn note(&self) -> String {
+        let Self { http, status, .. } = self;
+        let after = Micros(answered(http).micros_since(http.timing.started));
+        if let Some(Unfinished { begun, came, waited_us: Some(us) }) = self.unfinished {
+            let request = if came.is_some() { request(begun) } else { "no request".to_owned() };
+            let came = came.map_or("nothing".to_owned(), |came| {
+                let part = if came.part == Part::Body { "body" } else { "head" };
+                format!("{} of the {part}", Size(came.offset))
+            });
+            return format!("{request}: {status} after {}, {came} had come", Micros(us));
+        }
+        let tried = self.chosen().map_or(String::new(), |it| {
+            let took = match it.fate {
+                Fate::Answered(_) => String::new(),
+                _ => format!(" after {}", Micros(it.took_us())),
+            };
+            format!(", {} {}{took}", it.attempt.server, words::fate(it.fate))
+        });
+        format!("{}: {status} after {after}{tried}", request(http))
+    }
+
+    fn example(&self, upstreams: &Upstreams<'_>) -> FindingConnection {
+        let mut example = told::example(self.http);
+        if let Some(summary) = upstreams.life(self.http.connection).and_then(|life| life.summary.as_ref()) {
+            let last = summary.states.last().filter(|_| summary.open);
+            example.state = last.map_or(State::Close, |span| span.state);
+        }
+        example.notes = vec![self.note()];
+        example
+    }
+}
+
+fn finding(
+    facts: &Facts<'_>,
+    thresholds: &Thresholds,
+    upstreams: &Upstreams<'_>,
+    workers: &Workers<'_>,
+    cases: &[Case<'_>],
+) -> Option<Finding> {
+    let first = cases.first()?;
+    let server = server_of(first.http);
+    let is_at_server = first.http.role == Some(Role::Server);
+    let whose = whose(cases.iter().filter_map(|case| case.process));
+    let of_process = match (is_at_server, first.cause.is_of_client()) {
+        (true, true) => format!("to {whose} at {server}"),
+        (false, true) => format!("of {whose} to {server}"),
+        (true, false) => format!("of {whose} at {server}"),
+        (false, false) => format!("of {server} to {whose}"),
+    };
+    let tried = Tried::of(upstreams, cases);
+    let unfinished = || cases.iter().filter_map(|case| case.unfinished);
+    let waited = unfinished().filter_map(|it| it.waited_us).max();
+    let longest = cases.iter().filter_map(|case| Some(case.chosen()?.took_us())).max();
+    let told = words::Told {
+        count: cases.len(),
+        of_process,
+        status: first.status,
+        upstream: tried.named(),
+        longest_us: waited.or(longest),
+    };
+    let until = cases.iter().map(|case| answered(case.http)).max();
+    let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
+    let failed = pids.map_or(Vec::new(), |pids| failed_otherwise(facts, pids, until));
+    let came = unfinished().filter_map(|it| it.came);
+    let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection));
+    let is_client_told = first.cause.is_of_client() && is_at_server;
+    let all = facts.history.exchanges().responses(server, is_at_server);
+    Some(Finding {
+        cause: Some(words::name(first.cause).to_owned()),
+        severity: severity(first.cause, &tried, thresholds.severity(cases.len())),
+        summary: words::summary(first.cause, &told),
+        evidence: Evidence::default()
+            .and("responses", cases.len())
+            .and("status", u64::from(first.status))
+            // There can be other causes, and more than are remembered.
+            .and_known(
+                "with_this_status",
+                all.map(|all| all.with(first.status)).filter(|it| *it > cases.len() as u64),
+            )
+            .and_known("responses_in_all", all.map(|all| all.all))
+            .and_known("attempts", (tried.count > 0).then_some(tried.count))
+            .and_known("longest_attempt_us", longest)
+            .and_known("longest_wait_us", waited)
+            .and_known("least_that_came_bytes", came.map(|came| came.offset).min())
+            .and_known("error", tried.error.filter(|_| first.cause.is_failure()))
+            .and_known("server_header", header(first.http).filter(|_| first.cause == Cause::Remote))
+            .and_known("client", clients().next().map(named).filter(|_| is_client_told))
+            .and_known("upstreams", Some(tried.places).filter(|it| !it.is_empty()))
+            .and_known("upstream_processes", Some(tried.processes).filter(|it| !it.is_empty()))
+            .and_known("connects_that_failed_otherwise", (!failed.is_empty()).then(|| failed.clone())),
+        why: words::why(first.cause, first.status, !failed.is_empty()),
+        advice: words::advice(first.cause, first.status).to_owned(),
+        explain: first.status.to_string(),
+        process: cases.iter().find_map(|case| case.process.cloned()),
+        connections: cases.iter().take(CONNECTIONS_MAX).map(|case| case.example(upstreams)).collect(),
+        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
+        ..Finding::default()
+    })
+}
+
+/// What fails on behalf of others, or is told where it was made, is worth less.
+fn severity(cause: Cause, tried: &Tried, of_count: Severity) -> Severity {
+    match cause {
+        Cause::NotSent(_) => Severity::Notice,
+        Cause::PassedOn if !tried.processes.is_empty() => Severity::Notice,
+        _ => of_count,
+    }
+}
+
+/// What was tried in all cases of a group.
+#[derive(Debug)]
+struct Tried {
+    count: usize,
+    servers: BTreeSet<SocketAddr>,
+    /// With how many attempts each has.
+    places: Vec<String>,
+    /// Those of the servers that are on this host and were traced.
+    processes: Vec<String>,
+    error: Option<String>,
+}
+
+impl Tried {
+    fn of(upstreams: &Upstreams<'_>, cases: &[Case<'_>]) -> Self {
+        // At the same time, the same attempts.
+        let all: BTreeMap<_, _> = cases
+            .iter()
+            .flat_map(|case| &case.tried)
+            .filter_map(|it| Some((it.attempt.connection()?, it.attempt)))
+            .collect();
+        let process = |connection| Some(named(upstreams.other_process(connection)?));
+        let processes: BTreeSet<_> = all.keys().filter_map(|(connection, _)| process(*connection)).collect();
+        let error = all.values().find_map(|attempt| attempt.summary?.close.reason.clone());
+        Self {
+            count: all.len(),
+            servers: all.values().map(|attempt| attempt.server).collect(),
+            places: places(all.values().map(|attempt| attempt.server)),
+            processes: processes.into_iter().collect(),
+            error,
+        }
+    }
+
+    /// `10.0.0.5:80`, or `3 upstream servers`.
+    fn named(&self) -> String {
+        match self.servers.first() {
+            Some(server) if self.servers.len() == 1 => server.to_string(),
+            _ => counted(self.servers.len(), "upstream server"),
+        }
+    }
+}
+
+/// Connects of these processes that had failed at other times: such as health checks.
+fn failed_otherwise(facts: &Facts<'_>, pids: &BTreeSet<u32>, until: Option<Time>) -> Vec<String> {
+    let destinations = facts.history.attempts().destinations();
+    let of_them = destinations.filter(|(it, _)| it.pid.is_some_and(|pid| pids.contains(&pid)));
+    let failed = of_them.flat_map(|(destination, sums)| {
+        let each = [&sums.refused, &sums.timed_out, &sums.unreachable, &sums.without_port];
+        let is_before = |when: Option<(Time, Time)>| when.is_some_and(|(first, _)| Some(first) <= until);
+        let count: u64 = each.into_iter().filter(|it| is_before(it.when)).map(|it| it.count).sum();
+        std::iter::repeat_n(destination.peer, usize::try_from(count).unwrap_or_default())
+    });
+    places(failed)
+}
+
+/// What a response says of who made it.
+fn header(http: &Http) -> Option<String> {
+    let (_, value) = http.http.response.as_ref()?.headers.iter().next()?;
+    Some(TextRef(value).printable().to_string())
+}
+
+#[cfg(test)]
+#[path = "gateway_errors_tests.rs"]
+mod tests;

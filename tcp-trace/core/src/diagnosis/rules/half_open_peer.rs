@@ -1,0 +1,116 @@
+//! Half-open connections: this end believes that it is connected, and the peer does not answer any more.
+
+use tcp_trace_model::{
+    event::State,
+    record::{Evidence, Finding, Severity},
+};
+
+use super::super::{
+    Facts, Thresholds,
+    finding::{Case, Service, for_how_long, grouped, of, who},
+    silence::{self, Unanswered},
+};
+use crate::prose::counted;
+
+/// States of connections that are in use. In those after a FIN of ours there are rules of their own.
+const IN_USE: [State; 3] = [State::Established, State::CloseWait, State::FinWait2];
+
+/// The rule.
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    let cases = facts.chosen().filter(|socket| IN_USE.contains(&socket.state())).filter_map(|socket| {
+        let (_, age) = silence::of(socket).filter(|(_, age)| *age >= thresholds.min_stall_us)?;
+        Some(Case::new(socket, Some(age)))
+    });
+    let key = |case: &Case<'_>| {
+        let pid = facts.owner(case.socket).map(|process| process.named.pid);
+        (pid, Service::of(facts, case.socket), silence::of(case.socket).map(|(what, _)| what))
+    };
+    for ((_, service, what), cases) in grouped(cases, key) {
+        let Some(what) = what else { continue };
+        findings.push(finding(facts, service, what, cases));
+    }
+}
+
+fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Case<'_>>) -> Finding {
+    let process = cases.first().and_then(|case| facts.owner(case.socket));
+    // Of probes only the last answer is dated: before the first probe the peer had nothing to answer.
+    let (cause, has_not, in_words) = match what {
+        Unanswered::Segments => ("data_unanswered", "has not answered", "data is sent again and again"),
+        Unanswered::KeepAlive => {
+            ("keep_alive_unanswered", "has sent nothing", "keep-alive probes get no answer")
+        }
+        Unanswered::WindowProbes => {
+            ("window_probes_unanswered", "has sent nothing", "probes of its closed window get no answer")
+        }
+    };
+    let tries = cases.iter().filter_map(|case| case.socket.diag.info);
+    let tries = tries.map(|info| info.retransmits.max(info.probes)).max().map(u64::from);
+    let unacknowledged: u64 = cases.iter().map(|case| u64::from(case.socket.diag.wqueue)).sum();
+    Finding {
+        cause: Some(cause.to_owned()),
+        severity: Severity::Warning,
+        summary: format!(
+            "The peer of {} of {}, {service}, {has_not} {}: {in_words}.",
+            counted(cases.len(), "socket"),
+            who(process),
+            for_how_long(&cases),
+        ),
+        evidence: Evidence::default()
+            .and("sockets", cases.len())
+            .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+            .and_known("tries", tries)
+            .and_known("unacknowledged_bytes", (unacknowledged > 0).then_some(unacknowledged)),
+        why: "The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer between \
+              has dropped the connection without telling anybody. Until the kernel gives up, the process here waits: \
+              15 minutes for data (net.ipv4.tcp_retries2), longer for keep-alive by its defaults."
+            .to_owned(),
+        advice: "Check that the peer can be reached. To notice earlier, set TCP_USER_TIMEOUT for data and SO_KEEPALIVE \
+                 with TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT for idle connections, below the idle timeout of \
+                 whatever is between; and give requests a timeout in the application."
+            .to_owned(),
+        explain: if what == Unanswered::KeepAlive { "tcp-keepalive".to_owned() } else { String::new() },
+        ..of(facts, cases)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::socket::Timer;
+
+    use super::*;
+    use crate::diagnosis::testing::Host;
+
+    fn host(timer: Timer, seconds: u32) -> Host {
+        let mut host = Host::new();
+        let client = host.process(5, "client");
+        let socket =
+            host.socket(Some(client), State::Established, "10.0.0.1:50000", "10.0.0.5:80").idle(seconds);
+        socket.resending(7, seconds * 1_000).diag.timer = timer;
+        socket.info().probes = 4;
+        host
+    }
+
+    #[test]
+    fn whatever_is_not_answered_is_told() {
+        for (timer, cause) in [
+            (Timer::Retransmit, "data_unanswered"),
+            (Timer::KeepAlive, "keep_alive_unanswered"),
+            (Timer::Probe, "window_probes_unanswered"),
+        ] {
+            let findings = host(timer, 30).judge("half_open_peer");
+            let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+            assert_eq!(finding.cause.as_deref(), Some(cause));
+            assert_eq!(finding.connections[0].age_us, Some(30_000_000));
+        }
+    }
+
+    #[test]
+    fn what_was_answered_lately_is_no_fault() {
+        assert_eq!(host(Timer::Retransmit, 9).judge("half_open_peer"), []);
+        let mut host = host(Timer::Retransmit, 30);
+        host.snapshot.sockets[0].info().last_ack_recv_ms = 100;
+        assert_eq!(host.judge("half_open_peer"), []);
+        host.snapshot.sockets[0].diag.timer = Timer::None;
+        assert_eq!(host.judge("half_open_peer"), []);
+    }
+}

@@ -1,0 +1,130 @@
+//! Tests of requests that meet the end of their connection.
+
+use tcp_trace_model::{
+    event::{Direction, Flags, Role},
+    record::{By, ConnectionId, Fact, How, Outcome},
+};
+
+use super::*;
+use crate::diagnosis::{
+    History,
+    testing::Host,
+    testing_http::{exchange, id, life, lived, segment, summary, unanswered},
+};
+
+/// All rules of exchanges that break off: none is told twice.
+const RULES: [&str; 4] = ["keepalive_race", "response_cut", "unread_data_reset", "no_response"];
+
+/// A client whose second request was sent at 5 s, 4.99 s idle; the FIN or RST came at this time.
+fn client(flags: Flags, ended_ms: u64, reused: bool) -> History {
+    let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
+    last.timing.idle_us = Some(4_990_000);
+    last.reused = Some(reused);
+    let mut first = exchange(Role::Client, 0, 0);
+    let response = first.http.response.as_mut().unwrap();
+    response.headers.push("Keep-Alive", "timeout=4, max=100");
+    let end = segment(Role::Client, Direction::In, flags, ended_ms);
+    lived(vec![end], vec![first, last], summary(Role::Client, By::Peer, How::Rst))
+}
+
+fn only(history: &History, code: &str) -> Finding {
+    for other in RULES {
+        let findings = Host::new().judge_with(other, history);
+        assert_eq!(findings.len(), usize::from(other == code), "{other}: {findings:#?}");
+    }
+    Host::new().judge_with(code, history).remove(0)
+}
+
+#[test]
+fn an_end_before_the_request_or_within_a_round_trip_is_a_race() {
+    for (ended_ms, cause, note) in [
+        (4_010, "already_closed", "POST /pay: sent after 4.99 s idle, 990 ms after the server's end"),
+        (5_019, "crossed", "POST /pay: sent after 4.99 s idle, 19.0 ms before the server's end was seen"),
+    ] {
+        let finding = only(&client(Flags::FIN, ended_ms, true), "keepalive_race");
+        assert_eq!(finding.cause.as_deref(), Some(cause));
+        assert_eq!(finding.connections[0].notes, [note]);
+        assert!(
+            finding.evidence.get("server_announced_us") == Some(&Fact::Number(4_000_000)),
+            "{:?}",
+            finding.evidence
+        );
+    }
+    let finding = only(&client(Flags::FIN, 4_010, true), "keepalive_race");
+    let expected = "1 request of client (pid 5) to 10.0.0.1:8080 went onto a kept connection that the server had \
+                    closed before: it closes after 4.00 s idle.";
+    assert_eq!(finding.summary, expected);
+}
+
+#[test]
+fn a_later_end_or_a_new_connection_is_another_fault() {
+    only(&client(Flags::FIN, 5_021, true), "no_response");
+    only(&client(Flags::RST, 5_300, true), "no_response");
+    only(&client(Flags::FIN, 5_019, false), "no_response");
+}
+
+/// On one host the server's own end says whether its FIN was sent before the request, whatever the round trip.
+#[test]
+fn the_servers_end_knows_whether_the_request_was_there() {
+    for (sent_ms, code) in [(4_999, "keepalive_race"), (5_001, "no_response")] {
+        let mut history = History::default();
+        let mut client = summary(Role::Client, By::Peer, How::Rst);
+        client.peer_connection = Some(id(Role::Server));
+        let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
+        last.timing.idle_us = Some(4_990_000);
+        let fin = segment(Role::Client, Direction::In, Flags::FIN, 5_002);
+        life(&mut history, vec![fin], vec![last], client);
+        let fin = segment(Role::Server, Direction::Out, Flags::FIN, sent_ms);
+        life(&mut history, vec![fin], Vec::new(), summary(Role::Server, By::Local, How::Rst));
+        let finding = only(&history, code);
+        assert_eq!(finding.evidence.get("server"), Some(&"api (pid 6)".into()));
+    }
+}
+
+#[test]
+fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
+    for (unread, code) in [(160, "keepalive_race"), (100, "unread_data_reset")] {
+        let mut server = summary(Role::Server, By::Local, How::Rst);
+        server.receive_queue = unread;
+        let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
+        last.timing.idle_us = Some(4_990_000);
+        let rst = segment(Role::Server, Direction::Out, Flags::RST, 5_001);
+        let finding = only(&lived(vec![rst], vec![last], server), code);
+        assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(6));
+    }
+}
+
+/// As a server does behind its last response when a connection has had its number of requests.
+#[test]
+fn an_end_without_idle_time_is_no_race() {
+    let mut last = unanswered(Role::Client, 1, 15, Outcome::Reset);
+    last.timing.idle_us = Some(5_000);
+    let fin = segment(Role::Client, Direction::In, Flags::FIN, 11);
+    let exchanges = vec![exchange(Role::Client, 0, 0), last];
+    let history = lived(vec![fin], exchanges, summary(Role::Client, By::Peer, How::Rst));
+    for code in RULES {
+        assert_eq!(Host::new().judge_with(code, &history), []);
+    }
+}
+
+#[test]
+fn the_longest_idle_that_went_well_is_told() {
+    let mut history = client(Flags::FIN, 4_010, true);
+    let mut fine = exchange(Role::Client, 1, 3_000);
+    fine.timing.idle_us = Some(3_000_000);
+    let mut end = summary(Role::Client, By::Local, How::Fin);
+    (fine.connection, end.connection) = (ConnectionId::of_socket(3, 0), ConnectionId::of_socket(3, 0));
+    life(&mut history, Vec::new(), vec![fine], end);
+    let findings = Host::new().judge_with("keepalive_race", &history);
+    assert_eq!(findings[0].evidence.get("longest_idle_that_went_well_us"), Some(&Fact::Number(3_000_000)));
+}
+
+#[test]
+fn kept_connections_that_end_idle_are_fine() {
+    let exchanges = vec![exchange(Role::Client, 0, 0), exchange(Role::Client, 1, 5_000)];
+    let fin = segment(Role::Client, Direction::In, Flags::FIN, 9_000);
+    let history = lived(vec![fin], exchanges, summary(Role::Client, By::Peer, How::Fin));
+    for code in RULES {
+        assert_eq!(Host::new().judge_with(code, &history), []);
+    }
+}

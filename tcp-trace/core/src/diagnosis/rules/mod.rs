@@ -1,0 +1,84 @@
+//! The rules, one file each, and the table of them.
+
+mod accept_queue;
+pub(super) mod close_wait;
+mod closing;
+mod connects;
+mod delayed_ack;
+mod fin_wait2;
+mod gateway_errors;
+mod half_open_peer;
+mod keepalive_race;
+mod no_response;
+mod ports;
+mod response_cut;
+mod slow;
+mod syn_backlog;
+mod unread_data_reset;
+mod zero_window;
+
+use tcp_trace_model::record::Finding;
+
+use super::{Facts, Thresholds};
+
+/// A rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its findings' code.
+    pub code: &'static str,
+    /// The topic of `explain` that says more; a finding may name a closer one.
+    pub explain: &'static str,
+    /// Adds what it finds. Code, time and topic are filled in by the caller.
+    pub judge: fn(&Facts<'_>, &Thresholds, &mut Vec<Finding>),
+}
+
+/// All rules. Of findings that are equally severe, those of earlier rules come first.
+pub const RULES: &[Rule] = &[
+    Rule { code: "accept_queue_full", explain: "accept-queue", judge: accept_queue::full },
+    Rule { code: "accept_stalled", explain: "accept-queue", judge: accept_queue::stalled },
+    Rule { code: "syn_backlog", explain: "SYN-flood", judge: syn_backlog::judge },
+    Rule { code: "port_exhaustion", explain: "port-exhaustion", judge: ports::exhaustion },
+    Rule { code: "close_wait", explain: "CLOSE_WAIT-leak", judge: close_wait::judge },
+    Rule { code: "half_open_peer", explain: "retransmission", judge: half_open_peer::judge },
+    Rule { code: "zero_window", explain: "zero-window", judge: zero_window::judge },
+    Rule { code: "gateway_errors", explain: "502", judge: gateway_errors::judge },
+    Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
+    Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
+    Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },
+    Rule { code: "response_cut", explain: "outcome", judge: response_cut::judge },
+    Rule { code: "unread_data_reset", explain: "TCP_ABORT_ON_CLOSE", judge: unread_data_reset::judge },
+    Rule { code: "no_response", explain: "outcome", judge: no_response::judge },
+    Rule { code: "keepalive_race", explain: "keep-alive-race", judge: keepalive_race::judge },
+    Rule { code: "slow_network", explain: "retransmission", judge: slow::network },
+    Rule { code: "slow_reader", explain: "zero-window", judge: slow::reader },
+    Rule { code: "slow_server", explain: "slow-exchange", judge: slow::server },
+    Rule { code: "delayed_ack_stall", explain: "Nagle", judge: delayed_ack::judge },
+    Rule { code: "fin_wait2_stuck", explain: "FIN_WAIT2", judge: fin_wait2::judge },
+    Rule { code: "fin_wait1_unsent", explain: "FIN_WAIT1", judge: closing::fin_wait1 },
+    Rule { code: "closing_stuck", explain: "CLOSING", judge: closing::closing },
+    Rule { code: "last_ack_stuck", explain: "LAST_ACK", judge: closing::last_ack },
+    Rule { code: "time_wait_pileup", explain: "TIME_WAIT", judge: ports::time_wait },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{Language, Library};
+
+    #[test]
+    fn every_rule_is_explained_in_both_languages() {
+        for language in [Language::En, Language::Zh] {
+            let library = Library::new(language);
+            for Rule { code, explain, .. } in RULES {
+                assert!(library.named(&[(*explain).to_owned()]).is_some(), "{code}: {explain}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_code_is_two_rules() {
+        for (index, rule) in RULES.iter().enumerate() {
+            assert!(RULES[..index].iter().all(|other| other.code != rule.code), "{}", rule.code);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Tests of responses that are cut off.
+
+use tcp_trace_model::{
+    event::Role,
+    record::{By, Fact, How, Outcome},
+};
+
+use crate::diagnosis::{
+    testing::Host,
+    testing_http::{cut, exchange, id, life, lived, summary},
+};
+
+#[test]
+fn who_cut_it_off_and_what_is_missing_is_told() {
+    for (how, outcome, cause, words) in [
+        (How::Fin, Outcome::Truncated, "closed", "was cut off: the server closed before the end."),
+        (How::Rst, Outcome::Reset, "reset", "was cut off by an RST of the server."),
+        (How::Timeout, Outcome::Truncated, "connection_failed", "was cut off because the connection failed."),
+    ] {
+        let history =
+            lived(Vec::new(), vec![cut(Role::Client, outcome)], summary(Role::Client, By::Peer, how));
+        let findings = Host::new().judge_with("response_cut", &history);
+        assert_eq!(findings[0].cause.as_deref(), Some(cause));
+        let start = "1 response for requests of client (pid 5) to 10.0.0.1:8080 ";
+        assert_eq!(findings[0].summary, format!("{start}{words}"));
+        assert_eq!(findings[0].evidence.get("missing_bytes"), Some(&Fact::Number(60)));
+        let note = "POST /pay: 200, ended after 40 B of the body, 60 B missing";
+        assert_eq!(findings[0].connections[0].notes, [note]);
+    }
+}
+
+#[test]
+fn both_ends_are_told_once() {
+    let mut client = summary(Role::Client, By::Peer, How::Rst);
+    client.peer_connection = Some(id(Role::Server));
+    let mut history = lived(Vec::new(), vec![cut(Role::Client, Outcome::Reset)], client);
+    let mut server = summary(Role::Server, By::Local, How::Rst);
+    server.peer_connection = Some(id(Role::Client));
+    server.close.reason = Some("TCP_STATE".into());
+    life(&mut history, Vec::new(), vec![cut(Role::Server, Outcome::Reset)], server);
+    let findings = Host::new().judge_with("response_cut", &history);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].evidence.get("reason_of_the_kernel"), Some(&"TCP_STATE".into()));
+    assert_eq!(findings[0].evidence.get("responses"), Some(&Fact::Number(1)));
+}
+
+#[test]
+fn a_client_that_cancels_and_a_whole_response_are_fine() {
+    for (role, by) in [(Role::Client, By::Local), (Role::Server, By::Peer)] {
+        let history = lived(Vec::new(), vec![cut(role, Outcome::Reset)], summary(role, by, How::Rst));
+        assert_eq!(Host::new().judge_with("response_cut", &history), []);
+    }
+    let whole =
+        lived(Vec::new(), vec![exchange(Role::Client, 0, 0)], summary(Role::Client, By::Peer, How::Fin));
+    assert_eq!(Host::new().judge_with("response_cut", &whole), []);
+}

@@ -1,0 +1,246 @@
+//! Exchanges that take long, told apart by what took the time: the server's work, losses on the way, or a receiver that
+//! does not read.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+};
+
+use tcp_trace_model::{
+    event::Role,
+    record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
+};
+
+use super::super::{
+    Facts, Thresholds,
+    exchanges::SLOW_LEAST_US,
+    finding::CONNECTIONS_MAX,
+    told::{self, server_of, whose},
+};
+use crate::prose::{Micros, counted};
+
+/// What took most of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Blame {
+    /// The server, until the first byte of its response.
+    Server,
+    /// Segments that were lost and sent again.
+    Network,
+    /// The client, that did not read the response.
+    Client,
+    /// The server, that did not read the request.
+    Upload,
+}
+
+/// Time of an exchange, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    lost: u64,
+    client_full: u64,
+    server_full: u64,
+    server: u64,
+}
+
+impl Parts {
+    fn of(http: &Http) -> Self {
+        let Stalls { send, wait, receive } = http.timing.stalls.clone().unwrap_or_default();
+        let lost = |stall: Option<Stall>| stall.map_or(0, |stall| stall.retransmit_us);
+        let full = |stall: Option<Stall>| stall.map_or(0, |stall| stall.zero_window_us);
+        Self {
+            lost: lost(send) + lost(wait) + lost(receive),
+            client_full: full(receive),
+            server_full: full(send),
+            server: http.timing.wait_us.unwrap_or_default().saturating_sub(lost(wait)),
+        }
+    }
+}
+
+impl Blame {
+    /// What took at least half of the time, if that is known; and how long.
+    fn of(http: &Http, slow_us: u64) -> Option<(Self, u64)> {
+        let parts = Parts::of(http);
+        let total = http.timing.total_us;
+        let each = [
+            (Self::Client, parts.client_full),
+            (Self::Upload, parts.server_full),
+            (Self::Network, parts.lost),
+            (Self::Server, parts.server),
+        ];
+        each.into_iter().find(|(_, us)| total >= slow_us && us * 2 >= total)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "first_byte",
+            Self::Network => "retransmits",
+            Self::Client => "client_does_not_read",
+            Self::Upload => "server_does_not_read",
+        }
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Server => "waited long for the first byte of the response, and nothing was lost on the way",
+            Self::Network => "took long because segments were lost and sent again",
+            Self::Client => "took long because the client did not read the response: its window was 0",
+            Self::Upload => "took long because the server did not read the request: its window was 0",
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Self::Server => {
+                "The request was delivered, and the time until the response began is the server's: its work, a queue \
+                 before it, locks, or what it waits for itself (database, other services). A long poll looks the same."
+            }
+            Self::Network => {
+                "Segments were lost on the way, and TCP sends again only after a round trip, or 200 ms and more when \
+                 nothing comes back. The time is neither the client's nor the server's."
+            }
+            Self::Client | Self::Upload => {
+                "The receiver's socket buffer was full, so its kernel told the sender to stop (window 0). The process \
+                 there reads more slowly than data comes, or does something else meanwhile. The network is not at \
+                 fault."
+            }
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Server => {
+                "Profile the server for these paths; compare with its own log of request times. If that is short, the \
+                 request waited before it was read: workers, accept queue, event loop."
+            }
+            Self::Network => {
+                "Look for loss: ip -s link (drops, errors), ethtool -S, a congested or policed link, wireless; ss -ti \
+                 shows retransmits per connection. mtr --tcp towards the server says where."
+            }
+            Self::Client | Self::Upload => {
+                "See what the receiving process does instead of reading (stack, CPU): parsing or writing to disk in \
+                 the reading thread, a full queue behind it. Larger buffers only move the limit."
+            }
+        }
+    }
+
+    fn least(self, thresholds: &Thresholds) -> usize {
+        let is_measured = self != Self::Server;
+        // Losses and full windows are faults by themselves; a single long wait may be wanted.
+        if is_measured { 1 } else { usize::try_from(thresholds.slow_count).unwrap_or(usize::MAX) }
+    }
+}
+
+/// The server is slow to the first byte.
+pub(in super::super) fn server(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, thresholds, &[Blame::Server], findings);
+}
+
+/// The network loses.
+pub(in super::super) fn network(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, thresholds, &[Blame::Network], findings);
+}
+
+/// A receiver does not read.
+pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    judge(facts, thresholds, &[Blame::Client, Blame::Upload], findings);
+}
+
+/// Which exchange, whichever end saw it: the client's end, the server's, and the position.
+type Key = (Endpoint, Endpoint, u64);
+
+fn key(http: &Http) -> Key {
+    let (local, peer) = (http.network.local, http.network.peer);
+    if http.role == Some(Role::Client) { (local, peer, http.index) } else { (peer, local, http.index) }
+}
+
+fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Vec<Finding>) {
+    let slow_us = thresholds.slow_us.max(SLOW_LEAST_US);
+    let all = || facts.history.exchanges().slow();
+    for blame in blames {
+        // Of two ends that saw it, the one that is to blame tells it.
+        let teller = if *blame == Blame::Client { Role::Client } else { Role::Server };
+        let by_teller: HashSet<Key> = all().filter(|http| http.role == Some(teller)).map(key).collect();
+        let mut groups = BTreeMap::<(SocketAddr, String), Vec<(&Http, u64)>>::new();
+        for http in all() {
+            let is_told = http.role == Some(teller) || !by_teller.contains(&key(http));
+            match Blame::of(http, slow_us) {
+                Some((it, us)) if it == *blame && is_told => {
+                    groups.entry((server_of(http), place(http))).or_default().push((http, us));
+                }
+                _ => {}
+            }
+        }
+        for ((server, place), mut cases) in groups {
+            if cases.len() >= blame.least(thresholds) {
+                cases.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
+                findings.push(finding(thresholds, *blame, server, &place, &cases));
+            }
+        }
+    }
+}
+
+/// The host that was asked and the first part of the path: `api.example/users`.
+fn place(http: &Http) -> String {
+    let Some(url) = &http.url else { return String::new() };
+    let host = url.host.as_ref().map(|host| host.printable().to_string()).unwrap_or_default();
+    let path = url.path.printable().to_string();
+    let end = path.char_indices().skip(1).find(|(_, letter)| *letter == '/').map_or(path.len(), |(at, _)| at);
+    format!("{host}{}", path.get(..end).unwrap_or_default())
+}
+
+fn finding(
+    thresholds: &Thresholds,
+    blame: Blame,
+    server: SocketAddr,
+    place: &str,
+    cases: &[(&Http, u64)],
+) -> Finding {
+    let times = || cases.iter().map(|(_, us)| *us);
+    let example = |(http, us): &(&Http, u64)| {
+        let mut example = told::example(http);
+        example.notes[0] += &format!(": {} of {}", Micros(*us), Micros(http.timing.total_us));
+        example
+    };
+    let (longest, median) = (times().next(), times().nth(cases.len() / 2));
+    let retransmits: u64 =
+        cases.iter().filter_map(|(http, _)| http.timing.stalls.as_ref()).map(sent_again).sum();
+    let whose = whose(cases.iter().filter_map(|(http, _)| http.process.as_ref()));
+    let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
+    Finding {
+        cause: Some(blame.name().to_owned()),
+        severity: thresholds.severity(cases.len()),
+        summary: format!(
+            "{}{at} {} {}: {}.",
+            counted(cases.len(), "request"),
+            match cases.first().and_then(|(http, _)| http.role) {
+                Some(Role::Server) => format!("to {whose} at {server}"),
+                _ => format!("of {whose} to {server}"),
+            },
+            blame.in_words(),
+            match (longest, cases.len()) {
+                (Some(us), 1) => Micros(us).to_string(),
+                (longest, _) => format!("up to {}", Micros(longest.unwrap_or_default())),
+            },
+        ),
+        evidence: Evidence::default()
+            .and("requests", cases.len())
+            .and_known("longest_us", longest)
+            .and_known("median_us", median.filter(|_| cases.len() > 1))
+            .and("segments_lost_or_late", retransmits),
+        process: cases.iter().find_map(|(http, _)| http.process.clone()),
+        why: blame.why().to_owned(),
+        advice: blame.advice().to_owned(),
+        connections: cases.iter().take(CONNECTIONS_MAX).map(example).collect(),
+        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
+        ..Finding::default()
+    }
+}
+
+/// Segments that were sent again or came late.
+fn sent_again(stalls: &Stalls) -> u64 {
+    let phases = [stalls.send, stalls.wait, stalls.receive];
+    phases.into_iter().flatten().map(|stall| stall.retransmits + stall.out_of_order).sum()
+}
+
+#[cfg(test)]
+#[path = "slow_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+//! A server that closes with data unread: its kernel sends an RST, and the exchange suffers (RFC 2525, section 2.17).
+
+use tcp_trace_model::record::{Evidence, Finding};
+
+use super::super::{
+    Facts, Thresholds,
+    broken::{Broken, Fault},
+    told::{between, grouped, of, server_process},
+};
+use crate::prose::{Size, counted};
+
+const WHY: &str = "close() with received data in the queue makes the kernel send an RST instead of a FIN, and the peer's \
+                   kernel throws away what it has not given to its process yet: a response that was sent may never be \
+                   read. Typical is a server that answers early (413, 401) or fails, and closes without reading the \
+                   request's body; or a process that is killed.";
+const ADVICE: &str = "On the server, read the request to its end, or after the response shutdown(SHUT_WR), read for a \
+                      little while, then close() (nginx: lingering_close). Raise the limit of the body's size if the \
+                      request was fine. On the client, send Expect: 100-continue before large bodies.";
+
+/// The rule.
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    let unread = |broken: &Broken<'_>| (broken.fault == Fault::Unread).then_some(());
+    for ((_, server, _), cases) in grouped(facts, unread) {
+        let bytes = || cases.iter().filter_map(|case| Some(case.server()?.receive_queue));
+        let answered = cases.iter().filter(|case| case.http.http.response.is_some()).count();
+        findings.push(Finding {
+            cause: Some("closed_with_unread_data".to_owned()),
+            severity: thresholds.severity(cases.len()),
+            summary: format!(
+                "{} {} got an RST: the server closed with {} of what it had received unread.",
+                counted(cases.len(), "request"),
+                between(&cases, server),
+                Size(bytes().map(u64::from).max().unwrap_or_default()),
+            ),
+            evidence: Evidence::default()
+                .and("requests", cases.len())
+                .and("unread_bytes", bytes().map(u64::from).sum::<u64>())
+                .and("answered_before", answered)
+                .and_known("server", server_process(&cases)),
+            why: WHY.to_owned(),
+            advice: ADVICE.to_owned(),
+            ..of(&cases, |case| {
+                let unread = Size(case.server().map_or(0, |server| server.receive_queue.into()));
+                match &case.http.http.response {
+                    Some(response) => {
+                        format!("answered {}, {unread} unread at the server", response.status_code)
+                    }
+                    None => format!("no response, {unread} unread at the server"),
+                }
+            })
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "unread_data_reset_tests.rs"]
+mod tests;

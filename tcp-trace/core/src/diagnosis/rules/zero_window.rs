@@ -1,0 +1,221 @@
+//! Closed windows: a process does not read, here or at the peer, and the other end cannot send.
+
+use tcp_trace_model::{
+    event::State,
+    record::{Evidence, Finding, Severity},
+    socket::{TcpInfo, Timer},
+};
+
+use super::super::{
+    Facts, Thresholds,
+    finding::{Case, Service, for_how_long, grouped, of, who},
+    silence,
+    snapshot::Socket,
+    uses::Uses,
+};
+use crate::prose::{Size, counted};
+
+/// Bytes that wait unread where the kernel does not tell the window that it offers.
+const UNREAD_MIN: u32 = 64 << 10;
+/// States in which data can come.
+const RECEIVING: [State; 3] = [State::Established, State::FinWait1, State::FinWait2];
+/// States in which a process can have data to send. FIN_WAIT1 is a rule of its own.
+const SENDING: [State; 2] = [State::Established, State::CloseWait];
+
+/// The rule.
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    let is_old = |age: &u64| *age >= thresholds.min_stall_us;
+    let key = |case: &Case<'_>| {
+        let pid = facts.owner(case.socket).map(|process| process.named.pid);
+        (pid, Service::of(facts, case.socket))
+    };
+    let here = facts.chosen().filter_map(|socket| {
+        let age = reads_not(facts, socket).filter(is_old)?;
+        Some(Case { notes: other_end(facts, socket), ..Case::new(socket, Some(age)) })
+    });
+    for ((_, service), cases) in grouped(here, key) {
+        findings.push(not_reading_here(facts, service, cases));
+    }
+    let there = facts.chosen().filter_map(|socket| {
+        let age = cannot_send(facts, socket).filter(is_old)?;
+        Some(Case { notes: other_end(facts, socket), ..Case::new(socket, Some(age)) })
+    });
+    for ((_, service), cases) in grouped(there, key) {
+        findings.push(not_reading_there(facts, service, cases));
+    }
+}
+
+/// For how long a process has left so much unread that its peer may send no more, in microseconds.
+pub(super) fn reads_not(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
+    let info = socket.diag.info?;
+    let is_full = info.rcv_wnd.map_or(socket.diag.rqueue >= UNREAD_MIN, |window| window == 0);
+    let can_receive = RECEIVING.contains(&socket.state()) && !socket.has_no_file();
+    // The last data came when the window closed.
+    let of = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_recv_ms) * 1_000);
+    if socket.diag.rqueue > 0 && is_full && can_receive { facts.waiting_us(socket, of) } else { None }
+}
+
+/// For how long a peer that answers has taken no data, in microseconds.
+fn cannot_send(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
+    let info = socket.diag.info?;
+    let is_closed = socket.diag.timer == Timer::Probe || info.snd_wnd == Some(0);
+    let waits = SENDING.contains(&socket.state()) && socket.diag.wqueue > 0 && is_closed;
+    let is_explained = || {
+        let reader = facts.other_end(socket).and_then(|other| reads_not(facts, other));
+        reader.is_some() || silence::of(socket).is_some()
+    };
+    (waits && !is_explained()).then(|| blocked_us(&info))
+}
+
+/// For how long a closed window has kept data from being sent, in microseconds: since the last data was sent, unless there
+/// was nothing to send for some of that time.
+pub(super) fn blocked_us(info: &TcpInfo) -> u64 {
+    let since_sent = u64::from(info.last_data_sent_ms) * 1_000;
+    // The sum of all such times, with this one, to which each adds only while there is something to send.
+    let limited = Some(info.rwnd_limited_us).filter(|us| *us > 0);
+    limited.map_or(since_sent, |limited| since_sent.min(limited))
+}
+
+fn other_end(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
+    let other = facts.other_end(socket).and_then(|other| facts.owner(other));
+    other.map(|process| format!("other end: {}", who(Some(process)))).into_iter().collect()
+}
+
+fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {
+    let process = cases.first().and_then(|case| facts.owner(case.socket));
+    let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue)).sum();
+    let uses = Uses::of(facts, &cases);
+    Finding {
+        cause: Some("process_not_reading".to_owned()),
+        severity: Severity::Warning,
+        summary: format!(
+            "{} has not read {}, {service}, {}: {} wait and the peer may send no more.",
+            who(process),
+            counted(cases.len(), "socket"),
+            for_how_long(&cases),
+            Size(unread),
+        ),
+        evidence: uses.and(
+            Evidence::default()
+                .and("sockets", cases.len())
+                .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+                .and("unread_bytes", unread),
+        ),
+        stacks: uses.stacks,
+        why: "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The \
+              network is not slow: the process does not call read(). Its thread is busy or blocked, often because it \
+              writes to somebody who does not read either."
+            .to_owned(),
+        advice: "Look at what the process does instead of reading (stack, thread dump, CPU profile). Read and write \
+                 in different tasks where each can block the other. A larger net.ipv4.tcp_rmem only delays it."
+            .to_owned(),
+        ..of(facts, cases)
+    }
+}
+
+fn not_reading_there(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {
+    let process = cases.first().and_then(|case| facts.owner(case.socket));
+    let unsent: u64 = cases.iter().map(|case| u64::from(case.socket.diag.wqueue)).sum();
+    let limited =
+        cases.iter().filter_map(|case| case.socket.diag.info).map(|info| info.rwnd_limited_us).max();
+    Finding {
+        cause: Some("peer_not_reading".to_owned()),
+        severity: Severity::Warning,
+        summary: format!(
+            "The peer of {} of {}, {service}, has taken no data {}: {} wait to be sent.",
+            counted(cases.len(), "socket"),
+            who(process),
+            for_how_long(&cases),
+            Size(unsent),
+        ),
+        evidence: Evidence::default()
+            .and("sockets", cases.len())
+            .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+            .and("unsent_bytes", unsent)
+            .and_known("limited_by_the_peers_window_us", limited.filter(|us| *us > 0)),
+        why: "The peer answers, and says that it has no room: its window is 0 because its process does not read. \
+              This end probes from time to time, and write() here blocks once the send buffer is full too."
+            .to_owned(),
+        advice: "Look at the peer's process. Here: give writes a timeout (TCP_USER_TIMEOUT bounds how long the \
+                 window may stay closed), and do not let one slow reader hold a thread or a lock that others need."
+            .to_owned(),
+        ..of(facts, cases)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Host;
+
+    fn reader(seconds: u32) -> Host {
+        let mut host = Host::new();
+        let slow = host.process(9, "slow");
+        let socket = host.accepted(Some(slow), State::Established, 40_000).idle(seconds);
+        (socket.diag.rqueue, socket.info().rcv_wnd) = (5_000, Some(0));
+        host
+    }
+
+    fn writer(seconds: u32) -> Host {
+        let mut host = Host::new();
+        let writer = host.process(8, "writer");
+        let socket =
+            host.socket(Some(writer), State::Established, "10.0.0.9:40000", "10.0.0.1:8080").idle(seconds);
+        (socket.diag.wqueue, socket.diag.timer) = (9_000, Timer::Probe);
+        host
+    }
+
+    #[test]
+    fn a_process_that_does_not_read_is_told() {
+        let findings = reader(30).judge("zero_window");
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
+        assert!(finding.summary.starts_with("slow (pid 9) has not read 1 socket"), "{}", finding.summary);
+        assert_eq!(finding.connections[0].age_us, Some(30_000_000));
+        // A kernel that does not tell the window tells the queue.
+        let mut host = reader(30);
+        host.snapshot.sockets[0].info().rcv_wnd = None;
+        assert_eq!(host.judge("zero_window"), []);
+        host.snapshot.sockets[0].diag.rqueue = UNREAD_MIN;
+        assert_eq!(host.judge("zero_window").len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_told() {
+        let findings = writer(30).judge("zero_window");
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!(finding.cause.as_deref(), Some("peer_not_reading"));
+        assert!(finding.summary.contains("8.79 KiB wait to be sent"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn of_both_ends_the_one_that_does_not_read_is_told() {
+        let mut host = writer(30);
+        let slow = host.process(9, "slow");
+        let socket = host.accepted(Some(slow), State::Established, 40_000).idle(30);
+        (socket.diag.rqueue, socket.info().rcv_wnd) = (5_000, Some(0));
+        let findings = host.judge("zero_window");
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(9));
+        assert_eq!(finding.connections[0].notes, ["other end: writer (pid 8)"]);
+    }
+
+    #[test]
+    fn what_moves_is_no_fault() {
+        assert_eq!(reader(9).judge("zero_window"), []);
+        assert_eq!(writer(9).judge("zero_window"), []);
+        let mut host = writer(3_600);
+        host.snapshot.sockets[0].info().rwnd_limited_us = 9_000_000;
+        assert_eq!(host.judge("zero_window"), [], "there was nothing to send before");
+        let mut host = reader(30);
+        host.snapshot.sockets[0].diag.rqueue = 4 * UNREAD_MIN;
+        host.snapshot.sockets[0].info().rcv_wnd = Some(UNREAD_MIN);
+        assert_eq!(host.judge("zero_window"), [], "much is unread, and yet there is room");
+        let mut host = reader(30);
+        host.snapshot.sockets[0].diag.rqueue = 0;
+        assert_eq!(host.judge("zero_window"), [], "everything was read");
+        let mut host = writer(30);
+        host.snapshot.sockets[0].info().probes = 3;
+        assert_eq!(host.judge("zero_window"), [], "a peer that does not even answer is gone");
+    }
+}

@@ -1,0 +1,158 @@
+//! Histories of HTTP that tests make up: client `c1` at 10.0.0.9, and server `c2` at `SERVER`.
+#![allow(clippy::unwrap_used, reason = "tests make them")]
+
+use tcp_trace_model::{
+    event::{Direction, Endpoints, Flags, Role},
+    record::{
+        Body, By, Close, Connection, ConnectionId, Ended, Fields, FlagNames, Handshake, How, Http,
+        HttpNetwork, Integrity, Message, Messages, Network, Outcome, Part, Process, Protocol, Record,
+        Request, Response, Segment, StateSpan, Timing,
+    },
+    time::Time,
+};
+
+use super::History;
+
+/// When it is judged.
+pub const NOW: Time = Time(1_790_000_000_000_000_000);
+/// The server's address and port.
+pub const SERVER: &str = "10.0.0.1:8080";
+
+/// So many milliseconds after the beginning of the history, which is 100 s before it is judged.
+pub fn at(ms: u64) -> Time {
+    Time(NOW.0 - 100_000_000_000 + ms * 1_000_000)
+}
+
+/// The connection of this end.
+pub fn id(role: Role) -> ConnectionId {
+    ConnectionId::of_socket(if role == Role::Client { 1 } else { 2 }, 0)
+}
+
+fn network(role: Role) -> Network {
+    let (client, server) = ("10.0.0.9:50000".parse().unwrap(), SERVER.parse().unwrap());
+    let ends = Endpoints { local: client, peer: server };
+    Network::new(if role == Role::Client { ends } else { ends.reversed() }, None)
+}
+
+fn process(role: Role) -> Process {
+    let (pid, name) = if role == Role::Client { (5, "client") } else { (6, "api") };
+    Process { pid, name: name.into(), ..Process::default() }
+}
+
+/// `POST /pay` → 200, complete, this position on its connection, that begins at this time and waits 10 ms.
+pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
+    let Network { kind, local, peer, .. } = network(role);
+    let body = Body { size: 100 };
+    Http {
+        time: at(started_ms + 10),
+        connection: id(role),
+        index,
+        role: Some(role),
+        network: HttpNetwork {
+            protocol: Protocol { name: "http".into(), version: "1.1".into() },
+            kind,
+            local,
+            peer,
+        },
+        http: Messages {
+            request: Some(Request {
+                method: "POST".into(),
+                target: "/pay".into(),
+                headers: Fields::new(),
+                header_size: 60,
+                body,
+            }),
+            informational: Vec::new(),
+            response: Some(Response {
+                status_code: 200,
+                reason: "OK".into(),
+                headers: Fields::new(),
+                header_size: 40,
+                body,
+            }),
+        },
+        url: None,
+        process: Some(process(role)),
+        timing: Timing {
+            started: at(started_ms),
+            send_us: Some(0),
+            wait_us: Some(10_000),
+            receive_us: Some(0),
+            total_us: 10_000,
+            idle_us: Some(0),
+            stalls: None,
+        },
+        integrity: Integrity::Complete,
+        outcome: Outcome::Ok,
+        reason: None,
+        ended: None,
+        missing: None,
+        reused: Some(index > 0),
+        websocket: None,
+    }
+}
+
+/// The same without a response.
+pub fn unanswered(role: Role, index: u64, started_ms: u64, outcome: Outcome) -> Http {
+    let mut http = exchange(role, index, started_ms);
+    http.http.response = None;
+    (http.timing.wait_us, http.timing.receive_us) = (None, None);
+    http.outcome = outcome;
+    http.ended = Some(Ended { message: Message::Response, part: Part::None, offset: 0 });
+    http
+}
+
+/// The same, of which 40 B of the response's body came and 60 did not.
+pub fn cut(role: Role, outcome: Outcome) -> Http {
+    let mut http = exchange(role, 0, 0);
+    (http.outcome, http.integrity) = (outcome, Integrity::Truncated);
+    http.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
+    http.missing = Some(60);
+    http
+}
+
+/// The summary of a connection that ended in this way, with a round trip of 20 ms.
+pub fn summary(role: Role, by: By, how: How) -> Connection {
+    let state = tcp_trace_model::event::State::Established;
+    Connection {
+        time: at(90_000),
+        connection: id(role),
+        role: Some(role),
+        network: Some(network(role)),
+        process: Some(process(role)),
+        opened: at(0),
+        states: vec![StateSpan { state, entered: at(0), duration_us: None, estimated: false }],
+        handshake: Some(Handshake { rtt_us: Some(20_000), ..Handshake::default() }),
+        close: Close { by, how, reason: None },
+        open: how == How::Open,
+        ..Connection::default()
+    }
+}
+
+/// A segment with these flags, past this end.
+pub fn segment(role: Role, direction: Direction, flags: Flags, ms: u64) -> Record {
+    Record::Segment(Segment {
+        time: at(ms),
+        connection: id(role),
+        direction,
+        flags: FlagNames(flags),
+        seq: 1,
+        ack: Some(1),
+        length: 0,
+        retransmit: false,
+    })
+}
+
+/// A history of one end's life: segments, exchanges, and the summary.
+pub fn life(history: &mut History, segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) {
+    segments.iter().for_each(|segment| history.record(segment));
+    exchanges.into_iter().for_each(|http| history.record(&Record::Http(Box::new(http))));
+    history.record(&Record::Connection(Box::new(end)));
+}
+
+/// A history of one end's life only.
+pub fn lived(segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) -> History {
+    let mut history = History::default();
+    life(&mut history, segments, exchanges, end);
+    history
+}

@@ -1,0 +1,198 @@
+//! What the end of a connection means for the exchanges that are not over.
+
+use tcp_trace_model::{
+    event::Direction,
+    exchange::{Ended, Integrity, Message, Outcome, Part},
+    time::Time,
+};
+
+use super::{
+    connection::{HttpConnection, Protocol},
+    exchange::{End, Exchange, Reason},
+    line,
+    open::Open,
+    stream::Position,
+};
+
+impl HttpConnection {
+    /// Ends the connection: exchanges that are not over are appended with what is known of them.
+    pub fn finish(&mut self, time: Time, end: End, exchanges: &mut Vec<Exchange>) {
+        self.give_up_holes(time, exchanges);
+        let Some(requests) = self.requests else {
+            return;
+        };
+        if self.is_ended_by_close(requests, end) {
+            self.end_message(requests.opposite(), time, exchanges);
+        }
+        if let Some((mut exchange, is_closed)) = self.take_websocket() {
+            if !is_closed && exchange.outcome == Outcome::Upgraded {
+                let is_reset = matches!(end, End::Reset(_));
+                exchange.outcome = if is_reset { Outcome::Reset } else { Outcome::Upgraded };
+                exchange.reason = Some(format!("{} without a close frame", self.ended_by(end)).into());
+            }
+            self.emit(exchange, exchanges);
+        }
+        let request_head = self.open_partial_request(requests);
+        let open = std::mem::take(&mut self.open);
+        let last = open.len().saturating_sub(1);
+        let broke_off = match (end, self.first_fin) {
+            (End::Fin, Some((_, fin))) => fin,
+            _ => time,
+        };
+        let mut is_next = true;
+        for (at, open) in open.into_iter().enumerate() {
+            let request_head = request_head.filter(|_| at == last);
+            // Of the exchanges without a response, the first is the one that a head belongs to.
+            let is_unanswered = !open.is_response_done();
+            let exchange = self.broken_off(open, requests, request_head, is_next, (end, broke_off));
+            is_next &= !is_unanswered;
+            self.emit(exchange, exchanges);
+        }
+    }
+
+    /// Whether the end of the connection is the end of a response that lasts until then. Not when the client
+    /// alone closed.
+    fn is_ended_by_close(&self, requests: Direction, end: End) -> bool {
+        let responses = &self.streams[requests.opposite().index()];
+        let first = self.first_fin.map(|(direction, _)| direction);
+        let is_given_up = first == Some(requests) && responses.fin.is_none();
+        responses.position == Position::UntilClose && end == End::Fin && !is_given_up
+    }
+
+    /// Opens an exchange for a request's head that is not whole, and gives the head's bytes.
+    fn open_partial_request(&mut self, requests: Direction) -> Option<u64> {
+        let (bytes, started) = self.streams[requests.index()].partial_head()?;
+        let size = bytes.len() as u64;
+        let request =
+            line::request(bytes).map_or_else(|refused| refused.message.map(|message| *message), Some);
+        if request.is_none() && self.protocol == Protocol::Unknown {
+            return None;
+        }
+        self.protocol = Protocol::Http;
+        let mut open = self.new_open(started);
+        open.request = request;
+        open.stalls = self.streams[requests.index()].take_head_stalls();
+        self.open.push_back(open);
+        Some(size)
+    }
+
+    /// The exchange of an open one. `is_next` says that it is the one whose response was to come next. What is not
+    /// complete lasted until it broke off.
+    fn broken_off(
+        &self,
+        mut open: Open,
+        requests: Direction,
+        request_head: Option<u64>,
+        is_next: bool,
+        (end, broke_off): (End, Time),
+    ) -> Exchange {
+        let responses = &self.streams[requests.opposite().index()];
+        let head = responses.partial_head().filter(|_| is_next && open.response.is_none());
+        let ended = place(&open, request_head, head.map(|(bytes, _)| bytes.len() as u64));
+        let stream = match ended {
+            Some(Ended { message: Message::Response, .. }) => responses,
+            _ => &self.streams[requests.index()],
+        };
+        let missing = match (ended, &stream.position) {
+            (Some(Ended { part: Part::Body, .. }), Position::Length(left)) => Some(*left),
+            _ => None,
+        };
+        let (integrity, outcome) = match ended {
+            None => (Integrity::Complete, Outcome::Ok),
+            Some(Ended { part: Part::None, .. }) => (Integrity::Complete, Outcome::NoResponse),
+            Some(Ended { message: Message::Response, .. }) => (Integrity::Truncated, Outcome::Truncated),
+            Some(_) if open.is_response_done() => (Integrity::Truncated, Outcome::Ok),
+            Some(_) => (Integrity::Truncated, Outcome::NoResponse),
+        };
+        let is_reset = matches!(end, End::Reset(_)) && ended.is_some();
+        let outcome = if is_reset { Outcome::Reset } else { outcome };
+        let reason = ended.map(|ended| self.reason(&open, ended, end));
+        if let Some((bytes, started)) = head {
+            open.timing.response_started = Some(started);
+            open.timing.last_seen = open.timing.last_seen.max(started);
+            if bytes.contains(&b'\n') {
+                let response = line::response(bytes)
+                    .map_or_else(|refused| refused.message.map(|message| *message), Some);
+                open.response = response.filter(|response| response.status_code >= 200);
+            }
+        }
+        if ended.is_some() {
+            open.timing.last_seen = open.timing.last_seen.max(broke_off);
+        }
+        let is_invalid = open.invalid.is_some();
+        let mut exchange = open.into_exchange(integrity, outcome);
+        if !is_invalid {
+            (exchange.reason, exchange.ended, exchange.missing) = (reason, ended, missing);
+        }
+        exchange
+    }
+
+    fn reason(&self, open: &Open, ended: Ended, end: End) -> Reason {
+        let when = match ended {
+            Ended { message: Message::Request, .. } if open.is_response_done() => "after the response",
+            Ended { message: Message::Request, .. } => "during the request",
+            Ended { part: Part::None, .. } => "before the response",
+            Ended { .. } => "during the response",
+        };
+        format!("{} {when}", self.ended_by(end)).into()
+    }
+
+    /// Who ended the connection, in words.
+    fn ended_by(&self, end: End) -> String {
+        let by = |direction: Option<Direction>| match direction {
+            Some(direction) if self.requests == Some(direction) => " by the client",
+            Some(_) => " by the server",
+            None => "",
+        };
+        match end {
+            End::Fin => format!("closed{}", by(self.first_fin.map(|(direction, _)| direction))),
+            End::Reset(direction) => format!("reset{}", by(direction)),
+            End::Failed(error) => error.to_owned(),
+            End::Unknown => "the session ended".to_owned(),
+        }
+    }
+}
+
+/// Where an exchange broke off; the heads are those that are not whole.
+fn place(open: &Open, request_head: Option<u64>, response_head: Option<u64>) -> Option<Ended> {
+    let ended = |message, part, offset| Some(Ended { message, part, offset });
+    match (&open.response, &open.request) {
+        (Some(response), _) if !open.is_response_done() => {
+            ended(Message::Response, Part::Body, response.body_size)
+        }
+        (None, _) if response_head.is_some() => {
+            ended(Message::Response, Part::Head, response_head.unwrap_or_default())
+        }
+        _ if request_head.is_some() => ended(Message::Request, Part::Head, request_head.unwrap_or_default()),
+        (_, Some(request)) if !open.is_request_done() => {
+            ended(Message::Request, Part::Body, request.body_size)
+        }
+        (None, _) => ended(Message::Response, Part::None, 0),
+        (Some(_), _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::event::Role;
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_lasted_until_then() {
+        const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\n\r\n";
+        let ms = |ms: u64| Time(ms * 1_000_000);
+        for (end, expected_us) in [
+            // The client's FIN at 500 ms, whenever the socket is gone.
+            (End::Fin, 499_000),
+            (End::Reset(None), 899_000),
+            (End::Unknown, 899_000),
+        ] {
+            let (mut connection, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
+            connection.payload(Direction::Out, 1, REQUEST, ms(1), &mut exchanges);
+            connection.finished(Direction::Out, 1 + REQUEST.len() as u32, ms(500), &mut exchanges);
+            connection.finish(ms(900), end, &mut exchanges);
+            assert_eq!(exchanges[0].timing.total_us(), expected_us, "{end:?}");
+        }
+    }
+}

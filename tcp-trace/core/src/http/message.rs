@@ -1,0 +1,294 @@
+//! What a message's head and end mean for the exchanges of a connection.
+
+use tcp_trace_model::{
+    event::Direction,
+    exchange::{Integrity, Message, Outcome, WebSocket},
+    time::Time,
+};
+
+use super::{
+    connection::{HttpConnection, Protocol},
+    exchange::{Exchange, Reason},
+    framing::Framing,
+    head,
+    open::{self, OPEN_MAX},
+    stream::{Position, Stream},
+    websocket::{Follower, Stop},
+};
+
+impl HttpConnection {
+    /// A request's head, which began and was whole at these times.
+    pub(super) fn request(
+        &mut self,
+        direction: Direction,
+        head: &[u8],
+        (started, time): (Time, Time),
+        exchanges: &mut Vec<Exchange>,
+    ) {
+        let (request, framing) = match head::request(head) {
+            Ok(request) => {
+                let framing = Framing::of_request(&request);
+                (Some(request), framing)
+            }
+            Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
+        };
+        if request.is_none() && self.protocol == Protocol::Unknown {
+            return self.is_another_protocol();
+        }
+        self.protocol = Protocol::Http;
+        let framing = match self.open.len() {
+            0..OPEN_MAX => framing,
+            _ => Err(format!("{OPEN_MAX} requests wait for a response already").into()),
+        };
+        let mut open = self.new_open(started);
+        open.timing.last_seen = time;
+        open.request = request;
+        let stream = &mut self.streams[direction.index()];
+        open.stalls = stream.take_head_stalls();
+        match framing {
+            Ok(framing) => {
+                stream.position = Position::behind_head(framing);
+                self.push_open(open);
+                if framing == Framing::None {
+                    self.end_message(direction, time, exchanges);
+                }
+            }
+            Err(reason) => {
+                stream.leave(Position::Broken);
+                open.invalid = Some((Message::Request, reason));
+                self.push_open(open);
+                self.settle(exchanges);
+            }
+        }
+    }
+
+    /// A response's head, which began and was whole at these times.
+    pub(super) fn response(
+        &mut self,
+        direction: Direction,
+        head: &[u8],
+        (started, time): (Time, Time),
+        exchanges: &mut Vec<Exchange>,
+    ) {
+        let waiting = self.open.iter().position(|open| !open.is_response_done());
+        if waiting.is_none() && self.was_request_lost(direction, time, exchanges) {
+            return;
+        }
+        let request = waiting.and_then(|at| self.open[at].request.as_ref());
+        let (response, mut framing) = match head::response(head) {
+            Ok(response) => {
+                let framing = Framing::of_response(&response, request.map(|request| &*request.method));
+                (Some(response), framing)
+            }
+            Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
+        };
+        if response.is_none() && self.protocol == Protocol::Unknown {
+            return self.is_another_protocol();
+        }
+        self.protocol = Protocol::Http;
+        let status = response.as_ref().map_or(0, |response| response.status_code);
+        let is_unasked = waiting.is_none() && framing.is_ok() && self.is_unasked(direction, status);
+        if is_unasked {
+            framing = Err("no request is waiting for it".into());
+        }
+        let is_interim = (100..200).contains(&status) && status != 101;
+        if framing.is_ok() && is_interim {
+            if let Some(open) = waiting.and_then(|at| self.open.get_mut(at)) {
+                open.inform(status);
+                open.timing.last_seen = time;
+            }
+            return;
+        }
+        let at = waiting.unwrap_or_else(|| {
+            let open = self.new_open(started);
+            self.push_open(open);
+            self.open.len() - 1
+        });
+        let is_last = at + 1 == self.open.len();
+        let open = &mut self.open[at];
+        open.timing.response_started = Some(started);
+        open.timing.last_seen = time;
+        open.response = response;
+        match framing {
+            Ok(Framing::Tunnel) => return self.upgrade(at, time, exchanges),
+            Ok(framing) => {
+                self.streams[direction.index()].position = Position::behind_head(framing);
+                if framing == Framing::None {
+                    self.end_message(direction, time, exchanges);
+                }
+            }
+            Err(reason) => self.invalidate(direction, reason, exchanges),
+        }
+        if is_unasked {
+            // The next request that is seen has its response behind it.
+            self.streams[direction.index()].lose();
+        }
+        if is_last {
+            self.decide(direction.opposite(), exchanges);
+        }
+    }
+
+    /// Whether a response is illegal because no request waits for it. A server may say 408 to an idle
+    /// connection (RFC 9110, section 15.5.9), and the request may be among the bytes that were not seen.
+    fn is_unasked(&self, direction: Direction, status: u16) -> bool {
+        let requests = &self.streams[direction.opposite().index()];
+        let is_readable = requests.position != Position::Lost && !requests.reassembly.has_hole();
+        status != 408 && is_readable
+    }
+
+    /// The first bytes are no HTTP/1.
+    fn is_another_protocol(&mut self) {
+        *self = Self::new(None);
+        self.protocol = Protocol::Other;
+    }
+
+    /// The message that a direction is in is illegal: the rest of the direction is not read.
+    pub(super) fn invalidate(&mut self, direction: Direction, reason: Reason, exchanges: &mut Vec<Exchange>) {
+        let is_request = self.requests == Some(direction);
+        self.streams[direction.index()].leave(Position::Broken);
+        if let Some(open) = self.current(is_request) {
+            let message = if is_request { Message::Request } else { Message::Response };
+            open.invalid = Some(match open.invalid.take() {
+                Some((Message::Request, earlier)) if !is_request => {
+                    (message, format!("{reason}; request: {earlier}").into())
+                }
+                _ => (message, reason),
+            });
+        }
+        let other = &mut self.streams[direction.opposite().index()];
+        if other.position == Position::Undecided {
+            other.leave(Position::Broken);
+        }
+        self.settle(exchanges);
+    }
+
+    /// The message that a direction is in ends.
+    pub(super) fn end_message(&mut self, direction: Direction, time: Time, exchanges: &mut Vec<Exchange>) {
+        let is_request = self.requests == Some(direction);
+        let mut position = Position::Head;
+        if let Some(open) = self.current(is_request) {
+            if is_request {
+                open.timing.request_ended = Some(time);
+                if open.asks_for_upgrade() && open.response.is_none() {
+                    position = Position::Undecided;
+                }
+            } else {
+                open.timing.response_ended = Some(time);
+            }
+            open.timing.last_seen = time;
+        }
+        self.streams[direction.index()].position = position;
+        self.settle(exchanges);
+    }
+
+    /// Appends the exchanges at the front to which nothing more can come.
+    pub(super) fn settle(&mut self, exchanges: &mut Vec<Exchange>) {
+        while let Some(front) = self.open.front() {
+            let responses = self.requests.map(|requests| requests.opposite().index());
+            let is_unread = front.is_request_done()
+                && !front.is_response_done()
+                && responses.is_some_and(|index| self.streams[index].position == Position::Broken);
+            if !(front.is_over() || is_unread) {
+                return;
+            }
+            let Some(mut open) = self.open.pop_front() else {
+                return;
+            };
+            if is_unread {
+                let reason = "it is not read, because one before it is illegal";
+                open.invalid.get_or_insert((Message::Response, reason.into()));
+            }
+            if let (true, Some(index)) = (open.is_invalid(Message::Request), responses) {
+                // Which request the next response belongs to would be a guess.
+                self.streams[index].leave(Position::Broken);
+            }
+            self.emit(open.into_exchange(Integrity::Complete, Outcome::Ok), exchanges);
+        }
+        // An idle connection keeps no memory for exchanges.
+        open::put_back(std::mem::take(&mut self.open));
+    }
+
+    /// The last request that asked for another protocol did not get it: what follows it are requests.
+    fn decide(&mut self, requests: Direction, exchanges: &mut Vec<Exchange>) {
+        let stream = &mut self.streams[requests.index()];
+        if stream.position == Position::Undecided {
+            let (bytes, time) = stream.take_undecided();
+            stream.position = Position::Head;
+            self.bytes(requests, &bytes, time, exchanges);
+        }
+    }
+
+    /// The response changes the protocol (RFC 9110, sections 7.8 and 9.3.6): there are no more messages.
+    fn upgrade(&mut self, at: usize, time: Time, exchanges: &mut Vec<Exchange>) {
+        let mut websocket = None;
+        for (position, mut open) in std::mem::take(&mut self.open).into_iter().enumerate() {
+            if position != at {
+                let mut exchange = open.into_exchange(Integrity::Complete, Outcome::NoResponse);
+                exchange.reason.get_or_insert("the connection went over to another protocol".into());
+                self.emit(exchange, exchanges);
+                continue;
+            }
+            open.timing.response_ended = Some(time);
+            match open.websocket() {
+                Some(has_extensions) if open.invalid.is_none() => websocket = Some((open, has_extensions)),
+                _ => self.emit(open.into_exchange(Integrity::Complete, Outcome::Upgraded), exchanges),
+            }
+        }
+        let (Some((mut open, has_extensions)), Some(requests)) = (websocket, self.requests) else {
+            return self.streams.iter_mut().for_each(|stream| stream.leave(Position::Tunnel));
+        };
+        open.is_websocket = true;
+        self.open.push_back(open);
+        for (direction, is_client) in [(requests, true), (requests.opposite(), false)] {
+            let stream = &mut self.streams[direction.index()];
+            let (bytes, _) = stream.take_undecided();
+            let mut follower = Follower::new(is_client, has_extensions);
+            follower.feed(&bytes);
+            stream.leave(Position::WebSocket(Box::new(follower)));
+        }
+    }
+
+    /// Appends the exchange of a WebSocket both of whose ends have said goodbye.
+    pub(super) fn end_websocket_if_over(&mut self, exchanges: &mut Vec<Exchange>) {
+        let has_ended = |stream: &Stream| match &stream.position {
+            Position::WebSocket(follower) => follower.end().is_some(),
+            _ => false,
+        };
+        if self.streams.iter().all(has_ended)
+            && let Some((exchange, _)) = self.take_websocket()
+        {
+            self.emit(exchange, exchanges);
+        }
+    }
+
+    /// The exchange of a WebSocket as far as it went, and whether either end sent a close frame.
+    pub(super) fn take_websocket(&mut self) -> Option<(Exchange, bool)> {
+        let requests = self.requests?;
+        if !self.open.front()?.is_websocket {
+            return None;
+        }
+        let open = self.open.pop_front()?;
+        let [client, server] = [requests, requests.opposite()].map(|direction| {
+            let stream = &mut self.streams[direction.index()];
+            match std::mem::replace(&mut stream.position, Position::Tunnel) {
+                Position::WebSocket(follower) => Some(follower),
+                _ => None,
+            }
+        });
+        let (client, server) = (client?, server?);
+        let fault = [("client", client.end()), ("server", server.end())].into_iter().find_map(
+            |(name, end)| match end {
+                Some(Stop::Illegal(reason)) => Some(format!("WebSocket, {name}: {reason}")),
+                _ => None,
+            },
+        );
+        let mut exchange = open.into_exchange(Integrity::Complete, Outcome::Upgraded);
+        if let Some(fault) = fault {
+            exchange.outcome = Outcome::Invalid;
+            exchange.reason = Some(fault.into());
+        }
+        let is_closed = [client.end(), server.end()].contains(&Some(Stop::Closed));
+        exchange.websocket = Some(Box::new(WebSocket { client: client.frames, server: server.frames }));
+        Some((exchange, is_closed))
+    }
+}

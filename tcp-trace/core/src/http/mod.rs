@@ -1,0 +1,26 @@
+//! HTTP/1 from TCP payload: messages, and requests linked with their responses (RFC 9110, RFC 9112). Pure.
+
+mod chunked;
+mod connection;
+mod ending;
+mod exchange;
+mod framing;
+pub mod fuzz;
+mod head;
+mod line;
+mod message;
+mod open;
+mod passed;
+mod skip;
+mod stalls;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+pub use connection::HttpConnection;
+pub use exchange::{End, Exchange, Reason, Request, Response, Timing};
+pub use head::HEAD_MAX;
+pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
+pub use skip::SKIP_MAX;
+pub use stalls::{Cause, Stall, Stalls};

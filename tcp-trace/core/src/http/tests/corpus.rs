@@ -1,0 +1,305 @@
+//! The conformance corpus: conversations in `corpus/*.txt` and their exchanges, cut in three ways.
+//!
+//! A case begins with `== name`. Then, each on a line:
+//! - `> bytes`, `< bytes`: what the client, the server sends; adjacent lines of one side go together. Escapes are those of
+//!   Rust's byte strings, and `\{N*x}` is `x` N times.
+//! - `fin client`, `fin server`: a FIN. `end reset client`, `end reset server`, `end open`, `end ETIMEDOUT`: how the
+//!   connection ends; with FINs when nothing is said.
+//! - `segment`: what follows is another segment than what is before it.
+//! - `middle`: the beginning of the connection was not seen. Such a case is only played whole.
+//! - `= exchange`: an exchange that comes out, in order; see [`line`].
+//! - `+ name: value`, `- name: value`: a field of the request, the response of the exchange before.
+
+use std::fmt::Write as _;
+
+use tcp_trace_model::{
+    event::{Direction, Role},
+    exchange::{Ended, Frames, Integrity, Outcome},
+    time::Time,
+};
+
+use super::super::{End, Exchange, HttpConnection};
+
+const CASES_MIN: usize = 245;
+const FILES: [(&str, &str); 7] = [
+    ("1-framing", include_str!("../corpus/1-framing.txt")),
+    ("2-chunked", include_str!("../corpus/2-chunked.txt")),
+    ("3-heads", include_str!("../corpus/3-heads.txt")),
+    ("4-lengths", include_str!("../corpus/4-lengths.txt")),
+    ("5-order", include_str!("../corpus/5-order.txt")),
+    ("6-websocket", include_str!("../corpus/6-websocket.txt")),
+    ("7-endings", include_str!("../corpus/7-endings.txt")),
+];
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Bytes(Direction, Vec<u8>),
+    Fin(Direction),
+}
+
+#[derive(Debug)]
+pub(super) struct Case {
+    name: String,
+    pub(super) steps: Vec<Step>,
+    end: End,
+    is_middle: bool,
+    expected: Vec<String>,
+}
+
+impl Case {
+    pub(super) fn of(steps: Vec<Step>) -> Self {
+        Self { name: String::new(), steps, end: End::Fin, is_middle: false, expected: Vec::new() }
+    }
+}
+
+fn side(word: &str) -> Option<Direction> {
+    match word {
+        "client" => Some(Direction::Out),
+        "server" => Some(Direction::In),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut previous = "";
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if word == "==" {
+            let (steps, end) = (Vec::new(), End::Fin);
+            cases.push(Case { name: rest.to_owned(), steps, end, is_middle: false, expected: vec![] });
+            previous = "";
+            continue;
+        }
+        let case = cases.last_mut().expect("a case has a name");
+        match word {
+            ">" | "<" => {
+                let bytes = unescaped(rest);
+                match case.steps.last_mut() {
+                    Some(Step::Bytes(_, before)) if previous == word => before.extend(bytes),
+                    _ => {
+                        let direction = if word == ">" { Direction::Out } else { Direction::In };
+                        case.steps.push(Step::Bytes(direction, bytes));
+                    }
+                }
+            }
+            "fin" => case.steps.push(Step::Fin(side(rest).expect("client or server"))),
+            "segment" => {}
+            "middle" => case.is_middle = true,
+            "end" => {
+                case.end = match rest.split_once(' ') {
+                    Some(("reset", by)) => End::Reset(side(by)),
+                    _ if rest == "reset" => End::Reset(None),
+                    _ if rest == "open" => End::Unknown,
+                    _ if rest == "ETIMEDOUT" => End::Failed("ETIMEDOUT"),
+                    _ => panic!("{line}"),
+                };
+            }
+            "=" | "+" | "-" => case.expected.push(line.to_owned()),
+            _ => panic!("{line}"),
+        }
+        previous = word;
+    }
+    cases
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character != '\\' {
+            bytes.extend(character.to_string().bytes());
+            continue;
+        }
+        match characters.next() {
+            Some('r') => bytes.push(b'\r'),
+            Some('n') => bytes.push(b'\n'),
+            Some('t') => bytes.push(b'\t'),
+            Some('0') => bytes.push(0),
+            Some('s') => bytes.push(b' '),
+            Some('\\') => bytes.push(b'\\'),
+            Some('x') => {
+                let digits: String = characters.by_ref().take(2).collect();
+                bytes.push(u8::from_str_radix(&digits, 16).expect("two hexadecimal digits"));
+            }
+            Some('{') => {
+                let inner: String = characters.by_ref().take_while(|character| *character != '}').collect();
+                let (count, what) = inner.split_once('*').expect("N*x");
+                bytes.extend(unescaped(what).repeat(count.parse().expect("a number")));
+            }
+            other => panic!("{other:?} in {text}"),
+        }
+    }
+    bytes
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    Whole,
+    Bytes,
+    /// Pieces of random sizes in random order, some of them twice, by this seed.
+    Shuffled(u64),
+}
+
+/// A pseudo-random number (xorshift64*), so that a seed always gives the same order.
+fn random(seed: &mut u64, below: usize) -> usize {
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+    usize::try_from((*seed).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
+}
+
+fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
+    match cut {
+        Cut::Whole => vec![(0, length)],
+        Cut::Bytes => (0..length).map(|at| (at, 1)).collect(),
+        Cut::Shuffled(seed) => {
+            let mut seed = seed;
+            let mut pieces = Vec::new();
+            let mut at = 0;
+            // At most as many segments as are held.
+            let largest = (length / 100).max(24);
+            while at < length {
+                let size = (1 + random(&mut seed, largest)).min(length - at);
+                pieces.push((at, size));
+                if random(&mut seed, 3) == 0 {
+                    // Sent again, cut differently.
+                    let back = random(&mut seed, at + 1).min(40);
+                    pieces.push((at - back, back + size));
+                }
+                at += size;
+            }
+            for at in (1..pieces.len()).rev() {
+                // Not far from where they belong: what is held is bounded.
+                let other = at - random(&mut seed, at.min(60) + 1);
+                pieces.swap(at, other);
+            }
+            pieces
+        }
+    }
+}
+
+pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
+    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut exchanges = Vec::new();
+    // Near the end of the sequence numbers, so that they wrap.
+    let mut next = [u32::MAX - 30, 77];
+    if !case.is_middle {
+        http.start(Direction::Out, next[0]);
+        http.start(Direction::In, next[1]);
+    }
+    for step in &case.steps {
+        match step {
+            Step::Fin(direction) => {
+                http.finished(*direction, next[direction.index()], Time(0), &mut exchanges);
+            }
+            Step::Bytes(direction, bytes) => {
+                let start = next[direction.index()];
+                for (at, length) in pieces(bytes.len(), cut) {
+                    let sequence = start.wrapping_add(u32::try_from(at).unwrap());
+                    http.payload(*direction, sequence, &bytes[at..at + length], Time(0), &mut exchanges);
+                }
+                next[direction.index()] = start.wrapping_add(u32::try_from(bytes.len()).unwrap());
+            }
+        }
+    }
+    http.finish(Time(0), case.end, &mut exchanges);
+    exchanges
+}
+
+/// An exchange in one line: method, target, bytes of the body, status, bytes of the body; then what is unusual.
+pub(super) fn line(exchange: &Exchange) -> String {
+    let mut line = exchange.request.as_ref().map_or("-".to_owned(), |request| {
+        let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());
+        let long = |text: String| if text.len() > 60 { format!("{}...", &text[..60]) } else { text };
+        format!("{method} {} {}", long(target.to_string()), request.body_size)
+    });
+    match &exchange.response {
+        None => line += " -> -",
+        Some(response) => {
+            let reason = response.reason.escape_ascii();
+            write!(line, " -> {} {} ({reason})", response.status_code, response.body_size).unwrap();
+        }
+    }
+    let versions = (
+        exchange.request.as_ref().map_or(1, |request| request.version),
+        exchange.response.as_ref().map_or(1, |response| response.version),
+    );
+    let mut parts = Vec::new();
+    if versions != (1, 1) {
+        parts.push(format!("versions {} {}", versions.0, versions.1));
+    }
+    if exchange.outcome != Outcome::Ok {
+        parts.push(format!("{:?}", exchange.outcome).to_lowercase());
+    }
+    if exchange.integrity != Integrity::Complete {
+        parts.push(format!("{:?}", exchange.integrity).to_lowercase());
+    }
+    if !exchange.informational.is_empty() {
+        parts.push(format!("informational {:?}", exchange.informational));
+    }
+    if let Some(Ended { message, part, offset }) = exchange.ended {
+        parts.push(format!("ended {message:?} {part:?} {offset}").to_lowercase());
+    }
+    parts.extend(exchange.missing.map(|missing| format!("missing {missing}")));
+    if let Some(websocket) = &exchange.websocket {
+        parts.push(format!("up {}, down {}", frames(&websocket.client), frames(&websocket.server)));
+    }
+    parts.extend(exchange.reason.as_ref().map(|reason| reason.to_string()));
+    parts.into_iter().fold(line, |line, part| format!("{line} | {part}"))
+}
+
+/// Frames by opcode, 0 to 2 and 8 to 10, then the bytes.
+fn frames(frames: &Frames) -> String {
+    let Frames { continuation, text, binary, close, ping, pong, bytes, close_code } = frames;
+    let code = close_code.map_or(String::new(), |code| format!(" code {code}"));
+    format!("{continuation} {text} {binary} {close} {ping} {pong}: {bytes} B{code}")
+}
+
+/// Whether a line with a field of the exchange before it says what is so.
+fn has_field(exchange: &Exchange, line: &str) -> bool {
+    let headers = match line.split_at(1).0 {
+        "+" => exchange.request.as_ref().map(|request| &request.headers),
+        _ => exchange.response.as_ref().map(|response| &response.headers),
+    };
+    headers.into_iter().flat_map(tcp_trace_model::fields::Fields::iter).any(|(name, value)| {
+        format!("{}: {}", name.escape_ascii(), value.escape_ascii()).trim_end() == &line[2..]
+    })
+}
+
+fn mismatch(case: &Case, exchanges: &[Exchange]) -> Option<String> {
+    let lines: Vec<_> = exchanges.iter().map(|exchange| format!("= {}", line(exchange))).collect();
+    let expected: Vec<_> = case.expected.iter().filter(|line| line.starts_with('=')).collect();
+    if lines.iter().ne(expected.iter().copied()) {
+        return Some(format!("is\n{}\nnot\n{}", lines.join("\n"), case.expected.join("\n")));
+    }
+    let mut at = 0;
+    for line in &case.expected {
+        at += usize::from(line.starts_with('='));
+        if !line.starts_with('=') && !has_field(&exchanges[at - 1], line) {
+            return Some(format!("has no field {line}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn every_conversation_of_the_corpus_gives_its_exchanges_however_it_is_cut() {
+    let (mut count, mut failures) = (0, Vec::new());
+    for (file, text) in FILES {
+        for case in parse(text) {
+            count += 1;
+            let cuts = [Cut::Whole, Cut::Bytes, Cut::Shuffled(1), Cut::Shuffled(20), Cut::Shuffled(300)];
+            for cut in cuts.into_iter().take(if case.is_middle { 1 } else { 5 }) {
+                let exchanges = play(&case, cut);
+                if let Some(mismatch) = mismatch(&case, &exchanges) {
+                    failures.push(format!("{}: {}, {cut:?} {mismatch}", file, case.name));
+                    break;
+                }
+                assert!(exchanges.iter().zip(0..).all(|(exchange, index)| exchange.index == index));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(count >= CASES_MIN, "{count} cases");
+}

@@ -1,0 +1,119 @@
+//! When things happened, what came before, and what is bounded.
+
+use proptest::prelude::*;
+use tcp_trace_model::{
+    event::{Direction, Role},
+    exchange::Outcome,
+    time::Time,
+};
+
+use super::{
+    super::{Cause, End, HttpConnection, INFORMATIONAL_MAX, OPEN_MAX},
+    GET, OK,
+};
+
+#[test]
+fn times_are_those_of_the_bytes() {
+    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut exchanges = Vec::new();
+    http.start(Direction::Out, 0);
+    http.start(Direction::In, 0);
+    let (first, second) = GET.as_bytes().split_at(9);
+    http.payload(Direction::Out, 0, first, Time(1_000_000), &mut exchanges);
+    http.payload(Direction::Out, 9, second, Time(1_010_000), &mut exchanges);
+    let (first, second) = OK.as_bytes().split_at(9);
+    http.payload(Direction::In, 0, first, Time(1_210_000), &mut exchanges);
+    http.payload(Direction::In, 9, second, Time(1_213_000), &mut exchanges);
+    let timing = exchanges[0].timing;
+    assert_eq!((timing.send_us(), timing.wait_us(), timing.receive_us()), (Some(10), Some(200), Some(3)));
+    assert_eq!((timing.started, timing.total_us()), (Time(1_000_000), 213));
+}
+
+#[test]
+fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
+    for (is_from_start, first) in [(true, Some(false)), (false, None)] {
+        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut exchanges = Vec::new();
+        if is_from_start {
+            http.start(Direction::Out, 0);
+            http.start(Direction::In, 0);
+        }
+        let (mut sent, mut received) = (0, 0);
+        // The third request is pipelined: it begins before the second response has ended.
+        for (direction, us) in [
+            (Direction::Out, 1_000),
+            (Direction::In, 1_100),
+            (Direction::Out, 5_100),
+            (Direction::Out, 5_150),
+            (Direction::In, 5_200),
+            (Direction::In, 5_300),
+        ] {
+            let (sequence, text) =
+                if direction == Direction::Out { (&mut sent, GET) } else { (&mut received, OK) };
+            http.payload(direction, *sequence, text.as_bytes(), Time(us * 1_000), &mut exchanges);
+            *sequence += u32::try_from(text.len()).unwrap();
+        }
+        let told: Vec<_> = exchanges.iter().map(|exchange| (exchange.reused, exchange.idle_us)).collect();
+        assert_eq!(told, [(first, None), (Some(true), Some(4_000)), (Some(true), Some(0))]);
+    }
+}
+
+#[test]
+fn requests_without_answers_and_interim_responses_without_end_are_bounded() {
+    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut exchanges = Vec::new();
+    http.start(Direction::Out, 0);
+    http.start(Direction::In, 0);
+    let requests = GET.repeat(OPEN_MAX + 10);
+    http.payload(Direction::Out, 0, requests.as_bytes(), Time(0), &mut exchanges);
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(INFORMATIONAL_MAX + 10);
+    http.payload(Direction::In, 0, interim.as_bytes(), Time(0), &mut exchanges);
+    http.finish(Time(0), End::Fin, &mut exchanges);
+    assert_eq!(exchanges.len(), OPEN_MAX + 1);
+    assert_eq!(exchanges[0].informational.len(), INFORMATIONAL_MAX);
+    let last = &exchanges[OPEN_MAX];
+    assert_eq!(last.outcome, Outcome::Invalid);
+    assert_eq!(last.reason.as_deref(), Some("request: 4096 requests wait for a response already"));
+}
+
+proptest! {
+    #[test]
+    fn a_stall_is_never_longer_than_its_phase(
+        steps in prop::collection::vec((0..9_u8, 0..2_000_u64, 0..3_000_u64), 1..60),
+    ) {
+        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut exchanges = Vec::new();
+        http.start(Direction::Out, 0);
+        http.start(Direction::In, 0);
+        let texts = [GET.repeat(20), OK.repeat(20)];
+        let (mut at, mut now) = ([0, 0], 10_000);
+        for (what, pause, before) in steps {
+            now += pause;
+            let direction = if what % 2 == 0 { Direction::Out } else { Direction::In };
+            let cause = match what / 2 {
+                0 | 4 => {
+                    let (text, at) = (&texts[direction.index()], &mut at[direction.index()]);
+                    let end = (*at + 13).min(text.len());
+                    let number = u32::try_from(*at).unwrap();
+                    http.payload(direction, number, &text.as_bytes()[*at..end], Time(now), &mut exchanges);
+                    *at = end;
+                    continue;
+                }
+                1 => Cause::Retransmit,
+                2 => Cause::OutOfOrder,
+                _ => Cause::ZeroWindow,
+            };
+            http.stalled(direction, cause, Time(now.saturating_sub(before)), Time(now));
+        }
+        for exchange in exchanges {
+            let (timing, stalls) = (exchange.timing, exchange.stalls.unwrap_or_default());
+            for (us, stall) in
+                [(timing.send_us(), stalls.send), (timing.wait_us(), stalls.wait), (timing.receive_us(), stalls.receive)]
+            {
+                // Their sums are in whole microseconds.
+                let us = us.unwrap_or_default();
+                prop_assert!(stall.retransmit_us() <= us && stall.zero_window_us() <= us, "{us} {stall:?}");
+            }
+        }
+    }
+}

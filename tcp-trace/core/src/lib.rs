@@ -1,0 +1,18 @@
+//! What tcp-trace concludes from what the kernel reports. Pure: no clock (time comes with events and ticks), no input or
+//! output; the same events give the same records.
+
+#![forbid(unsafe_code)]
+
+pub mod blame;
+pub mod conn;
+pub mod container;
+pub mod diagnosis;
+pub mod dns;
+pub mod explain;
+pub mod http;
+pub mod page;
+pub mod pipeline;
+pub mod prose;
+pub mod reassembly;
+pub mod selection;
+pub mod tls;

@@ -1,0 +1,56 @@
+//! Who sent requests.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use tcp_trace_model::{
+    event::Role,
+    record::{Endpoint, Http, Text},
+};
+
+/// Whose requests can belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// A process on this host. A process id that came to another program is another process.
+    Process {
+        /// Its id.
+        pid: u32,
+        /// Its name.
+        name: Text,
+    },
+    /// An address on this host: which process it was is not known.
+    Local(IpAddr),
+    /// An address whose end is not in the recording: its requests are told by the server's end.
+    Remote(IpAddr),
+    /// Which end of the connection sent the request is not known.
+    Unknown,
+}
+
+impl Client {
+    pub(super) fn of(http: &Http) -> Self {
+        match (http.role, &http.process) {
+            (Some(Role::Client), Some(process)) => {
+                Self::Process { pid: process.pid, name: process.name.clone() }
+            }
+            (Some(Role::Client), None) => Self::Local(http.network.local.address),
+            (Some(Role::Server), _) => Self::Remote(http.network.peer.address),
+            (Some(Role::Listener) | None, _) => Self::Unknown,
+        }
+    }
+}
+
+/// Exchanges without those that the client's end tells too: by index, in the order of their beginnings.
+pub(super) fn told_once(exchanges: &[Http]) -> Vec<usize> {
+    let ends = |http: &Http| (http.network.local, http.network.peer);
+    let clients: HashSet<(Endpoint, Endpoint)> =
+        exchanges.iter().filter(|http| http.role == Some(Role::Client)).map(ends).collect();
+    let is_told_by_client = |http: &Http| {
+        let (local, peer) = ends(http);
+        http.role != Some(Role::Client) && clients.contains(&(peer, local))
+    };
+    let mut chosen: Vec<_> = (0..exchanges.len()).filter(|at| !is_told_by_client(&exchanges[*at])).collect();
+    chosen.sort_by_key(|at| {
+        let http = &exchanges[*at];
+        (http.timing.started, http.connection, http.index)
+    });
+    chosen
+}

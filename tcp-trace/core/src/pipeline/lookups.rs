@@ -1,0 +1,221 @@
+//! DNS: messages to lookups, their records, and which connection follows which lookup.
+
+use tcp_trace_model::{
+    event::{Cookie, Datagram, Role, Segment, State, StateChange},
+    filter::Facts,
+    lookup::Transport,
+    record::{ConnectionId, Dns, Network, Record},
+    time::Time,
+};
+
+use super::Pipeline;
+use crate::{
+    conn::{Connection, process_of},
+    dns::{DNS_PORT, Lookup, Source},
+};
+
+impl Pipeline {
+    /// Takes a datagram to or from a DNS server.
+    pub(super) fn datagram(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        datagram: &Datagram<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        let Datagram { direction, endpoints, netns, length, payload } = *datagram;
+        let source = Source {
+            cookie,
+            endpoints,
+            netns: Some(netns),
+            transport: Transport::Udp,
+            connection: None,
+            owner: None,
+        };
+        let whole = (payload, length as usize);
+        self.lookups.message(time, source, direction, whole, &mut self.lookups_over);
+        self.pass_lookups(out);
+    }
+
+    /// Takes a segment of a connection, which may be one to a DNS server.
+    pub(super) fn dns_segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        if segment.payload.is_empty() || segment.endpoints.peer.port() != DNS_PORT {
+            return;
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let messages = tracked.connection.feed_dns(time, segment);
+        if messages.is_empty() {
+            return;
+        }
+        let connection = &tracked.connection;
+        let source = Source {
+            cookie,
+            endpoints: segment.endpoints,
+            netns: connection.netns(),
+            transport: Transport::Tcp,
+            connection: Some(connection.id()),
+            owner: connection.owner().cloned(),
+        };
+        for message in messages {
+            let whole = (message.bytes.as_slice(), message.bytes.len());
+            let over = &mut self.lookups_over;
+            self.lookups.message(message.time, source.clone(), message.direction, whole, over);
+        }
+        self.pass_lookups(out);
+    }
+
+    /// Writes the records of lookups that are over, and keeps for later those that only a connection can ask for.
+    pub(super) fn pass_lookups(&mut self, out: &mut Vec<Record>) {
+        for lookup in std::mem::take(&mut self.lookups_over) {
+            self.lookup_count += 1;
+            let number = self.lookup_count;
+            let record = record(&lookup, number);
+            let Source { endpoints, netns, .. } = lookup.source;
+            let facts = Facts { endpoints: Some(endpoints), netns, owner: lookup.owner.as_ref() };
+            let kept = if self.settings.filter.judge(facts) == Some(true) {
+                out.push(Record::Dns(Box::new(record)));
+                None
+            } else {
+                Some(Box::new(record))
+            };
+            self.names.learn(&lookup, number, kept);
+        }
+    }
+
+    /// Learns addresses and process from a state change; of a connection that begins, also the lookup that it follows.
+    pub(super) fn learn_ends(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        change: &StateChange,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
+        if let Some(owner) = &change.owner {
+            tracked.connection.learn_owner(self.owners.shared(owner));
+        }
+        if change.old == State::Close {
+            self.link_lookup(time, cookie);
+            self.pass_linked(cookie, out);
+        }
+    }
+
+    /// Links a connection that begins to the lookup that its process made for it.
+    fn link_lookup(&mut self, time: Time, cookie: Cookie) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let connection = &mut tracked.connection;
+        let (Some(Role::Client), Some(endpoints), Some(owner)) =
+            (connection.role(), connection.endpoints(), connection.owner())
+        else {
+            return;
+        };
+        if let Some(resolved) = self.names.find(owner, endpoints.peer.ip(), time) {
+            connection.learn_resolved(resolved);
+        }
+    }
+
+    /// Writes the lookup that a chosen connection follows, unless it was written before.
+    pub(super) fn pass_linked(&mut self, cookie: Cookie, out: &mut Vec<Record>) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let Some(number) = tracked.connection.resolved().map(|resolved| resolved.lookup) else { return };
+        if !tracked.gate.is_undecided() {
+            return;
+        }
+        if self.settings.filter.judge(tracked.connection.facts()) == Some(true)
+            && let Some(record) = self.names.take(number)
+        {
+            out.push(Record::Dns(record));
+        }
+    }
+
+    /// Gives up what a connection that is over has asked.
+    pub(super) fn end_lookups_of(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+        self.lookups.closed(id.cookie, now, &mut self.lookups_over);
+        self.pass_lookups(out);
+    }
+}
+
+/// The record of a lookup.
+fn record(lookup: &Lookup, number: u64) -> Dns {
+    let Source { endpoints, netns, transport, connection, .. } = &lookup.source;
+    Dns {
+        time: lookup.ended,
+        lookup: number,
+        question: lookup.question.clone(),
+        answers: lookup.answers.clone(),
+        rcode: lookup.rcode.clone(),
+        outcome: lookup.outcome,
+        started: lookup.started,
+        duration_us: lookup.duration_us,
+        retransmits: lookup.retransmits,
+        process: lookup.owner.as_ref().map(process_of),
+        cgroup: lookup.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref()).map(str::to_owned),
+        server: endpoints.peer.into(),
+        transport: *transport,
+        network: Network::new(*endpoints, *netns),
+        connection: *connection,
+        error: lookup.error.clone(),
+    }
+}
+
+/// The name in a Host field (RFC 9110, section 7.2) without its port; `None` when it is an address.
+pub(super) fn host_name(host: &[u8]) -> Option<&str> {
+    let name = host.split(|byte| *byte == b':').next().filter(|name| !name.is_empty())?;
+    if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)) {
+        return None;
+    }
+    let name = str::from_utf8(name).ok()?;
+    name.parse::<std::net::Ipv4Addr>().is_err().then_some(name)
+}
+
+/// Learns from an exchange what its server is called, where its request is the first that says so.
+pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Exchange) {
+    let Some(request) = exchange.request.as_ref().filter(|_| !connection.knows_host()) else { return };
+    // A request to a proxy names another server than the one it goes to.
+    if !request.target.starts_with(b"/") {
+        return;
+    }
+    if let Some(name) = request.headers.first("host").and_then(host_name) {
+        connection.learn_host(name);
+    }
+}
+
+/// Learns from the client's first message what its server is called, where that is a ClientHello.
+pub(super) fn learn_sni(connection: &mut Connection, time: Time, segment: &Segment<'_>) {
+    if let Some(name) = connection.feed_client_hello(time, segment)
+        && let Some(name) = host_name(&name)
+    {
+        connection.learn_sni(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for (host, expected) in [
+            ("example.com", Some("example.com")),
+            ("example.com:8080", Some("example.com")),
+            ("localhost", Some("localhost")),
+            ("127.0.0.1", None),
+            ("127.0.0.1:80", None),
+            ("[::1]:80", None),
+            ("", None),
+            (":80", None),
+            ("a b", None),
+            ("größe.example", None),
+        ] {
+            assert_eq!(host_name(host.as_bytes()), expected, "{host}");
+        }
+        assert_eq!(host_name(b"\xff"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Segments of connections: what they say of the connection, and the HTTP and DNS that they carry.
+
+use tcp_trace_model::{
+    event::{Cookie, Direction, Flags, Role, Segment, State},
+    record::{ConnectionId, Record},
+    time::Time,
+};
+
+use super::{Pipeline, exchange, lookups, mini_sockets::four_tuple, stream::Skip};
+use crate::conn::Connection;
+
+impl Pipeline {
+    /// Takes a segment.
+    pub(super) fn segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        if matches!(segment.state, Some(State::Listen | State::SynRecv))
+            && !self
+                .table
+                .get(&cookie)
+                .is_some_and(|tracked| tracked.connection.role() != Some(Role::Listener))
+        {
+            self.half_open_segment(time, cookie, segment, out);
+            return;
+        }
+        if !self.table.contains_key(&cookie) {
+            let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
+            else {
+                self.mini_socket_segment(time, segment, out);
+                return;
+            };
+            let id = ConnectionId::of_socket(cookie, 0);
+            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
+                return;
+            }
+        }
+        self.own_segment(time, cookie, segment, out);
+    }
+
+    /// Takes a segment of a connection that is followed.
+    pub(super) fn own_segment(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        segment: &Segment<'_>,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
+        if tracked.gate.is_undecided() {
+            self.pass_linked(cookie, out);
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
+        if let Some(record) = tracked.connection.segment(time, segment) {
+            // A connect that hangs: its route is asked for before it has failed.
+            let is_unanswered = record.retransmit && segment.flags.has(Flags::SYN);
+            tracked.gate.pass(Record::Segment(record), out);
+            if segment.flags.has(Flags::RST)
+                && segment.direction == Direction::Out
+                && let Some(transition) = tracked.connection.was_reset_at_close()
+            {
+                tracked.gate.pass(Record::Transition(transition), out);
+                let connection = &tracked.connection;
+                if let Some(key) = four_tuple(connection) {
+                    self.mini_sockets.remove(&key);
+                }
+            }
+            self.note_other_end(time, cookie, segment, out);
+            if is_unanswered {
+                self.ask_route(cookie);
+            }
+        }
+        self.dns_segment(time, cookie, segment, out);
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let is_wanted = !tracked.gate.is_shut();
+        if is_wanted {
+            lookups::learn_sni(&mut tracked.connection, time, segment);
+            tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        }
+        let is_read_whole =
+            tracked.connection.carries_dns() || is_wanted && tracked.connection.awaits_client_hello();
+        if !is_read_whole && let Some(until) = tracked.connection.skip(segment, is_wanted) {
+            self.skips.push(Skip { cookie, direction: segment.direction, until });
+        }
+        self.pass_exchanges(cookie, time, out);
+    }
+
+    /// Writes the exchanges that have ended.
+    pub(super) fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        if self.exchanges.is_empty() {
+            return;
+        }
+        let Some(tracked) = self.table.get_mut(&cookie) else {
+            return;
+        };
+        for exchange in self.exchanges.drain(..) {
+            lookups::learn_host(&mut tracked.connection, &exchange);
+            if let Some(http) =
+                exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
+            {
+                let boxed = match self.spare.take() {
+                    Some(mut spare) => {
+                        *spare = http;
+                        spare
+                    }
+                    None => Box::new(http),
+                };
+                tracked.gate.pass(Record::Http(boxed), out);
+            }
+        }
+    }
+
+    /// Takes back records that were read: one of the next uses their memory.
+    pub fn take_back(&mut self, records: &mut Vec<Record>) {
+        for record in records.drain(..) {
+            if let Record::Http(http) = record {
+                self.spare = Some(http);
+            }
+        }
+    }
+}

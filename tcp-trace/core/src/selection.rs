@@ -1,0 +1,239 @@
+//! Which lines of a recording were asked for: those of a connection are chosen together.
+
+mod lookups;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use serde::Deserialize;
+use tcp_trace_model::{
+    event::Endpoints,
+    filter::{Facts, owner},
+    record::{ConnectionId, Dns, Endpoint, Filter, Network, Process, Record},
+};
+
+use self::lookups::Lookups;
+
+/// Bytes of lines that are held of connections that cannot be judged yet, when a recording can be read only
+/// once. A connection whose line finds no room is left out, and counted.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
+
+/// Judges the connections of a recording by what their lines say of them.
+///
+/// The first line that settles it counts, as when tracing. A recording that can be read twice is learnt first
+/// ([`Self::learn`], [`Self::settle`]); of any other, the lines of a connection are held until it can be judged.
+#[derive(Debug)]
+pub struct Selection {
+    filter: Filter,
+    connections: HashMap<ConnectionId, Choice>,
+    lookups: Lookups,
+    is_settled: bool,
+    held_bytes: usize,
+    held_bytes_max: usize,
+    left_out: u64,
+}
+
+#[derive(Debug)]
+enum Choice {
+    Undecided(Box<Undecided>),
+    Refused,
+    /// With its process, when it was chosen by that.
+    Chosen(Option<Box<Process>>),
+}
+
+/// What is known so far.
+#[derive(Debug, Default)]
+struct Undecided {
+    endpoints: Option<Endpoints>,
+    netns: Option<u32>,
+    process: Option<Process>,
+    cgroup: Option<String>,
+    held: Vec<Vec<u8>>,
+}
+
+impl Selection {
+    /// Chooses the connections that `filter` lets through.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            filter,
+            connections: HashMap::new(),
+            lookups: Lookups::default(),
+            is_settled: false,
+            held_bytes: 0,
+            held_bytes_max: HELD_BYTES_MAX,
+            left_out: 0,
+        }
+    }
+
+    /// Whether every line is chosen.
+    pub fn is_all(&self) -> bool {
+        self.filter.is_empty()
+    }
+
+    /// Connections that were left out because there was no room to hold their lines.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Takes note of what a line says of its connection.
+    pub fn learn(&mut self, raw: &[u8], record: &Record) {
+        if let Record::Dns(_) = record {
+            // Judged by itself, or by the connections that follow it.
+            return;
+        }
+        if let Some(id) = connection_of(raw, record) {
+            self.judge(id, record);
+            self.lookups.learn(id, record);
+        }
+    }
+
+    /// Everything was learnt: what cannot be judged by now is not chosen.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
+        let connections = &self.connections;
+        self.lookups.settle(|id| matches!(connections.get(&id), Some(Choice::Chosen(_))));
+    }
+
+    /// Judges a line. `Some` when it is chosen, with the lines that were held and come before it.
+    pub fn pass(&mut self, raw: &[u8], record: &Record) -> Option<Vec<Vec<u8>>> {
+        if self.is_all() {
+            return Some(Vec::new());
+        }
+        if let Record::Dns(dns) = record {
+            let is_chosen = self.lookups.is_wanted(dns.lookup) || self.is_asked_for(dns);
+            if !is_chosen && !self.is_settled {
+                self.lookups.hold(dns.lookup, raw);
+            }
+            return is_chosen.then(Vec::new);
+        }
+        let Some(id) = connection_of(raw, record) else {
+            return Some(Vec::new());
+        };
+        if self.is_settled {
+            return matches!(self.connections.get(&id), Some(Choice::Chosen(_))).then(Vec::new);
+        }
+        match self.judge(id, record) {
+            (Some(true), mut held) => {
+                held.extend(self.lookups.take_followed_by(record));
+                Some(held)
+            }
+            (Some(false), _) => None,
+            (None, _) => {
+                self.hold(id, raw);
+                None
+            }
+        }
+    }
+
+    /// Lookups that were left out because there was no room to hold their lines.
+    pub fn lookups_left_out(&self) -> u64 {
+        self.lookups.left_out()
+    }
+
+    /// Whether a lookup passes the filter by itself.
+    fn is_asked_for(&self, dns: &Dns) -> bool {
+        let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
+        let Network { local, peer, netns, .. } = dns.network;
+        let facts = Facts { endpoints: Some(endpoints((local, peer))), netns, owner: owner.as_ref() };
+        self.filter.judge(facts) == Some(true)
+    }
+
+    /// Fills in the process that a connection was chosen by, in records that are older than that knowledge: as
+    /// when tracing, where they wait for it.
+    pub fn complete(&self, record: &mut Record) {
+        let (id, process) = match record {
+            Record::Transition(transition) => (transition.connection, &mut transition.process),
+            Record::Http(http) => (http.connection, &mut http.process),
+            _ => return,
+        };
+        if let (None, Some(Choice::Chosen(Some(known)))) = (&process, self.connections.get(&id)) {
+            *process = Some(Process::clone(known));
+        }
+    }
+
+    /// The verdict on a connection with what a record says of it, and the lines that were held until now.
+    fn judge(&mut self, id: ConnectionId, record: &Record) -> (Option<bool>, Vec<Vec<u8>>) {
+        let choice = self.connections.entry(id).or_insert_with(|| Choice::Undecided(Box::default()));
+        let known = match choice {
+            Choice::Undecided(known) => known,
+            Choice::Refused => return (Some(false), Vec::new()),
+            Choice::Chosen(_) => return (Some(true), Vec::new()),
+        };
+        known.learn(record);
+        let owner = known.process.as_ref().map(|process| owner(process, known.cgroup.as_deref()));
+        let facts = Facts { endpoints: known.endpoints, netns: known.netns, owner: owner.as_ref() };
+        let Some(is_chosen) = self.filter.judge(facts) else {
+            return (None, Vec::new());
+        };
+        let held = std::mem::take(&mut known.held);
+        self.held_bytes -= bytes(&held);
+        let process = known.process.take().filter(|_| self.filter.asks_for_processes()).map(Box::new);
+        *choice = if is_chosen { Choice::Chosen(process) } else { Choice::Refused };
+        (Some(is_chosen), held)
+    }
+
+    /// Keeps a line until its connection can be judged.
+    fn hold(&mut self, id: ConnectionId, raw: &[u8]) {
+        let Some(choice) = self.connections.get_mut(&id) else { return };
+        let Choice::Undecided(known) = choice else { return };
+        if self.held_bytes + raw.len() <= self.held_bytes_max {
+            self.held_bytes += raw.len();
+            known.held.push(raw.to_vec());
+        } else {
+            self.held_bytes -= bytes(&known.held);
+            self.left_out += 1;
+            *choice = Choice::Refused;
+        }
+    }
+}
+
+impl Undecided {
+    fn learn(&mut self, record: &Record) {
+        let (ends, netns, process) = match record {
+            Record::Transition(transition) => {
+                let Network { local, peer, netns, .. } = transition.network;
+                (Some((local, peer)), netns, &transition.process)
+            }
+            Record::Http(http) => (Some((http.network.local, http.network.peer)), None, &http.process),
+            Record::Connection(summary) => {
+                self.cgroup.clone_from(&summary.cgroup);
+                let ends = summary.network.map(|network| (network.local, network.peer));
+                (ends, summary.network.and_then(|network| network.netns), &summary.process)
+            }
+            _ => return,
+        };
+        self.endpoints = ends.map(endpoints).or(self.endpoints);
+        self.netns = netns.or(self.netns);
+        if self.process.is_none() {
+            self.process.clone_from(process);
+        }
+    }
+}
+
+fn bytes(lines: &[Vec<u8>]) -> usize {
+    lines.iter().map(Vec::len).sum()
+}
+
+/// The connection that a line belongs to; `None` for lines about the session.
+fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
+    #[derive(Deserialize)]
+    struct Of {
+        connection: ConnectionId,
+    }
+    match record {
+        Record::Transition(transition) => Some(transition.connection),
+        Record::Segment(segment) => Some(segment.connection),
+        Record::Http(http) => Some(http.connection),
+        Record::Connection(summary) => Some(summary.connection),
+        // Not even those by TCP: a lookup is judged by itself.
+        Record::Dns(_) => None,
+        Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Loss(_) | Record::End(_) => None,
+        Record::Unknown => serde_json::from_slice::<Of>(raw).ok().map(|of| of.connection),
+    }
+}
+
+fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
+    let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
+    Endpoints { local: address(local), peer: address(peer) }
+}

@@ -1,0 +1,17 @@
+//! The values that tcp-trace speaks of, and its recording format: knows nothing of how they come about.
+
+#![forbid(unsafe_code)]
+
+mod blocks;
+pub mod event;
+pub mod exchange;
+pub mod fields;
+pub mod filter;
+pub mod json;
+pub mod lookup;
+pub mod network;
+pub mod record;
+pub mod socket;
+pub mod stack;
+pub mod text;
+pub mod time;

@@ -1,0 +1,37 @@
+//! The recording format, version 1: the types of each line (see docs/recording-format.md).
+
+mod connection;
+mod dns;
+mod finding;
+mod http;
+mod line;
+pub mod reader;
+mod route;
+#[cfg(test)]
+mod schema_tests;
+mod session;
+
+pub use crate::filter::{Cidr, Filter};
+pub use crate::network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
+pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
+pub use crate::text::{Text, TextRef};
+pub use connection::{
+    AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, StateSpan, ZeroWindow,
+};
+pub use dns::{
+    Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,
+    Transport,
+};
+pub use finding::{Evidence, Fact, Finding, FindingConnection, FindingStack, Severity, StackMoment};
+pub use http::{
+    Body, Ended, Fields, Frames, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
+    Request, Response, Stall, Stalls, Timing, Url, WebSocket,
+};
+pub use line::{Record, Segment, Transition};
+pub use route::{Interface, NextHop, Route, RouteType};
+pub use session::{End, FORMAT, Loss, LossPlace, Missing, Ready, Session, VERSION};
+
+/// Whether a count is left out.
+fn is_zero<N: Copy + Into<u64>>(number: &N) -> bool {
+    (*number).into() == 0
+}

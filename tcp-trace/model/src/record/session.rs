@@ -1,0 +1,104 @@
+//! The lines about the session itself: `session`, `ready`, `loss`, `end`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{filter::Filter, text::Text, time::Time};
+
+/// Value of [`Session::format`].
+pub const FORMAT: &str = "tcp-trace";
+/// The version of the recording format that this program writes.
+pub const VERSION: u32 = 1;
+
+/// First line: what recorded this, where, and what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Session {
+    /// When the session was started.
+    pub time: Time,
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// The format's version, [`VERSION`].
+    pub version: u32,
+    /// Program and version that wrote it.
+    pub tool: String,
+    /// Host name.
+    pub host: Text,
+    /// Kernel release.
+    pub kernel: Text,
+    /// The command line of the program that recorded.
+    pub command: Vec<Text>,
+    /// What was asked for; empty when everything was.
+    pub filter: Filter,
+    /// Features that this kernel or these privileges do not give, and what that costs.
+    pub missing: Vec<Missing>,
+}
+
+/// A feature that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Missing {
+    /// What is missing.
+    pub feature: String,
+    /// Why, and what it costs.
+    pub reason: String,
+}
+
+/// Tracing is attached; nothing that happens after this line is missed without being counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ready {
+    /// When.
+    pub time: Time,
+}
+
+/// Where events were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LossPlace {
+    /// The ring buffer between kernel and user space was full.
+    Ring,
+    /// The kernel skipped a program, because it was running on that processor already.
+    Program,
+    /// User space could not make sense of what the kernel sent.
+    Reader,
+    /// A bounded table was full.
+    Table,
+}
+
+/// Events that were lost since the last such line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Loss {
+    /// When it was noticed: at most one tick after it happened.
+    pub time: Time,
+    /// Where.
+    #[serde(rename = "where")]
+    pub place: LossPlace,
+    /// How many events.
+    pub events: u64,
+    /// The processor on which they were lost, for the ring buffer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+}
+
+/// Last line: the totals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct End {
+    /// When.
+    pub time: Time,
+    /// Number of `connection` lines.
+    pub connections: u64,
+    /// Number of `http` lines.
+    pub http: u64,
+    /// Number of `dns` lines.
+    #[serde(default)]
+    pub dns: u64,
+    /// Events that came from the kernel.
+    pub events: u64,
+    /// Events that were lost; 0 means nothing was.
+    pub lost: u64,
+    /// Whether a signal ended the session.
+    pub interrupted: bool,
+}

@@ -145,7 +145,7 @@ fn of_sockets_that_are_older_the_opening_was_not_seen() {
     let (folder, port) = (Folder::new(), free_port());
     let leak = Leak::start(Command::new(compile_c(&folder, "pool.c", &["-g", "-O2"])), port, false);
     let finding = leak.judge(Diagnosing::start(port, &MIN_AGE));
-    let expected = format!("not seen: {LEAKED} sockets are older than the trace");
+    let expected = format!("not seen: {LEAKED} sockets were opened before the trace");
     assert_eq!(finding.evidence.get("opening"), Some(&Fact::Words(expected)));
     assert_eq!((finding.evidence.get("opened_at"), finding.stacks.as_slice()), (None, &[][..]));
 }

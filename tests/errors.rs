@@ -110,7 +110,7 @@ fn what_makes_no_sense_is_told_before_anything_is_traced() {
     let file = folder.file("recording.jsonl").display().to_string();
     for (arguments, words) in [
         (&["--port", "0"][..], &["--port", "1..=65535"][..]),
-        (&["curl", "http://127.0.0.1/"], &["'curl'", "behind two dashes: -- curl"]),
+        (&["curl", "http://127.0.0.1/"], &["'curl'", "after two dashes: -- curl"]),
         (&["--port", "http"], &["--port", "http"]),
         (&["--pid", "-1"], &["-1"]),
         (&["--addr", "10.0.0.0/33"], &["--addr", "10.0.0.0/8"]),
@@ -149,7 +149,7 @@ fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
     output(Command::new("cp").args([&text, &script]));
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
     let script = script.display().to_string();
-    let words = [script.as_str(), "cannot be run: its interpreter or loader does not exist"];
+    let words = [script.as_str(), ": its interpreter or loader does not exist"];
     fails(&mut with(&["record", "-o", &file, "--", &script]), 127, &words);
 }
 

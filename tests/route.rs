@@ -149,7 +149,7 @@ fn a_neighbour_that_does_not_answer_has_no_mac() {
     let mut curl = hosts.client.command("curl");
     curl.args(["--silent", "http://10.98.1.77:8080/"]);
     let text = ladder_of(&curl);
-    for words in [" by near, on link (no MAC: ", "failed (EHOSTUNREACH)", "tcp-trace explain EHOSTUNREACH, "]
+    for words in [" via near, on link (no MAC: ", "failed (EHOSTUNREACH)", "tcp-trace explain EHOSTUNREACH, "]
     {
         assert!(text.contains(words), "no {words:?} in:\n{text}");
     }
@@ -180,7 +180,7 @@ fn a_ladder_tells_the_life_of_a_url_from_its_name_to_the_close() {
         "         DNS AAAA www.far.test → far.test → no AAAA record  in ",
         "address  10.98.2.2:8080\n",
         "from     10.98.1.2:",
-        " by near, next hop 10.98.1.1 (5e:00:53:00:01:01)\n",
+        " via near, next hop 10.98.1.1 (5e:00:53:00:01:01)\n",
         "├─ SYN x=",
         "◀",
         "SYN+ACK y=",
@@ -194,7 +194,7 @@ fn a_ladder_tells_the_life_of_a_url_from_its_name_to_the_close() {
     ];
     let text = ladder_of(&curl);
     assert_steps(&text, &steps);
-    assert!(!text.contains("Lookups that no connection follows"), "{text}");
+    assert!(!text.contains("Lookups without a connection"), "{text}");
     // A recording says the same.
     let folder = Folder::new();
     let file = folder.file("recording.jsonl");

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod inspect;
 pub mod kernel;
+pub mod recording;
 pub mod session;
 pub mod sink;
 pub mod symbols;

@@ -1,6 +1,7 @@
 //! A tracing session: attach, read, end. Shared by every verb that traces.
 
 mod command;
+mod error;
 mod output;
 mod places;
 mod reader;
@@ -15,10 +16,10 @@ use std::{
 
 use tcp_trace_model::record::{FORMAT, Filter, Ready, Record, Session, Text, VERSION};
 
+pub use self::error::SessionError;
 use crate::{
-    cli::CliError,
     kernel::{Options, Tracer},
-    sink::Sink,
+    sink::{Backlog, Sink},
 };
 
 /// What a session needs to know.
@@ -37,22 +38,27 @@ pub struct Settings {
 }
 
 /// Runs a session until its time is over, `command` has ended, or a signal comes. The result is the
-/// command's exit code, or success. `output_name` says in errors where the sink writes.
+/// command's exit code, or success; that is also the result when the reader of the output has gone.
+/// Where what `sink` renders is written by a thread, `backlog` is that thread's: records are dropped and counted while it
+/// is full.
+///
+/// # Errors
+/// When it cannot be started, or the kernel, the command or `sink` fails while it runs.
 pub fn run(
     settings: Settings,
     command: Option<Command>,
     sink: &mut dyn Sink,
-    output_name: &str,
-) -> Result<ExitCode, CliError> {
+    backlog: Option<Backlog>,
+) -> Result<ExitCode, SessionError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::io("cannot start", &error))?;
+        .map_err(SessionError::io("cannot start"))?;
     // Signals are caught before anything is attached, so that none can fall between.
     let signals = runtime.block_on(async { reader::Signals::new() });
-    let signals = signals.map_err(|error| CliError::io("cannot catch signals", &error))?;
+    let signals = signals.map_err(SessionError::io("cannot catch signals"))?;
     let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
-    let mut output = output::Output::new(sink);
+    let mut output = output::Output::new(sink, backlog);
     let started = output.put(&Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
         output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
         output.flush()
@@ -64,18 +70,13 @@ pub fn run(
     let result = match started {
         Ok(()) => reader::Reader::new(settings, tracer, output)
             .and_then(|reader| runtime.block_on(reader.run(command, signals))),
-        Err(error) => Err(reader::ReadError::Output(error)),
+        Err(error) => Err(error.into()),
     };
     match result {
-        Ok(code) => Ok(code),
-        // The reader of the output has seen enough.
-        Err(reader::ReadError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+        Err(SessionError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             Ok(ExitCode::SUCCESS)
         }
-        Err(reader::ReadError::Output(error)) => {
-            Err(CliError::io(format!("cannot write {output_name}"), &error))
-        }
-        Err(reader::ReadError::Other(error)) => Err(error),
+        result => result,
     }
 }
 

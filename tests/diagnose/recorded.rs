@@ -32,7 +32,7 @@ fn assert_leak(finding: &Finding) {
     assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("close_wait", Some("not_closed")));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(std::process::id()));
     let [connection] = finding.connections.as_slice() else { panic!("{finding:#?}") };
-    let expected = "last exchange: GET /leak → 200, read to its end, the response said Connection: close";
+    let expected = "last exchange: GET /leak → 200, read to the end, the response said Connection: close";
     assert!(connection.notes.iter().any(|note| note == expected), "{:?}", connection.notes);
 }
 

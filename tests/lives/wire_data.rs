@@ -43,7 +43,7 @@ fn wire_unacknowledged_data_ends_at_the_user_timeout() {
     client.write_all(DATA).expect("it is connected");
     let data = peer.expect(Flags::ACK);
     assert_eq!(data.payload, DATA);
-    let error = client.read(&mut [0]).expect_err("nobody acknowledges");
+    let error = client.read(&mut [0]).expect_err("never acknowledged");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     let retransmits = peer.retransmits();
     assert!(retransmits > 0, "the kernel tries again: {:#?}", peer.received);

@@ -10,11 +10,11 @@ pub(super) use super::args_diagnose::Diagnose;
 use super::filters::Filters;
 use crate::kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN};
 
-/// The whole life of every TCP connection on this host, linked to the HTTP requests that it carries.
+/// Trace every TCP connection on this host from SYN to TIME_WAIT, with the HTTP requests that it carries.
 #[derive(Debug, Parser)]
 #[command(name = "tcp-trace", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(super) struct Cli {
-    /// Say more on stderr; twice also shows the eBPF programs' diagnostics
+    /// Print more on stderr; -vv also shows the diagnostics of the eBPF programs
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
     #[command(subcommand)]
@@ -27,15 +27,15 @@ pub(super) enum Verb {
     Live(Live),
     /// Record a session as JSON Lines
     Record(Record),
-    /// Print a recording as `live` would have; needs no privileges
+    /// Print a recording as `live` would have printed it; needs no privileges
     Show(Show),
-    /// Say which sockets are stuck, in whose code, and what to do; exit code 1 when there are any
+    /// Find stuck sockets and failed requests: where, why, and how to fix them; exits with 1 if there are findings
     Diagnose(Box<Diagnose>),
-    /// Trace one real HTTP request between two processes of its own and print its ladder
+    /// Trace one HTTP request between two demo processes and print its ladder (sequence diagram)
     Demo(Demo),
-    /// Say what this kernel and these privileges allow
+    /// Report what this kernel and your privileges allow
     Check,
-    /// Explain a TCP state, an error, an HTTP status or a word that tcp-trace prints; needs no privileges
+    /// Explain a TCP state, an error, an HTTP status or a term that tcp-trace prints; needs no privileges
     Explain(Explain),
     /// The traced part of `demo`
     #[command(hide = true)]
@@ -58,10 +58,10 @@ pub(super) struct Live {
 
 #[derive(Debug, Args)]
 pub(super) struct Record {
-    /// Where to write (mode 0600); '-' is stdout
+    /// File to write (mode 0600); '-' for stdout
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: PathBuf,
-    /// At the end, wait up to this time until no connection is in TIME_WAIT any more, such as 65s
+    /// At the end, wait up to this long for connections to leave TIME_WAIT, such as 65s
     #[arg(long, value_name = "D", value_parser = duration)]
     pub(super) settle: Option<Duration>,
     #[command(flatten)]
@@ -70,12 +70,12 @@ pub(super) struct Record {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// A recording; '-' is stdin
+    /// Recording to print; '-' for stdin
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) filters: Filters,
-    /// Print the HTTP exchanges in groups, in place of a format
+    /// Print the HTTP exchanges in groups instead of in a format
     #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "format")]
     pub(super) group: Option<Grouping>,
     #[command(flatten)]
@@ -90,11 +90,11 @@ pub(super) struct Demo {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A name such as TIME_WAIT, ECONNREFUSED or 404, names with commas between them, or words to search for; without any,
-    /// all topics are listed
+    /// A topic such as TIME_WAIT, ECONNREFUSED or 404, several separated by commas, or words to search for; without
+    /// any, lists all topics
     #[arg(value_name = "TOPIC")]
     pub(super) topic: Vec<String>,
-    /// Language of the notes; default: that of LC_ALL, LC_MESSAGES or LANG
+    /// Language of the notes; default: from LC_ALL, LC_MESSAGES or LANG
     #[arg(long, value_enum)]
     pub(super) lang: Option<NotesLanguage>,
     #[command(flatten)]
@@ -123,7 +123,7 @@ pub(super) struct Printing {
 /// Whether in colours.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Colour {
-    /// When to print in colours; `auto`: on a terminal, unless NO_COLOR is set. JSON Lines never are
+    /// When to use colours; `auto`: on a terminal, unless NO_COLOR is set; never in JSON Lines
     #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub(super) when: ColorChoice,
 }
@@ -131,11 +131,11 @@ pub(super) struct Colour {
 /// A way to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A line per transition and per HTTP exchange
+    /// One line per transition, HTTP exchange and DNS lookup
     Table,
-    /// A sequence diagram of each connection, at the end
+    /// A sequence diagram of each connection, printed at the end of the session
     Ladder,
-    /// The recording format
+    /// JSON Lines, the recording format
     Jsonl,
 }
 
@@ -151,7 +151,7 @@ pub(super) enum Grouping {
 pub(super) struct Tracing {
     #[command(flatten)]
     pub(super) filters: Filters,
-    /// End after this time, such as 30s or 5m
+    /// Stop after this time, such as 30s or 5m
     #[arg(long, value_name = "D", value_parser = duration)]
     pub(super) duration: Option<Duration>,
     /// Size of the ring buffer between kernel and user space: a power of two, such as 64MiB
@@ -160,11 +160,11 @@ pub(super) struct Tracing {
     /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
     #[arg(long)]
     pub(super) show_secrets: bool,
-    /// Record which functions and lines connect and read the end of each connection, and which thread used it last; of
-    /// accepted and older ones, which cannot be told at accept(), the first use. In recordings and JSON Lines
+    /// Record which code opened each connection and read its EOF, and which thread used it last; for accepted and
+    /// existing connections, the code that first used them. In recordings and JSON Lines only
     #[arg(long)]
     pub(super) stacks: bool,
-    /// Run CMD and trace only it and its children, until it ends
+    /// Run CMD and trace only it and its children until it ends
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
 }
@@ -173,7 +173,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let error = || "expected a time such as 500ms, 30s or 5m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| error())?;
     Duration::try_from(duration).map_err(|_| error()).and_then(|duration| {
-        if duration.is_zero() { Err("a session of no time records nothing".to_owned()) } else { Ok(duration) }
+        if duration.is_zero() {
+            Err("the duration must be greater than zero".to_owned())
+        } else {
+            Ok(duration)
+        }
     })
 }
 

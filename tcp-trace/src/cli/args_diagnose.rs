@@ -18,38 +18,38 @@ use super::{
 pub(super) struct Diagnose {
     #[command(flatten)]
     pub(super) filters: Filters,
-    /// Trace for this time too, such as 30s: finds failed connects and dates what happens; needs root
+    /// Also trace for this long, such as 30s: finds failed connects and HTTP errors, and when they happened; needs root
     #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "from")]
     pub(super) during: Option<Duration>,
-    /// Judge a recording instead of this host; '-' is stdin
+    /// Examine a recording instead of this host; '-' for stdin
     #[arg(long, value_name = "FILE")]
     pub(super) from: Option<PathBuf>,
-    /// How long a socket may wait for a process: CLOSE_WAIT, FIN_WAIT2, unread data, unaccepted connections
+    /// How long a socket may wait for a process: in CLOSE_WAIT or FIN_WAIT2, with unread data, or not accepted
     #[arg(long, value_name = "D", value_parser = duration, default_value = "60s")]
     min_age: Duration,
-    /// How long the kernel may send again, probe or be kept from sending without getting on
+    /// How long retransmits, probes or a closed window may last without progress
     #[arg(long, value_name = "D", value_parser = duration, default_value = "10s")]
     min_stall: Duration,
-    /// How long an HTTP exchange may take; less than 100ms is taken as 100ms
+    /// How long an HTTP exchange may take; at least 100ms
     #[arg(long, value_name = "D", value_parser = duration, default_value = "1s")]
     slow: Duration,
-    /// From how many such exchanges of one server and path on a slow server is a finding
+    /// Report a slow server from this many slow exchanges (per server and path)
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.slow_count)]
     slow_count: u64,
-    /// From how many responses 408, 502, 503 or 504 of one server and cause on they are a finding
+    /// Report responses 408, 502, 503 and 504 from this many (per server and cause)
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.gateway_errors)]
     gateway_errors: u64,
-    /// How many half-open connections of a listener may leave a SYN+ACK unanswered
+    /// Report half-open connections from this many with an unanswered SYN+ACK (per listener)
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
     half_open: u64,
-    /// How many sockets of one service may be in TIME_WAIT, or be orphans in FIN_WAIT2
+    /// Report sockets in TIME_WAIT, or orphans in FIN_WAIT2, from this many (per service)
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.time_wait)]
     time_wait: u64,
-    /// How many percent of the ephemeral ports may be in use towards one destination
+    /// Report ephemeral ports when this percentage is in use towards one destination
     #[arg(long, value_name = "PERCENT", default_value_t = Thresholds::DEFAULT.ports_percent,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     ports: u64,
-    /// From how many sockets of one cause on a finding is critical
+    /// Rate a finding as critical from this many sockets with one cause
     #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.many)]
     many: u64,
     /// How to print
@@ -62,9 +62,9 @@ pub(super) struct Diagnose {
 /// A way to print findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum DiagnoseFormat {
-    /// Sentences
+    /// Text for people
     Text,
-    /// A `finding` record a line
+    /// One `finding` record per line
     Json,
 }
 
@@ -109,10 +109,7 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
     let mut text = format!("{findings} in {}", judged.join(" and "));
     text += ".";
     for (state, count) in &verdict.too_young {
-        text += &format!(
-            " {} in {state} passed over: not there for long enough (--min-age).",
-            counted(*count, "socket")
-        );
+        text += &format!(" {} in {state} skipped: younger than --min-age.", counted(*count, "socket"));
     }
     text
 }

@@ -13,11 +13,11 @@ use crate::kernel::{
 pub(super) fn run() -> ExitCode {
     line("kernel", &rustix::system::uname().release().to_string_lossy());
     let effective = effective_capabilities().unwrap_or_default();
-    let needed = Capability::NEEDED.map(|capability| (capability, "MISSING"));
-    let useful = Capability::USEFUL.map(|capability| (capability, "missing, not needed"));
-    for (capability, missing) in needed.into_iter().chain(useful) {
+    let needed = Capability::NEEDED.map(|capability| (capability, "MISSING", "needed"));
+    let useful = Capability::USEFUL.map(|capability| (capability, "missing", "optional,"));
+    for (capability, missing, need) in needed.into_iter().chain(useful) {
         let held = if capability.is_in(effective) { "ok" } else { missing };
-        line(capability.name, &format!("{held}: to {}", capability.purpose));
+        line(capability.name, &format!("{held}: {need} to {}", capability.purpose));
     }
     let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true };
     match Tracer::attach(&options, &Filter::default()) {
@@ -29,7 +29,7 @@ pub(super) fn run() -> ExitCode {
                 line(probe.name, &state);
             }
             line("sock_diag", &lists_sockets());
-            line("result", "everything that is needed can be attached");
+            line("result", "all required probes can be attached");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -49,7 +49,7 @@ fn lists_sockets() -> String {
     match listed {
         Ok(_) => "ok".to_owned(),
         Err(error) => format!(
-            "missing, so the end of TIME_WAIT is inferred, and older sockets are seen when they do something: \
+            "missing, so the end of TIME_WAIT is inferred and existing sockets appear only when they are used: \
              {error:#}"
         ),
     }

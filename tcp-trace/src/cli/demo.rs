@@ -23,7 +23,7 @@ use crate::{
 const BODY: &str = "Hello, TCP!\n";
 const TITLE: &str = "\
 One HTTP request over loopback, as the kernel saw it at both ends.
-x and y are the initial sequence numbers; `after`: time spent in the state left.
+x and y are the initial sequence numbers; `after`: time in the previous state.
 
 ";
 
@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
     let palette = print::palette(arguments.colour);
     let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE).painted(palette);
-    session::run(settings, Some(command), &mut ladder, print::OUTPUT)
+    session::run(settings, Some(command), &mut ladder, None)
+        .map_err(|error| CliError::session(error, print::OUTPUT))
 }
 
 /// Starts the server, then the client, and waits for both.

@@ -1,21 +1,12 @@
 //! `diagnose`: says which sockets are stuck, in whose code, and what to do.
 
-use std::{
-    io::{self, BufReader, Read as _},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use tcp_trace_core::{
     diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
-    prose::Age,
-    selection::Selection,
+    prose::{Age, counted},
 };
-use tcp_trace_model::record::{
-    Filter, Record,
-    reader::{Ending, Line, Reader, parse},
-};
+use tcp_trace_model::record::{Filter, Record, reader::Ending};
 
 use super::{
     CliError,
@@ -23,19 +14,18 @@ use super::{
     args_diagnose::{self, DiagnoseFormat, us},
     print,
     run::say,
-    show, unseen,
+    unseen,
 };
 use crate::{
     inspect,
     kernel::{Clock, Options, RING_BYTES_DEFAULT},
+    recording::{Item, Source},
     session::{self, Settings},
     sink::{Findings, JsonLines, Sink},
 };
 
 /// Exit code when there are findings.
 const FINDINGS: u8 = 1;
-/// Bytes that are read at once.
-const BUFFER: usize = 64 << 10;
 
 /// What is judged.
 struct Seen {
@@ -79,9 +69,10 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
         settle: Duration::ZERO,
         show_secrets: false,
     };
-    say(format!("tracing for {}; Ctrl-C ends it and judges", Age(us(duration))));
+    say(format!("tracing for {}; press Ctrl-C to stop early", Age(us(duration))));
     let mut collector = Collector(History::default());
-    session::run(settings, None, &mut collector, "the history")?;
+    session::run(settings, None, &mut collector, None)
+        .map_err(|error| CliError::session(error, "the history"))?;
     Ok(Seen { now: now(&filter)?, before: Some(before), history: collector.0 })
 }
 
@@ -105,31 +96,23 @@ impl Sink for Collector {
 
 /// What a recording says, and the sockets that are open at its end.
 fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
-    let (name, file) = show::open(path);
-    let cannot_read = |error: &dyn std::fmt::Display| CliError::io(format!("cannot read {name}"), error);
-    let mut file = file.map_err(|error| cannot_read(&error))?;
-    let mut selection = Selection::new(filter.clone());
-    let length = show::learn(&mut file, &mut selection).map_err(|error| cannot_read(&error))?;
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file.take(length)));
+    let mut source = Source::open(path, filter.clone())?;
     let (mut history, mut broken) = (History::default(), 0u64);
     history.filtered(filter);
-    while let Some(line) = reader.next_line().map_err(|error| cannot_read(&error))? {
-        match line {
-            Line::Broken(_) => broken += 1,
-            Line::Record { raw, record } => {
-                let Some(held) = selection.pass(raw, &record) else { continue };
-                // They were records when they came; they still are.
-                held.iter().filter_map(|line| parse(line).ok()).for_each(|record| history.record(&record));
-                history.record(&record);
-            }
+    while let Some(item) = source.next_item()? {
+        match item {
+            Item::Broken(_) => broken += 1,
+            Item::Excluded => {}
+            Item::Record { record, .. } => history.record(&record),
         }
     }
+    let name = source.name();
     if broken > 0 {
-        say(format!("{name}: lines that are no records and were skipped: {broken}"));
+        say(format!("{name}: skipped {} (not a record)", counted(broken, "line")));
     }
-    if reader.ending() != Ending::Complete {
+    if source.ending() != Ending::Complete {
         say(format!(
-            "{name}: it was cut off or is still being recorded: connections that were open there are not judged"
+            "{name}: cut off or still being recorded: connections that were open at its end are not examined"
         ));
     }
     let mut now = recorded::snapshot(&history);

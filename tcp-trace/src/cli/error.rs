@@ -2,7 +2,11 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use crate::kernel::{KernelError, sock_diag::DiagError};
+use crate::{
+    kernel::{KernelError, sock_diag::DiagError},
+    recording::RecordingError,
+    session::SessionError,
+};
 
 /// Exit code of a command line that makes no sense.
 const USAGE: u8 = 2;
@@ -35,7 +39,7 @@ impl CliError {
     pub fn command(name: impl fmt::Display, error: &io::Error) -> Self {
         let (code, message) = match error.kind() {
             io::ErrorKind::NotFound => (NO_SUCH_COMMAND, format!("{name}: no such command")),
-            _ => (NOT_EXECUTABLE, format!("{name} cannot be run: {error}")),
+            _ => (NOT_EXECUTABLE, format!("cannot run {name}: {error}")),
         };
         Self { code, message }
     }
@@ -46,9 +50,19 @@ impl CliError {
             // What `execve()` says of the file that its `#!` line, or its ELF header, names.
             io::ErrorKind::NotFound => Self {
                 code: NO_SUCH_COMMAND,
-                message: format!("{name} cannot be run: its interpreter or loader does not exist"),
+                message: format!("cannot run {name}: its interpreter or loader does not exist"),
             },
             _ => Self::command(name, error),
+        }
+    }
+
+    /// A session failed whose sink writes to what `output` names.
+    pub fn session(error: SessionError, output: &str) -> Self {
+        match error {
+            SessionError::Kernel(error) => error.into(),
+            SessionError::Io { operation, source } => Self::io(operation, source),
+            SessionError::Command { name, source } => Self::start(name, &source),
+            SessionError::Output(source) => Self::io(format!("cannot write {output}"), source),
         }
     }
 
@@ -78,5 +92,11 @@ impl From<KernelError> for CliError {
             KernelError::Failed { .. } => IO,
         };
         Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
+    }
+}
+
+impl From<RecordingError> for CliError {
+    fn from(error: RecordingError) -> Self {
+        Self { code: IO, message: error.to_string() }
     }
 }

@@ -16,7 +16,7 @@ const CGROUP_FOLDER: &str = "/sys/fs/cgroup";
 /// Values of one filter are alternatives; filters restrict each other.
 #[derive(Debug, Args)]
 pub(super) struct Filters {
-    /// Only connections of this process id
+    /// Only connections of the process with this id
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pid: Vec<u32>,
     /// Only connections of processes with this name, as `ps -o comm` shows it
@@ -25,20 +25,20 @@ pub(super) struct Filters {
     /// Only connections with this port at either end
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// Only connections with this port at the end that reports: on a server's host, the server's own
+    /// Only connections whose local port is this (on a server: its own port)
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     local_port: Vec<u16>,
-    /// Only connections with this port at the other end
+    /// Only connections whose remote port is this
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     peer_port: Vec<u16>,
     /// Only connections with an address in this network at either end
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     addr: Vec<Cidr>,
-    /// Only connections of processes in this cgroup (v2) or below it, by its path as /proc/PID/cgroup shows it
+    /// Only connections of processes in this cgroup (v2) or below it; a path as in /proc/PID/cgroup
     #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = cgroup_path)]
     cgroup: Vec<String>,
-    /// Only connections in this network namespace: an inode number as `lsns` and tcp-trace print it, a name of `ip netns`,
-    /// or a path such as /proc/PID/ns/net
+    /// Only connections in this network namespace: an inode number as `lsns` and tcp-trace print it, a name from `ip
+    /// netns`, or a path such as /proc/PID/ns/net
     #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = netns_name)]
     netns: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Filters {
         if let Some(root) = mounted {
             let is_there = |path: &String| Path::new(&format!("{root}{path}")).is_dir();
             for path in filter.cgroup.iter().filter(|path| !is_there(path)) {
-                say(format!("there is no cgroup {path} yet: its connections count once there is"));
+                say(format!("there is no cgroup {path} yet: its connections are traced once it exists"));
             }
         }
         Ok(filter)
@@ -63,7 +63,8 @@ impl Filters {
         let netns = self.netns.iter().map(|name| {
             inode(name).ok_or_else(|| {
                 CliError::usage(format!(
-                    "{name}: a recording has network namespaces by their inode numbers: --netns takes only those here"
+                    "{name}: recordings identify network namespaces by inode number, so --netns takes only numbers \
+                     here"
                 ))
             })
         });
@@ -105,15 +106,15 @@ fn inode_of_name(name: &str, folder: &Path) -> Result<u32, CliError> {
     let path = if name.contains('/') { name.into() } else { folder.join(name) };
     match netns::inode_of_file(&path) {
         Ok(Some(inode)) => Ok(inode),
-        Ok(None) => Err(CliError::usage(format!("{} is no network namespace", path.display()))),
+        Ok(None) => Err(CliError::usage(format!("{} is not a network namespace", path.display()))),
         Err(error) if name.contains('/') || error.kind() != std::io::ErrorKind::NotFound => {
             Err(CliError::usage(format!("cannot open the network namespace {}: {error}", path.display())))
         }
         Err(_) => {
             let folder_has = names(folder).unwrap_or_else(|| "none".to_owned());
             Err(CliError::usage(format!(
-                "no network namespace is called {name}: {} has {folder_has}; --netns also takes an inode number, or a \
-                 path such as /proc/PID/ns/net",
+                "no network namespace is named {name}: {} contains {folder_has}; --netns also takes an inode number \
+                 or a path such as /proc/PID/ns/net",
                 folder.display()
             )))
         }
@@ -159,7 +160,7 @@ fn cgroup_path(text: &str) -> Result<String, String> {
 fn comm(text: &str) -> Result<String, String> {
     const COMM_MAX: usize = 15;
     match text.len() {
-        0 => Err("a process name is not empty".to_owned()),
+        0 => Err("the process name must not be empty".to_owned()),
         length if length > COMM_MAX => {
             let kept = String::from_utf8_lossy(&text.as_bytes()[..COMM_MAX]).into_owned();
             Err(format!("the kernel keeps only the first {COMM_MAX} bytes of a name: try {kept}"))
@@ -230,10 +231,10 @@ mod tests {
             assert_eq!(of(name), Ok(own), "{name}");
         }
         for (name, expected) in [
-            ("mnt", "/proc/self/ns/mnt is no network namespace"),
-            ("/dev/null", "/dev/null is no network namespace"),
+            ("mnt", "/proc/self/ns/mnt is not a network namespace"),
+            ("/dev/null", "/dev/null is not a network namespace"),
             ("/no/such/file", "cannot open the network namespace /no/such/file: No such file"),
-            ("blue", "no network namespace is called blue: /proc/self/ns has "),
+            ("blue", "no network namespace is named blue: /proc/self/ns contains "),
         ] {
             let error = of(name).unwrap_err();
             assert!(error.starts_with(expected), "{name}: {error}");
@@ -243,9 +244,6 @@ mod tests {
     #[test]
     fn a_recording_has_no_names_of_network_namespaces() {
         let error = typed("x --netns blue").of_recording().unwrap_err().to_string();
-        assert!(
-            error.starts_with("blue: a recording has network namespaces by their inode numbers"),
-            "{error}"
-        );
+        assert!(error.starts_with("blue: recordings identify network namespaces by inode number"), "{error}");
     }
 }

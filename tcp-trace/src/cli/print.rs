@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsStr,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write},
 };
 
 use clap::ColorChoice;
@@ -17,9 +17,8 @@ use crate::sink::{COLUMNS_DEFAULT, JsonLines, Ladder, Sink, Table, Waterfall};
 /// How errors call it.
 pub(super) const OUTPUT: &str = "standard output";
 
-/// What prints records there.
-pub(super) fn sink(printing: Printing) -> Box<dyn Sink> {
-    let output = io::stdout().lock();
+/// What prints records to `output`, which is standard output or leads there.
+pub(super) fn sink<'a>(printing: Printing, output: impl Write + 'a) -> Box<dyn Sink + 'a> {
     let palette = palette(printing.colour);
     match printing.format {
         Format::Table => Box::new(Table::new(output, TimeZone::system()).painted(palette)),

@@ -5,30 +5,47 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use super::{CliError, args::Record, print, target};
-use crate::{session, sink::JsonLines};
+use crate::{
+    session::{self, SessionError, Settings},
+    sink::{ChunkWriter, JsonLines},
+};
 
 pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
     let (settings, command) =
         target::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
-        return session::run(settings, command, &mut JsonLines::new(io::stdout().lock()), print::OUTPUT);
+        return record(settings, command, io::stdout(), print::OUTPUT);
     }
     let is_new = !path.exists();
     let name = path.display().to_string();
     let file =
         RecordingFile::open(path).map_err(|error| CliError::io(format!("cannot write {name}"), &error))?;
-    let result = session::run(settings, command, &mut JsonLines::new(file), &name);
+    let result = record(settings, command, file, &name);
     let was_nothing_written = is_new && path.metadata().is_ok_and(|metadata| metadata.len() == 0);
     if result.is_err() && was_nothing_written {
         // Tracing could not start: leave no empty file behind. If that fails there is nothing to be done.
         let _ = std::fs::remove_file(path);
     }
     result
+}
+
+fn record(
+    settings: Settings,
+    command: Option<Command>,
+    output: impl Write + Send + 'static,
+    name: &str,
+) -> Result<ExitCode, CliError> {
+    let result = ChunkWriter::new(output).map_err(SessionError::io("cannot start a thread"));
+    let result = result.and_then(|output| {
+        let backlog = output.backlog();
+        session::run(settings, command, &mut JsonLines::new(output), Some(backlog))
+    });
+    result.map_err(|error| CliError::session(error, name))
 }
 
 /// The file that is recorded to. What was in it stays until there is something to record.

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use tcp_trace_core::selection::Selection;
 use tcp_trace_model::record::Filter;
 
 use super::*;
@@ -9,24 +10,39 @@ use crate::sink::{Ladder, Table, Waterfall};
 
 const RECORDING: &str = include_str!("../../model/src/record/reader_sample.jsonl");
 
+/// Prints what is selected of a recording.
+fn replay(
+    input: impl Read,
+    filter: Filter,
+    output: Output<'_>,
+    report: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let source = Source::new("it".to_owned(), input, Selection::new(filter));
+    Replay::new(source, output, report).run()
+}
+
+fn no_report(line: String) {
+    panic!("{line}")
+}
+
 /// What is printed, and what is said on stderr.
 fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
     let (mut printed, mut told) = (Vec::new(), Vec::new());
     let output = match format {
-        Format::Table => Output::Records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
-        Format::Ladder => Output::Records(Box::new(Ladder::new(&mut printed))),
+        Format::Table => Output::records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
+        Format::Ladder => Output::records(Box::new(Ladder::new(&mut printed))),
         Format::Jsonl => Output::Lines(JsonLines::new(Box::new(&mut printed))),
     };
-    let mut tell = |line| told.push(line);
-    Replay::new(Selection::new(filter), output, &mut tell).run(bytes).unwrap();
+    let mut report = |line: String| told.push(line.strip_prefix("it: ").unwrap().to_owned());
+    replay(bytes, filter, output, &mut report).unwrap();
     (String::from_utf8(printed).unwrap(), told)
 }
 
 /// What is printed with `--group page`.
 fn pages(bytes: &[u8]) -> String {
     let mut printed = Vec::new();
-    let output = Output::Records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
-    Replay::new(Selection::new(Filter::default()), output, &mut |_| {}).run(bytes).unwrap();
+    let output = Output::records(Box::new(Waterfall::new(&mut printed, TimeZone::UTC, 80)));
+    replay(bytes, Filter::default(), output, &mut |_| {}).unwrap();
     String::from_utf8(printed).unwrap()
 }
 
@@ -76,13 +92,13 @@ fn the_ladder_is_that_of_live() {
         0.840  nginx[812]         │◀─────────── 503 Service Unavailable, 12 B ─┤
         0.890  curl[13838]        │ send 0 us, wait 750 us, receive 50 us      │
         0.990  curl[13838]        │ CLOSE after 978 us, ECONNRESET             │
-    ?: not seen to arrive: lost on the way, or arrived unseen
+    ?: arrival not observed: lost on the way, or arrived unseen
     reset by the server (ECONNRESET) after 990 us;
         79 B to the server, 160 B to the client
 
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
-    *** what is above may have gaps
+    *** the output above may have gaps
     more: tcp-trace explain LOST, 503, ECONNRESET, life-of-a-URL,
         three-way-handshake
     2 sockets, 1 HTTP exchange, 40 events, 12 LOST
@@ -95,7 +111,7 @@ fn the_requests_of_each_process_are_grouped() {
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
 
-    14:13:20.000010 Requests of no page
+    14:13:20.000010 Requests without a page
     curl[13838]: 1 request on 1 connection, 12 B in 890 us, 1 failed
     start  request                       size connection                        took
      0.09  GET lo…8080/größe?x=1 503     12 B +c4101 #0  ▒·──────────────────█  0.80
@@ -104,7 +120,7 @@ fn the_requests_of_each_process_are_grouped() {
 
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
-    *** what is above may have gaps
+    *** the output above may have gaps
     2 sockets, 1 HTTP exchange, 40 events, 12 LOST
     ");
 }
@@ -139,14 +155,12 @@ fn a_recording_that_is_cut_is_shown_up_to_there_and_says_so() {
     let (printed, told) = all(&RECORDING[..RECORDING.len() - 20], Format::Jsonl);
     let whole = RECORDING.lines().count();
     assert_eq!(printed.lines().collect::<Vec<_>>(), RECORDING.lines().take(whole - 1).collect::<Vec<_>>());
-    let expected =
-        format!("cut off in line {whole}: what is before that line is shown, the totals are missing");
+    let expected = format!("cut off in line {whole}: everything before it is shown, the totals are missing");
     assert_eq!(told, [expected]);
     let (_, told) = all(&printed, Format::Table);
     let last = whole - 1;
-    let expected = format!(
-        "no `end` behind line {last}: cut off there, or still being recorded; the totals are missing"
-    );
+    let expected =
+        format!("no `end` after line {last}: cut off there or still being recorded; the totals are missing");
     assert_eq!(told, [expected]);
 }
 
@@ -155,10 +169,10 @@ fn broken_lines_are_told_and_counted() {
     let (first, rest) = RECORDING.split_once('\n').unwrap();
     let (printed, told) = all(&format!("{first}\nhello\n{rest}"), Format::Jsonl);
     assert_eq!(printed, RECORDING);
-    assert_eq!(told, ["line 2: not JSON: expected value at column 1; it is skipped", "1 line was skipped"]);
+    assert_eq!(told, ["line 2: not JSON: expected value at column 1; skipped", "1 line was skipped"]);
     let (_, told) = all(&format!("{first}\n{}{rest}", "7\n".repeat(100)), Format::Table);
     assert_eq!(told.len(), 6);
-    assert_eq!(told[4], "line 6: not a JSON object; it is skipped");
+    assert_eq!(told[4], "line 6: not a JSON object; skipped");
     assert_eq!(told[5], "100 lines were skipped");
 }
 
@@ -179,8 +193,7 @@ impl Write for Full {
 #[test]
 fn an_output_that_fails_ends_the_replay() {
     let output = Output::Lines(JsonLines::new(Box::new(Full(10))));
-    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(RECORDING.as_bytes());
+    let result = replay(RECORDING.as_bytes(), Filter::default(), output, &mut no_report);
     assert!(matches!(result, Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe));
 }
 
@@ -197,9 +210,9 @@ impl Read for Torn<'_> {
 fn what_could_be_read_is_shown_when_reading_fails() {
     let mut printed = Vec::new();
     let output = Output::Lines(JsonLines::new(Box::new(&mut printed)));
-    let result = Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(Torn(RECORDING.as_bytes()));
-    assert!(matches!(result, Err(Failure::Read(ReadError::Io(_)))));
+    let result = replay(Torn(RECORDING.as_bytes()), Filter::default(), output, &mut no_report);
+    let Err(Failure::Read(error)) = result else { panic!("{result:?}") };
+    assert_eq!(error.to_string(), "cannot read it: host unreachable");
     assert_eq!(printed, RECORDING.as_bytes());
 }
 
@@ -234,9 +247,7 @@ fn what_came_through_a_pipe_is_visible_before_more_comes() {
     let visible = std::cell::RefCell::default();
     let mut slow = Slow { lines: RECORDING.split_inclusive('\n'), visible: &visible, counts: Vec::new() };
     let output = Output::Lines(JsonLines::new(Box::new(Shared(&visible))));
-    Replay::new(Selection::new(Filter::default()), output, &mut |line| panic!("{line}"))
-        .run(&mut slow)
-        .unwrap();
+    replay(&mut slow, Filter::default(), output, &mut no_report).unwrap();
     assert_eq!(slow.counts, (0..=RECORDING.lines().count()).collect::<Vec<_>>());
 }
 

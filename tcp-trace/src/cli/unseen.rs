@@ -23,8 +23,7 @@ fn without_route(facts: &Facts<'_>) -> Option<String> {
     let count: u64 = networks.filter_map(|network| facts.growth(network.netns, "OutNoRoutes")).sum();
     (count > 0).then(|| {
         format!(
-            "connects or packets that found no route over IPv4 meanwhile (ENETUNREACH): {count}; the kernel does not tell \
-             whose"
+            "connects or packets without an IPv4 route meanwhile (ENETUNREACH): {count}; the kernel does not say whose"
         )
     })
 }
@@ -37,36 +36,32 @@ fn of_snapshot(now: &Snapshot) -> Vec<String> {
     let mut said = Vec::new();
     if *processes > 0 && unknown > 0 {
         said.push(format!(
-            "{} known: {} could not be looked into. As root, or with CAP_SYS_PTRACE, all are seen",
-            if unknown == 1 {
-                "of 1 socket the process is not".to_owned()
-            } else {
-                format!("of {unknown} sockets the processes are not")
-            },
+            "{} without a known process: cannot inspect {}. Root, or CAP_SYS_PTRACE, can inspect all",
+            counted(unknown, "socket"),
             counted(*processes, "process"),
         ));
     }
     if *namespaces_of > 0 {
         said.push(format!(
-            "the network namespaces of {} could not be seen: what is in them is not judged, unless another process is \
-             there too. As root, or with CAP_SYS_PTRACE, all are seen",
+            "cannot see the network namespaces of {}: their sockets are not examined unless another visible process \
+             is in the same namespace. Root, or CAP_SYS_PTRACE, can see all",
             counted(*namespaces_of, "process"),
         ));
     }
     if !namespaces.is_empty() {
         said.push(format!(
-            "the sockets of {} could not be listed: it needs CAP_SYS_ADMIN",
+            "cannot list the sockets of {}: this needs CAP_SYS_ADMIN",
             counted(namespaces.len(), "other network namespace"),
         ));
     }
     if *is_incomplete {
-        said.push("sockets come and go so fast that the kernel's list is not complete".to_owned());
+        said.push("sockets come and go so fast that the kernel's list is incomplete".to_owned());
     }
     if *malformed > 0 {
-        said.push(format!("sockets that could not be understood and are left out: {malformed}"));
+        said.push(format!("left out {} that could not be decoded", counted(*malformed, "socket")));
     }
     if *holders > 0 {
-        said.push(format!("descriptors of sockets that were too many to look at: {holders}"));
+        said.push(format!("too many descriptors: {} not examined", counted(*holders, "socket descriptor")));
     }
     said
 }
@@ -77,37 +72,35 @@ fn of_history(history: &History) -> Vec<String> {
     let mut said = Vec::new();
     if lost > 0 {
         said.push(format!(
-            "{} lost: of some connections not all is known, and HTTP that broke off since is not judged",
-            if lost == 1 { "1 event was".to_owned() } else { format!("{lost} events were") },
+            "lost {}: some connections are incomplete, and HTTP exchanges that failed later are not examined",
+            counted(lost, "event"),
         ));
     }
     if forgotten > 0 {
-        said.push(format!("connections that were too many to remember and are not judged: {forgotten}"));
+        said.push(format!("too many connections: {} not examined", counted(forgotten, "connection")));
     }
     if connects > 0 {
         said.push(format!(
-            "connections to destinations that were too many to tell apart, so that their failures are not judged: \
-             {connects}"
+            "too many destinations: failures of {} not examined",
+            counted(connects, "connection")
         ));
     }
     if exchanges.uncounted > 0 {
         said.push(format!(
-            "HTTP exchanges of servers and processes that were too many to tell apart, so that their idle times, small \
-             writes and numbers of responses are not judged: {}",
-            exchanges.uncounted
+            "too many servers and processes: idle times, small writes and response counts of {} not examined",
+            counted(exchanges.uncounted, "HTTP exchange")
         ));
     }
     if exchanges.forgotten_slow > 0 {
         said.push(format!(
-            "slow HTTP exchanges that were too many to remember, so that their slowness is not judged: {}",
-            exchanges.forgotten_slow
+            "too many slow exchanges: {} not examined",
+            counted(exchanges.forgotten_slow, "slow HTTP exchange")
         ));
     }
     if exchanges.forgotten_errors > 0 {
         said.push(format!(
-            "HTTP responses with 408, 502, 503 or 504 that were too many to remember, so that their causes are not \
-             judged: {}",
-            exchanges.forgotten_errors
+            "too many responses 408, 502, 503 and 504: causes of {} not examined",
+            counted(exchanges.forgotten_errors, "response")
         ));
     }
     said
@@ -174,17 +167,17 @@ mod tests {
         (history.lost, history.forgotten) = (1, 4);
         let said = sentences(&Facts::new(&now, Some(&before), &history));
         let words = [
-            "namespaces of 5 processes could not",
-            "1 other network namespace could",
-            "not complete",
-            ": 1",
-            ": 2",
-            "1 event was lost",
-            "connections that were too many to remember and are not judged: 4",
-            "connections to destinations that were too many to tell apart, so that their failures are not judged: 1",
-            "idle times, small writes and numbers of responses are not judged: 1",
-            "slow HTTP exchanges that were too many to remember, so that their slowness is not judged: 1",
-            "with 408, 502, 503 or 504 that were too many to remember, so that their causes are not judged: 1",
+            "cannot see the network namespaces of 5 processes",
+            "cannot list the sockets of 1 other network namespace",
+            "incomplete",
+            "left out 1 socket that",
+            "2 socket descriptors",
+            "lost 1 event:",
+            "4 connections not",
+            "failures of 1 connection",
+            "idle times, small writes and response counts of 1 HTTP exchange",
+            "1 slow HTTP exchange",
+            "causes of 1 response",
             "(ENETUNREACH): 7;",
         ];
         assert_eq!(said.len(), words.len(), "{said:#?}");

@@ -8,7 +8,7 @@ pub(super) fn in_one_line(error: &clap::Error) -> String {
     let mut line = first_line(&text);
     let valid = words(error, ContextKind::ValidValue);
     if !valid.is_empty() {
-        line += &format!("; it can be {}", valid.join(", "));
+        line += &format!("; possible values: {}", valid.join(", "));
     }
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let meant: Vec<_> = meant.into_iter().flat_map(|kind| words(error, kind)).collect();
@@ -16,7 +16,7 @@ pub(super) fn in_one_line(error: &clap::Error) -> String {
         line += &format!("; did you mean {}?", meant.join(" or "));
     }
     if let Some(command) = command(error, &text) {
-        line += &format!("; a command to run goes behind two dashes: -- {command}");
+        line += &format!("; put a command to run after two dashes: -- {command}");
     }
     line
 }
@@ -56,19 +56,23 @@ mod tests {
         for (typed, expected) in [
             (
                 "live curl -v http://a/",
-                "unexpected argument 'curl' found; a command to run goes behind two dashes: -- curl",
+                "unexpected argument 'curl' found; put a command to run after two dashes: -- curl",
             ),
             (
                 "record -o x --port 80 curl",
-                "unexpected argument 'curl' found; a command to run goes behind two dashes: -- curl",
+                "unexpected argument 'curl' found; put a command to run after two dashes: -- curl",
             ),
             ("diagnose curl", "unexpected argument 'curl' found"),
             ("live --prot 80", "unexpected argument '--prot' found; did you mean --port?"),
             (
                 "live --format tabel",
-                "invalid value 'tabel' for '--format <FORMAT>'; it can be table, ladder, jsonl; did you mean table?",
+                "invalid value 'tabel' for '--format <FORMAT>'; possible values: table, ladder, jsonl; did you mean \
+                 table?",
             ),
-            ("diagnose --format yaml", "invalid value 'yaml' for '--format <FORMAT>'; it can be text, json"),
+            (
+                "diagnose --format yaml",
+                "invalid value 'yaml' for '--format <FORMAT>'; possible values: text, json",
+            ),
             ("lieve", "unrecognized subcommand 'lieve'; did you mean live?"),
             ("show", "the following required arguments were not provided: <FILE>"),
         ] {

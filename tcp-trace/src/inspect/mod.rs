@@ -21,7 +21,7 @@ pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
             Ok(()) => snapshot.networks.extend(network::read(namespace)),
             Err(error) if namespace.is_own => return Err(error),
             Err(error) => {
-                log::info!("sockets of network namespace {} cannot be read: {error}", namespace.inode);
+                log::info!("cannot read the sockets of network namespace {}: {error}", namespace.inode);
                 snapshot.unseen.namespaces.push(namespace.inode);
             }
         }

@@ -19,7 +19,7 @@ pub(super) fn read(snapshot: &mut Snapshot) {
     let pids = match process::pids() {
         Ok(pids) => pids,
         Err(error) => {
-            log::warn!("processes cannot be listed, so none is told: {error}");
+            log::warn!("cannot list processes, so sockets are shown without them: {error}");
             return;
         }
     };

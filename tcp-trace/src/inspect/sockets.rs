@@ -14,7 +14,7 @@ pub(super) fn read(namespace: &NetworkNamespace, snapshot: &mut Snapshot) -> Res
     let mut diag = match namespace.sock_diag() {
         // What kept it alive has ended meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !namespace.is_own => return Ok(()),
-        opened => opened.map_err(|error| DiagError::failed("ask for TCP sockets", error))?,
+        opened => opened.map_err(|error| DiagError::failed("request TCP sockets", error))?,
     };
     let first = snapshot.sockets.len();
     let dump = diag.dump(States::ALL, true, &mut |diag| {

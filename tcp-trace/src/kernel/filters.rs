@@ -106,7 +106,7 @@ impl Learning {
                     .filter(|(_, path)| !filter.asks_for_cgroup(path))
                     .take(OTHER_CGROUPS_MAX)
                     .for_each(|(id, _)| learning.other_cgroup(id)),
-                Err(error) => log::debug!("the programs are told of no cgroups: {error}"),
+                Err(error) => log::debug!("cannot use the map of excluded cgroups: {error}"),
             }
         }
         Ok(learning)
@@ -118,14 +118,14 @@ impl Learning {
             && let Err(error) = map.insert(id, 1, 0)
         {
             // The programs go on handing over what its processes do: that costs time, and nothing else.
-            log::debug!("cannot tell which cgroup is not asked for: {error}");
+            log::debug!("cannot exclude a cgroup: {error}");
         }
     }
 
     /// Tells that the list of older sockets was taken.
     pub(super) fn older_known(&mut self) {
         if let Err(error) = self.older_known.set(0, 1, 0) {
-            log::debug!("cannot tell that older sockets are known: {error}");
+            log::debug!("cannot mark existing sockets as loaded: {error}");
         }
     }
 }
@@ -164,7 +164,7 @@ fn padded(name: &str) -> [u8; COMM_LEN] {
 }
 
 fn failed(error: MapError) -> KernelError {
-    KernelError::failed("tell the programs the filter", error)
+    KernelError::failed("pass the filter to the eBPF programs", error)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub struct Namespaces {
 /// another mount namespace only. Fails when `/proc` cannot be read.
 pub fn find() -> io::Result<Namespaces> {
     let own = inode_of(&fs::read_link(OWN)?.to_string_lossy()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{OWN} is no network namespace"))
+        io::Error::new(io::ErrorKind::InvalidData, format!("{OWN} is not a network namespace"))
     })?;
     let mut ways = BTreeMap::<u32, Vec<PathBuf>>::new();
     ways.insert(own, vec![OWN.into()]);

@@ -33,7 +33,7 @@ impl Capability {
         },
         Self {
             name: "CAP_SYS_PTRACE",
-            purpose: "tell the processes of sockets that are older than tcp-trace",
+            purpose: "find the processes of sockets opened before tcp-trace started",
             bit: 19,
             is_part_of_admin: false,
         },

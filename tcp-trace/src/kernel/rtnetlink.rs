@@ -19,10 +19,10 @@ use super::netlink::{self, MessageError};
 #[derive(Debug, Error)]
 pub enum RouteError {
     /// A system call failed.
-    #[error("cannot ask for routes over netlink")]
+    #[error("cannot request routes over netlink")]
     Failed(#[from] io::Error),
     /// The answer is not netlink.
-    #[error("malformed answer of the kernel")]
+    #[error("malformed answer from the kernel")]
     Malformed(#[from] MessageError),
 }
 

@@ -99,7 +99,7 @@ impl SockDiag {
 
     fn send(&mut self, request: &Request) -> Result<(), DiagError> {
         let sent = self.0.send(&request.bytes());
-        sent.map_err(|error| DiagError::failed("ask for TCP sockets", error))
+        sent.map_err(|error| DiagError::failed("request TCP sockets", error))
     }
 
     fn receive(&mut self) -> Result<&[u8], DiagError> {

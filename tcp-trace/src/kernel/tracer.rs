@@ -103,8 +103,8 @@ impl Probe {
             tracepoint: Some(programs::SEND),
             arguments: 0,
             without: Some(
-                "the process of a server that writes before it reads is learnt when it closes, and that of a DNS \
-                 lookup by UDP is not known, nor which connection follows it",
+                "a server that writes before it reads is identified only when it closes, and a DNS lookup over UDP \
+                 has no process and is not linked to the connection that used it",
             ),
             follows: false,
             for_stacks: false,
@@ -113,7 +113,7 @@ impl Probe {
             name: programs::RESET,
             tracepoint: Some(programs::RESET),
             arguments: 3,
-            without: Some("the kernel's own reason for an RST that it sends is not known"),
+            without: Some("the kernel's reason for sending an RST is unknown"),
             follows: false,
             for_stacks: false,
         },
@@ -122,8 +122,8 @@ impl Probe {
             tracepoint: Some(programs::END_OF_STREAM),
             arguments: 0,
             without: Some(
-                "which read met the end of the stream is not known, and of last uses only reads that gave data \
-                 (Linux 6.3 has it)",
+                "the read that returned EOF is unknown, and only reads that returned data count as the last use \
+                 (available from Linux 6.3 on)",
             ),
             follows: false,
             for_stacks: true,
@@ -178,7 +178,7 @@ impl Tracer {
         let missing = attach_probes(&mut ebpf, &btf, options)?;
         let reset_reasons = reset_reasons(&btf);
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
-        let skips = skips.map_err(|error| KernelError::failed("use the map of what is skipped", error))?;
+        let skips = skips.map_err(|error| KernelError::failed("use the map of skipped payload", error))?;
         let losses = Losses::new(counters, state_program(&ebpf)?);
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
@@ -233,7 +233,7 @@ impl Tracer {
         let entry = until.map_or(0, |until| skip_entry(cookie, until));
         if let Err(error) = self.skips.set(index, entry, 0) {
             // They go on handing it over: that costs time, and nothing else.
-            log::debug!("cannot tell what payload is not needed: {error}");
+            log::debug!("cannot mark payload as skippable: {error}");
         }
     }
 
@@ -342,10 +342,10 @@ fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
         // Without a word of the verifier it is the privileges that lack.
         (None, Some(EPERM | EACCES)) => refused(&format!("load the eBPF program {}", probe.name), error),
         (reason, _) => KernelError::missing(
-            format!("what the eBPF program {} needs", probe.name),
+            format!("support for the eBPF program {}", probe.name),
             format!(
                 "{} ({io_error}). tcp-trace runs on Linux 5.15 and later",
-                reason.unwrap_or("the verifier says nothing")
+                reason.unwrap_or("the verifier gives no reason")
             ),
         ),
     }

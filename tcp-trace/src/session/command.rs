@@ -10,8 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Child, time::timeout};
 
-use super::reader::ReadError;
-use crate::cli::CliError;
+use super::SessionError;
 
 /// How long a command may take to end when it is asked to.
 const TERMINATION: Duration = Duration::from_secs(2);
@@ -24,11 +23,11 @@ pub(super) struct Followed {
 
 impl Followed {
     /// Starts it.
-    pub(super) fn start(command: Option<Command>) -> Result<Self, ReadError> {
+    pub(super) fn start(command: Option<Command>) -> Result<Self, SessionError> {
         let Some(command) = command else { return Ok(Self { child: None, status: None }) };
         let name = command.get_program().display().to_string();
         let child = tokio::process::Command::from(command).spawn();
-        let child = child.map_err(|error| ReadError::Other(CliError::start(name, &error)))?;
+        let child = child.map_err(|source| SessionError::Command { name, source })?;
         Ok(Self { child: Some(child), status: None })
     }
 
@@ -52,7 +51,10 @@ impl Followed {
         let _ = kill_process(pid, Signal::TERM);
         match timeout(TERMINATION, child.wait()).await {
             Ok(status) => self.status = status.ok(),
-            Err(_) => log::warn!("the command (process {}) goes on untraced", pid.as_raw_nonzero()),
+            Err(_) => log::warn!(
+                "the command (pid {}) is still running and is no longer traced",
+                pid.as_raw_nonzero()
+            ),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new() -> Self {
         let cgroups = CgroupPaths::open()
-            .inspect_err(|error| log::warn!("cgroups of processes are not told: {error}"))
+            .inspect_err(|error| log::warn!("cannot read cgroups, so connections have none: {error}"))
             .ok();
         Self { known: HashMap::new(), cgroups, seen: Vec::new() }
     }

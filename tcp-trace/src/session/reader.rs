@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Settings,
+    SessionError, Settings,
     command::Followed,
     output::Output,
     places::Places,
@@ -18,10 +18,7 @@ use super::{
     sockets::{Answer, Pace, Sockets},
     stacks::{Stacks, put_all},
 };
-use crate::{
-    cli::CliError,
-    kernel::{NewlyLost, Readiness, Tracer, UNANNOUNCED, decode, is_announced},
-};
+use crate::kernel::{NewlyLost, Readiness, Tracer, UNANNOUNCED, decode, is_announced};
 
 /// Records that are taken from the ring buffer before signals and ticks have their turn.
 const BATCH: usize = 4096;
@@ -37,21 +34,6 @@ const _: () = assert!(LOOK_SOON.as_nanos() > UNANNOUNCED.as_nanos());
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last list of sockets is waited for.
 const LAST_LIST: Duration = Duration::from_secs(5);
-
-/// Why a session broke off.
-#[derive(Debug)]
-pub(super) enum ReadError {
-    /// The sink could not write.
-    Output(io::Error),
-    /// Anything else.
-    Other(CliError),
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
 
 /// The signals that end a session.
 pub(super) struct Signals {
@@ -110,11 +92,15 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(settings: Settings, mut tracer: Tracer, output: Output<'a>) -> Result<Self, ReadError> {
-        let no_thread = |error| ReadError::Other(CliError::io("cannot start a thread", &error));
-        let sockets = Sockets::new(tracer.clock()).map_err(no_thread)?;
-        let routes = Routes::new().map_err(no_thread)?;
-        let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread)?;
+    pub(super) fn new(
+        settings: Settings,
+        mut tracer: Tracer,
+        output: Output<'a>,
+    ) -> Result<Self, SessionError> {
+        let no_thread = || SessionError::io("cannot start a thread");
+        let sockets = Sockets::new(tracer.clock()).map_err(no_thread())?;
+        let routes = Routes::new().map_err(no_thread())?;
+        let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread())?;
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
         let mut pipeline = Pipeline::new(pipeline::Settings {
@@ -150,20 +136,19 @@ impl<'a> Reader<'a> {
     pub(super) async fn run(
         mut self,
         command: Option<std::process::Command>,
-        signals: Signals,
-    ) -> Result<ExitCode, ReadError> {
+        mut signals: Signals,
+    ) -> Result<ExitCode, SessionError> {
         let mut command = Followed::start(command)?;
-        let result = self.follow(&mut command, signals).await;
+        let result = self.follow(&mut command, &mut signals).await;
         // Whyever it ends: what was started for the session does not outlive it unnoticed.
         command.terminate().await;
-        self.end(result?).await?;
+        self.end(result?, signals).await?;
         Ok(command.exit_code())
     }
 
     /// Reads until something ends the session; true when that was a signal.
-    async fn follow(&mut self, command: &mut Followed, mut signals: Signals) -> Result<bool, ReadError> {
-        let other = |what: &str, error: &io::Error| ReadError::Other(CliError::io(what, error));
-        let ring = self.tracer.readiness().map_err(|error| other("cannot wait for events", &error))?;
+    async fn follow(&mut self, command: &mut Followed, signals: &mut Signals) -> Result<bool, SessionError> {
+        let ring = self.tracer.readiness().map_err(SessionError::io("cannot wait for events"))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = self.duration.map(|duration| Instant::now() + duration);
@@ -173,11 +158,11 @@ impl<'a> Reader<'a> {
         loop {
             let sockets = &mut self.sockets;
             let wake =
-                wake(&ring, has_more, (&mut tick, self.look), &mut signals, deadline, command, sockets).await;
+                wake(&ring, has_more, (&mut tick, self.look), signals, deadline, command, sockets).await;
             let mut ended = None;
             match wake {
                 Wake::Announced(result) => {
-                    result.map_err(|error| other("cannot wait for events", &error))?;
+                    result.map_err(SessionError::io("cannot wait for events"))?;
                     has_more = self.read(BATCH)? == BATCH;
                 }
                 Wake::Look => {
@@ -192,7 +177,7 @@ impl<'a> Reader<'a> {
                 Wake::Signal => ended = Some(true),
                 Wake::TimeOver => ended = Some(false),
                 Wake::CommandEnded(result) => {
-                    result.map_err(|error| other("cannot wait for the command", &error))?;
+                    result.map_err(SessionError::io("cannot wait for the command"))?;
                     deadline = Some(Instant::now() + CLOSING);
                 }
                 Wake::Sockets(answer) => self.take(answer)?,
@@ -215,7 +200,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
-    fn read(&mut self, limit: usize) -> Result<usize, ReadError> {
+    fn read(&mut self, limit: usize) -> Result<usize, SessionError> {
         let offset = self.tracer.clock().offset_ns();
         let Self { tracer, pipeline, places, stacks, records, output, events, decode_errors, .. } = self;
         let (mut written, mut was_announced) = (Ok(()), false);
@@ -255,7 +240,7 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    fn tick(&mut self) -> Result<(), ReadError> {
+    fn tick(&mut self) -> Result<(), SessionError> {
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
         // What has happened before now comes first: nothing is given up that is only unread.
@@ -278,7 +263,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes what the kernel listed.
-    fn take(&mut self, answer: Answer) -> Result<(), ReadError> {
+    fn take(&mut self, answer: Answer) -> Result<(), SessionError> {
         // What happened before the list was read comes first.
         self.read(ALL)?;
         let now = self.tracer.clock().now();
@@ -303,19 +288,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the end has to wait for TIME_WAIT to be over.
-    fn has_to_settle(&mut self) -> Result<bool, ReadError> {
+    fn has_to_settle(&mut self) -> Result<bool, SessionError> {
         if self.settle.is_zero() {
             return Ok(false);
         }
         self.read(ALL)?;
         let waits = self.pipeline.has_mini_sockets();
         if waits {
-            log::info!("waiting up to {:?} for the end of TIME_WAIT; Ctrl-C ends now", self.settle);
+            log::info!("waiting up to {:?} for the end of TIME_WAIT; press Ctrl-C to stop now", self.settle);
         }
         Ok(waits)
     }
 
-    fn put_records(&mut self) -> Result<(), ReadError> {
+    fn put_records(&mut self) -> Result<(), SessionError> {
         put_all(&mut self.records, self.stacks.as_mut(), &mut self.output, &mut self.pipeline)?;
         for Skip { cookie, direction, until } in self.pipeline.take_skips() {
             self.tracer.skip(cookie, direction, until);
@@ -323,9 +308,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn report_losses(&mut self) -> Result<(), ReadError> {
+    fn report_losses(&mut self) -> Result<(), SessionError> {
         let now = self.tracer.clock().now();
-        let newly_lost = self.tracer.newly_lost().map_err(|error| ReadError::Other(error.into()))?;
+        let newly_lost = self.tracer.newly_lost()?;
         if !newly_lost.is_empty() {
             self.pipeline.events_lost(now, &mut self.records);
             self.put_records()?;
@@ -338,14 +323,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the connections of a command that has ended are closed.
-    fn is_settled(&mut self) -> Result<bool, ReadError> {
+    fn is_settled(&mut self) -> Result<bool, SessionError> {
         // What the command did last may still be in the ring buffer.
         self.read(ALL)?;
         Ok(!self.pipeline.has_open_followed())
     }
 
-    async fn end(mut self, interrupted: bool) -> Result<(), ReadError> {
+    async fn end(mut self, interrupted: bool, mut signals: Signals) -> Result<(), SessionError> {
         self.tracer.detach();
+        self.output.begin_end();
         self.read(ALL)?;
         self.last_list().await?;
         self.routes.finish(&mut self.pipeline).await;
@@ -360,13 +346,14 @@ impl<'a> Reader<'a> {
         if let Some(stacks) = self.stacks.take() {
             stacks.finish(&mut self.output).await?;
         }
-        Ok(self.output.end(self.tracer.clock().now(), self.events, interrupted)?)
+        self.output.end(self.tracer.clock().now(), self.events, interrupted)?;
+        Ok(self.output.written(signals.any()).await?)
     }
 }
 
 impl Reader<'_> {
     /// Learns what is still open, and whose it is.
-    async fn last_list(&mut self) -> Result<(), ReadError> {
+    async fn last_list(&mut self) -> Result<(), SessionError> {
         // In a short session the first list is on its way still, and new enough.
         let is_first = self.pipeline.expects_existing();
         if !is_first && !self.pipeline.has_open() {
@@ -385,7 +372,9 @@ impl Reader<'_> {
                 answer @ Answer::Listed(..) => self.take(answer)?,
             }
         }
-        log::warn!("the kernel did not list its sockets in time: of open ones, not all is told");
+        log::warn!(
+            "the kernel's socket list did not arrive in time: summaries of open connections may be incomplete"
+        );
         Ok(())
     }
 }

@@ -95,7 +95,7 @@ impl Routes {
         }
         if self.left_out > 0 {
             log::info!(
-                "{} connections have no route: at most {ASKED_MAX} routes are asked for in a second",
+                "no route recorded for {} connections (limit: {ASKED_MAX} route look-ups per second)",
                 self.left_out
             );
         }
@@ -170,12 +170,10 @@ impl Reader {
 
 /// A socket in a network namespace.
 fn open(netns: u32) -> Option<Rtnetlink> {
-    let found = netns::find().inspect_err(|error| log::info!("network namespaces cannot be found: {error}"));
+    let found = netns::find().inspect_err(|error| log::info!("cannot find network namespaces: {error}"));
     let namespace = found.ok()?.found.into_iter().find(|namespace| namespace.inode == netns)?;
     let socket = namespace.rtnetlink();
-    socket
-        .inspect_err(|error| log::info!("routes of network namespace {netns} cannot be asked for: {error}"))
-        .ok()
+    socket.inspect_err(|error| log::info!("cannot request routes of network namespace {netns}: {error}")).ok()
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tcp_trace_core::pipeline::{ExistingSocket, ListedSocket};
+use tcp_trace_core::{
+    pipeline::{ExistingSocket, ListedSocket},
+    prose::counted,
+};
 use tcp_trace_model::{
     event::{Figures, Identity, Owner, Place, Role, State},
     socket::Socket,
@@ -141,13 +144,12 @@ impl Reader {
         let all = self.each_socket();
         // After the sockets, so that whoever got one meanwhile is found.
         let owners = SocketOwners::read()
-            .inspect_err(|error| log::warn!("processes of older sockets are not told: {error}"))
+            .inspect_err(|error| log::warn!("cannot find the processes of existing sockets: {error}"))
             .unwrap_or_default();
         if owners.unreadable() > 0 && !std::mem::replace(&mut self.owners_told, true) {
             log::warn!(
-                "{} processes cannot be looked into, so older sockets of theirs have no process: it needs \
-                 CAP_SYS_PTRACE",
-                owners.unreadable()
+                "cannot inspect {} (this needs CAP_SYS_PTRACE): their existing sockets are shown without a process",
+                counted(owners.unreadable(), "process")
             );
         }
         let listening: HashSet<(u32, u16)> = all
@@ -183,7 +185,7 @@ impl Reader {
                     log::warn!("not all sockets of network namespace {netns} could be read");
                 }
                 Ok(_) => {}
-                Err(error) => log::warn!("sockets of network namespace {netns} cannot be read: {error}"),
+                Err(error) => log::warn!("cannot read the sockets of network namespace {netns}: {error}"),
             }
         }
         all
@@ -213,7 +215,7 @@ impl Reader {
         let found = match netns::find() {
             Ok(found) => found.found,
             Err(error) => {
-                log::warn!("network namespaces cannot be found: {error}");
+                log::warn!("cannot find network namespaces: {error}");
                 return;
             }
         };
@@ -222,8 +224,8 @@ impl Reader {
                 let NetworkNamespace { inode, .. } = namespace;
                 let diag = namespace.sock_diag().inspect_err(|error| {
                     log::warn!(
-                        "sockets of network namespace {inode} cannot be read, so the end of their TIME_WAIT is \
-                         not seen: {error} (it needs CAP_SYS_ADMIN)"
+                        "cannot read the sockets of network namespace {inode}, so the end of their TIME_WAIT is \
+                         inferred: {error} (this needs CAP_SYS_ADMIN)"
                     );
                 });
                 self.namespaces.insert(inode, diag.ok());

@@ -161,7 +161,7 @@ fn is_complete(record: &Record) -> bool {
 }
 
 /// Why the functions of stacks are not known that come while too many wait.
-const TOO_MANY: &str = "too many stacks came at once";
+const TOO_MANY: &str = "too many stacks at once";
 /// Why a stack has no functions whose code ended a parser.
 const UNREADABLE: &str = "its executable could not be read";
 

@@ -132,12 +132,26 @@ fn evidence(finding: &Finding) -> Vec<String> {
     paragraphs
 }
 
+/// Names of evidence, without their units, that read better in other words.
+const LABELS: [(&str, &str); 7] = [
+    ("connects_that_failed_otherwise", "other failed connects"),
+    ("cookies_that_came_back_wrong", "invalid cookies returned"),
+    ("end_read_at", "EOF read at"),
+    ("least_that_came", "least received"),
+    ("longest_idle_that_went_well", "longest idle time that still worked"),
+    ("responses_in_all", "all responses"),
+    ("told_to_close_by_a_header", "with Connection: close"),
+];
+
 /// Times below it are told with three digits, longer ones as ages.
 const MINUTE_US: u64 = 60_000_000;
 
 /// `open files 412`, `oldest 3 min 5 s`, `last 2 s ago`, `unread 160 B`: the unit is the end of the name.
 fn fact((name, fact): &(String, Fact)) -> String {
-    let words = |name: &str| printable(&name.replace('_', " "));
+    let words = |name: &str| match LABELS.iter().find(|(own, _)| *own == name) {
+        Some((_, label)) => (*label).to_owned(),
+        None => printable(&name.replace('_', " ")),
+    };
     if let (Fact::Number(us), Some(name)) = (fact, name.strip_suffix("_ago_us")) {
         return format!("{} {} ago", words(name), Age(*us));
     }
@@ -160,7 +174,7 @@ fn stack(stack: &FindingStack) -> String {
         StackMoment::Connect => "opened",
         StackMoment::FirstUse => "first used",
         StackMoment::Use => "used",
-        StackMoment::Eof => "end read",
+        StackMoment::Eof => "EOF read",
     };
     let frames = &stack.stack.frames;
     let first = match Blame::of(&stack.stack) {
@@ -220,7 +234,7 @@ fn cells(connection: &FindingConnection) -> [String; 4] {
     [fd, ends, format!("{}{age}", state.name()), queues]
 }
 
-/// `unread 160 B`, `end not read`, `not acknowledged 1.50 KiB`: a FIN counts one in the kernel's numbers.
+/// `unread 160 B`, `EOF not read`, `not acknowledged 1.50 KiB`: a FIN counts one in the kernel's numbers.
 fn queues(state: State, receive: u64, send: u64) -> String {
     let has_fin = matches!(state, State::CloseWait | State::LastAck | State::Closing);
     // So does a SYN.
@@ -229,7 +243,7 @@ fn queues(state: State, receive: u64, send: u64) -> String {
     let unacknowledged = send.saturating_sub(sent_flag.into());
     let words = [
         (unread > 0).then(|| format!("unread {}", Size(unread))),
-        (has_fin && receive == 1).then(|| "end not read".to_owned()),
+        (has_fin && receive == 1).then(|| "EOF not read".to_owned()),
         (unacknowledged > 0).then(|| format!("not acknowledged {}", Size(unacknowledged))),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")

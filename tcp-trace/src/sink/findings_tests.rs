@@ -91,12 +91,12 @@ fn a_finding_says_what_evidence_why_and_what_to_do() {
                 also open in worker[813]
                 fd 12  10.0.0.1:43210 → 10.0.0.5:443  CLOSE_WAIT 2 h
                   last exchange: GET / → 200, complete
-                fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  end not read
+                fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  EOF not read
                   last exchange: GET / → 200, complete
                 and 1 more
       stacks    opened: pool.c:88 (open_pool) ← main.c:1 (call) ← main.c:2 (call) ← main.c:3 (call) ←
                   main.c:4 (call) ← …
-                end read: unknown code (the process had ended)
+                EOF read: unknown code (the process had ended)
       why       The peer closed.
       do        Close it.
       explain   tcp-trace explain CLOSE_WAIT-leak

@@ -1,19 +1,25 @@
 //! Records to bytes: one trait, one file per format.
 
+mod chunk_writer;
+mod counting;
 mod findings;
 mod jsonl;
 mod ladder;
 mod output;
 mod rest;
 mod table;
+mod tee;
 mod waterfall;
 mod words;
 mod words_dns;
 mod words_timing;
 
+pub use chunk_writer::{Backlog, ChunkWriter, OUTPUT_QUEUE_BYTES_MAX};
+pub use counting::{Counting, Counts};
 pub use findings::Findings;
 pub use jsonl::JsonLines;
 pub use ladder::{LADDER_RECORDS_MAX, Ladder};
 pub use output::Sink;
 pub use table::Table;
+pub use tee::Tee;
 pub use waterfall::{COLUMNS_DEFAULT, WATERFALL_EXCHANGES_MAX, Waterfall};

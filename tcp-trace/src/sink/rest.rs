@@ -55,10 +55,10 @@ impl Rest {
         let mut lines: Vec<Phrase> = self.losses.iter().map(loss).collect();
         if self.further_losses > 0 {
             let events = counted(self.further_losses, "event");
-            lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} more after these")));
+            lines.push(Phrase::new(Tone::Failure, format!("*** LOST {events} after these")));
         }
         if !self.losses.is_empty() {
-            lines.push(Phrase::new(Tone::Warning, "*** what is above may have gaps"));
+            lines.push(Phrase::new(Tone::Warning, "*** the output above may have gaps"));
         }
         if self.left_out > 0 {
             let things = counted(self.left_out, self.what);

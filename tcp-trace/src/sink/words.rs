@@ -152,8 +152,9 @@ pub(super) fn loss(loss: &Loss) -> Phrase {
     let why = match loss.place {
         LossPlace::Ring => "the ring buffer was full (a larger --ring-size or a filter helps)",
         LossPlace::Program => "they happened while another was being reported",
-        LossPlace::Reader => "they could not be understood",
+        LossPlace::Reader => "they could not be decoded",
         LossPlace::Table => "too many connections or lookups at once",
+        LossPlace::Output => "the output did not take them in time (a faster reader or a filter helps)",
     };
     let cpu = loss.cpu.map(|cpu| format!(" on cpu {cpu}")).unwrap_or_default();
     let what = format!("*** LOST {}{cpu}", counted(loss.events, "event"));

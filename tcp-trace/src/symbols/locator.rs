@@ -76,7 +76,7 @@ impl Locator {
             return Err(Stack::missing("stacks of this architecture cannot be unwound"));
         }
         if registers.ip == 0 {
-            return Err(Stack::missing("the kernel did it by itself"));
+            return Err(Stack::missing("done by the kernel itself"));
         }
         let gone = || Stack::missing("the process was gone");
         let key = (owner.pid, owner.identity);

@@ -35,7 +35,7 @@ impl Verdict {
         // What it has to exit with, and say.
         let (expected, words) = match (line.lacks, name) {
             (Some(lacks), _) => (REFUSED, vec!["this kernel lacks", lacks]),
-            (None, CHECK) => (0, vec!["everything that is needed can be attached"]),
+            (None, CHECK) => (0, vec!["all required probes can be attached"]),
             (None, DEMO) => (0, vec!["TIME_WAIT", ", 0 lost"]),
             // A test that is ignored exits with 0 too.
             (None, _) => (0, vec!["test result: ok. 1 passed"]),

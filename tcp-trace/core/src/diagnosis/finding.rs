@@ -106,7 +106,7 @@ pub(super) fn who(process: Option<&Process>) -> String {
 
 /// The same, of a process that may have ended.
 pub(super) fn who_named(process: Option<&Named>) -> String {
-    process.map_or("a process that could not be seen".to_owned(), named)
+    process.map_or("an unknown process".to_owned(), named)
 }
 
 /// A process as `api (pid 812)`.
@@ -117,7 +117,7 @@ pub(super) fn named(process: &Named) -> String {
 /// `for 3 min 5 s`, or `for 3 min 5 s to 2 h 10 min`.
 pub(super) fn for_how_long(cases: &[Case<'_>]) -> String {
     match ages(cases) {
-        None => "for a time that is not known".to_owned(),
+        None => "for an unknown time".to_owned(),
         Some((oldest, youngest)) => {
             let (oldest, youngest) = (Age(oldest).to_string(), Age(youngest).to_string());
             if oldest == youngest { format!("for {oldest}") } else { format!("for {youngest} to {oldest}") }

@@ -98,7 +98,7 @@ pub(super) fn between(cases: &[Broken<'_>], server: SocketAddr) -> String {
     let whose = whose(cases.iter().filter_map(|case| case.http.process.as_ref()));
     match cases.first().and_then(|case| case.http.role) {
         Some(Role::Server) => format!("to {whose} at {server}"),
-        _ => format!("of {whose} to {server}"),
+        _ => format!("from {whose} to {server}"),
     }
 }
 

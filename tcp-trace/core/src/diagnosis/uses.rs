@@ -43,8 +43,8 @@ impl Uses {
         let opened = uses.add(OPENED, &new).filter(|(_, count)| *count == cases.len());
         uses.opened_at = opened.map(|(place, _)| place);
         if !older.is_empty() {
-            let are = if older.len() == 1 { "is" } else { "are" };
-            let what = format!("not seen: {} {are} older than the trace", counted(older.len(), "socket"));
+            let were = if older.len() == 1 { "was" } else { "were" };
+            let what = format!("not seen: {} {were} opened before the trace", counted(older.len(), "socket"));
             uses.facts.push(("opening".to_owned(), what.into()));
         }
         uses.add(FIRST_USED, &new);

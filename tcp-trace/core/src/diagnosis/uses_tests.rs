@@ -114,7 +114,7 @@ fn further_places_are_counted() {
 fn of_what_is_older_than_the_trace_the_opening_was_not_seen() {
     let older = Stacks { first_use: Some(one_use(stack(5, "main"))), ..Stacks::default() };
     let finding = judged(vec![(false, Some(older)), (false, None), connected(stack(88, "main"))]);
-    let expected = Fact::from("not seen: 2 sockets are older than the trace");
+    let expected = Fact::from("not seen: 2 sockets were opened before the trace");
     assert_eq!(finding.evidence.get("opening"), Some(&expected));
     assert_eq!(list(&finding, "used_at"), ["pool.c:5 (open_pool): 1 socket"]);
     assert_eq!(finding.evidence.get("first_used_at"), None);

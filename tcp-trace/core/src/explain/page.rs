@@ -156,8 +156,8 @@ pub fn nothing_found(words: &[String], nearest: &[&str], language: Language) -> 
     let words = words.join(" ").escape_debug().to_string();
     let names = nearest.join(", ");
     match (language, nearest.is_empty()) {
-        (Language::En, true) => format!("nothing is known of {words}: `tcp-trace explain` lists all topics"),
-        (Language::En, false) => format!("nothing is known of {words}; near to it: {names}"),
+        (Language::En, true) => format!("no topic matches {words}: `tcp-trace explain` lists all topics"),
+        (Language::En, false) => format!("no topic matches {words}; did you mean {names}?"),
         (Language::Zh, true) => format!("没有关于 {words} 的内容：tcp-trace explain 列出全部条目"),
         (Language::Zh, false) => format!("没有关于 {words} 的内容；相近的有：{names}"),
     }

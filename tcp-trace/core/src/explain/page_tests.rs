@@ -80,8 +80,8 @@ fn colours_are_for_names_and_asides() {
 fn nothing_found_says_what_to_do_next() {
     let words = ["TIMEWIAT".to_owned(), "\u{1b}[2J".to_owned()];
     for (nearest, language, expected) in [
-        (&["TIME_WAIT"][..], Language::En, "nothing is known of TIMEWIAT \\u{1b}[2J; near to it: TIME_WAIT"),
-        (&[], Language::En, "nothing is known of TIMEWIAT \\u{1b}[2J: `tcp-trace explain` lists all topics"),
+        (&["TIME_WAIT"][..], Language::En, "no topic matches TIMEWIAT \\u{1b}[2J; did you mean TIME_WAIT?"),
+        (&[], Language::En, "no topic matches TIMEWIAT \\u{1b}[2J: `tcp-trace explain` lists all topics"),
         (&["TIME_WAIT"], Language::Zh, "没有关于 TIMEWIAT \\u{1b}[2J 的内容；相近的有：TIME_WAIT"),
     ] {
         assert_eq!(nothing_found(&words, nearest, language), expected);

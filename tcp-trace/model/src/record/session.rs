@@ -64,6 +64,8 @@ pub enum LossPlace {
     Reader,
     /// A bounded table was full.
     Table,
+    /// The output did not take records in time: a pipe that nobody read, or a busy disk.
+    Output,
 }
 
 /// Events that were lost since the last such line.
@@ -75,7 +77,7 @@ pub struct Loss {
     /// Where.
     #[serde(rename = "where")]
     pub place: LossPlace,
-    /// How many events.
+    /// How many events; for `output`, how many records.
     pub events: u64,
     /// The processor on which they were lost, for the ring buffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

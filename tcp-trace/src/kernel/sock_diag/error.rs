@@ -22,7 +22,7 @@ pub enum DiagError {
     #[error("the kernel does not list TCP sockets: it lacks CONFIG_INET_DIAG or the module tcp_diag")]
     Unsupported,
     /// The answer is not netlink.
-    #[error("malformed answer of the kernel")]
+    #[error("malformed answer from the kernel")]
     Malformed(#[from] MessageError),
 }
 

@@ -79,22 +79,27 @@ fn called(summary: &Connection) -> Option<Phrase> {
         let when = format!("  looked up in {duration}; {age} before the connect");
         return Some(Phrase::plain(name(&resolved.name)).and(Tone::Aside, when));
     }
-    let server = summary.server.as_ref().filter(|server| server.source != ServerSource::Dns)?;
-    Some(Phrase::plain(name(&server.address)).and(Tone::Aside, "  (no lookup seen)"))
+    let server = summary.server.as_ref()?;
+    let source = match server.source {
+        ServerSource::Dns => return None,
+        ServerSource::Host => "  (from the Host header)",
+        ServerSource::Sni => "  (from the TLS ClientHello)",
+    };
+    Some(Phrase::plain(name(&server.address)).and(Tone::Aside, source))
 }
 
 /// Source, interface and next hop.
 fn way(network: &Network, route: &Route) -> Phrase {
     let index = || format!("interface {}", route.interface.index);
     let interface = route.interface.name.as_ref().map_or_else(index, printable);
-    let phrase = Phrase::plain(format!("{} by {interface}, ", network.local));
+    let phrase = Phrase::plain(format!("{} via {interface}, ", network.local));
     match (&route.next_hop, route.kind) {
-        (_, RouteType::Local) => phrase.and(Tone::Plain, "this host itself"),
+        (_, RouteType::Local) => phrase.and(Tone::Plain, "to this host"),
         (Some(hop), RouteType::OnLink) => phrase.and(Tone::Plain, "on link ").then(link_address(hop)),
         (Some(hop), RouteType::Gateway) => {
             phrase.and(Tone::Plain, format!("next hop {} ", hop.address)).then(link_address(hop))
         }
-        (None, _) => phrase.and(Tone::Plain, "next hop not known"),
+        (None, _) => phrase.and(Tone::Plain, "next hop unknown"),
     }
 }
 
@@ -108,6 +113,6 @@ fn link_address(hop: &NextHop) -> Phrase {
             .and(Tone::Plain, ")"),
         (Some(mac), _) => Phrase::plain(format!("({})", recorded(mac))),
         (None, Some(state)) => Phrase::plain(format!("(no MAC: {})", recorded(state))),
-        (None, None) => Phrase::plain("(MAC not known)"),
+        (None, None) => Phrase::plain("(MAC unknown)"),
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
         }
     }
     if ladder.has_unseen_arrival() {
-        let meaning = ": not seen to arrive: lost on the way, or arrived unseen";
+        let meaning = ": arrival not observed: lost on the way, or arrived unseen";
         write_line(&mut text, Phrase::new(Tone::Warning, "?").and(Tone::Plain, meaning), palette);
     }
     write_line(&mut text, ending(ladder), palette);
@@ -52,7 +52,7 @@ pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, pal
     let mut text = String::new();
     for dns in lookups {
         if text.is_empty() {
-            text.push_str("Lookups that no connection follows:\n");
+            text.push_str("Lookups without a connection:\n");
         }
         let process = dns.process.as_ref().map_or("-".to_owned(), named);
         write_line(&mut text, Phrase::plain(format!("{process}: ")).then(lookup(dns)), palette);
@@ -89,14 +89,14 @@ fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
         let _ = writeln!(text, "{margin}{client}\n{margin}{server:>whole$}");
     }
     if ladder.is_older() {
-        let _ = writeln!(text, "{margin}(its beginning was not seen)");
+        let _ = writeln!(text, "{margin}(its start was not seen)");
     }
     text
 }
 
 /// What the left and the right side are called.
 fn names(ladder: &Ladder<'_>) -> (&'static str, &'static str) {
-    if ladder.has_roles { ("client", "server") } else { ("one end", "other end") }
+    if ladder.has_roles { ("client", "server") } else { ("left end", "right end") }
 }
 
 /// The lanes of a row, with `inner` columns between them.
@@ -287,7 +287,7 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
 
 fn ending(ladder: &Ladder<'_>) -> Phrase {
     let Some((side, summary)) = ladder.summary() else {
-        return Phrase::new(Tone::Warning, "how it ended is not in these records");
+        return Phrase::new(Tone::Warning, "its end is not in these records");
     };
     let Connection { close, bytes, duration_us, .. } = summary;
     let reason = close.reason.as_ref();
@@ -318,6 +318,6 @@ fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> Phrase {
         How::Open => Phrase::plain("still open"),
         How::Error => Phrase::new(Tone::Failure, "failed"),
         How::Abandoned => Phrase::new(Tone::Warning, format!("given up{by}")),
-        How::Unknown => Phrase::new(Tone::Warning, "gone; nothing seen says why"),
+        How::Unknown => Phrase::new(Tone::Warning, "ended, cause unknown,"),
     }
 }

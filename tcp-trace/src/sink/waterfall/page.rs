@@ -92,7 +92,7 @@ pub(super) fn legend(groups: &[Group]) -> Vec<Phrase> {
         Phrase::new(Tone::Aside, times),
     ];
     if groups.iter().flat_map(|group| &group.members).any(|member| member.link.is_inferred()) {
-        let meaning = format!("{INFERRED} not told by a Referer: the page is inferred, and may be another");
+        let meaning = format!("{INFERRED} the page is inferred and may be wrong");
         lines.push(Phrase::new(Tone::Aside, meaning));
     }
     lines
@@ -155,7 +155,7 @@ impl<'a> Page<'a> {
         let (address, aside) = match &self.group.subject {
             Subject::Page(address) => (recorded(address), ""),
             Subject::UnseenPage(address) => (recorded(address), "  (its document is not in these records)"),
-            Subject::Others => ("Requests of no page".to_owned(), ""),
+            Subject::Others => ("Requests without a page".to_owned(), ""),
         };
         let time = format!("{} ", self.zero.time_of_day(zone));
         let room = columns.saturating_sub(time.len() + aside.len());
@@ -185,12 +185,12 @@ impl<'a> Page<'a> {
         let process = self.members().find_map(|(http, _)| http.process.as_ref());
         match &self.group.client {
             Client::Process { .. } => process.map_or("-".to_owned(), named),
-            Client::Local(address) => format!("a process of {address} that is not known"),
+            Client::Local(address) => format!("an unknown process at {address}"),
             Client::Remote(address) => match process {
                 Some(server) => format!("{address}, as {} saw it", named(server)),
                 None => format!("{address}, as its server saw it"),
             },
-            Client::Unknown => "not known which end asked".to_owned(),
+            Client::Unknown => "client unknown".to_owned(),
         }
     }
 
@@ -224,7 +224,7 @@ impl<'a> Page<'a> {
         }
         if unknown > 0 {
             parts.push(format!(
-                "{} that may be older than these records ({UNKNOWN})",
+                "{} possibly opened before these records ({UNKNOWN})",
                 counted(unknown, "connection")
             ));
         }
@@ -296,12 +296,12 @@ fn because(link: Link) -> &'static str {
         Link::Document => "the document",
         Link::Redirect => "by redirect",
         Link::Referer => "by Referer",
-        Link::None => "of no page",
-        Link::SharedReferer => "by a Referer that two pages may send",
+        Link::None => "no page",
+        Link::SharedReferer => "by a Referer that two pages share",
         Link::RefererOrigin => "by a Referer that is only the origin (its latest page)",
         Link::Origin => "by Origin (its latest page)",
         Link::FetchSite => "by Sec-Fetch-Site (the latest page)",
         Link::Frame => "documents with this page as Referer while it loaded (frames, or links followed)",
-        Link::Time => "sent while this page loaded, and saying nothing",
+        Link::Time => "by time: sent while this page loaded",
     }
 }

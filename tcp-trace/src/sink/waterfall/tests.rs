@@ -93,7 +93,7 @@ fn a_page_is_a_line_per_request() {
     insta::assert_snapshot!(plain(&shop(), 80), @r"
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
-    ~ not told by a Referer: the page is inferred, and may be another
+    ~ the page is inferred and may be wrong
 
     14:13:20.000000 http://shop/de/
     firefox[100]: 7 requests on 3 connections, 5.86 KiB in 200 ms, 4 failed
@@ -116,7 +116,7 @@ fn a_page_is_a_line_per_request() {
     insta::assert_snapshot!(plain(&shop(), 120), @r"
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
-    ~ not told by a Referer: the page is inferred, and may be another
+    ~ the page is inferred and may be wrong
 
     14:13:20.000000 http://shop/de/
     firefox[100]: 7 requests on 3 connections, 5.86 KiB in 200 ms, 4 failed
@@ -183,17 +183,16 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
 
-    14:13:20.000000 Requests of no page
+    14:13:20.000000 Requests without a page
     curl[7]: 2 requests on 2 connections, 1.95 KiB in 15.0 ms
     start  request                  size connection                             took
      0.00  GET api/v1/a     200   1000 B +c3 #0     ──────────────████         10.00
      5.00  GET api/v1/b     200   1000 B ?c4 #0             ───────────────███ 10.00
-    1 connection opened; 1 connection that may be older than these records (?)
+    1 connection opened; 1 connection possibly opened before these records (?)
     slowest: GET api/v1/a  10.0 ms, waited 8.00 ms
 
-    14:13:20.900000 Requests of no page
-    a process of 10.0.0.1 that is not known: 1 request on 1 connection, 1000 B in
-        10.0 ms
+    14:13:20.900000 Requests without a page
+    an unknown process at 10.0.0.1: 1 request on 1 connection, 1000 B in 10.0 ms
     start  request                  size connection                             took
      0.00  GET api/v1/c     200   1000 B +c5 #0     ─────────────────────█████ 10.00
     1 connection opened
@@ -223,7 +222,7 @@ fn what_was_lost_or_finds_no_room_is_told() {
         text.ends_with(
             "*** LOST 3 events: the ring buffer was full (a larger --ring-size or a filter
     helps)
-*** what is above may have gaps
+*** the output above may have gaps
 *** 1 exchange left out: more than waterfalls can hold; a filter helps\n"
         ),
         "{text}"

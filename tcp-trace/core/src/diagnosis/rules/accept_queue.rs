@@ -170,14 +170,14 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
             .and_known("dropped", (dropped > 0).then_some(dropped))
             .and_known("listen_overflows", growth("ListenOverflows"))
             .and_known("listen_drops", growth("ListenDrops")),
-        why: "Connections are complete and wait until the process calls accept(). It does not, or not often enough: \
-              the accepting thread is busy, blocked, or all workers are. When the queue is full the kernel drops SYNs \
+        why: "Complete connections wait until the process calls accept(). It does not, or not often enough: the \
+              accepting thread, or every worker, is busy or blocked. When the queue is full, the kernel drops SYNs \
               and last handshake segments, and clients see connects that take 1, 3 or 7 s, or time out; nobody gets \
               an error."
             .to_owned(),
-        advice: "Look at what the accepting thread waits for (stack, thread dump). Accept in a loop of its own and \
-                 hand the work on; add workers. A longer queue (argument of listen() and net.core.somaxconn, both) \
-                 helps against bursts only."
+        advice: "Find out what the accepting thread waits for (stack, thread dump). Accept in a separate loop and \
+                 hand the work on; add workers. A longer queue (both the argument of listen() and \
+                 net.core.somaxconn) only helps against bursts."
             .to_owned(),
         ..of(facts, vec![Case::new(listener, None)])
     }

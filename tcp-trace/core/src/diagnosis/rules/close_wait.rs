@@ -52,9 +52,9 @@ impl Cause {
     /// What the process has not done.
     fn in_words(self) -> &'static str {
         match self {
-            Self::NotClosed => "everything was read, and nobody has called close()",
-            Self::EndNotRead => "all data was read, but not the end of it",
-            Self::DataNotRead => "data that came before the end was never read",
+            Self::NotClosed => "everything was read, but close() was never called",
+            Self::EndNotRead => "data was read, but not EOF",
+            Self::DataNotRead => "data before EOF was never read",
         }
     }
 
@@ -62,23 +62,23 @@ impl Cause {
         match self {
             Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
                 "The client closed its end and the process has not looked at the socket since: it read the request \
-                 and stopped reading. The handler is busy, blocked or gone, or waits for something else than this \
+                 and stopped reading. The handler is busy, blocked or gone, or waits for something other than this \
                  socket."
             }
             Self::NotClosed => {
-                "The peer closed its end, and this process has read all that came, with the end: its read() has \
-                 returned 0, or will at once. The descriptor is still open, so the kernel may not send the FIN. The \
-                 object that holds the socket is still referred to, or an error path left without closing it. This \
-                 is a leak: no timeout of the kernel ends it."
+                "The peer closed its end, and this process has read everything up to EOF: its read() has returned \
+                 0, or will at once. The descriptor is still open, so the kernel cannot send the FIN. Something \
+                 still refers to the socket's object, or an error path returned without closing it. This is a leak: \
+                 no kernel timeout ends it."
             }
             Self::EndNotRead => {
                 "The peer closed its end and the process has not looked at the socket since: it read what it \
-                 expected and stopped reading. Typical are idle connections in a pool that nobody checks, and a \
-                 response that was read by its length and never given back."
+                 expected and stopped reading. Typical causes are idle connections in a pool that nothing checks, \
+                 and a connection that never went back to its pool after the response was read by its length."
             }
             Self::DataNotRead => {
-                "The peer sent data, closed, and the process has read neither: the thread or task that should read \
-                 is busy, blocked or gone, or a response body was dropped unread."
+                "The peer sent data and closed, and the process has read neither: the thread or task that should \
+                 read is busy, blocked or gone, or a response body was dropped unread."
             }
         }
     }
@@ -86,12 +86,13 @@ impl Cause {
     fn advice(self, service: Service) -> &'static str {
         match self {
             Self::EndNotRead if matches!(service, Service::Accepted(_)) => {
-                "Find what the handler does instead (stack, thread dump). Close the socket on every path out of it \
+                "Find out what the handler does instead (stack, thread dump). Close the socket on every path out of \
+                 it \
                  (finally / with / defer / Drop), and give it a timeout for reading the next request."
             }
             Self::NotClosed => {
                 "Close the socket wherever its read returns 0 and on every error path (with / try-with-resources / \
-                 defer / Drop). With an HTTP client, close the response or read it to its end. If another process \
+                 defer / Drop). With an HTTP client, close the response or read it to the end. If another process \
                  has the same descriptor, it must close it too: open it close-on-exec."
             }
             Self::EndNotRead => {
@@ -99,8 +100,8 @@ impl Cause {
                  the server's keep-alive timeout, and give connections back when a response is done."
             }
             Self::DataNotRead => {
-                "Find what the reading thread does instead (stack, thread dump). Read or close the response on every \
-                 path, also when only the status is wanted."
+                "Find out what the reading thread does instead (stack, thread dump). Read or close the response on \
+                 every path, even when you only need the status."
             }
         }
     }
@@ -189,8 +190,11 @@ fn finding(
 /// What to do; and how to learn whose code it is, where nobody traced.
 fn advice(facts: &Facts<'_>, cause: Cause, service: Service) -> String {
     let is_traced = facts.history.from.is_some();
-    let how =
-        if is_traced { "" } else { " `--for 60s` tells which lines open the sockets that leak meanwhile." };
+    let how = if is_traced {
+        ""
+    } else {
+        " `--for 60s` shows which lines open the sockets that leak while it traces."
+    };
     format!("{}{how}", cause.advice(service))
 }
 
@@ -205,7 +209,7 @@ fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
     exchange.into_iter().chain(other).collect()
 }
 
-/// `last exchange: GET /a → 200, read to its end, the response said Connection: close`.
+/// `last exchange: GET /a → 200, read to the end, the response said Connection: close`.
 fn last_exchange(http: &Http, cause: Cause) -> String {
     let request = http.http.request.as_ref().map_or("(request not seen)".to_owned(), |request| {
         format!("{} {}", request.method.printable(), request.target.printable())
@@ -218,14 +222,14 @@ fn last_exchange(http: &Http, cause: Cause) -> String {
             match http.integrity {
                 // A server sends it; what is unread there is of the client.
                 Integrity::Complete if http.role == Some(Role::Server) => "complete",
-                Integrity::Complete if cause == Cause::DataNotRead => "complete, not read to its end",
-                Integrity::Complete => "read to its end",
+                Integrity::Complete if cause == Cause::DataNotRead => "complete, not read to the end",
+                Integrity::Complete => "read to the end",
                 Integrity::Truncated => "cut short",
-                Integrity::Gap => "not wholly seen",
+                Integrity::Gap => "only partly seen",
             }
         ),
     };
-    let close = who_says_close(http).unwrap_or("no message said Connection: close");
+    let close = who_says_close(http).unwrap_or("neither message said Connection: close");
     format!("last exchange: {request} → {response}, {close}")
 }
 

@@ -23,7 +23,7 @@ fn server(connections: &[(u32, u32)]) -> Host {
 fn the_receive_queue_tells_the_cause() {
     for (queue, cause, in_summary) in [
         (0, "not_closed", "everything was read"),
-        (1, "end_not_read", "not the end of it"),
+        (1, "end_not_read", "but not EOF"),
         (501, "data_not_read", "was never read (500 B unread)"),
     ] {
         let findings = server(&[(120, queue)]).judge("close_wait");
@@ -91,7 +91,7 @@ fn a_process_that_cannot_be_seen_is_said() {
     host.snapshot.holders.clear();
     let finding = &host.judge("close_wait")[0];
     assert_eq!(finding.process, None);
-    assert!(finding.summary.contains("of a process that could not be seen"), "{}", finding.summary);
+    assert!(finding.summary.contains("of an unknown process"), "{}", finding.summary);
 }
 
 #[test]

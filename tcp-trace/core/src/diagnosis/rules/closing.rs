@@ -80,24 +80,27 @@ fn finding(facts: &Facts<'_>, state: State, cause: Cause, cases: Vec<Case<'_>>) 
     // It may be in this state for less long.
     let time = for_how_long(&cases);
     let what = match cause {
-        Cause::WindowClosed => format!("{peer} has taken no data {time}, {} wait to be sent", Size(unsent)),
+        Cause::WindowClosed => {
+            format!("{peer} has accepted no data {time}, {} waiting to be sent", Size(unsent))
+        }
         Cause::NoAnswer => format!("{peer} has not answered {time}, {} not acknowledged", Size(unsent)),
     };
     let summary = format!("{}{whose} in {}: {what}.", counted(cases.len(), "socket"), state.name());
     let (why, advice) = match cause {
         Cause::WindowClosed => (
-            "The process closed while data was still to be sent. The peer's window is closed because its process \
-             does not read, so the data and the FIN behind it stay in this kernel's memory.",
-            "Look at why the peer does not read. Here: set SO_LINGER or TCP_USER_TIMEOUT where a peer may not hold \
-             memory for so long; net.ipv4.tcp_orphan_retries and tcp_max_orphans bound what closed sockets may take.",
+            "The process closed while data was still waiting to be sent. The peer's window is closed because its \
+             process does not read, so the data and the FIN after it stay in this kernel's memory.",
+            "Find out why the peer does not read. Here: set SO_LINGER or TCP_USER_TIMEOUT where a peer must not \
+             hold memory for that long; net.ipv4.tcp_orphan_retries and tcp_max_orphans limit what closed sockets \
+             may use.",
         ),
         Cause::NoAnswer => (
-            "The FIN, or data before it, is sent again and again and nobody acknowledges it: the peer's host is gone \
-             or was restarted, or a firewall, NAT or load balancer between has forgotten the connection and drops \
-             its segments.",
-            "The kernel gives these up by itself (net.ipv4.tcp_orphan_retries: about 100 s). If it happens often, \
-             compare idle timeouts: those of firewalls and load balancers between must be longer than those of \
-             client and server, or use keep-alive below them.",
+            "The FIN, or data before it, is retransmitted and never acknowledged: the peer's host is gone or was \
+             restarted, or a firewall, NAT or load balancer in between has forgotten the connection and drops its \
+             segments.",
+            "The kernel gives up by itself (net.ipv4.tcp_orphan_retries: about 100 s). If it happens often, compare \
+             idle timeouts: those of firewalls and load balancers in between must be longer than those of client \
+             and server; or use keep-alive with a shorter interval.",
         ),
     };
     let retransmits = cases.iter().filter_map(|case| Some(case.socket.diag.info?.retransmits)).max();

@@ -41,31 +41,32 @@ struct Way {
 const REFUSED: Way = Way {
     cause: "refused",
     in_words: ["was refused (ECONNREFUSED)", "were refused (ECONNREFUSED)"],
-    why: "The SYN reached the host and nobody listens at this address and port: the server is down, starting, listens \
-          on another port or only on another address (127.0.0.1, IPv6), or a firewall answers with an RST or ICMP (REJECT).",
-    advice: "On the server: ss -ltnp. Check address and port of the client's configuration, and start order; let the \
-             client try again with growing pauses instead of at once.",
+    why: "The SYN reached the host, but nothing listens on this address and port: the server is down or starting, \
+          or listens on another port or only on another address (127.0.0.1, IPv6); or a firewall answers with an \
+          RST or ICMP (REJECT).",
+    advice: "On the server: ss -ltnp. Check the address and port in the client's configuration, and the start \
+             order; let the client retry with growing pauses instead of at once.",
     of: |sums| &sums.refused,
 };
 
 const TIMED_OUT: Way = Way {
     cause: "no_answer",
     in_words: ["got no answer to any SYN (ETIMEDOUT)"; 2],
-    why: "SYNs are sent again and nobody answers: the host is down, a firewall or security group drops them, the \
-          answer takes another way, or the server's accept queue is full.",
+    why: "SYNs are retransmitted and never answered: the host is down, a firewall or security group drops them, the \
+          answer takes another route, or the server's accept queue is full.",
     advice: "Try the same address from the server's own network, and look for the SYNs there (tcpdump). If they \
-             arrive, look at the listener (accept queue) and its firewall; if not, at routes and firewalls between. \
-             Set a connect timeout of a few seconds: the kernel's takes two minutes.",
+             arrive, look at the listener (accept queue) and its firewall; if not, at routes and firewalls in \
+             between. Set a connect timeout of a few seconds: the kernel's takes two minutes.",
     of: |sums| &sums.timed_out,
 };
 
 const UNREACHABLE: Way = Way {
     cause: "no_route",
-    in_words: ["failed because there is no way to the host"; 2],
-    why: "There is no route to the address, or a router or the neighbour discovery of the last network said that the \
-          host cannot be reached (ICMP). An IPv6 address without IPv6 connectivity looks the same.",
-    advice: "ip route get ADDRESS shows the way; ip neigh whether the host answers in its network. Check the address \
-             that the name gave.",
+    in_words: ["failed because the host could not be reached"; 2],
+    why: "There is no route to the address, or a router (by ICMP) or neighbour discovery in the last network \
+          reported that the host cannot be reached. An IPv6 address without IPv6 connectivity looks the same.",
+    advice: "ip route get ADDRESS shows the route, and ip neigh whether the host answers in its network. Check the \
+             address that the name resolved to.",
     of: |sums| &sums.unreachable,
 };
 
@@ -142,7 +143,7 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
         cause: Some(way.cause.to_owned()),
         severity: if established > 0 { Severity::Notice } else { Severity::Warning },
         summary: format!(
-            "{} of {} to {} {}{}.",
+            "{} from {} to {} {}{}.",
             counted(count, "connect"),
             whose,
             place(destinations.iter().map(|(destination, _)| destination.peer)),
@@ -192,7 +193,7 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             cause: Some("waiting".to_owned()),
             severity: Severity::Warning,
             summary: format!(
-                "{} of {} to {} {} no answer to any SYN {}.",
+                "{} from {} to {} {} no answer to any SYN {}.",
                 counted(cases.len(), "connect"),
                 who_named(process),
                 place(ends),

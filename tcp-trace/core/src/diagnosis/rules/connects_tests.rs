@@ -46,7 +46,7 @@ fn each_way_to_fail_is_told() {
         }
         let findings = Host::new().judge_with(code, &history);
         assert_eq!(findings[0].cause.as_deref(), Some(cause));
-        let start = "2 connects of client (pid 5) to 10.0.0.5:80 ";
+        let start = "2 connects from client (pid 5) to 10.0.0.5:80 ";
         assert!(findings[0].summary.starts_with(start), "{}", findings[0].summary);
         assert_eq!(findings[0].severity, Severity::Warning);
         assert_eq!(findings[0].connections.len(), 2);
@@ -61,7 +61,7 @@ fn many_peers_are_counted_and_successes_told() {
         ("10.0.0.6:80", How::Fin, None),
     ]);
     let findings = Host::new().judge_with("connect_refused", &history);
-    let expected = "2 connects of client (pid 5) to 2 addresses were refused (ECONNREFUSED); 1 succeeded.";
+    let expected = "2 connects from client (pid 5) to 2 addresses were refused (ECONNREFUSED); 1 succeeded.";
     assert_eq!(findings[0].summary, expected);
     assert_eq!(findings[0].severity, Severity::Notice);
 }
@@ -88,7 +88,7 @@ fn a_connect_that_waits_is_told_by_its_syns() {
     assert_eq!(host.judge("connect_timeout"), [], "one SYN may get lost");
     host.snapshot.sockets[0].resending(2, 1_500);
     let findings = host.judge("connect_timeout");
-    let expected = "1 connect of client (pid 5) to 10.0.0.5:80 gets no answer to any SYN for 2 s.";
+    let expected = "1 connect from client (pid 5) to 10.0.0.5:80 gets no answer to any SYN for 2 s.";
     assert_eq!(findings[0].summary, expected);
     assert_eq!(findings[0].connections[0].age_us, Some(2_500_000));
 }

@@ -15,9 +15,9 @@ const DELAYED_MIN: u64 = 5;
 
 const WHY: &str = "The message was written in several small parts. Nagle's algorithm holds the last part back until the \
                    first is acknowledged, and the receiver's kernel delays that ACK for 40 ms, hoping to send it with \
-                   data. This is inferred from the time: between the first and the last byte of messages of a few \
-                   kilobytes lie 40 ms (up to 50 with the kernel's ticks), and nothing was lost or blocked. A program \
-                   that pauses for so long within a message looks the same.";
+                   data. This is inferred from timing: messages of a few kilobytes took 40 ms (up to 50 with the \
+                   kernel's ticks) from their first to their last byte, and nothing was lost or blocked. A program \
+                   that pauses that long within a message looks the same.";
 const ADVICE: &str = "At the sender: write head and body at once (a buffer, writev(), sendmsg()), or set TCP_NODELAY on \
                       the socket, as most HTTP libraries do. strace -f -e trace=write,sendto,writev -p PID shows the \
                       small writes.";
@@ -53,8 +53,8 @@ fn finding(thresholds: &Thresholds, sender: &Sender, small: &Small) -> Finding {
         cause: Some(if is_request { "request" } else { "response" }.to_owned()),
         severity: if small.delayed >= thresholds.many { Severity::Warning } else { Severity::Notice },
         summary: format!(
-            "{} of {} small {what} of {whose} took 40 ms from their first to their last byte: Nagle's algorithm and \
-             delayed ACKs, it seems.",
+            "{} of {} small {what} from {whose} took 40 ms from their first to their last byte, probably because of \
+             Nagle's algorithm and delayed ACKs.",
             small.delayed, small.count,
         ),
         evidence: Evidence::default()
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn messages_in_parts_are_told_at_the_end_that_sends_them() {
         for (role, is_request, words) in [
-            (Role::Client, true, "12 of 20 small requests of client (pid 5) to 10.0.0.1:8080 took"),
-            (Role::Client, false, "12 of 20 small responses of 10.0.0.1:8080 to client (pid 5) took"),
-            (Role::Server, true, "12 of 20 small requests of clients of api (pid 6) at 10.0.0.1:8080 took"),
-            (Role::Server, false, "12 of 20 small responses of api (pid 6) at 10.0.0.1:8080 took"),
+            (Role::Client, true, "12 of 20 small requests from client (pid 5) to 10.0.0.1:8080 took"),
+            (Role::Client, false, "12 of 20 small responses from 10.0.0.1:8080 to client (pid 5) took"),
+            (Role::Server, true, "12 of 20 small requests from clients of api (pid 6) at 10.0.0.1:8080 took"),
+            (Role::Server, false, "12 of 20 small responses from api (pid 6) at 10.0.0.1:8080 took"),
         ] {
             let set = |http: &mut Http| {
                 let phase = if is_request { &mut http.timing.send_us } else { &mut http.timing.receive_us };

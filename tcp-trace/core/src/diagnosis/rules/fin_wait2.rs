@@ -58,12 +58,12 @@ fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Fi
             severity: Severity::Warning,
             summary,
             evidence,
-            why: "This process has sent its FIN by shutdown() and keeps the socket open to read the rest. The peer \
-                  got the FIN (it is acknowledged), and neither sends nor closes: it is in CLOSE_WAIT there. After \
-                  shutdown() no timeout of the kernel applies."
+            why: "This process sent its FIN with shutdown() and keeps the socket open to read the rest. The peer \
+                  got the FIN (it is acknowledged) but neither sends nor closes: its socket is in CLOSE_WAIT. After \
+                  shutdown() no kernel timeout applies."
                 .to_owned(),
-            advice: "Look at the peer's process: it leaks a socket in CLOSE_WAIT. Here: set a read timeout behind \
-                     shutdown(), and close() when it is over; after close() the kernel waits 60 s only \
+            advice: "Look at the peer's process: it leaks a socket in CLOSE_WAIT. Here: set a read timeout after \
+                     shutdown(), and call close() when it expires; after close() the kernel waits only 60 s \
                      (net.ipv4.tcp_fin_timeout)."
                 .to_owned(),
             ..of(facts, cases)
@@ -88,8 +88,8 @@ fn orphans(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Findin
                 counted(cases.len(), "socket")
             ),
             evidence,
-            why: "The peers got the FIN and keep their end open: they leak sockets in CLOSE_WAIT, or wait for \
-                  something before they close. Here each one is kept for net.ipv4.tcp_fin_timeout."
+            why: "The peers got the FIN and keep their ends open: they leak sockets in CLOSE_WAIT, or wait for \
+                  something before they close. Here each one stays for net.ipv4.tcp_fin_timeout."
                 .to_owned(),
             advice: "Look at the peers' processes. A shorter net.ipv4.tcp_fin_timeout saves memory and ports here."
                 .to_owned(),

@@ -205,7 +205,7 @@ impl<'a> Case<'a> {
                 let part = if came.part == Part::Body { "body" } else { "head" };
                 format!("{} of the {part}", Size(came.offset))
             });
-            return format!("{request}: {status} after {}, {came} had come", Micros(us));
+            return format!("{request}: {status} after {}, {came} had arrived", Micros(us));
         }
         let tried = self.chosen().map_or(String::new(), |it| {
             let took = match it.fate {
@@ -241,9 +241,9 @@ fn finding(
     let whose = whose(cases.iter().filter_map(|case| case.process));
     let of_process = match (is_at_server, first.cause.is_of_client()) {
         (true, true) => format!("to {whose} at {server}"),
-        (false, true) => format!("of {whose} to {server}"),
-        (true, false) => format!("of {whose} at {server}"),
-        (false, false) => format!("of {server} to {whose}"),
+        (false, true) => format!("from {whose} to {server}"),
+        (true, false) => format!("from {whose} at {server}"),
+        (false, false) => format!("from {server} to {whose}"),
     };
     let tried = Tried::of(upstreams, cases);
     let unfinished = || cases.iter().filter_map(|case| case.unfinished);

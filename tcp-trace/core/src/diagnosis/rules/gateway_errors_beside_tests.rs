@@ -132,8 +132,8 @@ fn only_an_illegal_response_is_no_http() {
 #[test]
 fn a_kept_connection_that_ends_with_a_408_was_idle_after_its_last_response() {
     for (index, words, why) in [
-        (0, "brought no request within 5.00 s", "was opened and stayed idle"),
-        (3, "brought no further request within 5.00 s", "stayed idle after its last response"),
+        (0, "carried no request within 5.00 s", "was opened and stayed idle"),
+        (3, "carried no further request within 5.00 s", "stayed idle after its last response"),
     ] {
         let mut http = answer(Role::Server, 408, 9_000, 0);
         (http.index, http.http.request, http.reused) = (index, None, Some(index > 0));

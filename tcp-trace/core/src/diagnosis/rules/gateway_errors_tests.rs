@@ -215,7 +215,7 @@ fn the_text_says_who_how_often_and_what_was_tried() {
         life(&mut history, Vec::new(), Vec::new(), end);
     }
     let finding = only(&history);
-    let expected = "2 responses of api (pid 6) at 10.0.0.1:8080 were 502 Bad Gateway: meanwhile its connects to \
+    let expected = "2 responses from api (pid 6) at 10.0.0.1:8080 were 502 Bad Gateway: meanwhile its connects to \
                     10.0.0.2:9000 were refused (ECONNREFUSED).";
     assert_eq!((finding.summary.as_str(), finding.explain.as_str()), (expected, "502"));
     for (name, number) in [("responses", 2), ("responses_in_all", 3), ("attempts", 3), ("status", 502)] {
@@ -224,7 +224,7 @@ fn the_text_says_who_how_often_and_what_was_tried() {
     let upstreams = Fact::List(vec!["10.0.0.2:9000 (3)".to_owned()]);
     assert_eq!(finding.evidence.get("upstreams"), Some(&upstreams));
     let notes: Vec<_> = finding.connections.iter().flat_map(|it| &it.notes).collect();
-    let note = "POST /pay: 502 after 100 ms, 10.0.0.2:9000 refused the connect after 1.00 ms";
+    let note = "POST /pay: 502 after 100 ms, 10.0.0.2:9000 refused the connection after 1.00 ms";
     assert_eq!(notes, [note, note]);
 }
 
@@ -240,7 +240,7 @@ fn of_both_ends_the_one_that_answered_tells_it() {
     let history = lived(Vec::new(), vec![elsewhere], summary(Role::Client, By::Local, How::Fin));
     let finding = only(&history);
     assert_eq!(finding.cause.as_deref(), Some("remote"));
-    let start = "1 response of 10.0.0.1:8080 to client (pid 5) was 502 Bad Gateway: ";
+    let start = "1 response from 10.0.0.1:8080 to client (pid 5) was 502 Bad Gateway: ";
     assert!(finding.summary.starts_with(start), "{}", finding.summary);
     assert_eq!(finding.evidence.get("server_header"), Some(&"nginx/1.18".into()));
 }
@@ -281,7 +281,7 @@ fn a_request_that_does_not_come_whole_is_the_clients() {
         let finding = only(&history);
         assert_eq!(finding.cause.as_deref(), Some(cause));
         assert_eq!(finding.evidence.get("longest_wait_us"), Some(&Fact::Number(wait_us)));
-        assert_eq!(finding.connections[0].notes, [format!("{note} had come")]);
+        assert_eq!(finding.connections[0].notes, [format!("{note} had arrived")]);
         for other in ["no_response", "keepalive_race", "response_cut"] {
             assert_eq!(Host::new().judge_with(other, &history), [], "{other}");
         }

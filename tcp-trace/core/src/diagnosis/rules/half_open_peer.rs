@@ -35,7 +35,9 @@ fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Cas
     let process = cases.first().and_then(|case| facts.owner(case.socket));
     // Of probes only the last answer is dated: before the first probe the peer had nothing to answer.
     let (cause, has_not, in_words) = match what {
-        Unanswered::Segments => ("data_unanswered", "has not answered", "data is sent again and again"),
+        Unanswered::Segments => {
+            ("data_unanswered", "has not answered", "data is retransmitted again and again")
+        }
         Unanswered::KeepAlive => {
             ("keep_alive_unanswered", "has sent nothing", "keep-alive probes get no answer")
         }
@@ -60,13 +62,13 @@ fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Cas
             .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
             .and_known("tries", tries)
             .and_known("unacknowledged_bytes", (unacknowledged > 0).then_some(unacknowledged)),
-        why: "The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer between \
-              has dropped the connection without telling anybody. Until the kernel gives up, the process here waits: \
-              15 minutes for data (net.ipv4.tcp_retries2), longer for keep-alive by its defaults."
+        why: "The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer in \
+              between has silently dropped the connection. Until the kernel gives up, the process here waits: 15 \
+              minutes for data (net.ipv4.tcp_retries2), longer for keep-alive with its defaults."
             .to_owned(),
         advice: "Check that the peer can be reached. To notice earlier, set TCP_USER_TIMEOUT for data and SO_KEEPALIVE \
                  with TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT for idle connections, below the idle timeout of \
-                 whatever is between; and give requests a timeout in the application."
+                 whatever is in between; and give requests a timeout in the application."
             .to_owned(),
         explain: if what == Unanswered::KeepAlive { "tcp-keepalive".to_owned() } else { String::new() },
         ..of(facts, cases)

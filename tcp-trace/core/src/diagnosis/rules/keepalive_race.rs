@@ -24,28 +24,28 @@ impl Race {
 
     fn in_words(self) -> &'static str {
         match self {
-            Self::AlreadyClosed => "onto a kept connection that the server had closed before",
-            Self::Crossed => "onto a kept connection whose end was on its way already",
-            Self::Unread => "onto a kept connection that the server closed without reading it",
+            Self::AlreadyClosed => "on a kept-alive connection that the server had already closed",
+            Self::Crossed => "on a kept-alive connection that the server was just closing",
+            Self::Unread => "on a kept-alive connection that the server closed with the request unread",
         }
     }
 
     fn why(self) -> &'static str {
         match self {
             Self::AlreadyClosed => {
-                "The server closes connections that are idle for a time. Its FIN had reached this client's kernel, and \
-                 the client did not look before it sent the next request: the server's kernel has no reader for it \
-                 any more and answers with an RST. The request was not processed."
+                "The server closes connections that have been idle for a time. Its FIN had reached this client's \
+                 kernel, but the client did not check before it sent the next request: the server's kernel no \
+                 longer has a reader for it and answers with an RST. The request was not processed."
             }
             Self::Crossed => {
-                "The server closes connections that are idle for a time. Its FIN was on its way when the request was \
-                 sent: no client can see that. The server's kernel has no reader for the request any more and \
-                 answers with an RST. The request was not processed."
+                "The server closes connections that have been idle for a time. Its FIN was on its way when the \
+                 request was sent; no client can see that. The server's kernel no longer has a reader for the \
+                 request and answers with an RST. The request was not processed."
             }
             Self::Unread => {
-                "The server closes connections that are idle for a time. The request arrived just before and was in \
-                 the receive queue, unread, at close(): its kernel answers that with an RST. The request was not \
-                 processed."
+                "The server closes connections that have been idle for a time. The request arrived just before and \
+                 was in the receive queue, unread, at close(); its kernel answers that with an RST. The request was \
+                 not processed."
             }
         }
     }
@@ -75,12 +75,13 @@ fn finding(
     let pids = cases.iter().map(|case| case.http.process.as_ref().map(|process| process.pid));
     let kept = pids.filter_map(|pid| facts.history.exchanges().longest_kept_us(pid, server)).max();
     let announced = cases.iter().find_map(|case| announced_us(case.before?));
-    let after = shortest.map_or(String::new(), |us| format!(": it closes after {} idle", Micros(us)));
+    let was = if cases.len() == 1 { "was" } else { "were" };
+    let after = shortest.map_or(String::new(), |us| format!(": it closes after {} of idle time", Micros(us)));
     Finding {
         cause: Some(race.name().to_owned()),
         severity: thresholds.severity(cases.len()),
         summary: format!(
-            "{} {} went {}{after}.",
+            "{} {} {was} sent {}{after}.",
             counted(cases.len(), "request"),
             between(cases, server),
             race.in_words(),
@@ -101,18 +102,18 @@ fn finding(
 
 fn advice(race: Race, server_idle: Option<u64>) -> String {
     let below = server_idle.map_or("below the server's".to_owned(), |us| {
-        format!("well below the server's, which was measured as {}", Micros(us))
+        format!("well below the server's, which measured {}", Micros(us))
     });
     let look = match race {
         Race::AlreadyClosed => {
-            " Let the pool test a connection before it is used: readable while idle means closed."
+            " Let the pool test a connection before using it: readable while idle means closed."
         }
         Race::Crossed | Race::Unread => "",
     };
     format!(
         "Set the idle timeout of the client's connection pool {below}, or raise the server's keep-alive timeout above \
-         the client's (behind a load balancer: above the balancer's).{look} Send again on a new connection what may be \
-         repeated (RFC 9110, section 9.2.2); POST only if the program knows better."
+         the client's (behind a load balancer: above the balancer's).{look} Retry requests that may be repeated \
+         (RFC 9110, section 9.2.2) on a new connection; retry POST only if the program knows that it is safe."
     )
 }
 
@@ -122,12 +123,12 @@ fn note(case: &Broken<'_>) -> String {
     let behind = case.ended.map(|ended| {
         let started = case.http.timing.started;
         match ended <= started {
-            true => format!("{} after the server's end", Micros(started.micros_since(ended))),
-            false => format!("{} before the server's end was seen", Micros(ended.micros_since(started))),
+            true => format!("{} after the server's close", Micros(started.micros_since(ended))),
+            false => format!("{} before the server's close was seen", Micros(ended.micros_since(started))),
         }
     });
     let words: Vec<_> = idle.into_iter().chain(behind).collect();
-    if words.is_empty() { "on a kept connection".to_owned() } else { words.join(", ") }
+    if words.is_empty() { "on a kept-alive connection".to_owned() } else { words.join(", ") }
 }
 
 /// What the response before said: `Keep-Alive: timeout=5`, in microseconds.

@@ -38,8 +38,8 @@ fn only(history: &History, code: &str) -> Finding {
 #[test]
 fn an_end_before_the_request_or_within_a_round_trip_is_a_race() {
     for (ended_ms, cause, note) in [
-        (4_010, "already_closed", "POST /pay: sent after 4.99 s idle, 990 ms after the server's end"),
-        (5_019, "crossed", "POST /pay: sent after 4.99 s idle, 19.0 ms before the server's end was seen"),
+        (4_010, "already_closed", "POST /pay: sent after 4.99 s idle, 990 ms after the server's close"),
+        (5_019, "crossed", "POST /pay: sent after 4.99 s idle, 19.0 ms before the server's close was seen"),
     ] {
         let finding = only(&client(Flags::FIN, ended_ms, true), "keepalive_race");
         assert_eq!(finding.cause.as_deref(), Some(cause));
@@ -51,8 +51,8 @@ fn an_end_before_the_request_or_within_a_round_trip_is_a_race() {
         );
     }
     let finding = only(&client(Flags::FIN, 4_010, true), "keepalive_race");
-    let expected = "1 request of client (pid 5) to 10.0.0.1:8080 went onto a kept connection that the server had \
-                    closed before: it closes after 4.00 s idle.";
+    let expected = "1 request from client (pid 5) to 10.0.0.1:8080 was sent on a kept-alive connection that the \
+                    server had already closed: it closes after 4.00 s of idle time.";
     assert_eq!(finding.summary, expected);
 }
 

@@ -22,34 +22,33 @@ fn name(stop: Stop) -> &'static str {
 fn in_words(stop: Stop) -> &'static str {
     match stop {
         Stop::Closed => "got no response: the server closed instead",
-        Stop::Reset => "got no response: an RST of the server came instead",
+        Stop::Reset => "got no response: the server sent an RST instead",
         Stop::Failed => "got no response: the connection failed",
-        Stop::GaveUp => "got no response until the client gave up",
-        Stop::Waiting => "have got no response yet",
+        Stop::GaveUp => "got no response before the client gave up",
+        Stop::Waiting => "have received no response yet",
     }
 }
 
 fn why(stop: Stop) -> &'static str {
     match stop {
         Stop::Closed => {
-            "The server took the connection's request and closed in good order without an answer: an exception before \
-             the response, a worker that was recycled or killed, a limit on connections, or something that does not \
-             speak HTTP at this port."
+            "The server took the request and closed the connection normally, without an answer: an exception before \
+             the response, a worker that was recycled or killed, a limit on connections, or something on this port \
+             that does not speak HTTP."
         }
         Stop::Reset => {
-            "The server's process crashed or closed with the request unread, or a device between answered in its name. \
-             On a kept connection it may also be its idle timeout: only a trace at the server tells these apart."
+            "The server's process crashed or closed with the request unread, or a device in between answered in its \
+             name. On a kept-alive connection it may also be the server's idle timeout: only a trace on the \
+             server's host shows which."
         }
-        Stop::Failed => {
-            "What was sent was not acknowledged any more: the other host, or the way to it, is gone."
-        }
+        Stop::Failed => "Sent data was no longer acknowledged: the other host, or the path to it, is gone.",
         Stop::GaveUp => {
             "The request was delivered and nothing came back until the client's own timeout, or its user, ended it. \
-             The server was busy, blocked or waited itself; it often goes on working for nobody."
+             The server was busy, blocked or waiting itself; it often goes on working for nobody."
         }
         Stop::Waiting => {
-            "The request was sent and not a byte has come back. The server is busy, blocked or waits itself; a long \
-             poll looks the same."
+            "The request was sent and not a byte has come back. The server is busy, blocked or waiting itself; a \
+             long poll looks the same."
         }
     }
 }
@@ -57,15 +56,15 @@ fn why(stop: Stop) -> &'static str {
 fn advice(stop: Stop) -> &'static str {
     match stop {
         Stop::Closed | Stop::Reset => {
-            "Look into the server's log and at exits and restarts of its process at this time. Check that address, \
-             port and scheme (https?) are what the server expects."
+            "Check the server's log, and exits and restarts of its process, at this time. Check that address, port \
+             and scheme (https?) are what the server expects."
         }
         Stop::Failed => {
-            "Look at the link, the other host, and at stateful devices between that forget connections."
+            "Check the link, the other host, and stateful devices in between that forget connections."
         }
         Stop::GaveUp | Stop::Waiting => {
-            "See what the server does with this request (stack, thread dump, its own connections). Give the server a \
-             timeout below the client's, so that it answers with an error instead of silence."
+            "Find out what the server does with this request (stack, thread dump, its own connections). Give the \
+             server a timeout below the client's, so that it answers with an error instead of silence."
         }
     }
 }

@@ -25,7 +25,7 @@ fn what_ended_the_wait_is_told() {
         let history = lived(Vec::new(), vec![http], summary(Role::Client, by, how));
         let findings = Host::new().judge_with("no_response", &history);
         assert_eq!(findings[0].cause.as_deref(), Some(cause));
-        let start = "1 request of client (pid 5) to 10.0.0.1:8080 ";
+        let start = "1 request from client (pid 5) to 10.0.0.1:8080 ";
         assert!(findings[0].summary.starts_with(start), "{}", findings[0].summary);
         let wait = if how == How::Open { 100_000_000 } else { 1_200_000 };
         assert_eq!(findings[0].evidence.get("longest_wait_us"), Some(&Fact::Number(wait)), "{cause}");

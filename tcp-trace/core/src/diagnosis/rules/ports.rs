@@ -45,11 +45,11 @@ pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &m
                 .and("closed_per_second", count / 60)
                 .and_known("limit", most)
                 .and("peers", places(cases.iter().map(|case| case.socket.diag.endpoints.peer.ip()))),
-            why: "Whoever closes first keeps the connection in TIME_WAIT. So many mean a new connection for nearly \
-                  every request. At a server they cost memory only; at a client each also holds a port."
+            why: "The end that closes first keeps the connection in TIME_WAIT. This many mean a new connection for \
+                  nearly every request. On a server they only cost memory; on a client each also holds a port."
                 .to_owned(),
-            advice: "Use connections again: keep-alive and a pool at the client, a keep-alive timeout and enough \
-                     requests per connection at the server. Let the client close first where it can. Beyond \
+            advice: "Reuse connections: keep-alive and a pool in the client, a keep-alive timeout and enough \
+                     requests per connection in the server. Let the client close first where it can. Beyond \
                      net.ipv4.tcp_max_tw_buckets the kernel forgets them at once."
                 .to_owned(),
             process,
@@ -184,12 +184,12 @@ fn exhausted(
             .and("in_time_wait", time_wait)
             .and_known("no_port_left", (failed > 0).then_some(failed))
             .and("open_in", places(owners.into_iter())),
-        why: "A client's port is in use for each connection to the same address and port, and 60 s longer in TIME_WAIT \
-              when this end closes first. When the range is used up, connect() fails with EADDRNOTAVAIL; long before, \
-              it becomes slow."
+        why: "Each connection to the same address and port holds a local port, and for 60 s longer in TIME_WAIT \
+              when this end closes first. When the range is used up, connect() fails with EADDRNOTAVAIL; long \
+              before that, it becomes slow."
             .to_owned(),
-        advice: "Use connections again (keep-alive, a pool shared by the whole process), or let the server close \
-                 first. More destinations (addresses or ports), a wider net.ipv4.ip_local_port_range and \
+        advice: "Reuse connections (keep-alive, a pool shared by the whole process), or let the server close first. \
+                 More destinations (addresses or ports), a wider net.ipv4.ip_local_port_range and \
                  net.ipv4.tcp_tw_reuse=1 give room."
             .to_owned(),
         process,

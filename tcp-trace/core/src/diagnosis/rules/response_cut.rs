@@ -1,5 +1,7 @@
 //! Responses that had begun and were cut off by the server or the network. A client that cancels is no fault.
 
+use std::net::SocketAddr;
+
 use tcp_trace_model::record::{Evidence, Finding, Part};
 
 use super::super::{
@@ -19,7 +21,7 @@ fn name(stop: Stop) -> &'static str {
 
 fn in_words(stop: Stop) -> &'static str {
     match stop {
-        Stop::Reset => "cut off by an RST of the server",
+        Stop::Reset => "cut off by an RST from the server",
         Stop::Failed => "cut off because the connection failed",
         _ => "cut off: the server closed before the end",
     }
@@ -29,16 +31,16 @@ fn why(stop: Stop) -> &'static str {
     match stop {
         Stop::Reset => {
             "The server's process crashed or was killed, closed with SO_LINGER 0 or with unread data, or a device \
-             between (load balancer, firewall) sent the RST in its name. What had arrived and was not read yet by the \
-             client is lost too."
+             in between (load balancer, firewall) sent the RST in its name. Data that had arrived and that the \
+             client had not read yet is lost too."
         }
         Stop::Failed => {
-            "Data was sent again and again and nothing came back: the other host, or the way to it, is gone."
+            "Data was retransmitted again and again and nothing came back: the other host, or the path to it, is gone."
         }
         _ => {
-            "The server sent fewer bytes than it had declared, and closed in good order: an exception or a timeout \
-             while the body was written, a worker that was recycled, a wrong Content-Length, or a proxy whose own \
-             backend broke off."
+            "The server sent fewer bytes than it had declared and closed normally: an exception or a timeout while \
+             the body was written, a worker that was recycled, a wrong Content-Length, or a proxy whose own backend \
+             failed."
         }
     }
 }
@@ -46,15 +48,15 @@ fn why(stop: Stop) -> &'static str {
 fn advice(stop: Stop) -> &'static str {
     match stop {
         Stop::Reset => {
-            "Look at the server's log and at exits of its process at this time. On the server, read the request to its \
-             end before close(). If no process of the server did it, look at timeouts of what is between."
+            "Check the server's log, and exits of its process, at this time. On the server, read the whole request \
+             before close(). If no process of the server did it, check the timeouts of devices in between."
         }
         Stop::Failed => {
-            "Look at the link, the other host, and at stateful devices between that forget connections."
+            "Check the link, the other host, and stateful devices in between that forget connections."
         }
         _ => {
-            "Look into the server's error log for this request, and at its send and worker timeouts. The client must \
-             take a body that is shorter than declared for an error, not for the whole (RFC 9112, section 8)."
+            "Check the server's error log for this request, and its send and worker timeouts. The client must treat \
+             a body that is shorter than declared as an error, not as complete (RFC 9112, section 8)."
         }
     }
 }
@@ -74,7 +76,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
             summary: format!(
                 "{} {} {} {}.",
                 counted(cases.len(), "response"),
-                between(&cases, server).replacen("of ", "for requests of ", 1),
+                whose(&cases, server),
                 if cases.len() == 1 { "was" } else { "were" },
                 in_words(stop),
             ),
@@ -88,6 +90,15 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
             advice: advice(stop).to_owned(),
             ..of(&cases, note)
         });
+    }
+}
+
+/// `to requests from client (pid 5) to 10.0.0.5:80`, or where only the server is here, `from api (pid 7) at 10.0.0.1:80`.
+fn whose(cases: &[Broken<'_>], server: SocketAddr) -> String {
+    let between = between(cases, server);
+    match between.strip_prefix("to ") {
+        Some(server) => format!("from {server}"),
+        None => format!("to requests {between}"),
     }
 }
 

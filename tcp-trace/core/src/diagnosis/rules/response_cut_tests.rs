@@ -14,14 +14,14 @@ use crate::diagnosis::{
 fn who_cut_it_off_and_what_is_missing_is_told() {
     for (how, outcome, cause, words) in [
         (How::Fin, Outcome::Truncated, "closed", "was cut off: the server closed before the end."),
-        (How::Rst, Outcome::Reset, "reset", "was cut off by an RST of the server."),
+        (How::Rst, Outcome::Reset, "reset", "was cut off by an RST from the server."),
         (How::Timeout, Outcome::Truncated, "connection_failed", "was cut off because the connection failed."),
     ] {
         let history =
             lived(Vec::new(), vec![cut(Role::Client, outcome)], summary(Role::Client, By::Peer, how));
         let findings = Host::new().judge_with("response_cut", &history);
         assert_eq!(findings[0].cause.as_deref(), Some(cause));
-        let start = "1 response for requests of client (pid 5) to 10.0.0.1:8080 ";
+        let start = "1 response to requests from client (pid 5) to 10.0.0.1:8080 ";
         assert_eq!(findings[0].summary, format!("{start}{words}"));
         assert_eq!(findings[0].evidence.get("missing_bytes"), Some(&Fact::Number(60)));
         let note = "POST /pay: 200, ended after 40 B of the body, 60 B missing";

@@ -80,8 +80,10 @@ impl Blame {
 
     fn in_words(self) -> &'static str {
         match self {
-            Self::Server => "waited long for the first byte of the response, and nothing was lost on the way",
-            Self::Network => "took long because segments were lost and sent again",
+            Self::Server => {
+                "waited long for the first byte of the response, although nothing was lost on the way"
+            }
+            Self::Network => "took long because segments were lost and retransmitted",
             Self::Client => "took long because the client did not read the response: its window was 0",
             Self::Upload => "took long because the server did not read the request: its window was 0",
         }
@@ -90,16 +92,18 @@ impl Blame {
     fn why(self) -> &'static str {
         match self {
             Self::Server => {
-                "The request was delivered, and the time until the response began is the server's: its work, a queue \
-                 before it, locks, or what it waits for itself (database, other services). A long poll looks the same."
+                "The request was delivered, and the server took the time until the response began: its work, a \
+                 queue before it, locks, or whatever it waits for itself (database, other services). A long poll \
+                 looks the same."
             }
             Self::Network => {
-                "Segments were lost on the way, and TCP sends again only after a round trip, or 200 ms and more when \
-                 nothing comes back. The time is neither the client's nor the server's."
+                "Segments were lost on the way, and TCP retransmits only after a round trip, or after 200 ms and \
+                 more when nothing comes back. Neither the client nor the server caused the delay."
             }
             Self::Client | Self::Upload => {
-                "The receiver's socket buffer was full, so its kernel told the sender to stop (window 0). The process \
-                 there reads more slowly than data comes, or does something else meanwhile. The network is not at \
+                "The receiver's socket buffer was full, so its kernel told the sender to stop (window 0). The \
+                 process there reads more slowly than data arrives, or does something else meanwhile. The network \
+                 is not at \
                  fault."
             }
         }
@@ -113,10 +117,11 @@ impl Blame {
             }
             Self::Network => {
                 "Look for loss: ip -s link (drops, errors), ethtool -S, a congested or policed link, wireless; ss -ti \
-                 shows retransmits per connection. mtr --tcp towards the server says where."
+                 shows retransmits per connection. mtr --tcp towards the server shows where."
             }
             Self::Client | Self::Upload => {
-                "See what the receiving process does instead of reading (stack, CPU): parsing or writing to disk in \
+                "Find out what the receiving process does instead of reading (stack, CPU): parsing or writing to \
+                 disk in \
                  the reading thread, a full queue behind it. Larger buffers only move the limit."
             }
         }
@@ -213,7 +218,7 @@ fn finding(
             counted(cases.len(), "request"),
             match cases.first().and_then(|(http, _)| http.role) {
                 Some(Role::Server) => format!("to {whose} at {server}"),
-                _ => format!("of {whose} to {server}"),
+                _ => format!("from {whose} to {server}"),
             },
             blame.in_words(),
             match (longest, cases.len()) {

@@ -61,7 +61,7 @@ fn what_took_the_time_is_told() {
         }
         let finding = Host::new().judge_with(code, &history).remove(0);
         assert_eq!(finding.cause.as_deref(), Some(cause));
-        let start = "3 requests for api.example/users of client (pid 5) to 10.0.0.1:8080 ";
+        let start = "3 requests for api.example/users from client (pid 5) to 10.0.0.1:8080 ";
         assert!(finding.summary.starts_with(start), "{}", finding.summary);
         assert_eq!(finding.connections[0].notes.len(), 1);
     }

@@ -53,7 +53,8 @@ fn overflowed(facts: &Facts<'_>, netns: u32) -> Option<Finding> {
     Some(Finding {
         cause: Some("overflowed".to_owned()),
         severity: Severity::Warning,
-        summary: format!("The backlog of a listener in network namespace {netns} was full meanwhile: the kernel {what}."),
+        summary: format!("The backlog of a listener in network namespace {netns} was full during the trace: the \
+                          kernel {what}."),
         evidence: Evidence::default()
             .and("cookies_sent", cookies)
             .and("cookies_that_came_back_wrong", growth("SyncookiesFailed"))
@@ -86,7 +87,7 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
     let growth = |name| facts.growth(listener.netns, name);
     let at = listener.diag.endpoints.local;
     let summary = format!(
-        "{} at {at} of {} do not end: {unanswered} left the SYN+ACK unanswered, from {}{}.",
+        "{} at {at} of {} do not complete: {unanswered} left the SYN+ACK unanswered, from {}{}.",
         counted(cases.len(), "handshake"),
         who(facts.owner(listener)),
         counted(sources.len(), "address"),
@@ -94,17 +95,17 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
     );
     let (why, advice) = if is_spread {
         (
-            "SYNs come from many addresses that never answer the SYN+ACK: invented source addresses, a SYN flood. Or \
-             SYN+ACKs do not get back to real clients: a route or firewall that works one way only.",
-            "net.ipv4.tcp_syncookies=1 keeps the listener reachable while its backlog is full. Look whether the \
-             addresses are real clients; if so, check the way back to them. If not, filter upstream.",
+            "SYNs come from many addresses that never answer the SYN+ACK: a SYN flood with forged source addresses, \
+             or real clients that the SYN+ACKs do not reach (a route or firewall that works in one direction only).",
+            "net.ipv4.tcp_syncookies=1 keeps the listener reachable while its backlog is full. Check whether the \
+             addresses are real clients; if so, check the path back to them. If not, filter upstream.",
         )
     } else {
         (
             "A few addresses send SYNs and never answer the SYN+ACK: a scanner, a health check that sends only a SYN, \
-             or a client that the SYN+ACK does not reach (route or firewall that works one way only).",
-            "Look at these clients: do SYN+ACKs arrive there (tcpdump)? Limit SYNs per source in the firewall if they \
-             are not wanted.",
+             or a client that the SYN+ACK does not reach (a route or firewall that works in one direction only).",
+            "Check these clients: do SYN+ACKs arrive there (tcpdump)? If they are unwanted, limit SYNs per source \
+             in the firewall.",
         )
     };
     Some(Finding {

@@ -9,13 +9,13 @@ use super::super::{
 };
 use crate::prose::{Size, counted};
 
-const WHY: &str = "close() with received data in the queue makes the kernel send an RST instead of a FIN, and the peer's \
-                   kernel throws away what it has not given to its process yet: a response that was sent may never be \
-                   read. Typical is a server that answers early (413, 401) or fails, and closes without reading the \
-                   request's body; or a process that is killed.";
-const ADVICE: &str = "On the server, read the request to its end, or after the response shutdown(SHUT_WR), read for a \
-                      little while, then close() (nginx: lingering_close). Raise the limit of the body's size if the \
-                      request was fine. On the client, send Expect: 100-continue before large bodies.";
+const WHY: &str = "close() with received data in the queue makes the kernel send an RST instead of a FIN, and the \
+                   peer's kernel discards what its process has not read yet: a response that was sent may never be \
+                   read. Typical causes are a server that answers early (413, 401) or fails and closes without \
+                   reading the request's body, and a process that is killed.";
+const ADVICE: &str = "On the server, read the whole request; or call shutdown(SHUT_WR) after the response, read for \
+                      a little while, and then call close() (nginx: lingering_close). Raise the limit on body sizes \
+                      if the request was fine. On the client, send Expect: 100-continue before large bodies.";
 
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
@@ -27,7 +27,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
             cause: Some("closed_with_unread_data".to_owned()),
             severity: thresholds.severity(cases.len()),
             summary: format!(
-                "{} {} got an RST: the server closed with {} of what it had received unread.",
+                "{} {} got an RST: the server closed with {} of received data unread.",
                 counted(cases.len(), "request"),
                 between(&cases, server),
                 Size(bytes().map(u64::from).max().unwrap_or_default()),

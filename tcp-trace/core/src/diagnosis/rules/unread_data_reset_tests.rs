@@ -28,8 +28,8 @@ fn the_server_and_what_it_left_are_told() {
     server.peer_connection = Some(id(Role::Client));
     life(&mut history, Vec::new(), vec![answered_early(Role::Server)], server);
     let findings = Host::new().judge_with("unread_data_reset", &history);
-    let expected = "1 request of client (pid 5) to 10.0.0.1:8080 got an RST: the server closed with 2.00 KiB of what \
-                    it had received unread.";
+    let expected = "1 request from client (pid 5) to 10.0.0.1:8080 got an RST: the server closed with 2.00 KiB of \
+                    received data unread.";
     assert_eq!(findings[0].summary, expected);
     assert_eq!(findings[0].evidence.get("answered_before"), Some(&Fact::Number(1)));
     assert_eq!(findings[0].evidence.get("server"), Some(&"api (pid 6)".into()));

@@ -89,7 +89,7 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
         cause: Some("process_not_reading".to_owned()),
         severity: Severity::Warning,
         summary: format!(
-            "{} has not read {}, {service}, {}: {} wait and the peer may send no more.",
+            "{} has not read from {}, {service}, {}: {} are waiting, and the peer may not send more.",
             who(process),
             counted(cases.len(), "socket"),
             for_how_long(&cases),
@@ -103,11 +103,11 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
         ),
         stacks: uses.stacks,
         why: "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The \
-              network is not slow: the process does not call read(). Its thread is busy or blocked, often because it \
-              writes to somebody who does not read either."
+              network is not slow: the process does not call read(). Its thread is busy or blocked, often because \
+              it writes to a process that does not read either."
             .to_owned(),
-        advice: "Look at what the process does instead of reading (stack, thread dump, CPU profile). Read and write \
-                 in different tasks where each can block the other. A larger net.ipv4.tcp_rmem only delays it."
+        advice: "Find out what the process does instead of reading (stack, thread dump, CPU profile). Read and \
+                 write in different tasks where each can block the other. A larger net.ipv4.tcp_rmem only delays it."
             .to_owned(),
         ..of(facts, cases)
     }
@@ -122,7 +122,7 @@ fn not_reading_there(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) 
         cause: Some("peer_not_reading".to_owned()),
         severity: Severity::Warning,
         summary: format!(
-            "The peer of {} of {}, {service}, has taken no data {}: {} wait to be sent.",
+            "The peer of {} of {}, {service}, has accepted no data {}: {} are waiting to be sent.",
             counted(cases.len(), "socket"),
             who(process),
             for_how_long(&cases),
@@ -170,7 +170,11 @@ mod tests {
         let findings = reader(30).judge("zero_window");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
-        assert!(finding.summary.starts_with("slow (pid 9) has not read 1 socket"), "{}", finding.summary);
+        assert!(
+            finding.summary.starts_with("slow (pid 9) has not read from 1 socket"),
+            "{}",
+            finding.summary
+        );
         assert_eq!(finding.connections[0].age_us, Some(30_000_000));
         // A kernel that does not tell the window tells the queue.
         let mut host = reader(30);
@@ -185,7 +189,7 @@ mod tests {
         let findings = writer(30).judge("zero_window");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("peer_not_reading"));
-        assert!(finding.summary.contains("8.79 KiB wait to be sent"), "{}", finding.summary);
+        assert!(finding.summary.contains("8.79 KiB are waiting to be sent"), "{}", finding.summary);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn endings_and_losses_are_folded() {
 
     *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a
         filter helps)
-    *** what is above may have gaps
+    *** the output above may have gaps
     ");
 }
 

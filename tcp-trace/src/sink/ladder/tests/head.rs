@@ -60,7 +60,7 @@ fn the_steps_before_the_connection_stand_above_it() {
             "name     DNS A www.example.com → web.example.net → 192.0.2.1  in 1.20 ms;",
             "         from 127.0.0.53:53, 300 us before the connect",
             "address  127.0.0.1:8080",
-            "from     127.0.0.1:41352 by enp0s31f6, next hop 192.0.2.254 (5e:00:53:00:00:01)",
+            "from     127.0.0.1:41352 via enp0s31f6, next hop 192.0.2.254 (5e:00:53:00:00:01)",
         ]
     );
 }
@@ -70,17 +70,17 @@ fn the_way_is_to_a_router_a_neighbour_or_this_host() {
     use RouteType::{Gateway, Local, OnLink};
     let mac = Some("5e:00:53:00:00:01");
     for (kind, next_hop, expected) in [
-        (Local, None, "this host itself"),
+        (Local, None, "to this host"),
         (OnLink, hop("10.0.0.2", mac, Some("STALE")), "on link (5e:00:53:00:00:01)"),
         (OnLink, hop("10.0.0.2", None, Some("NOARP")), "on link (no MAC: NOARP)"),
-        (Gateway, hop("10.0.0.1", None, None), "next hop 10.0.0.1 (MAC not known)"),
+        (Gateway, hop("10.0.0.1", None, None), "next hop 10.0.0.1 (MAC unknown)"),
         // The last one that answered may be known still.
         (Gateway, hop("10.0.0.1", mac, Some("FAILED")), "next hop 10.0.0.1 (no MAC: FAILED)"),
-        (Gateway, None, "next hop not known"),
+        (Gateway, None, "next hop unknown"),
     ] {
         let lines = above(&changed(|summary| summary.route = Some(route(kind, next_hop.clone()))));
         let line = lines[2..].iter().map(|line| line.trim_start()).collect::<Vec<_>>().join(" ");
-        assert_eq!(line, format!("from     127.0.0.1:41352 by enp0s31f6, {expected}"));
+        assert_eq!(line, format!("from     127.0.0.1:41352 via enp0s31f6, {expected}"));
     }
 }
 
@@ -93,7 +93,7 @@ fn a_name_without_a_lookup_says_so() {
         lines,
         [
             "URL      http://www.example.com:8080/a?x=1",
-            "name     www.example.com  (no lookup seen)",
+            "name     www.example.com  (from the Host header)",
             "address  127.0.0.1:8080",
         ]
     );

@@ -57,7 +57,7 @@ fn a_lookup_stands_above_the_connection_that_follows_it() {
     assert_eq!(
         lines[lines.len() - 3..],
         [
-            "Lookups that no connection follows:",
+            "Lookups without a connection:",
             "curl[13838]: DNS A typo.example → no such name (NXDOMAIN)  in 1.20 ms",
             ""
         ]

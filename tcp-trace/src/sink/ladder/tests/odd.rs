@@ -65,7 +65,7 @@ fn an_arrival_that_was_not_seen_is_not_called_a_loss() {
         text.lines().nth(2).unwrap().chars().count(),
         "the lane is straight: {text}"
     );
-    assert!(text.contains("?: not seen to arrive"), "{text}");
+    assert!(text.contains("?: arrival not observed"), "{text}");
     assert!(!text.contains("LOST"), "{text}");
 }
 
@@ -105,7 +105,7 @@ fn without_summaries_the_diagram_is_whole_but_for_its_ending() {
     assert_eq!(rows(&cut), rows(&whole), "{cut}");
     let expected = whole.replace(
         "closed by the client after 1.50 ms; 79 B to the server, 160 B to the client",
-        "how it ended is not in these records",
+        "its end is not in these records",
     );
     assert_eq!(cut, expected);
 }
@@ -134,7 +134,7 @@ fn ends_that_are_older_than_the_recording_are_paired_by_their_addresses() {
     };
     let one = late(1);
     assert_eq!(one.matches("closed by").count(), 1, "{one}");
-    assert!(one.contains("(its beginning was not seen)"), "{one}");
+    assert!(one.contains("(its start was not seen)"), "{one}");
     assert!(one.contains(&format!("seq={}", X + 80)), "absolute without a handshake: {one}");
     // 127.0.0.1 of another network namespace is another machine.
     assert_eq!(late(2).matches("closed by").count(), 2);
@@ -150,7 +150,7 @@ fn reused_ports_are_two_connections() {
             .retain(|record| !matches!(record, Record::Segment(segment) if segment.flags.0.has(Flags::SYN)));
         records
     };
-    assert_eq!(print(&[without_syn(4101), without_syn(4102)].concat()).matches("how it ended").count(), 1);
+    assert_eq!(print(&[without_syn(4101), without_syn(4102)].concat()).matches("its end is not").count(), 1);
     let mut records = without_syn(4101);
     let later = 10_000_000_000;
     for mut record in without_syn(4102) {
@@ -165,7 +165,7 @@ fn reused_ports_are_two_connections() {
         }
         records.push(record);
     }
-    assert_eq!(print(&records).matches("how it ended").count(), 2);
+    assert_eq!(print(&records).matches("its end is not").count(), 2);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn the_reason_of_an_invalid_message_is_folded_between_the_lanes() {
     insta::assert_snapshot!(end.into_iter().rev().collect::<Vec<_>>().join("\n"), @"
         1.000  curl[13838]        │ INVALID response: both Transfer-Encoding   │
                                   │ and Content-Length                         │
-    how it ended is not in these records
+    its end is not in these records
     ");
 }
 
@@ -380,7 +380,7 @@ fn losses_and_totals_are_told_whatever_was_left_out() {
     let text = String::from_utf8(output).unwrap();
     assert_eq!(rows(&text), 5 - 1, "the SYN and its arrival are one row: {text}");
     assert!(text.contains("*** LOST 12 events on cpu 0: the ring buffer was full"), "{text}");
-    assert!(text.contains("*** LOST 60 events more after these"), "{text}");
+    assert!(text.contains("*** LOST 60 events after these"), "{text}");
     assert!(text.contains(&format!("*** {} records left out", total - 5)), "{text}");
     assert!(text.ends_with("2 sockets, 2 HTTP exchanges, 84 events, 300 LOST\n"), "{text}");
 }

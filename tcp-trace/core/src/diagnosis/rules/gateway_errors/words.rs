@@ -45,17 +45,17 @@ pub(super) fn name(cause: Cause) -> &'static str {
 /// What became of an attempt, behind its server's address.
 pub(super) fn fate(fate: Fate) -> String {
     match fate {
-        Fate::Refused => "refused the connect".into(),
+        Fate::Refused => "refused the connection".into(),
         Fate::SynUnanswered => "had not answered the SYN".into(),
         Fate::NoRoute => "could not be reached".into(),
-        Fate::NoPort => "was not asked for want of a local port".into(),
-        Fate::Race => "had closed the kept connection".into(),
+        Fate::NoPort => "was not reached for want of a local port".into(),
+        Fate::Race => "had closed the kept-alive connection".into(),
         Fate::Reset => "reset the connection".into(),
         Fate::Closed => "closed without a response".into(),
-        Fate::Cut => "broke off its response".into(),
-        Fate::Failed => "was lost".into(),
+        Fate::Cut => "cut its response off".into(),
+        Fate::Failed => "stopped acknowledging".into(),
         Fate::Silent => "had not answered".into(),
-        Fate::Invalid => "answered what is no HTTP".into(),
+        Fate::Invalid => "answered with something that is not HTTP".into(),
         Fate::Answered(status) => format!("answered {status}"),
     }
 }
@@ -83,41 +83,41 @@ pub(super) fn summary(cause: Cause, told: &Told) -> String {
                     format!("meanwhile its connects to {upstream} were refused (ECONNREFUSED)")
                 }
                 Fate::SynUnanswered => format!("its connect to {upstream} got no answer to the SYN in {us}"),
-                Fate::NoRoute => format!("meanwhile it had no way to {upstream}"),
+                Fate::NoRoute => format!("meanwhile it could not reach {upstream}"),
                 Fate::NoPort => {
                     format!("meanwhile its connects to {upstream} got no local port (EADDRNOTAVAIL)")
                 }
                 Fate::Race => {
-                    format!("{upstream} was closing the kept connection that it sent the request on")
+                    format!("{upstream} was closing the kept-alive connection that the request was sent on")
                 }
-                Fate::Reset => format!("{upstream}, which it asked, sent an RST instead of a response"),
-                Fate::Closed => format!("{upstream}, which it asked, closed without a response"),
-                Fate::Cut => format!("{upstream}, which it asked, broke its response off"),
+                Fate::Reset => format!("its upstream {upstream} sent an RST instead of a response"),
+                Fate::Closed => format!("its upstream {upstream} closed without a response"),
+                Fate::Cut => format!("its upstream {upstream} cut its response off"),
                 Fate::Failed => format!("its connection to {upstream} failed"),
                 Fate::Silent => format!("{upstream} took its request and did not answer within {us}"),
-                Fate::Invalid => format!("what {upstream} answered it is no HTTP"),
+                Fate::Invalid => format!("its upstream {upstream} answered with something that is not HTTP"),
                 Fate::Answered(other) => {
-                    format!("{upstream}, which it asked, answered {other}, and it did not take that")
+                    format!("its upstream {upstream} answered {other}, but it did not use that")
                 }
             };
             format!("{responses}: {what}.")
         }
-        Cause::PassedOn => format!("{responses}: passed on from {upstream}, which had answered so itself."),
+        Cause::PassedOn => format!("{responses}: passed on from {upstream}, which had answered the same."),
         Cause::Own if *status == 408 => {
-            format!("{responses}, although the whole request had come: it gave that answer by itself.")
+            format!("{responses}, although the whole request had arrived: it gave that answer by itself.")
         }
         Cause::Own => format!(
-            "{responses}: it gave that answer by itself; no connection to another server was tried or broke off \
-             meanwhile."
+            "{responses}: it gave that answer by itself; meanwhile it neither tried to reach another server nor \
+             lost a connection to one."
         ),
-        Cause::Unseen(_) => format!("{responses}; what it did meanwhile to get an answer was not seen."),
-        Cause::Remote => format!("{responses}: that end was not traced, so its cause is not seen here."),
+        Cause::Unseen(_) => format!("{responses}; what it did meanwhile to get an answer is unknown."),
+        Cause::Remote => format!("{responses}: that end was not traced, so the cause is unknown here."),
         Cause::Unfinished => format!(
-            "{} {of_process} had not come whole within {us}, and {was} answered {phrase}.",
+            "{} {of_process} had not arrived completely within {us}, and {was} answered {phrase}.",
             counted(*count, "request"),
         ),
         Cause::NotSent(idle) => format!(
-            "{} {of_process} brought no {} within {us}, and {was} ended with {phrase}.",
+            "{} {of_process} carried no {} within {us}, and {was} ended with {phrase}.",
             counted(*count, "connection"),
             if idle == Idle::Kept { "further request" } else { "request" },
         ),
@@ -129,27 +129,27 @@ pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> Stri
     match cause {
         Cause::Upstream(fate) => of_fate(fate).to_owned(),
         Cause::PassedOn => {
-            "The process is a gateway that handed the error on as it got it. If the server behind it is on this host, \
-             a finding of its own says more."
+            "The process is a gateway that passed the error on as it received it. If the server behind it is on \
+             this host, a separate finding says more."
                 .to_owned()
         }
         Cause::Own => own(status, has_failed_otherwise),
         Cause::Unseen(unseen) => not_seen(unseen),
         Cause::Remote => {
             "The response came over the network like any other. What its server waited for or could not reach is \
-             visible only on its host; a proxy on the way may have given the answer in its name."
+             visible only on the server's host; a proxy in between may have given the answer in its name."
                 .to_owned()
         }
         Cause::Unfinished => {
-            "The client began a request and did not send the rest in the time that the server allows: a body that was \
-             shorter than its Content-Length says, a client that stopped or was cut off, a slow or lossy way, or \
-             slow headers on purpose (slowloris)."
+            "The client began a request and did not send the rest in the time that the server allows: a body \
+             shorter than its Content-Length, a client that stopped or was cut off, a slow or lossy path, or \
+             deliberately slow headers (slowloris)."
                 .to_owned()
         }
         Cause::NotSent(Idle::Kept) => {
-            "The connection stayed idle after its last response until the server's keep-alive timeout was over: the \
-             client keeps idle connections for longer than the server does. Nothing was lost, unless the client takes \
-             the 408 for the answer to a request that it sends just then."
+            "The connection stayed idle after its last response until the server's keep-alive timeout expired: the \
+             client keeps idle connections for longer than the server does. Nothing was lost, unless the client \
+             takes the 408 for the answer to a request that it sends just then."
                 .to_owned()
         }
         Cause::NotSent(Idle::Opened) => {
@@ -163,47 +163,48 @@ pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> Stri
 fn of_fate(fate: Fate) -> &'static str {
     match fate {
         Fate::Refused => {
-            "Nobody listened at the address that the gateway has for its upstream: that server is down or restarts, or \
-             the gateway's configuration names the wrong address or port."
+            "Nothing listened on the address that the gateway has for its upstream: that server is down or \
+             restarting, or the gateway's configuration names the wrong address or port."
         }
         Fate::SynUnanswered => {
-            "The gateway's connect timeout passed while nobody answered its SYN: the upstream host is down, a firewall \
-             drops the SYN, or that server's accept queue is full."
+            "The gateway's connect timeout expired before its SYN was answered: the upstream host is down, a \
+             firewall drops the SYN, or that server's accept queue is full."
         }
         Fate::NoRoute => {
-            "This host has no route to the upstream, or the network said that it cannot be reached."
+            "This host has no route to the upstream, or the network reported that it cannot be reached."
         }
         Fate::NoPort => {
             "No ephemeral port was left towards that address and port: each connection holds one, and for 60 s longer \
-             in TIME_WAIT when this end closes first. connect() fails at once, and the upstream is not asked at all."
+             in TIME_WAIT when this end closes first. connect() fails at once, and the request never reaches the \
+             upstream."
         }
         Fate::Race => {
             "The upstream's keep-alive timeout is shorter than the time for which the gateway keeps idle connections, \
-             so that now and then a request goes onto a connection that is being closed."
+             so that now and then it sends a request on a connection that is being closed."
         }
         Fate::Reset => {
-            "The upstream crashed, was killed, or closed with the request unread; or it does not speak this protocol \
-             at this port."
+            "The upstream crashed, was killed, or closed with the request unread; or it does not speak this \
+             protocol on this port."
         }
         Fate::Closed => {
-            "The upstream took the connection and ended it in good order without a byte of an answer: an exception, a \
-             worker that was killed or recycled (out of memory, max-requests, its own timeout), or another protocol \
-             at this port (https?)."
+            "The upstream accepted the connection and closed it normally without a byte of an answer: an exception, \
+             a worker that was killed or recycled (out of memory, max-requests, its own timeout), or another \
+             protocol on this port (https?)."
         }
         Fate::Cut => {
             "The upstream began its response and ended the connection before the gateway could use it."
         }
-        Fate::Failed => "What the gateway sent was not acknowledged any more, or its socket failed.",
+        Fate::Failed => "Data that the gateway sent was no longer acknowledged, or its socket failed.",
         Fate::Silent => {
-            "The connection was there and the request delivered; the upstream worked, queued or was blocked for longer \
+            "The connection was up and the request delivered; the upstream worked, queued or was blocked for longer \
              than the gateway waits. It often goes on working for nobody."
         }
         Fate::Invalid => {
-            "The upstream speaks another protocol than HTTP/1 at this port, or its response is illegal."
+            "The upstream speaks another protocol than HTTP/1 on this port, or its response is illegal."
         }
         Fate::Answered(_) => {
-            "The upstream answered in time and the gateway did not pass that on: a head larger than its buffer (nginx: \
-             upstream sent too big header), a header field that it refuses, or a rule of its own."
+            "The upstream answered in time, but the gateway did not pass that on: a head larger than its buffer \
+             (nginx: upstream sent too big header), a header field that it rejects, or a rule of its own."
         }
     }
 }
@@ -211,40 +212,41 @@ fn of_fate(fate: Fate) -> &'static str {
 fn own(status: u16, has_failed_otherwise: bool) -> String {
     let first = match (status, has_failed_otherwise) {
         (502..=504, true) => {
-            "A gateway does not try a server that it holds for dead (by health checks, or nginx's max_fails and \
-             fail_timeout) and answers so at once: connects of it failed at other times, as said above. Or it limits \
-             requests, or"
+            "A gateway does not try a server that it considers down (by health checks, or nginx's max_fails and \
+             fail_timeout) and answers at once: other connects from it failed at other times, as listed above. Or \
+             it limits requests, or"
         }
         (503, _) => {
-            "A proxy without a server that it may use answers so at once (all are down by health checks, or none is \
+            "A proxy without a usable server answers like this at once (all are down by health checks, or none is \
              configured), and so does one that limits requests or connections; or"
         }
-        (408, _) => "Its own time for this request was over; or",
+        (408, _) => "Its own time limit for this request expired; or",
         _ => {
-            "A gateway that holds all its servers for dead answers so at once (nginx: no live upstreams); or"
+            "A gateway that considers all its servers down answers like this at once (nginx: no live upstreams); or"
         }
     };
     format!(
-        "{first} it is an application that says so itself, being overloaded or in maintenance. What goes over Unix \
-         sockets, or over kept connections without HTTP, is not judged."
+        "{first} it is an application that gives this answer itself because it is overloaded or in maintenance. \
+         Traffic over Unix sockets, or over persistent connections without HTTP, is not examined."
     )
 }
 
 fn not_seen(unseen: Unseen) -> String {
     match unseen {
-        Unseen::Process => "The process that answered is not known, so neither are its other connections.",
+        Unseen::Process => "The process that answered is unknown, and so are its other connections.",
         Unseen::Filter => {
-            "The filter by ports or addresses left out the connections that the process has to other servers, or they \
-             were fine."
+            "The filter by ports or addresses excluded the connections that the process has to other servers, or \
+             they were fine."
         }
-        Unseen::Request => "The request had come before the trace began, and with it perhaps what failed.",
+        Unseen::Request => "The request arrived before the trace began, and the failure may have happened then too.",
         Unseen::Lost => {
-            "Events were lost, or connections were too many to remember, and what failed may be among them."
+            "Events were lost, or there were too many connections to remember, and the one that failed may be among \
+             them."
         }
         Unseen::TooMany => {
             return format!(
-                "Meanwhile the process asked other servers more often than is looked at, which is the first and the \
-                 last {LOOKED_AT_MAX} times; none of these failed, but others may have."
+                "Meanwhile the process contacted other servers more often than is examined (the first and the last \
+                 {LOOKED_AT_MAX} times); none of these failed, but others may have."
             );
         }
     }
@@ -255,34 +257,35 @@ fn not_seen(unseen: Unseen) -> String {
 pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
     match cause {
         Cause::Upstream(fate) => of_upstream(fate),
-        Cause::PassedOn => "Look at the server behind, not at this one.",
+        Cause::PassedOn => "Look at the server behind this one.",
         Cause::Own => match status {
             503 => {
                 "HAProxy: its stats page or show servers state says which servers are up, and the termination state \
-                 in its log (SC) that none was; nginx: limit_req and limit_conn in its error log. Else look into the \
-                 application's log."
+                 in its log (SC) that none was; nginx: limit_req and limit_conn in its error log. Otherwise check \
+                 the application's log."
             }
-            408 => "Look at the server's timeouts for reading requests.",
+            408 => "Check the server's timeouts for reading requests.",
             _ => {
-                "See in the gateway's error log which servers it holds for dead, and why. nginx: max_fails=0 for a \
+                "The gateway's error log shows which servers it considers down, and why. nginx: max_fails=0 for a \
                  single server, or a shorter fail_timeout; HAProxy: option httpchk and its interval."
             }
         },
         Cause::Unseen(Unseen::Filter) => {
-            "Trace without --port and --addr; --pid or --comm leave all connections of a process in."
+            "Trace without --port and --addr; --pid and --comm keep all connections of a process."
         }
         Cause::Unseen(Unseen::TooMany) => {
-            "See in the gateway's error log what failed, and which of its other findings here are of that time."
+            "Check the gateway's error log for what failed, and its other findings here for the same time."
         }
-        Cause::Unseen(_) => "Trace again, from before the request on.",
+        Cause::Unseen(_) => "Trace again, and start before the request.",
         Cause::Remote => {
-            "Run tcp-trace diagnose --for 30s there. On this side: retry what may be repeated (RFC 9110, section \
-             9.2.2), with growing pauses, and heed Retry-After."
+            "Run tcp-trace diagnose --for 30s there. On this side: retry requests that may be repeated (RFC 9110, \
+             section 9.2.2), with growing pauses, and honour Retry-After."
         }
         Cause::Unfinished => {
-            "See what the client does after the bytes that came: compare its Content-Length with what it sends, look for \
-             a pause in its code, for its proxy, and for loss on the way. If honest clients are that slow, raise the \
-             server's limit (HAProxy timeout http-request, Apache RequestReadTimeout, nginx client_header_timeout and \
+            "Find out what the client does after the bytes that arrived: compare its Content-Length with what it \
+             sends, and look for a pause in its code, a proxy, and loss on the way. If legitimate clients are that \
+             slow, raise the server's limit (HAProxy timeout http-request, Apache RequestReadTimeout, nginx \
+             client_header_timeout and \
              client_body_timeout)."
         }
         Cause::NotSent(Idle::Kept) => {
@@ -291,7 +294,7 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
              Clients must not take a 408 that came before their request for its answer."
         }
         Cause::NotSent(Idle::Opened) => {
-            "Nothing has to be done. HAProxy: option http-ignore-probes closes such connections without the 408. \
+            "No action needed. HAProxy: option http-ignore-probes closes such connections without the 408. \
              Clients must not take a 408 that came before their request for its answer."
         }
     }
@@ -300,40 +303,44 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
 fn of_upstream(fate: Fate) -> &'static str {
     match fate {
         Fate::Refused => {
-            "Start the upstream, or correct its address in the gateway (nginx proxy_pass or upstream, HAProxy server); \
-             localhost may mean ::1. During restarts let a second server or a retry stand in (proxy_next_upstream, \
-             option redispatch)."
+            "Start the upstream, or correct its address in the gateway (nginx proxy_pass or upstream, HAProxy \
+             server); \
+             localhost may mean ::1. During restarts, let a second server or a retry take over \
+             (proxy_next_upstream, option redispatch)."
         }
         Fate::SynUnanswered => {
-            "Find where the SYN is dropped: see connect_timeout. Keep the connect timeout short (nginx \
+            "Find out where the SYN is dropped: see connect_timeout. Keep the connect timeout short (nginx \
              proxy_connect_timeout, HAProxy timeout connect), so that another server is tried."
         }
         Fate::NoPort => {
-            "Let the gateway use connections to the upstream again (nginx keepalive in upstream, with proxy_http_version \
+            "Let the gateway reuse connections to the upstream (nginx keepalive in upstream, with proxy_http_version \
              1.1 and an empty Connection header; HAProxy http-reuse). A wider net.ipv4.ip_local_port_range, \
              net.ipv4.tcp_tw_reuse=1 and more addresses or ports of the upstream give room. See port_exhaustion."
         }
-        Fate::NoRoute => "Check the upstream's address, and the way to it: ip route get ADDRESS.",
+        Fate::NoRoute => "Check the upstream's address and the route to it: ip route get ADDRESS.",
         Fate::Race => {
-            "Let the upstream keep idle connections longer than the gateway does: raise its keep-alive timeout, or lower \
+            "Let the upstream keep idle connections longer than the gateway does: raise its keep-alive timeout, \
+             or lower \
              the gateway's (nginx keepalive_timeout in upstream, HAProxy timeout http-keep-alive or http-reuse \
-             never). Let the gateway send again what may be repeated."
+             never). Let the gateway retry requests that may be repeated."
         }
         Fate::Reset | Fate::Closed | Fate::Cut => {
-            "Look into the upstream's log, and at exits and restarts of its workers, at this time (dmesg: out of memory). \
-             Check that the gateway speaks the protocol that is expected there (http or https, FastCGI, uwsgi)."
+            "Check the upstream's log, and exits and restarts of its workers, at this time (dmesg: out of memory). \
+             Check that the gateway speaks the protocol that the upstream expects (http or https, FastCGI, uwsgi)."
         }
-        Fate::Failed => "Look at the link to the upstream and at what is between.",
+        Fate::Failed => "Check the link to the upstream and the devices in between.",
         Fate::Silent => {
-            "Find what that request does in the upstream (stack, thread dump, its own connections, its database). Raise \
-             the gateway's timeout (nginx proxy_read_timeout, HAProxy timeout server) only where so long is normal, \
+            "Find out what that request does in the upstream (stack, thread dump, its own connections, its \
+             database). Raise the gateway's timeout (nginx proxy_read_timeout, HAProxy timeout server) only where \
+             such a long time is normal, \
              and give the upstream a shorter one of its own, so that it stops working for nobody."
         }
         Fate::Invalid => {
             "Check port and protocol of the upstream in the gateway's configuration (http, https, FastCGI, gRPC)."
         }
         Fate::Answered(_) => {
-            "The gateway's error log says what it refused. nginx: raise proxy_buffer_size (fastcgi_buffer_size), or send \
+            "The gateway's error log says what it rejected. nginx: raise proxy_buffer_size (fastcgi_buffer_size), \
+             or send \
              fewer and smaller cookies."
         }
     }

@@ -1,0 +1,115 @@
+//! A writer that is stuck costs counted records, neither time nor order.
+
+use std::{
+    io::{PipeReader, Read as _},
+    thread,
+};
+
+use tcp_trace_model::record::{Ready, reader::parse};
+
+use super::*;
+use crate::sink::{ChunkWriter, JsonLines};
+
+/// More than a pipe holds.
+const QUEUE: usize = 128 << 10;
+
+fn ready(number: u64) -> Record {
+    Record::Ready(Ready { time: Time(number) })
+}
+
+fn read(mut pipe: PipeReader) -> Vec<Record> {
+    let mut text = Vec::new();
+    pipe.read_to_end(&mut text).unwrap();
+    assert!(text.ends_with(b"\n"));
+    text.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').map(|line| parse(line).unwrap()).collect()
+}
+
+fn recorded(records: &[Record]) -> Vec<u64> {
+    let time = |record: &Record| if let Record::Ready(ready) = record { Some(ready.time.0) } else { None };
+    records.iter().filter_map(time).collect()
+}
+
+fn losses(records: &[Record]) -> Vec<(LossPlace, u64)> {
+    let loss = |record: &Record| match record {
+        Record::Loss(loss) => Some((loss.place, loss.events)),
+        _ => None,
+    };
+    records.iter().filter_map(loss).collect()
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_costs_counted_records() {
+    const RECORDS: u64 = 20_000;
+    let (pipe, output) = io::pipe().unwrap();
+    let writer = ChunkWriter::with_queue(output, QUEUE).unwrap();
+    let backlog = writer.backlog();
+    let mut sink = JsonLines::new(writer);
+    let mut output = Output::new(&mut sink, Some(backlog.clone()));
+    for number in 0..RECORDS {
+        output.put(&ready(number)).unwrap();
+        if number % 1000 == 0 {
+            output.loss(Time(number), LossPlace::Ring, 2, Some(0)).unwrap();
+            output.flush().unwrap();
+        }
+    }
+    assert!(backlog.is_full() && backlog.bytes() <= QUEUE + (64 << 10) + 200, "{}", backlog.bytes());
+    let reading = thread::spawn(|| read(pipe));
+    while !backlog.is_written().unwrap() {
+        thread::sleep(POLL);
+    }
+    output.put(&ready(RECORDS)).unwrap();
+    output.end(Time(RECORDS + 1), 7, true).unwrap();
+    drop(sink);
+
+    let records = reading.join().unwrap();
+    let recorded = recorded(&records);
+    assert!(recorded.is_sorted() && recorded.len() < 6000, "{} records", recorded.len());
+    assert_eq!(*recorded.last().unwrap(), RECORDS);
+    let losses = losses(&records);
+    let dropped = RECORDS + 1 - recorded.len() as u64;
+    assert!(losses.contains(&(LossPlace::Output, dropped)), "{losses:?}, not {dropped}");
+    assert_eq!(losses.iter().filter(|loss| loss.0 == LossPlace::Ring).map(|loss| loss.1).sum::<u64>(), 40);
+    // While it was stalled they were summed up.
+    assert!(losses.len() < 15, "{losses:?}");
+    let Some(Record::End(end)) = records.last() else { panic!("{:?}", records.last()) };
+    assert_eq!((end.lost, end.events, end.interrupted), (dropped + 40, 7, true));
+}
+
+#[test]
+fn what_comes_at_the_end_waits_for_the_writer() {
+    const RECORDS: u64 = 20_000;
+    let (pipe, output) = io::pipe().unwrap();
+    let writer = ChunkWriter::with_queue(output, QUEUE).unwrap();
+    let backlog = writer.backlog();
+    let mut sink = JsonLines::new(writer);
+    let mut output = Output::new(&mut sink, Some(backlog));
+    let reading = thread::spawn(|| read(pipe));
+    output.begin_end();
+    (0..RECORDS).for_each(|number| output.put(&ready(number)).unwrap());
+    output.end(Time(RECORDS), 0, false).unwrap();
+    drop(sink);
+    let records = reading.join().unwrap();
+    assert_eq!(recorded(&records), (0..RECORDS).collect::<Vec<_>>());
+    assert!(losses(&records).is_empty());
+}
+
+#[test]
+fn only_a_signal_ends_the_wait_for_a_reader_that_takes_nothing() {
+    let (pipe, output) = io::pipe().unwrap();
+    let mut writer = ChunkWriter::with_queue(output, 1 << 20).unwrap();
+    io::Write::write_all(&mut writer, &vec![b'\n'; 256 << 10]).unwrap();
+    let backlog = writer.backlog();
+    let mut sink = JsonLines::new(io::sink());
+    let output = Output::new(&mut sink, Some(backlog));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let waited = tokio::time::timeout(10 * POLL, output.written(std::future::pending())).await;
+        assert!(waited.is_err());
+        let error = output.written(std::future::ready(())).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    });
+    let reading = thread::spawn(move || io::copy(&mut { pipe }, &mut io::sink()));
+    runtime.block_on(output.written(std::future::pending())).unwrap();
+    drop(writer);
+    assert_eq!(reading.join().unwrap().unwrap(), 256 << 10);
+}

@@ -1,6 +1,6 @@
 //! The pieces: what is done once per event, for any number of events.
 
-use std::{hint::black_box, io};
+use std::{hint::black_box, io, net::SocketAddr};
 
 use tcp_trace::{
     kernel::decode,
@@ -9,10 +9,10 @@ use tcp_trace::{
 use tcp_trace_core::{
     http::HttpConnection,
     pipeline::{Pipeline, Settings},
-    reassembly::Reassembly,
+    stream::{Chunk, Half},
 };
 use tcp_trace_model::{
-    event::{Direction, Event, EventKind, Owner, Role},
+    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, Skipping},
     record::Record,
     time::Time,
 };
@@ -44,7 +44,7 @@ pub fn works() -> &'static [Work] {
     const WORKS: &[Work] = &[
         Work { name: "decode", unit: "segment", run: decode_segments },
         Work { name: "state-machine", unit: "life of 5 transitions", run: live },
-        Work { name: "reassembly", unit: "segment", run: reassemble },
+        Work { name: "stream", unit: "segment", run: read_stream },
         Work { name: "http1", unit: "exchange", run: parse_http },
         Work { name: "json", unit: "http record", run: write_json },
         Work { name: "exchange", unit: "exchange, from ring buffer to JSON", run: record_exchanges },
@@ -72,29 +72,44 @@ fn live(count: u64) {
     }
 }
 
-fn reassemble(count: u64) {
-    let mut reassembly = Reassembly::default();
-    reassembly.start(0);
-    let bytes = [b'x'; SEGMENT];
-    let mut sequence = 0_u32;
+fn read_stream(count: u64) {
+    let mut half = Half::default();
+    half.start(0);
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let mut segment = Segment {
+        direction: Direction::In,
+        flags: Flags::ACK,
+        sequence: 0,
+        acknowledgment: 0,
+        length: SEGMENT as u32,
+        payload: &[b'x'; SEGMENT],
+        endpoints: Endpoints { local: nowhere, peer: nowhere },
+        netns: None,
+        state: None,
+        zero_window: false,
+        skipping: Skipping::No,
+    };
     for number in 0..count {
-        reassembly.push(sequence, &bytes, Time(BEGIN + number), |chunk| {
+        let mut chunks = half.read(Time(BEGIN + number), black_box(&segment));
+        while let Some(chunk) = chunks.next_chunk() {
             black_box(chunk);
-        });
-        sequence = sequence.wrapping_add(SEGMENT as u32);
+        }
+        segment.sequence = segment.sequence.wrapping_add(SEGMENT as u32);
     }
 }
 
 fn parse_http(count: u64) {
     let mut connection = HttpConnection::new(Some(Role::Server));
     let mut exchanges = Vec::new();
-    let (mut request, mut response) = (0_u32, 0_u32);
+    let (mut request, mut response) = (0_u64, 0_u64);
     for number in 0..count {
         let time = BEGIN + number * 10_000;
-        connection.payload(Direction::In, request, REQUEST, Time(time), &mut exchanges);
-        connection.payload(Direction::Out, response, RESPONSE, Time(time + 5_000), &mut exchanges);
-        request = request.wrapping_add(REQUEST.len() as u32);
-        response = response.wrapping_add(RESPONSE.len() as u32);
+        let bytes = Chunk::Bytes { offset: request, bytes: REQUEST, time: Time(time) };
+        connection.input(Direction::In, bytes, false, &mut exchanges);
+        let bytes = Chunk::Bytes { offset: response, bytes: RESPONSE, time: Time(time + 5_000) };
+        connection.input(Direction::Out, bytes, false, &mut exchanges);
+        request += REQUEST.len() as u64;
+        response += RESPONSE.len() as u64;
         black_box(&mut exchanges).clear();
     }
 }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod page;
 pub mod pipeline;
 pub mod prose;
-pub mod reassembly;
+pub mod protocols;
 pub mod selection;
+pub mod stream;
 pub mod tls;

@@ -12,12 +12,11 @@ use tcp_trace_model::{
 use super::{
     close::{Ending, errno_name, is_timeout},
     handshake::Handshake,
-    http_side::HttpSide,
     mini_socket::MiniSocket,
-    sent::Sent,
-    sequence::{Passage, Sequence},
+    payload::Payload,
     server_name::ServerName,
 };
+use crate::stream::{Arrival, Duplex};
 
 /// A state and when it was entered; `None` when that was before the first sight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +41,11 @@ pub struct Connection {
     pub(super) seen_from_start: bool,
     /// `None` before a SYN or SYN+ACK was seen.
     pub(super) handshake: Option<Box<Handshake>>,
-    /// By [`Direction::index`].
-    pub(super) sequences: [Sequence; 2],
-    sent: Sent,
+    /// Its bytes.
+    pub(super) stream: Duplex,
     /// `None` before anything was seen of its end.
     pub(super) ending: Option<Box<Ending>>,
-    pub(super) http: HttpSide,
+    pub(super) payload: Payload,
     pub(super) server_name: ServerName,
     pub(super) figures: Figures,
     pub(super) route: Option<Arc<Route>>,
@@ -58,8 +56,6 @@ pub struct Connection {
     pub(super) half_open_unrecorded: u32,
     /// SYNs that this listener did not answer.
     pub(super) syns_unanswered: u32,
-    /// By [`Direction::index`]: before which number the kernel side hands over no payload.
-    pub(super) skips: [Option<u32>; 2],
     /// What the kernel's socket had sent and received when it was first seen; `None` when nobody knows.
     bytes_before: Option<(u64, u64)>,
     /// Where in its process it was used; `None` when that is not asked for, or was not seen.
@@ -80,10 +76,9 @@ impl Connection {
             opened: time,
             seen_from_start: state.is_none(),
             handshake: None,
-            sequences: Default::default(),
-            sent: Sent::default(),
+            stream: Duplex::default(),
             ending: None,
-            http: HttpSide::default(),
+            payload: Payload::default(),
             server_name: ServerName::default(),
             figures: Figures::default(),
             route: None,
@@ -91,7 +86,6 @@ impl Connection {
             peer: None,
             half_open_unrecorded: 0,
             syns_unanswered: 0,
-            skips: [None; 2],
             bytes_before: state.is_none().then_some((0, 0)),
             stacks: None,
         }
@@ -162,8 +156,8 @@ impl Connection {
     pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
         let Some((sent_before, received_before)) = self.bytes_before else { return };
         let fin = u64::from(self.ending().has_fin(Direction::In));
-        self.sequences[Direction::Out.index()].bytes = sent.saturating_sub(sent_before);
-        self.sequences[Direction::In.index()].bytes = received.saturating_sub(received_before + fin);
+        self.stream.half_mut(Direction::Out).bytes = sent.saturating_sub(sent_before);
+        self.stream.half_mut(Direction::In).bytes = received.saturating_sub(received_before + fin);
     }
 
     /// Counts half-open connections of this listener that are given up.
@@ -341,17 +335,9 @@ impl Connection {
 
     /// Takes a segment into account, and gives its record when it belongs to the handshake or the close.
     pub fn segment(&mut self, time: Time, segment: &Segment<'_>) -> Option<record::Segment> {
-        let own = segment.direction.index();
-        let sent = (segment.direction == Direction::Out).then_some(&mut self.sent);
-        let passage = self.sequences[own].segment(time, segment, sent);
-        let retransmit = matches!(passage, Passage::Again(_));
-        if segment.direction == Direction::In
-            && segment.flags.has(Flags::ACK)
-            && let Some(next) = self.sequences[Direction::Out.index()].next()
-        {
-            self.sent.acknowledged(segment.acknowledgment, next);
-        }
-        self.note_stalls(time, segment, passage);
+        let arrival = self.stream.segment(time, segment);
+        let retransmit = matches!(arrival, Arrival::Retransmit(_));
+        self.note_stalls(time, segment, arrival);
         if segment.flags.has(Flags::SYN) {
             self.handshake.get_or_insert_default();
         }
@@ -370,7 +356,7 @@ impl Connection {
             self.ending_mut().fin[segment.direction.index()].get_or_insert(time);
         }
         // The only segments without payload that the kernel side reports are those of handshake and close.
-        let is_window_change = self.sequences[own].note_window(time, segment);
+        let is_window_change = self.stream.half_mut(segment.direction).note_window(time, segment);
         let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0 && !is_window_change;
         is_recorded.then(|| record::Segment {
             time,

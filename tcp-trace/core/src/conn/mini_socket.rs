@@ -94,7 +94,7 @@ impl Connection {
         if segment.flags.has(Flags::RST) {
             return self.mini_socket_sent_reset(time, false);
         }
-        let next = self.sequences[Direction::In.index()].next();
+        let next = self.stream.half(Direction::In).highest();
         let is_waiting = self.state() == Some(State::TimeWait);
         let mini = self.mini_socket()?;
         mini.seen = time;
@@ -135,7 +135,7 @@ impl Connection {
 
     /// Notes that the peer, on this host, sent an RST: a mini-socket that expects its number dies of it.
     pub fn peer_sent_reset(&mut self, time: Time, sequence: u32) -> Option<Transition> {
-        let is_expected = self.sequences[Direction::In.index()].next() == Some(sequence);
+        let is_expected = self.stream.half(Direction::In).highest() == Some(sequence);
         if !is_expected || !self.has_mini_socket() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! A connection's summary line.
 
 use tcp_trace_model::{
-    event::{Role, State},
+    event::{Direction, Role, State},
     record::{self, AcceptQueue, By, Bytes, Close, How, StateSpan, ZeroWindow},
     time::Time,
 };
@@ -18,7 +18,7 @@ impl Connection {
         let is_listener = self.role == Some(Role::Listener);
         let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
         // The window in a segment that is sent is the local end's.
-        let [local_us, peer_us] = self.sequences.each_ref().map(|sequence| sequence.zero_window_us(now));
+        let [local_us, peer_us] = self.stream.halves().each_ref().map(|half| half.zero_window_us(now));
         record::Connection {
             time: now,
             connection: self.id,
@@ -48,8 +48,11 @@ impl Connection {
             } else {
                 self.ending().judge(self.state_before_the_end())
             },
-            bytes: Bytes { sent: self.sequences[0].bytes, received: self.sequences[1].bytes },
-            retransmits: self.sequences.iter().map(|sequence| u64::from(sequence.retransmits)).sum(),
+            bytes: Bytes {
+                sent: self.stream.half(Direction::Out).bytes,
+                received: self.stream.half(Direction::In).bytes,
+            },
+            retransmits: self.stream.halves().iter().map(|half| u64::from(half.retransmits)).sum(),
             receive_queue: self.unread(self.figures.receive_queue),
             srtt_us: known(self.figures.srtt_us),
             cwnd: known(self.figures.cwnd),
@@ -60,7 +63,7 @@ impl Connection {
             }),
             half_open_unrecorded: self.half_open_unrecorded,
             syns_unanswered: self.syns_unanswered,
-            http: self.http.totals(),
+            http: self.payload.http_totals(),
             stacks: self.stacks.as_deref().cloned(),
         }
     }

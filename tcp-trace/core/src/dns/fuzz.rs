@@ -9,6 +9,7 @@ use tcp_trace_model::{
 };
 
 use super::{ANSWERS_MAX, DNS_PORT, Lookups, Source, StreamMessage, Streams, message::DATA_BYTES_MAX, parse};
+use crate::stream::Chunk;
 
 /// Bytes of a header (RFC 1035, section 4.1.1), and where it says whether the message is an answer.
 const HEADER: usize = 12;
@@ -86,11 +87,11 @@ fn lookups(question: &[u8], answer: &[u8]) -> Vec<Outcome> {
 
 /// The messages of a stream that comes in pieces.
 fn messages(bytes: &[u8], piece: usize) -> Vec<StreamMessage> {
-    let (mut streams, mut messages) = (Streams::new([0; 2]), Vec::new());
-    let mut sequence = 0_u32;
-    for piece in bytes.chunks(piece) {
-        streams.payload(Direction::In, sequence, piece, Time(0), &mut messages);
-        sequence = sequence.wrapping_add(piece.len() as u32);
+    let (mut streams, mut messages) = (Streams::default(), Vec::new());
+    let mut offset = 0;
+    for bytes in bytes.chunks(piece) {
+        streams.input(Direction::In, Chunk::Bytes { offset, bytes, time: Time(0) }, &mut messages);
+        offset += bytes.len() as u64;
     }
     messages
 }

@@ -1,5 +1,6 @@
 //! DNS lookups (RFC 1035): messages, which answer belongs to which question, and which connection follows. Pure.
 
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod lookups;
 mod message;

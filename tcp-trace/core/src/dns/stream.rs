@@ -3,7 +3,7 @@
 use tcp_trace_model::{event::Direction, time::Time};
 
 use super::message::parse;
-use crate::reassembly::{Chunk, Reassembly};
+use crate::stream::Chunk;
 
 /// Bytes of the length before a message.
 const LENGTH: usize = 2;
@@ -19,8 +19,8 @@ pub struct StreamMessage {
     pub bytes: Vec<u8>,
 }
 
-/// Both directions of a connection to a DNS server.
-#[derive(Debug)]
+/// Both directions of a connection to a DNS server, from their first bytes on.
+#[derive(Debug, Default)]
 pub struct Streams {
     /// By [`Direction::index`].
     sides: [Side; 2],
@@ -29,7 +29,6 @@ pub struct Streams {
 /// One direction.
 #[derive(Debug, Default)]
 struct Side {
-    reassembly: Reassembly,
     /// The beginning of a message: at most one, whose length is 16 bits.
     buffer: Vec<u8>,
     /// Where messages begin is not known any more, or they are none.
@@ -37,40 +36,20 @@ struct Side {
 }
 
 impl Streams {
-    /// A connection whose directions begin with these sequence numbers, out and in.
-    pub fn new(first: [u32; 2]) -> Self {
-        let side = |sequence| {
-            let mut side = Side::default();
-            side.reassembly.start(sequence);
-            side
-        };
-        Self { sides: first.map(side) }
-    }
-
-    /// Takes the payload of a segment; messages that are complete are appended.
-    pub fn payload(
-        &mut self,
-        direction: Direction,
-        sequence: u32,
-        bytes: &[u8],
-        time: Time,
-        messages: &mut Vec<StreamMessage>,
-    ) {
-        let Side { reassembly, buffer, is_over } = &mut self.sides[direction.index()];
-        if *is_over {
-            return;
-        }
-        reassembly.push(sequence, bytes, time, |chunk| match chunk {
-            Chunk::Gap { .. } | Chunk::Skipped { .. } => *is_over = true,
-            Chunk::Bytes { .. } if *is_over => {}
-            Chunk::Bytes { bytes, time } => {
+    /// Takes what comes next in a direction; messages that are complete are appended.
+    pub fn input(&mut self, direction: Direction, chunk: Chunk<'_>, messages: &mut Vec<StreamMessage>) {
+        let Side { buffer, is_over } = &mut self.sides[direction.index()];
+        match chunk {
+            _ if *is_over => {}
+            Chunk::Gap { .. } | Chunk::Elided { .. } | Chunk::Fin { .. } => *is_over = true,
+            Chunk::Bytes { bytes, time, .. } => {
                 buffer.extend_from_slice(bytes);
                 while !*is_over && let Some(bytes) = take_message(buffer) {
                     *is_over |= parse(&bytes).is_err();
                     messages.push(StreamMessage { time, direction, bytes });
                 }
             }
-        });
+        }
         if *is_over {
             *buffer = Vec::new();
         }
@@ -79,13 +58,6 @@ impl Streams {
     /// Whether no more messages can come.
     pub fn is_over(&self) -> bool {
         self.sides.iter().all(|side| side.is_over)
-    }
-
-    /// Gives up directions that wait for bytes that will not come.
-    pub fn give_up_holes(&mut self) {
-        for side in &mut self.sides {
-            side.is_over |= side.reassembly.held_bytes() > 0;
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use tcp_trace_model::{
 };
 
 use super::*;
+use crate::stream::Chunk;
 
 const COOKIE: u64 = 77;
 
@@ -326,18 +327,19 @@ fn messages_of_a_stream_have_their_length_before_them() {
         |message: &[u8]| [u16::try_from(message.len()).unwrap().to_be_bytes().as_slice(), message].concat();
     let bytes = [framed(&first), framed(&second)].concat();
     for size in [1, 2, 3, 30, 1000] {
-        let (mut streams, mut messages) = (Streams::new([100, 500]), Vec::new());
+        let (mut streams, mut messages) = (Streams::default(), Vec::new());
         for (number, piece) in bytes.chunks(size).enumerate() {
-            let sequence = 100 + u32::try_from(number * size).unwrap();
-            streams.payload(Direction::Out, sequence, piece, Time(1), &mut messages);
+            let chunk = Chunk::Bytes { offset: (number * size) as u64, bytes: piece, time: Time(1) };
+            streams.input(Direction::Out, chunk, &mut messages);
         }
         let out: Vec<_> = messages.into_iter().map(|message| message.bytes).collect();
         assert_eq!(out, [first.clone(), second.clone()], "in pieces of {size}");
     }
     // What is no DNS ends the direction.
-    let (mut streams, mut messages) = (Streams::new([100, 500]), Vec::new());
-    streams.payload(Direction::In, 500, b"\0\x02hi", Time(1), &mut messages);
-    streams.payload(Direction::In, 504, &framed(&first), Time(1), &mut messages);
+    let (mut streams, mut messages) = (Streams::default(), Vec::new());
+    for (offset, bytes) in [(0, &b"\0\x02hi"[..]), (4, &framed(&first))] {
+        streams.input(Direction::In, Chunk::Bytes { offset, bytes, time: Time(1) }, &mut messages);
+    }
     assert_eq!(messages.len(), 1);
 }
 
@@ -386,13 +388,18 @@ proptest! {
     }
 
     #[test]
-    fn any_segments_are_a_stream_or_none(
-        segments in prop::collection::vec((0..5000_u32, prop::collection::vec(any::<u8>(), 0..100)), 0..20)
+    fn behind_missing_bytes_there_are_no_messages(
+        before in prop::collection::vec(any::<u8>(), 0..100),
+        behind in prop::collection::vec(any::<u8>(), 0..100),
     ) {
-        let (mut streams, mut messages) = (Streams::new([0, 0]), Vec::new());
-        for (sequence, bytes) in segments {
-            streams.payload(Direction::Out, sequence, &bytes, Time(1), &mut messages);
-        }
-        streams.give_up_holes();
+        let offset = before.len() as u64;
+        let (mut whole, mut messages) = (Vec::new(), Vec::new());
+        let chunk = |offset, bytes| Chunk::Bytes { offset, bytes, time: Time(1) };
+        Streams::default().input(Direction::Out, chunk(0, &before), &mut whole);
+        let mut streams = Streams::default();
+        streams.input(Direction::Out, chunk(0, &before), &mut messages);
+        streams.input(Direction::Out, Chunk::Gap { offset, length: 1, time: Time(1) }, &mut messages);
+        streams.input(Direction::Out, chunk(offset + 1, &behind), &mut messages);
+        prop_assert_eq!(messages, whole);
     }
 }

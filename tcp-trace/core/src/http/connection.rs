@@ -16,7 +16,7 @@ use super::{
     open::{self, Open},
     stream::{HeadStep, Position, Stream},
 };
-use crate::reassembly::{Chunk, Reassembly};
+use crate::stream::{Chunk, Need};
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Protocol {
     Other,
 }
 
-/// The HTTP/1 of one connection. Payload goes in with sequence numbers, finished exchanges come out.
+/// The HTTP/1 of one connection. The bytes of both directions go in, finished exchanges come out.
 ///
 /// Memory: between messages it holds no buffers.
 #[derive(Debug)]
@@ -43,10 +43,8 @@ pub struct HttpConnection {
     is_from_start: bool,
     /// When the exchange before ended; before the first, when the connection was established.
     previous_ended: Option<Time>,
-    /// Before which sequence number requests have passed, when some behind those that wait for a response were lost.
-    pub(super) requests_passed: Option<u32>,
-    /// The direction of the first FIN.
-    pub(super) first_fin: Option<(Direction, Time)>,
+    /// Whether something of the other direction is missing that may still come.
+    pub(super) is_other_incomplete: bool,
 }
 
 impl HttpConnection {
@@ -69,16 +67,13 @@ impl HttpConnection {
             next_index: 0,
             is_from_start: false,
             previous_ended: None,
-            requests_passed: None,
-            first_fin: None,
+            is_other_incomplete: false,
         }
     }
 
-    /// Tells the sequence number of a direction's first byte: the SYN's plus one.
-    pub fn start(&mut self, direction: Direction, sequence: u32) {
-        let stream = &mut self.streams[direction.index()];
-        stream.reassembly.start(sequence);
-        stream.position = Position::Head;
+    /// Notes that a direction's first byte is known: nothing of it came before tracing.
+    pub fn start(&mut self, direction: Direction) {
+        self.streams[direction.index()].position = Position::Head;
         self.is_from_start |= self.requests == Some(direction);
     }
 
@@ -106,79 +101,55 @@ impl HttpConnection {
         self.streams.iter().map(Stream::retained_bytes).sum()
     }
 
-    /// Takes the payload of a segment; finished exchanges are appended.
-    pub fn payload(
+    /// Takes what comes next in a direction; finished exchanges are appended. `is_other_incomplete` says that something of
+    /// the other direction is missing that may still come.
+    pub fn input(
         &mut self,
         direction: Direction,
-        sequence: u32,
-        bytes: &[u8],
-        time: Time,
+        chunk: Chunk<'_>,
+        is_other_incomplete: bool,
         exchanges: &mut Vec<Exchange>,
-    ) {
-        self.pass_skipped(direction, sequence, time, exchanges);
-        self.with_reassembly(direction, |reassembly, this| {
-            reassembly.push(sequence, bytes, time, |chunk| this.chunk(direction, chunk, exchanges));
-        });
-        self.check_fin(direction, time, exchanges);
-    }
-
-    /// Notes the FIN of a direction, whose sequence number is `sequence`: it ends a body that lasts until then.
-    pub fn finished(
-        &mut self,
-        direction: Direction,
-        sequence: u32,
-        time: Time,
-        exchanges: &mut Vec<Exchange>,
-    ) {
-        self.pass_skipped(direction, sequence, time, exchanges);
-        self.first_fin = self.first_fin.or(Some((direction, time)));
-        self.streams[direction.index()].fin = Some(sequence);
-        self.check_fin(direction, time, exchanges);
-    }
-
-    /// Ends a body that lasts until the FIN, once everything before that is there.
-    pub(super) fn check_fin(&mut self, direction: Direction, time: Time, exchanges: &mut Vec<Exchange>) {
-        let stream = &self.streams[direction.index()];
-        let Some(fin) = stream.fin else {
-            return;
-        };
-        let is_all_there = stream.reassembly.next_sequence().is_none_or(|next| next == fin);
-        if is_all_there && stream.position == Position::UntilClose && self.requests != Some(direction) {
-            self.end_message(direction, time, exchanges);
-        }
-    }
-
-    /// Gives up what is missing: events were lost, and nothing will fill the holes.
-    pub fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
-        for direction in [Direction::Out, Direction::In] {
-            self.with_reassembly(direction, |reassembly, this| {
-                reassembly.finish(time, |chunk| this.chunk(direction, chunk, exchanges));
-            });
-        }
-    }
-
-    pub(super) fn with_reassembly(
-        &mut self,
-        direction: Direction,
-        run: impl FnOnce(&mut Reassembly, &mut Self),
     ) {
         if self.protocol == Protocol::Other {
             return;
         }
-        let mut reassembly = std::mem::take(&mut self.streams[direction.index()].reassembly);
-        run(&mut reassembly, self);
-        if self.protocol != Protocol::Other {
-            self.streams[direction.index()].reassembly = reassembly;
+        self.is_other_incomplete = is_other_incomplete;
+        let stream = &mut self.streams[direction.index()];
+        match chunk {
+            Chunk::Bytes { offset, bytes, time } => {
+                stream.end = offset + bytes.len() as u64;
+                self.bytes(direction, bytes, time, exchanges);
+            }
+            Chunk::Elided { offset, length, time } => {
+                stream.end = offset + length;
+                self.missing_bytes(direction, length, false, time, exchanges);
+            }
+            Chunk::Gap { offset, length, time } => {
+                stream.end = offset + length;
+                self.missing_bytes(direction, length, true, time, exchanges);
+            }
+            Chunk::Fin { time } => {
+                if self.lasts_until_fin(direction) && self.requests != Some(direction) {
+                    self.end_message(direction, time, exchanges);
+                }
+            }
         }
     }
 
-    pub(super) fn chunk(&mut self, direction: Direction, chunk: Chunk<'_>, exchanges: &mut Vec<Exchange>) {
-        match chunk {
-            _ if self.protocol == Protocol::Other => {}
-            Chunk::Bytes { bytes, time } => self.bytes(direction, bytes, time, exchanges),
-            Chunk::Skipped { bytes, time } => self.unseen(direction, bytes, false, time, exchanges),
-            Chunk::Gap { bytes, time } => self.unseen(direction, bytes, true, time, exchanges),
+    /// Which bytes of a direction are needed: inside a body those behind it, inside a chunk those behind the chunk.
+    /// The answer holds whatever comes.
+    pub fn need(&self, direction: Direction) -> Need {
+        let stream = &self.streams[direction.index()];
+        match stream.position.unneeded() {
+            _ if self.protocol == Protocol::Other => Need::Nothing,
+            0 => Need::All,
+            unneeded => Need::From(stream.end.saturating_add(unneeded)),
         }
+    }
+
+    /// Whether the message that a direction is in lasts until the direction ends.
+    pub fn lasts_until_fin(&self, direction: Direction) -> bool {
+        self.streams[direction.index()].position == Position::UntilClose
     }
 
     pub(super) fn bytes(
@@ -212,7 +183,7 @@ impl HttpConnection {
                     &[]
                 }
             }
-            Position::Undecided => {
+            Position::Undecided | Position::AfterGap => {
                 stream.keep_undecided(bytes, time);
                 &[]
             }
@@ -345,7 +316,7 @@ impl HttpConnection {
         exchanges.push(exchange);
     }
 
-    /// Nobody knows any more where messages begin: what is open ends here.
+    /// Where messages begin is not known any more: what is open ends here.
     pub(super) fn lose(&mut self, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
         for open in std::mem::take(&mut self.open) {
             let outcome = if open.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
@@ -353,7 +324,22 @@ impl HttpConnection {
             exchange.reason.get_or_insert("bytes were not seen".into());
             self.emit(exchange, exchanges);
         }
+        let after_gap = self.streams.iter().position(|stream| stream.position == Position::AfterGap);
+        let kept = after_gap.map(|index| self.streams[index].take_undecided());
         let is_read = |stream: &&mut Stream| stream.position != Position::Broken;
         self.streams.iter_mut().filter(is_read).for_each(Stream::lose);
+        if let (Some((bytes, time)), Some(requests)) = (kept, self.requests) {
+            self.bytes(requests, &bytes, time, exchanges);
+        }
+    }
+
+    /// Whether the request of a response that begins now was lost: then which response belongs to which is not known any
+    /// more, and nothing is open.
+    pub(super) fn lose_after_gap(&mut self, exchanges: &mut Vec<Exchange>) -> bool {
+        let is_lost = self.streams.iter().any(|stream| stream.position == Position::AfterGap);
+        if is_lost {
+            self.lose(Integrity::Gap, exchanges);
+        }
+        is_lost
     }
 }

@@ -8,7 +8,7 @@ use tcp_trace_model::{
 
 use super::{
     connection::{HttpConnection, Protocol},
-    exchange::{End, Exchange, Reason},
+    exchange::{ConnectionEnd, End, Exchange, Reason},
     line,
     open::Open,
     stream::Position,
@@ -16,8 +16,8 @@ use super::{
 
 impl HttpConnection {
     /// Ends the connection: exchanges that are not over are appended with what is known of them.
-    pub fn finish(&mut self, time: Time, end: End, exchanges: &mut Vec<Exchange>) {
-        self.give_up_holes(time, exchanges);
+    pub fn finish(&mut self, time: Time, end: ConnectionEnd, exchanges: &mut Vec<Exchange>) {
+        self.lose_after_gap(exchanges);
         let Some(requests) = self.requests else {
             return;
         };
@@ -26,7 +26,7 @@ impl HttpConnection {
         }
         if let Some((mut exchange, is_closed)) = self.take_websocket() {
             if !is_closed && exchange.outcome == Outcome::Upgraded {
-                let is_reset = matches!(end, End::Reset(_));
+                let is_reset = matches!(end.end, End::Reset(_));
                 exchange.outcome = if is_reset { Outcome::Reset } else { Outcome::Upgraded };
                 exchange.reason = Some(format!("{} without a close frame", self.ended_by(end)).into());
             }
@@ -35,7 +35,7 @@ impl HttpConnection {
         let request_head = self.open_partial_request(requests);
         let open = std::mem::take(&mut self.open);
         let last = open.len().saturating_sub(1);
-        let broke_off = match (end, self.first_fin) {
+        let broke_off = match (end.end, end.first_fin) {
             (End::Fin, Some((_, fin))) => fin,
             _ => time,
         };
@@ -52,11 +52,11 @@ impl HttpConnection {
 
     /// Whether the end of the connection is the end of a response that lasts until then. Not when the client
     /// alone closed.
-    fn is_ended_by_close(&self, requests: Direction, end: End) -> bool {
-        let responses = &self.streams[requests.opposite().index()];
-        let first = self.first_fin.map(|(direction, _)| direction);
-        let is_given_up = first == Some(requests) && responses.fin.is_none();
-        responses.position == Position::UntilClose && end == End::Fin && !is_given_up
+    fn is_ended_by_close(&self, requests: Direction, end: ConnectionEnd) -> bool {
+        let responses = requests.opposite();
+        let first = end.first_fin.map(|(direction, _)| direction);
+        let is_given_up = first == Some(requests) && !end.has_fin[responses.index()];
+        self.lasts_until_fin(responses) && end.end == End::Fin && !is_given_up
     }
 
     /// Opens an exchange for a request's head that is not whole, and gives the head's bytes.
@@ -84,7 +84,7 @@ impl HttpConnection {
         requests: Direction,
         request_head: Option<u64>,
         is_next: bool,
-        (end, broke_off): (End, Time),
+        (end, broke_off): (ConnectionEnd, Time),
     ) -> Exchange {
         let responses = &self.streams[requests.opposite().index()];
         let head = responses.partial_head().filter(|_| is_next && open.response.is_none());
@@ -104,7 +104,7 @@ impl HttpConnection {
             Some(_) if open.is_response_done() => (Integrity::Truncated, Outcome::Ok),
             Some(_) => (Integrity::Truncated, Outcome::NoResponse),
         };
-        let is_reset = matches!(end, End::Reset(_)) && ended.is_some();
+        let is_reset = matches!(end.end, End::Reset(_)) && ended.is_some();
         let outcome = if is_reset { Outcome::Reset } else { outcome };
         let reason = ended.map(|ended| self.reason(&open, ended, end));
         if let Some((bytes, started)) = head {
@@ -127,7 +127,7 @@ impl HttpConnection {
         exchange
     }
 
-    fn reason(&self, open: &Open, ended: Ended, end: End) -> Reason {
+    fn reason(&self, open: &Open, ended: Ended, end: ConnectionEnd) -> Reason {
         let when = match ended {
             Ended { message: Message::Request, .. } if open.is_response_done() => "after the response",
             Ended { message: Message::Request, .. } => "during the request",
@@ -138,14 +138,14 @@ impl HttpConnection {
     }
 
     /// Who ended the connection, in words.
-    fn ended_by(&self, end: End) -> String {
+    fn ended_by(&self, end: ConnectionEnd) -> String {
         let by = |direction: Option<Direction>| match direction {
             Some(direction) if self.requests == Some(direction) => " by the client",
             Some(_) => " by the server",
             None => "",
         };
-        match end {
-            End::Fin => format!("closed{}", by(self.first_fin.map(|(direction, _)| direction))),
+        match end.end {
+            End::Fin => format!("closed{}", by(end.first_fin.map(|(direction, _)| direction))),
             End::Reset(direction) => format!("reset{}", by(direction)),
             End::Failed(error) => error.to_owned(),
             End::Unknown => "the session ended".to_owned(),
@@ -177,6 +177,7 @@ mod tests {
     use tcp_trace_model::event::Role;
 
     use super::*;
+    use crate::stream::Chunk;
 
     #[test]
     fn what_is_given_up_lasted_until_then() {
@@ -189,8 +190,10 @@ mod tests {
             (End::Unknown, 899_000),
         ] {
             let (mut connection, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
-            connection.payload(Direction::Out, 1, REQUEST, ms(1), &mut exchanges);
-            connection.finished(Direction::Out, 1 + REQUEST.len() as u32, ms(500), &mut exchanges);
+            let request = Chunk::Bytes { offset: 0, bytes: REQUEST, time: ms(1) };
+            connection.input(Direction::Out, request, false, &mut exchanges);
+            let end =
+                ConnectionEnd { end, first_fin: Some((Direction::Out, ms(500))), has_fin: [true, false] };
             connection.finish(ms(900), end, &mut exchanges);
             assert_eq!(exchanges[0].timing.total_us(), expected_us, "{end:?}");
         }

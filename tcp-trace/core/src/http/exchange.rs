@@ -62,6 +62,24 @@ pub enum End {
     Unknown,
 }
 
+/// The end of a connection, with the FINs that were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionEnd {
+    /// How it ended.
+    pub end: End,
+    /// The direction of the first FIN, and when that was seen.
+    pub first_fin: Option<(Direction, Time)>,
+    /// Whether a FIN of each direction was seen, by [`Direction::index`].
+    pub has_fin: [bool; 2],
+}
+
+impl ConnectionEnd {
+    /// An end without FINs.
+    pub fn without_fin(end: End) -> Self {
+        Self { end, first_fin: None, has_fin: [false; 2] }
+    }
+}
+
 /// When the parts of an exchange began and ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {

@@ -6,10 +6,11 @@ use tcp_trace_model::{
 };
 
 use super::{
-    End, Exchange, HttpConnection,
+    ConnectionEnd, End, Exchange, HttpConnection,
     chunked::{Chunked, Then},
     head, line,
 };
+use crate::stream::Chunk;
 
 /// A head: both readers agree, and how it is cut changes nothing.
 ///
@@ -61,13 +62,14 @@ fn exchanges(direction: Direction, bytes: &[u8], piece: usize) -> Vec<Exchange> 
     const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
     let mut http = HttpConnection::new(Some(Role::Client));
     let mut exchanges = Vec::new();
-    [Direction::Out, Direction::In].into_iter().for_each(|direction| http.start(direction, 0));
-    http.payload(Direction::Out, 0, GET, Time(0), &mut exchanges);
-    let mut sequence = if direction == Direction::Out { GET.len() as u32 } else { 0 };
-    for piece in bytes.chunks(piece) {
-        http.payload(direction, sequence, piece, Time(0), &mut exchanges);
-        sequence = sequence.wrapping_add(piece.len() as u32);
+    [Direction::Out, Direction::In].into_iter().for_each(|direction| http.start(direction));
+    let mut ends = [0_u64; 2];
+    let pieces = bytes.chunks(piece).map(|piece| (direction, piece));
+    for (direction, bytes) in std::iter::once((Direction::Out, GET)).chain(pieces) {
+        let offset = &mut ends[direction.index()];
+        http.input(direction, Chunk::Bytes { offset: *offset, bytes, time: Time(0) }, false, &mut exchanges);
+        *offset += bytes.len() as u64;
     }
-    http.finish(Time(0), End::Fin, &mut exchanges);
+    http.finish(Time(0), ConnectionEnd::without_fin(End::Fin), &mut exchanges);
     exchanges
 }

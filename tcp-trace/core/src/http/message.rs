@@ -33,7 +33,7 @@ impl HttpConnection {
             Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if request.is_none() && self.protocol == Protocol::Unknown {
-            return self.is_another_protocol();
+            return self.give_up_http();
         }
         self.protocol = Protocol::Http;
         let framing = match self.open.len() {
@@ -71,7 +71,7 @@ impl HttpConnection {
         exchanges: &mut Vec<Exchange>,
     ) {
         let waiting = self.open.iter().position(|open| !open.is_response_done());
-        if waiting.is_none() && self.was_request_lost(direction, time, exchanges) {
+        if waiting.is_none() && self.lose_after_gap(exchanges) {
             return;
         }
         let request = waiting.and_then(|at| self.open[at].request.as_ref());
@@ -83,7 +83,7 @@ impl HttpConnection {
             Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if response.is_none() && self.protocol == Protocol::Unknown {
-            return self.is_another_protocol();
+            return self.give_up_http();
         }
         self.protocol = Protocol::Http;
         let status = response.as_ref().map_or(0, |response| response.status_code);
@@ -132,12 +132,12 @@ impl HttpConnection {
     /// connection (RFC 9110, section 15.5.9), and the request may be among the bytes that were not seen.
     fn is_unasked(&self, direction: Direction, status: u16) -> bool {
         let requests = &self.streams[direction.opposite().index()];
-        let is_readable = requests.position != Position::Lost && !requests.reassembly.has_hole();
+        let is_readable = requests.position != Position::Lost && !self.is_other_incomplete;
         status != 408 && is_readable
     }
 
     /// The first bytes are no HTTP/1.
-    fn is_another_protocol(&mut self) {
+    fn give_up_http(&mut self) {
         *self = Self::new(None);
         self.protocol = Protocol::Other;
     }

@@ -5,13 +5,13 @@ mod connection;
 mod ending;
 mod exchange;
 mod framing;
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod head;
 mod line;
 mod message;
+mod missing;
 mod open;
-mod passed;
-mod skip;
 mod stalls;
 mod stream;
 #[cfg(test)]
@@ -19,8 +19,7 @@ mod tests;
 mod websocket;
 
 pub use connection::HttpConnection;
-pub use exchange::{End, Exchange, Reason, Request, Response, Timing};
+pub use exchange::{ConnectionEnd, End, Exchange, Reason, Request, Response, Timing};
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
-pub use skip::SKIP_MAX;
 pub use stalls::{Cause, Stall, Stalls};

@@ -12,7 +12,6 @@ use super::{
     stalls::{Stall, Stalls},
     websocket::Follower,
 };
-use crate::reassembly::Reassembly;
 
 /// Where in its messages a direction is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +30,11 @@ pub(super) enum Position {
     Tunnel,
     /// Behind the last message: frames of a WebSocket.
     WebSocket(Box<Follower>),
+    /// Behind requests that were lost while a response to an earlier one is awaited, which they do not affect.
+    AfterGap,
     /// Behind an illegal message: nothing more is read.
     Broken,
-    /// Nobody knows: bytes are missing.
+    /// Unsynchronized: bytes were lost, message boundaries are unknown.
     Lost,
 }
 
@@ -52,7 +53,7 @@ impl Position {
     /// Bytes that follow and only have to be counted.
     pub(super) fn unneeded(&self) -> u64 {
         match self {
-            Self::Head | Self::Undecided | Self::Lost => 0,
+            Self::Head | Self::Undecided | Self::AfterGap | Self::Lost => 0,
             Self::Length(left) => *left,
             Self::Chunked(chunked) => chunked.unneeded(),
             Self::WebSocket(follower) => follower.unneeded(),
@@ -73,41 +74,33 @@ pub(super) enum HeadStep<'a> {
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) reassembly: Reassembly,
     pub(super) position: Position,
+    /// Offset behind the last byte that came.
+    pub(super) end: u64,
     /// A head that is not whole, or bytes that are undecided; empty between messages.
     head: Vec<u8>,
     head_started: Time,
     /// Bytes of the head in lines that are known to be legal.
     judged: usize,
-    /// Sequence number of the FIN.
-    pub(super) fin: Option<u32>,
     /// What of the time of a request's head that is not whole was lost.
     pub(super) head_stall: Option<Box<Stall>>,
-    /// Before this sequence number no payload is missing.
-    pub(super) in_order: Option<u32>,
-    /// Payload before this sequence number may never come, because nobody needs it.
-    pub(super) skipped_until: Option<u32>,
 }
 
 impl Stream {
     pub(super) fn new() -> Self {
         Self {
-            reassembly: Reassembly::default(),
             position: Position::Head,
+            end: 0,
             head: Vec::new(),
             head_started: Time(0),
             judged: 0,
-            fin: None,
             head_stall: None,
-            in_order: None,
-            skipped_until: None,
         }
     }
 
     /// Bytes that are kept for later.
     pub(super) fn retained_bytes(&self) -> usize {
-        self.reassembly.held_bytes() + self.head.capacity()
+        self.head.capacity()
     }
 
     /// Whether a message is over, and nothing of the next was there yet.

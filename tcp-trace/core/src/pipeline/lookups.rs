@@ -1,7 +1,7 @@
 //! DNS: messages to lookups, their records, and which connection follows which lookup.
 
 use tcp_trace_model::{
-    event::{Cookie, Datagram, Role, Segment, State, StateChange},
+    event::{Cookie, Datagram, Role, State, StateChange},
     filter::Facts,
     lookup::Transport,
     record::{ConnectionId, Dns, Network, Record},
@@ -11,7 +11,7 @@ use tcp_trace_model::{
 use super::Pipeline;
 use crate::{
     conn::{Connection, process_of},
-    dns::{DNS_PORT, Lookup, Source},
+    dns::{Lookup, Source},
 };
 
 impl Pipeline {
@@ -37,26 +37,15 @@ impl Pipeline {
         self.pass_lookups(out);
     }
 
-    /// Takes a segment of a connection, which may be one to a DNS server.
-    pub(super) fn dns_segment(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        segment: &Segment<'_>,
-        out: &mut Vec<Record>,
-    ) {
-        if segment.payload.is_empty() || segment.endpoints.peer.port() != DNS_PORT {
-            return;
-        }
+    /// Takes messages that a connection carried.
+    pub(super) fn dns_messages(&mut self, cookie: Cookie, out: &mut Vec<Record>) {
+        let messages = std::mem::take(&mut self.found.messages);
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let messages = tracked.connection.feed_dns(time, segment);
-        if messages.is_empty() {
-            return;
-        }
+        let Some(endpoints) = tracked.connection.endpoints() else { return };
         let connection = &tracked.connection;
         let source = Source {
             cookie,
-            endpoints: segment.endpoints,
+            endpoints,
             netns: connection.netns(),
             transport: Transport::Tcp,
             connection: Some(connection.id()),
@@ -184,15 +173,6 @@ pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Ex
     }
     if let Some(name) = request.headers.first("host").and_then(host_name) {
         connection.learn_host(name);
-    }
-}
-
-/// Learns from the client's first message what its server is called, where that is a ClientHello.
-pub(super) fn learn_sni(connection: &mut Connection, time: Time, segment: &Segment<'_>) {
-    if let Some(name) = connection.feed_client_hello(time, segment)
-        && let Some(name) = host_name(&name)
-    {
-        connection.learn_sni(name);
     }
 }
 

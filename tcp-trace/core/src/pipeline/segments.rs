@@ -79,30 +79,29 @@ impl Pipeline {
                 self.ask_route(cookie);
             }
         }
-        self.dns_segment(time, cookie, segment, out);
         let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let is_wanted = !tracked.gate.is_shut();
-        if is_wanted {
-            lookups::learn_sni(&mut tracked.connection, time, segment);
-            tracked.connection.feed_http(time, segment, &mut self.exchanges);
+        let is_read = !tracked.gate.is_shut() || tracked.connection.may_carry_dns();
+        if is_read {
+            tracked.connection.read(time, segment, &mut self.found);
         }
-        let is_read_whole =
-            tracked.connection.carries_dns() || is_wanted && tracked.connection.awaits_client_hello();
-        if !is_read_whole && let Some(until) = tracked.connection.skip(segment, is_wanted) {
+        if let Some(until) = tracked.connection.skip(segment, is_read) {
             self.skips.push(Skip { cookie, direction: segment.direction, until });
         }
-        self.pass_exchanges(cookie, time, out);
+        self.take_found(cookie, time, out);
     }
 
-    /// Writes the exchanges that have ended.
-    pub(super) fn pass_exchanges(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
-        if self.exchanges.is_empty() {
-            return;
+    /// Takes what the layers of a connection found.
+    pub(super) fn take_found(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        if !self.found.messages.is_empty() {
+            self.dns_messages(cookie, out);
         }
-        let Some(tracked) = self.table.get_mut(&cookie) else {
-            return;
-        };
-        for exchange in self.exchanges.drain(..) {
+        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        if let Some(name) = self.found.server_name.take()
+            && let Some(name) = lookups::host_name(&name)
+        {
+            tracked.connection.learn_sni(name);
+        }
+        for exchange in self.found.exchanges.drain(..) {
             lookups::learn_host(&mut tracked.connection, &exchange);
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)

@@ -16,7 +16,7 @@ use super::{gate::Gate, owners::Owners, peers::Peers, routes::RouteQuestion};
 use crate::{
     conn::{Connection, FourTuple, HalfOpen},
     dns::{Lookup, Lookups, Names},
-    http::Exchange,
+    protocols::Found,
 };
 
 /// Connections that are followed at the same time; further ones are counted as lost.
@@ -90,7 +90,7 @@ pub struct Pipeline {
     pub(super) skips: Vec<Skip>,
     pub(super) route_questions: Vec<RouteQuestion>,
     /// Reused from event to event.
-    pub(super) exchanges: Vec<Exchange>,
+    pub(super) found: Found,
     /// Of an exchange that was written.
     pub(super) spare: Option<Box<Http>>,
 }
@@ -116,7 +116,7 @@ impl Pipeline {
             lost: 0,
             skips: Vec::new(),
             route_questions: Vec::new(),
-            exchanges: Vec::new(),
+            found: Found::default(),
             spare: None,
         }
     }
@@ -224,9 +224,9 @@ impl Pipeline {
         cookies.sort_unstable();
         for cookie in cookies {
             if let Some(tracked) = self.table.get_mut(&cookie) {
-                tracked.connection.give_up_holes(now, &mut self.exchanges);
+                tracked.connection.give_up_holes(now, &mut self.found);
             }
-            self.pass_exchanges(cookie, now, out);
+            self.take_found(cookie, now, out);
         }
     }
 
@@ -332,9 +332,9 @@ impl Pipeline {
         (tracked.connection.id() == id).then_some(tracked)
     }
 
-    /// Ends the HTTP of a connection whose socket is gone, and writes its summary unless a mini-socket goes on.
+    /// Ends what a connection carries whose socket is gone, and writes its summary unless a mini-socket goes on.
     pub(super) fn socket_gone(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
-        self.finish_http(id, now, out);
+        self.finish_payload(id, now, out);
         let filter = &self.settings.filter;
         let Some(tracked) = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
         else {
@@ -346,18 +346,18 @@ impl Pipeline {
         }
     }
 
-    fn finish_http(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
+    fn finish_payload(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
         let Some(tracked) = self.table.get_mut(&id.cookie).filter(|tracked| tracked.connection.id() == id)
         else {
             return;
         };
-        tracked.connection.finish_http(now, &mut self.exchanges);
-        self.pass_exchanges(id.cookie, now, out);
+        tracked.connection.finish_payload(now, &mut self.found);
+        self.take_found(id.cookie, now, out);
     }
 
     /// Takes a connection out of the table and writes what is left to say of it.
     pub(super) fn retire(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
-        self.finish_http(id, now, out);
+        self.finish_payload(id, now, out);
         if self.tracked(id).is_none() {
             return;
         }

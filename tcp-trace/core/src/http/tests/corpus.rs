@@ -18,7 +18,10 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::super::{End, Exchange, HttpConnection};
+use super::{
+    super::{End, Exchange},
+    fed::Fed,
+};
 
 const CASES_MIN: usize = 245;
 const FILES: [(&str, &str); 7] = [
@@ -180,7 +183,7 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
 }
 
 pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     // Near the end of the sequence numbers, so that they wrap.
     let mut next = [u32::MAX - 30, 77];

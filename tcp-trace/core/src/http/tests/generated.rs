@@ -7,9 +7,10 @@ use tcp_trace_model::{
 };
 
 use super::{
-    super::{End, HttpConnection, fuzz},
+    super::{End, fuzz},
     C, Cut, GET, OK, S, c,
     corpus::{self, Case, Step},
+    fed::Fed,
     lines, play, s,
 };
 
@@ -79,7 +80,7 @@ proptest! {
         segments in prop::collection::vec((any::<bool>(), any::<u16>(), prop::collection::vec(any::<u8>(), 0..60)), 0..40),
         has_role: bool,
     ) {
-        let mut http = HttpConnection::new(has_role.then_some(Role::Server));
+        let mut http = Fed::new(has_role.then_some(Role::Server));
         let mut exchanges = Vec::new();
         if has_role {
             http.start(Direction::In, 0);

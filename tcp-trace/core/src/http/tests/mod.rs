@@ -1,10 +1,12 @@
 //! Byte-level conversations and the exchanges they are: each one whole, byte by byte, and out of order with repeats.
 
 mod corpus;
+mod fed;
 mod generated;
 mod skip;
 mod times;
 
+use fed::Fed;
 use tcp_trace_model::{
     event::{Direction, Role},
     exchange::{Integrity, Outcome},
@@ -42,8 +44,8 @@ enum Cut {
 }
 
 /// Plays a conversation to the client's end of a connection and ends it.
-fn play(turns: &[Turn], cut: Cut, end: End) -> (Vec<Exchange>, HttpConnection) {
-    let mut http = HttpConnection::new(Some(Role::Client));
+fn play(turns: &[Turn], cut: Cut, end: End) -> (Vec<Exchange>, Fed) {
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     let mut next = ISN.map(|isn| isn.wrapping_add(1));
     let mut now = 0;
@@ -342,7 +344,7 @@ fn nothing_is_kept_between_messages() {
 
 /// Plays `turns` whole, but the bytes `hole` of the server's stream are never seen.
 fn play_with_hole(turns: &[Turn], hole: std::ops::Range<usize>, role: Role) -> Vec<String> {
-    let mut http = HttpConnection::new(Some(role));
+    let mut http = Fed::new(Some(role));
     let mut exchanges = Vec::new();
     let mut next = [0, 0];
     let directions =
@@ -387,7 +389,7 @@ fn bytes_that_were_not_seen_are_a_gap_and_nothing_is_guessed() {
 
 #[test]
 fn a_connection_seen_from_the_middle_is_read_from_its_next_request() {
-    let mut http = HttpConnection::new(None);
+    let mut http = Fed::new(None);
     let mut exchanges = Vec::new();
     http.payload(Direction::Out, 100, b"rest of a body", Time(0), &mut exchanges);
     http.payload(Direction::In, 500, GET.as_bytes(), Time(0), &mut exchanges);

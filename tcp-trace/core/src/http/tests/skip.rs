@@ -7,12 +7,15 @@ use tcp_trace_model::{
 };
 
 use super::{
-    super::{End, Exchange, HttpConnection, SKIP_MAX},
-    GET, OK, lines,
+    super::{End, Exchange},
+    GET, OK,
+    fed::Fed,
+    lines,
 };
+use crate::stream::SKIP_MAX;
 
-fn client() -> (HttpConnection, Vec<Exchange>) {
-    let mut http = HttpConnection::new(Some(Role::Client));
+fn client() -> (Fed, Vec<Exchange>) {
+    let mut http = Fed::new(Some(Role::Client));
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
     let mut exchanges = Vec::new();
@@ -20,7 +23,7 @@ fn client() -> (HttpConnection, Vec<Exchange>) {
     (http, exchanges)
 }
 
-fn respond(http: &mut HttpConnection, exchanges: &mut Vec<Exchange>, sequence: u32, bytes: &str) -> u32 {
+fn respond(http: &mut Fed, exchanges: &mut Vec<Exchange>, sequence: u32, bytes: &str) -> u32 {
     http.payload(Direction::In, sequence, bytes.as_bytes(), Time(0), exchanges);
     sequence + u32::try_from(bytes.len()).unwrap()
 }
@@ -54,7 +57,7 @@ fn each_framing_says_what_it_does_not_need() {
         let at = respond(&mut http, &mut exchanges, 0, head);
         assert_eq!(http.skip_until(Direction::In), expected.map(|ahead| at + ahead), "{head:?}");
     }
-    let mut other = HttpConnection::new(Some(Role::Client));
+    let mut other = Fed::new(Some(Role::Client));
     other.start(Direction::Out, 0);
     other.payload(Direction::Out, 0, b"\x16\x03", Time(0), &mut Vec::new());
     assert_eq!(other.skip_until(Direction::Out), None, "what is no HTTP is not followed at all");

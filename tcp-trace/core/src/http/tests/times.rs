@@ -8,13 +8,14 @@ use tcp_trace_model::{
 };
 
 use super::{
-    super::{Cause, End, HttpConnection, INFORMATIONAL_MAX, OPEN_MAX},
+    super::{Cause, End, INFORMATIONAL_MAX, OPEN_MAX},
     GET, OK,
+    fed::Fed,
 };
 
 #[test]
 fn times_are_those_of_the_bytes() {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
@@ -32,7 +33,7 @@ fn times_are_those_of_the_bytes() {
 #[test]
 fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
     for (is_from_start, first) in [(true, Some(false)), (false, None)] {
-        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut http = Fed::new(Some(Role::Client));
         let mut exchanges = Vec::new();
         if is_from_start {
             http.start(Direction::Out, 0);
@@ -60,7 +61,7 @@ fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
 
 #[test]
 fn requests_without_answers_and_interim_responses_without_end_are_bounded() {
-    let mut http = HttpConnection::new(Some(Role::Client));
+    let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
@@ -81,7 +82,7 @@ proptest! {
     fn a_stall_is_never_longer_than_its_phase(
         steps in prop::collection::vec((0..9_u8, 0..2_000_u64, 0..3_000_u64), 1..60),
     ) {
-        let mut http = HttpConnection::new(Some(Role::Client));
+        let mut http = Fed::new(Some(Role::Client));
         let mut exchanges = Vec::new();
         http.start(Direction::Out, 0);
         http.start(Direction::In, 0);

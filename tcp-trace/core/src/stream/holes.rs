@@ -2,6 +2,8 @@
 
 use tcp_trace_model::time::Time;
 
+use super::number::ahead;
+
 /// Holes that are remembered: of segments that overtake each other, usually few are under way.
 const HOLES_MAX: usize = 8;
 
@@ -17,9 +19,9 @@ struct Hole {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holes(Vec<Hole>);
 
-/// Whether `a` is before `b`, modulo 2^32.
+/// Whether `a` is before `b`.
 fn is_before(a: u32, b: u32) -> bool {
-    b.wrapping_sub(a).cast_signed() > 0
+    ahead(b, a) > 0
 }
 
 impl Holes {

@@ -1,0 +1,223 @@
+//! What a connection carries: the layer that reads its payload, and what is counted of it.
+
+use tcp_trace_model::{
+    event::{Direction, Role, Segment, State},
+    record::HttpTotals,
+    time::Time,
+};
+
+use super::{Connection, close::errno_name};
+use crate::{
+    dns::DNS_PORT,
+    http::{Cause, ConnectionEnd, End, Exchange},
+    protocols::{Cx, Found, Layer, Sniff},
+    stream::{Chunks, Need},
+};
+
+/// What a connection carries.
+#[derive(Debug, Default)]
+pub(super) struct Payload {
+    /// What reads it; `None` before there was any.
+    layer: Option<Layer>,
+    exchanges: u64,
+    minor_version: u8,
+}
+
+impl Payload {
+    /// What to say of its HTTP in the summary.
+    pub(super) fn http_totals(&self) -> Option<HttpTotals> {
+        (self.exchanges > 0).then(|| HttpTotals {
+            requests: self.exchanges,
+            protocol: format!("http/1.{}", self.minor_version),
+        })
+    }
+
+    /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
+    pub(super) fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
+        if let Some(layer) = &mut self.layer {
+            layer.stalled(direction, cause, from, to);
+        }
+    }
+
+    fn count(&mut self, exchanges: &[Exchange]) {
+        self.exchanges += exchanges.len() as u64;
+        let request = exchanges.iter().rev().find_map(|exchange| exchange.request.as_ref());
+        if let Some(request) = request {
+            self.minor_version = request.version;
+        }
+    }
+}
+
+/// Hands chunks to a layer.
+#[inline]
+fn hand(layer: &mut Layer, direction: Direction, mut chunks: Chunks<'_>, cx: &mut Cx<'_>) {
+    while let Some(chunk) = chunks.next_chunk() {
+        layer.input(direction, chunk, cx);
+    }
+}
+
+impl Connection {
+    /// Whether its payload is read although its records are not: lookups have records of their own.
+    pub fn may_carry_dns(&self) -> bool {
+        self.role == Some(Role::Client) && self.endpoints.is_some_and(|ends| ends.peer.port() == DNS_PORT)
+    }
+
+    /// Hands a segment's payload and FIN to the layer that reads them.
+    pub fn read(&mut self, time: Time, segment: &Segment<'_>, found: &mut Found) {
+        let mut layer = match self.payload.layer.take() {
+            Some(Layer::Opaque) => {
+                self.payload.layer = Some(Layer::Opaque);
+                return;
+            }
+            Some(layer) => layer,
+            None if segment.payload.is_empty() => return,
+            None => self.first_layer(),
+        };
+        let before = found.exchanges.len();
+        let direction = segment.direction;
+        let other = direction.opposite();
+        if let Some(number) = self.stream.acknowledged(segment) {
+            let is_other_incomplete = self.stream.half(direction).has_held();
+            let lasts_until_fin = layer.lasts_until_fin(other);
+            let chunks = self.stream.half_mut(other).advance_to(number, lasts_until_fin, time);
+            hand(&mut layer, other, chunks, &mut Cx { is_other_incomplete, found });
+        }
+        let is_other_incomplete = self.stream.half(other).has_held();
+        let chunks = self.stream.half_mut(direction).read(time, segment);
+        hand(&mut layer, direction, chunks, &mut Cx { is_other_incomplete, found });
+        self.put_back(layer, before, found);
+    }
+
+    /// Gives up payload that was not seen, after a loss of events.
+    pub fn give_up_holes(&mut self, time: Time, found: &mut Found) {
+        let before = found.exchanges.len();
+        let layer = self.payload.layer.take();
+        let is_begun = layer.is_some();
+        let mut layer = layer.unwrap_or(Layer::Opaque);
+        self.give_up_missing(&mut layer, time, found);
+        if is_begun {
+            self.put_back(layer, before, found);
+        }
+    }
+
+    fn give_up_missing(&mut self, layer: &mut Layer, time: Time, found: &mut Found) {
+        for direction in [Direction::Out, Direction::In] {
+            let is_other_incomplete = self.stream.half(direction.opposite()).has_held();
+            let chunks = self.stream.half_mut(direction).give_up(time);
+            hand(layer, direction, chunks, &mut Cx { is_other_incomplete, found });
+        }
+    }
+
+    /// Ends what a connection carries that is over.
+    pub fn finish_payload(&mut self, time: Time, found: &mut Found) {
+        self.note_full_windows(time);
+        let Some(mut layer) = self.payload.layer.replace(Layer::Opaque) else { return };
+        if matches!(layer, Layer::Opaque) {
+            return;
+        }
+        let before = found.exchanges.len();
+        self.give_up_missing(&mut layer, time, found);
+        if let Some(passed) = self.ending().passed {
+            for direction in [Direction::Out, Direction::In] {
+                let lasts_until_fin = layer.lasts_until_fin(direction);
+                let half = self.stream.half_mut(direction);
+                let chunks = half.advance_to(passed[direction.index()], lasts_until_fin, time);
+                hand(&mut layer, direction, chunks, &mut Cx { is_other_incomplete: false, found });
+            }
+        }
+        layer.finish(time, self.end(), &mut Cx { is_other_incomplete: false, found });
+        self.put_back(Layer::Opaque, before, found);
+    }
+
+    /// How it ended, as far as it has.
+    fn end(&self) -> ConnectionEnd {
+        let ending = self.ending();
+        let end = match (self.closed(), ending.reset) {
+            (None, _) => End::Unknown,
+            (Some(_), reset @ Some(_)) => End::Reset(reset),
+            (Some(_), None) => errno_name(ending.error).map_or(End::Fin, End::Failed),
+        };
+        let fin = |direction: Direction| ending.fin[direction.index()].map(|time| (direction, time));
+        let first_fin = match (fin(Direction::Out), fin(Direction::In)) {
+            (Some(out), Some(incoming)) => Some(if out.1 <= incoming.1 { out } else { incoming }),
+            (out, incoming) => out.or(incoming),
+        };
+        ConnectionEnd { end, first_fin, has_fin: ending.fin.map(|fin| fin.is_some()) }
+    }
+
+    fn put_back(&mut self, layer: Layer, before: usize, found: &Found) {
+        if let (None, Some(client)) = (self.role, layer.client_direction()) {
+            // Seen from the middle, but its messages tell which end it is.
+            self.role = Some(if client == Direction::Out { Role::Client } else { Role::Server });
+        }
+        if matches!(layer, Layer::Opaque) {
+            self.stream.discard();
+        }
+        self.payload.layer = Some(layer);
+        self.payload.count(&found.exchanges[before..]);
+    }
+
+    /// What to make of the first payload: where the handshake was seen, it is known where each direction begins.
+    fn first_layer(&mut self) -> Layer {
+        let client = if self.role == Some(Role::Server) { Direction::In } else { Direction::Out };
+        let (syn, syn_ack) = self.handshake.as_ref().map_or((None, None), |handshake| handshake.sequences());
+        let mut from_start = [false; 2];
+        for (seen, direction) in [(syn, client), (syn_ack, client.opposite())] {
+            if let Some(sequence) = seen {
+                self.stream.half_mut(direction).start(sequence.wrapping_add(1));
+                from_start[direction.index()] = true;
+            }
+        }
+        if from_start == [true; 2] && self.may_carry_dns() {
+            return Layer::Dns(Box::default());
+        }
+        let established = self.spans.iter().find(|span| span.state == State::Established);
+        let established = established.and_then(|span| span.entered);
+        Layer::Sniff(Box::new(Sniff { role: self.role, from_start, established }))
+    }
+
+    /// What the kernel side's skip entry of a direction has to be after a segment, see [`Half::want`](crate::stream::Half::want).
+    /// `is_read` is whether anything reads the payload.
+    pub fn skip(&mut self, segment: &Segment<'_>, is_read: bool) -> Option<Option<u32>> {
+        let need = match &self.payload.layer {
+            _ if !is_read => Need::Nothing,
+            None => Need::All,
+            Some(layer) => layer.need(segment.direction),
+        };
+        self.stream.half_mut(segment.direction).want(segment, need)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::{
+        event::{Flags, LeftOff, Skipping},
+        record::ConnectionId,
+    };
+
+    use super::*;
+    use crate::stream::testing::{payload, segment};
+
+    #[test]
+    fn of_a_large_body_only_the_beginning_is_needed() {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        let length = u32::try_from(head.len()).unwrap();
+        let (id, state) = (ConnectionId::of_socket(1, 0), Some(State::Established));
+        let mut connection = Connection::new(id, Time(0), state, Some(Role::Server));
+        let mut found = Found::default();
+        let mut take = |segment: &Segment<'_>| {
+            connection.segment(Time(0), segment);
+            connection.read(Time(0), segment, &mut found);
+            connection.skip(segment, true)
+        };
+        assert_eq!(take(&payload(Direction::In, 9, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")), None);
+        let until = 1_000 + length + 100_000;
+        assert_eq!(take(&payload(Direction::Out, 1_000, head)), Some(Some(until)));
+        // Its last segment comes without its payload.
+        let left = LeftOff { next: until - 500, us: 1 };
+        let last = segment(Direction::Out, Flags::ACK, until - 500, 500);
+        let last = Segment { skipping: Skipping::Since(left), ..last };
+        assert_eq!(take(&last), Some(None));
+        assert_eq!(found.exchanges[0].response.as_ref().unwrap().body_size, 100_000);
+    }
+}

@@ -1,12 +1,21 @@
 //! Two hosts, as network namespaces joined by a veth pair.
 
-use std::thread;
+use std::{
+    fs,
+    io::Read as _,
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tcp_trace_model::event::Role;
-use tcp_trace_tests::{Curl, Nginx, Tracer, assert_same, curl_in, joined_namespaces};
+use tcp_trace_tests::{Curl, Namespace, Nginx, Tracer, assert_same, curl_in, joined_namespaces, wait_for};
 
 const REQUESTS: usize = 200;
 const AT_ONCE: usize = 50;
+
+/// How long after its last connection a namespace may live on in the tracer: sockets in it are kept for ten seconds.
+const KEPT: Duration = Duration::from_secs(15);
 
 /// Every namespace has its own ports, so the same one can be used; the address makes it this test's own.
 const PORT: u16 = 8080;
@@ -44,4 +53,42 @@ fn requests_between_namespaces_are_recorded_once_per_end() {
             }
         }
     }
+}
+
+/// Both threads of the tracer that enter namespaces, for TIME_WAIT and for routes, leave them again: else no namespace of
+/// a container, and no interface in it, would be freed while the tracer runs.
+#[test]
+fn a_namespace_goes_away_while_its_connections_were_recorded() {
+    let (outer, inner) = joined_namespaces();
+    let tracer = Tracer::start(&["--addr", "10.99.0.0/24", "--port", &PORT.to_string()]);
+    let server: SocketAddr = format!("10.99.0.2:{PORT}").parse().expect("an address");
+    let listener = inner.run(|| TcpListener::bind(server)).expect("the namespace is this test's own");
+    let client = outer.run(|| TcpStream::connect(server)).expect("a listener is there");
+    // The server closes first, so TIME_WAIT is in the namespace that goes away.
+    drop(listener.accept().expect("the client is connected"));
+    assert_eq!((&client).read(&mut [0]).expect("the FIN comes"), 0);
+    drop((client, listener));
+    wait_for("TIME_WAIT to be looked for", || tracer.text().contains("\"new\":\"TIME_WAIT\"").then_some(()));
+    // The list of mini-sockets is read about once a second.
+    wait_for("a socket of the tracer in the namespace", || {
+        let netlink =
+            inner.run(|| fs::read_to_string("/proc/thread-self/net/netlink")).expect("it can be read");
+        let ports = netlink.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse().ok());
+        // The kernel gives a netlink socket its process's id as port (`netlink_autobind()`).
+        ports.into_iter().any(|port: u32| port == tracer.pid()).then_some(())
+    });
+    drop(inner);
+    // The kernel removes the other end of the veth pair with the namespace.
+    let began = Instant::now();
+    while has_veth(&outer) {
+        assert!(began.elapsed() < KEPT, "the namespace is still there after {:?}", began.elapsed());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let recording = tracer.stop();
+    assert_eq!(recording.connections_of(Role::Server).len(), 1);
+}
+
+fn has_veth(namespace: &Namespace) -> bool {
+    let devices = namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("it can be read");
+    devices.contains("veth0:")
 }

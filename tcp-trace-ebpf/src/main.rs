@@ -9,8 +9,8 @@ mod filter;
 mod maps;
 mod packet;
 mod probes;
+mod process_filter;
 mod sock;
-mod verdict;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

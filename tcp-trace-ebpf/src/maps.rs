@@ -6,8 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tcp_trace_ebpf::{
-    COMM_LEN, COUNTERS_LEN, FILTER_VALUES_MAX, LAST_USES_MAX, OTHER_CGROUPS_MAX, Offsets, PORT_SETS,
+    COMM_LEN, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
     PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
+    decide::{process::Verdict, segment::DirectionMemory, skip::SkipProgress},
 };
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
@@ -29,23 +30,7 @@ pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
 
 /// By the index in [`SKIP`]: how far a direction has come whose payload is skipped.
 #[btf_map]
-pub(crate) static PASSED: Array<Passed, { 2 * SKIP_SOCKETS }> = Array::new();
-
-/// How far a direction has come.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Passed {
-    /// When the highest sequence number passed.
-    pub(crate) time_ns: u64,
-    /// The low half of the socket's cookie.
-    pub(crate) cookie: u32,
-    /// The sequence number after the highest.
-    pub(crate) next: u32,
-    /// Before which sequence number payload was skipped then: it begins anew where user space says something else.
-    pub(crate) until: u32,
-    /// Always 0.
-    pub(crate) padding: u32,
-}
+pub(crate) static SKIP_PROGRESS: Array<SkipProgress, { 2 * SKIP_SOCKETS }> = Array::new();
 
 /// 1 while the program on `inet_sock_set_state` runs on this CPU.
 #[btf_map]
@@ -68,34 +53,30 @@ pub(crate) static COMMS: HashMap<[u8; COMM_LEN], u8, FILTER_VALUES_MAX> = HashMa
 pub(crate) static NETWORKS: HashMap<u32, u8, FILTER_VALUES_MAX> = HashMap::new();
 
 #[btf_map]
-pub(crate) static OTHER_CGROUPS: LruHashMap<u64, u8, OTHER_CGROUPS_MAX> = LruHashMap::new();
+pub(crate) static EXCLUDED_CGROUPS: LruHashMap<u64, u8, EXCLUDED_CGROUPS_MAX> = LruHashMap::new();
 
 #[btf_map]
-pub(crate) static OLDER_KNOWN: Array<u32, 1> = Array::new();
+pub(crate) static EXISTING_LOADED: Array<u32, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHashMap::new();
 
-/// What the programs remember of a socket; the kernel frees it with the socket.
+/// What the programs remember of a socket, zeros at first; the kernel frees it with the socket.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct SocketMemory {
-    /// Per direction of the acknowledgment: the number that acknowledges a SYN or FIN that went the other way.
-    pub(crate) acknowledgment_due: [u32; 2],
-    /// Per direction: 1 while such an acknowledgment is awaited.
-    pub(crate) is_due: [u8; 2],
-    /// 1 once the owner has been reported.
-    pub(crate) owner_known: u8,
+    /// What its segments left to be remembered, by their direction.
+    pub(crate) directions: [DirectionMemory; 2],
+    /// 1 once its process has been reported.
+    pub(crate) process_known: u8,
     /// 1 after a datagram to a DNS server until its sender is reported.
     pub(crate) sender_awaited: u8,
     /// 1 once the read that met the end of the stream has been reported.
     pub(crate) end_reported: u8,
-    /// Whether its process is asked for: a constant of [`verdict`](crate::verdict).
-    pub(crate) verdict: u8,
-    /// Per direction: 1 after a segment whose sender could take no more data.
-    pub(crate) zero_window: [u8; 2],
+    /// Whether its process is selected.
+    pub(crate) verdict: Verdict,
     /// How often the socket left `CLOSE`.
-    pub(crate) lives: u32,
+    pub(crate) incarnations: u32,
 }
 
 #[btf_map]
@@ -117,23 +98,24 @@ pub(crate) fn memory<T>(sk: *const T, flags: u32) -> *mut SocketMemory {
     .cast()
 }
 
-/// Which sets of [`PORTS`] say what is asked for. User space sets it before loading.
+/// Which sets of [`PORTS`] are in use. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_PORTS: u8 = 0;
 
-/// By what owners are asked for. User space sets it before loading.
+/// By what processes are selected. User space sets it before loading.
 #[unsafe(no_mangle)]
-pub(crate) static FILTERS_OWNERS: u8 = 0;
+pub(crate) static FILTERS_PROCESS: u8 = 0;
 
-/// Whether network namespaces are asked for. User space sets it before loading.
+/// Whether network namespaces are selected. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static FILTERS_NETWORKS: u8 = 0;
 
-/// How many bytes wait in the ring buffer when its reader is woken. User space sets it before loading.
+/// The reader is woken when this many bytes wait in the ring buffer. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: u32 = 0;
-/// Whether user stacks are asked for. User space sets it before loading: what depends on it is no part of the
-/// loaded programs when it is 0.
+
+/// Whether user stacks are reported. User space sets it before loading: when it is 0, the loaded programs have nothing that
+/// depends on it.
 #[unsafe(no_mangle)]
 pub(crate) static STACKS: u8 = 0;
 

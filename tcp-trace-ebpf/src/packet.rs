@@ -3,10 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::programs::SkBuffContext;
-use tcp_trace_ebpf::{AF_INET, AF_INET6, DIRECTION_OUT, RawEndpoints, Words};
-
-pub(crate) const IPPROTO_TCP: u8 = 6;
-pub(crate) const IPPROTO_UDP: u8 = 17;
+use tcp_trace_ebpf::{AF_INET, AF_INET6, Bytes16, DIRECTION_OUT, IPPROTO_TCP, IPPROTO_UDP, RawEndpoints};
 
 /// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
 const EXTENSION_HEADERS_MAX: usize = 4;
@@ -118,12 +115,12 @@ pub(crate) fn addresses(ctx: &SkBuffContext, direction: u8) -> Result<RawEndpoin
     let (source, destination);
     if first >> 4 == 4 {
         let [from, to]: [Word; 2] = read(ctx, IPV4_ADDRESSES)?;
-        source = Words([word(from), 0, 0, 0]);
-        destination = Words([word(to), 0, 0, 0]);
+        source = Bytes16([word(from), 0, 0, 0]);
+        destination = Bytes16([word(to), 0, 0, 0]);
         endpoints.family = AF_INET;
     } else {
         let [from, to]: [[Word; 4]; 2] = read(ctx, IPV6_ADDRESSES)?;
-        (source, destination) = (Words(from.map(word)), Words(to.map(word)));
+        (source, destination) = (Bytes16(from.map(word)), Bytes16(to.map(word)));
         endpoints.family = AF_INET6;
     }
     (endpoints.local_address, endpoints.peer_address) =

@@ -14,13 +14,10 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, FOLLOW_PROCESS, RawEndpoints, RawFigures, RawOwner, Words,
+    AF_INET, AF_INET6, Bytes16, COMM_LEN, FOLLOW_PROCESS, IPPROTO_TCP, RawEndpoints, RawProcess, RawTcpStats,
 };
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
-
-/// `IPPROTO_TCP`.
-pub(crate) const IPPROTO_TCP: u16 = 6;
 
 /// A kernel address: of a struct, or 0.
 #[derive(Clone, Copy)]
@@ -56,7 +53,8 @@ fn direct<T: Copy>(from: *const u8, offset: u32) -> T {
 #[inline(always)]
 pub(crate) fn is_tcp(sk: *const u8) -> bool {
     let family: u16 = direct(sk, offset!(skc_family));
-    (family == AF_INET || family == AF_INET6) && direct::<u16>(sk, offset!(sk_protocol)) == IPPROTO_TCP
+    (family == AF_INET || family == AF_INET6)
+        && direct::<u16>(sk, offset!(sk_protocol)) == u16::from(IPPROTO_TCP)
 }
 
 /// Local and peer's port of a socket; those that are not chosen yet are 0.
@@ -76,8 +74,8 @@ pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
         ..RawEndpoints::default()
     };
     if endpoints.family == AF_INET6 {
-        endpoints.local_address = words(sk, offset!(skc_v6_rcv_saddr));
-        endpoints.peer_address = words(sk, offset!(skc_v6_daddr));
+        endpoints.local_address = bytes(sk, offset!(skc_v6_rcv_saddr));
+        endpoints.peer_address = bytes(sk, offset!(skc_v6_daddr));
     } else {
         endpoints.local_address.0[0] = direct(sk, offset!(skc_rcv_saddr));
         endpoints.peer_address.0[0] = direct(sk, offset!(skc_daddr));
@@ -87,8 +85,8 @@ pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
 
 /// The 16 bytes at `offset`.
 #[inline(always)]
-fn words(from: *const u8, offset: u32) -> Words {
-    Words([0, 4, 8, 12].map(|word| direct(from, offset + word)))
+fn bytes(from: *const u8, offset: u32) -> Bytes16 {
+    Bytes16([0, 4, 8, 12].map(|word| direct(from, offset + word)))
 }
 
 /// Inode number of the network namespace of the socket `sk`, the argument of a tracepoint.
@@ -119,34 +117,34 @@ pub(crate) fn error(sk: *const u8) -> i32 {
     direct(sk, offset!(sk_err))
 }
 
-/// What a connection's socket knows of its path and of what the application did not read.
+/// Statistics of a connection's socket.
 #[inline(always)]
-pub(crate) fn figures(sk: *const u8) -> RawFigures {
+pub(crate) fn tcp_stats(sk: *const u8) -> RawTcpStats {
     // SAFETY: the verifier checks that it is a socket.
     let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
     if tcp.is_null() {
-        return RawFigures::default();
+        return RawTcpStats::default();
     }
     let received: u32 = direct(tcp, offset!(tcp_rcv_nxt));
     let read: u32 = direct(tcp, offset!(tcp_copied_seq));
-    RawFigures {
+    RawTcpStats {
         receive_queue: received.wrapping_sub(read),
         srtt_us: direct::<u32>(tcp, offset!(tcp_srtt_us)) >> 3,
         cwnd: direct(tcp, offset!(tcp_snd_cwnd)),
         retransmits: direct(tcp, offset!(tcp_total_retrans)),
         received_to: received,
         acknowledged_to: direct(tcp, offset!(tcp_snd_una)),
-        ..RawFigures::default()
+        ..RawTcpStats::default()
     }
 }
 
-/// What a listener knows of the connections that wait to be accepted.
+/// A listener's queue of connections that wait to be accepted.
 #[inline(always)]
-pub(crate) fn accept_queue(sk: *const u8) -> RawFigures {
-    RawFigures {
+pub(crate) fn accept_queue(sk: *const u8) -> RawTcpStats {
+    RawTcpStats {
         accept_queue: direct(sk, offset!(sk_ack_backlog)),
         accept_queue_limit: direct(sk, offset!(sk_max_ack_backlog)),
-        ..RawFigures::default()
+        ..RawTcpStats::default()
     }
 }
 
@@ -186,21 +184,21 @@ pub(crate) fn is_followed(pid: u32) -> bool {
 
 /// The process that runs now. Only for hooks that run in process context.
 #[inline(always)]
-pub(crate) fn current_owner() -> RawOwner {
+pub(crate) fn current_process() -> RawProcess {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the helper has no preconditions.
     let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast();
     let leader: *const u8 = direct(task, offset!(task_group_leader));
-    RawOwner {
+    RawProcess {
         pid,
         uid: bpf_get_current_uid_gid() as u32,
         followed: u32::from(is_followed(pid)),
         known: 1,
-        started: direct(leader, offset!(task_start_boottime)),
-        executions: direct(leader, offset!(task_self_exec_id)),
+        start_boottime_ns: direct(leader, offset!(task_start_boottime)),
+        exec_id: direct(leader, offset!(task_self_exec_id)),
         // SAFETY: the helper has no preconditions.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: words(leader, offset!(task_comm)),
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        comm: bytes(leader, offset!(task_comm)),
     }
 }
 

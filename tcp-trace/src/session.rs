@@ -1,9 +1,12 @@
 //! A tracing session: attach, read, end. Shared by every verb that traces.
 
+#[cfg(any(test, feature = "capture"))]
+mod capture;
 mod command;
+mod enrich;
 mod error;
+mod namespaces;
 mod output;
-mod places;
 mod reader;
 mod routes;
 mod sockets;

@@ -98,7 +98,7 @@ impl Tracer {
     /// it from the kernel: from then on they decide by processes.
     pub fn wait_until_older_are_known(&self) {
         wait_for("the list of older sockets", || {
-            (self.map("OLDER_KNOWN")[0]["formatted"]["value"].as_u64() == Some(1)).then_some(())
+            (self.map("EXISTING_LOADED")[0]["formatted"]["value"].as_u64() == Some(1)).then_some(())
         });
     }
 

@@ -1,8 +1,9 @@
 //! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask kernels`.
+//! `cargo xtask kernels`, `cargo xtask capture`.
 
 mod apt;
 mod bench;
+mod capture;
 mod checks;
 mod command;
 mod ebpf;
@@ -23,7 +24,9 @@ usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
          --skip X                  leave a check out; may be repeated
          --only X                  run one check; further arguments go to the test programs
        cargo xtask bench           what tracing costs, beside other tools (as root; --help says more)
-       cargo xtask kernels         the same as `cargo xtask test --only kernels`";
+       cargo xtask kernels         the same as `cargo xtask test --only kernels`
+       cargo xtask capture         records the ring buffer of end-to-end scenes for replays (as root)
+       cargo xtask capture --kernels  the same of the loopback tests in VMs, on Debian's kernels";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
         },
         ["bench", rest @ ..] => bench::run_with(rest),
         ["kernels"] => checks::only("kernels", &[], true),
+        ["capture"] => capture::here(),
+        ["capture", "--kernels"] => capture::on_kernels(),
         _ => return usage(),
     };
     match result {

@@ -1,8 +1,8 @@
 //! One hook per file: a thin attach function and what it does, in a `try_` twin where that can fail.
 
 mod datagram;
-mod owner;
-mod process;
+mod fork;
+mod process_use;
 mod reset;
 mod segment;
 mod stack;

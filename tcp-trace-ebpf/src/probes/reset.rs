@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{KIND_RESET, RawHeader, RawReset};
 
-use crate::{emit, filter, sock, verdict};
+use crate::{emit, filter, process_filter, sock};
 
 /// `TRACE_EVENT(tcp_send_reset, TP_PROTO(const struct sock *sk, const struct sk_buff *skb__nullable,
 /// const enum sk_rst_reason reason))`, with a reason from Linux 6.10 on. Without a socket the RST answers a
@@ -16,7 +16,10 @@ use crate::{emit, filter, sock, verdict};
 pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let reason: u32 = ctx.arg(2);
-    if sk.is_null() || verdict::is_unwanted(sk) || filter::is_in_unwanted_network(sk, sock::ports(sk).1) {
+    if sk.is_null()
+        || process_filter::is_excluded(sk)
+        || filter::is_in_excluded_network(sk, sock::ports(sk).1)
+    {
         return 0;
     }
     emit::record(RawReset {

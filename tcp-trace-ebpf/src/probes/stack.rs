@@ -1,6 +1,6 @@
-//! Where in a process a socket is used: its user stack at three moments, and the thread of each use.
+//! Where in a process a socket is used: its user stack at three triggers, and the thread of each use.
 //!
-//! Only when user space asks for it: while `STACKS` is 0 the verifier removes all of this from the programs.
+//! Only when user space wants it: while `STACKS` is 0 the verifier removes all of this from the programs.
 
 use core::ffi::c_void;
 
@@ -13,22 +13,22 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    KIND_STACK, MOMENT_END_OF_STREAM, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART,
+    KIND_STACK, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART, TRIGGER_END_OF_STREAM,
 };
 
 use crate::{
     emit,
     maps::{self, LAST_USES, STACKS, SocketMemory},
-    probes::owner,
-    sock, verdict,
+    probes::process_use,
+    process_filter, sock,
 };
 
 /// `RCV_SHUTDOWN` of `sk->sk_shutdown`: nothing more will come.
 const RCV_SHUTDOWN: u8 = 1;
 
-/// Whether stacks are asked for.
+/// Whether stacks are reported.
 #[inline(always)]
-pub(crate) fn are_wanted() -> bool {
+pub(crate) fn are_reported() -> bool {
     // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
     // value.
     unsafe { core::ptr::read_volatile(&raw const STACKS) != 0 }
@@ -38,7 +38,7 @@ pub(crate) fn are_wanted() -> bool {
 /// `recvmsg()` of every kind of socket, also one that met the end of the stream.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if are_wanted() {
+    if are_reported() {
         note_receive(&ctx);
     }
     0
@@ -48,7 +48,7 @@ pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 fn note_receive(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let returned: i32 = ctx.arg(1);
-    owner::note_owner(ctx);
+    process_use::note(ctx);
     let known = tracked(sk);
     if known.is_null() || returned < 0 {
         return;
@@ -60,22 +60,22 @@ fn note_receive(ctx: &BtfTracePointContext) {
         return;
     }
     // A read of no bytes returns 0 too. The FIN counts 1 until it is read.
-    if sock::shutdown(sk) & RCV_SHUTDOWN == 0 || sock::figures(sk).receive_queue != 0 {
+    if sock::shutdown(sk) & RCV_SHUTDOWN == 0 || sock::tcp_stats(sk).receive_queue != 0 {
         return;
     }
     noted.end_reported = 1;
-    report(sk, MOMENT_END_OF_STREAM);
+    report(sk, TRIGGER_END_OF_STREAM);
 }
 
-/// What is remembered of `sk` when its owner was reported: only of TCP sockets that are asked for. Else null.
+/// The memory of `sk` when its process was reported, which is so only of TCP sockets that are not excluded. Else null.
 #[inline(always)]
 fn tracked(sk: *const u8) -> *mut SocketMemory {
-    if verdict::is_unwanted(sk) {
+    if process_filter::is_excluded(sk) {
         return core::ptr::null_mut();
     }
     let known = maps::memory(sk, 0);
     // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
-    if known.is_null() || unsafe { (*known).owner_known } == 0 { core::ptr::null_mut() } else { known }
+    if known.is_null() || unsafe { (*known).process_known } == 0 { core::ptr::null_mut() } else { known }
 }
 
 /// Notes that the thread that runs now uses `sk`.
@@ -110,14 +110,14 @@ struct WithStack {
 /// Reports where the process that runs now is, in process context. Stacks are large, and what happens to connections
 /// is worth more: when the ring buffer is more than half full the stack is left out, and that is said.
 #[inline(always)]
-pub(crate) fn report(sk: *const u8, moment: u32) {
+pub(crate) fn report(sk: *const u8, trigger: u32) {
     if emit::is_half_full() {
         let Some(mut record) = emit::reserve::<RawStack>() else {
             return;
         };
         // SAFETY: it points to room for one in the ring buffer.
         let head = unsafe { &mut *record.as_mut_ptr() };
-        fill(head, sk, moment);
+        fill(head, sk, trigger);
         head.ring_full = 1;
         emit::submit(record, true);
         return;
@@ -130,7 +130,7 @@ pub(crate) fn report(sk: *const u8, moment: u32) {
         let record = record.as_mut_ptr();
         (&mut (*record).head, &raw mut (*record).stack)
     };
-    fill(head, sk, moment);
+    fill(head, sk, trigger);
     if head.ip != 0 {
         head.stack_bytes = copy_stack(head.sp, stack.cast());
     }
@@ -159,9 +159,9 @@ fn copy_stack(sp: u64, stack: *mut u8) -> u32 {
     copied
 }
 
-/// Fills in a record in its place: with its owner it is too large for the stack.
+/// Fills in a record in its place: with its process it is too large for the stack.
 #[inline(always)]
-fn fill(record: &mut RawStack, sk: *const u8, moment: u32) {
+fn fill(record: &mut RawStack, sk: *const u8, trigger: u32) {
     record.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -170,9 +170,9 @@ fn fill(record: &mut RawStack, sk: *const u8, moment: u32) {
         kind: KIND_STACK,
         padding: 0,
     };
-    record.owner = sock::current_owner();
+    record.process = sock::current_process();
     record.tid = bpf_get_current_pid_tgid() as u32;
-    record.moment = moment;
+    record.trigger = trigger;
     record.comm = bpf_get_current_comm().unwrap_or_default();
     let registers = sock::user_registers();
     record.ip = registers[0];

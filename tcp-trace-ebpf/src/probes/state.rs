@@ -6,24 +6,20 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    KIND_TRANSITION, MOMENT_CONNECT, NESTED, RawFigures, RawHeader, RawOwner, RawTransition,
+    KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, TRIGGER_CONNECT,
+    decide::{
+        process::Verdict,
+        transition::{self, Stats},
+    },
+    tcp::{CLOSE, SYN_SENT},
 };
 
 use crate::{
     emit, filter,
     maps::STATE_RUNNING,
-    probes::{owner, stack},
-    sock, verdict,
+    probes::{process_use, stack},
+    process_filter, sock,
 };
-
-const ESTABLISHED: i32 = 1;
-const SYN_SENT: i32 = 2;
-const SYN_RECV: i32 = 3;
-const FIN_WAIT1: i32 = 4;
-const CLOSE: i32 = 7;
-const CLOSE_WAIT: i32 = 8;
-const LAST_ACK: i32 = 9;
-const LISTEN: i32 = 10;
 
 /// `TRACE_EVENT(inet_sock_set_state, TP_PROTO(const struct sock *sk, const int oldstate, const int newstate))`
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -59,57 +55,63 @@ fn set(running: Option<*mut u32>, value: u32) {
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
-    let old: i32 = ctx.arg(1);
-    let new: i32 = ctx.arg(2);
+    // States are small numbers.
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     // The tracepoint also reports SCTP and MPTCP sockets.
     if !sock::is_tcp(sk) {
         return;
     }
     let (local_port, peer_port) = sock::ports(sk);
     // A client whose beginning was reported without a port has to be known by it.
-    if old != SYN_SENT && filter::is_unwanted(local_port, peer_port)
-        || filter::is_in_unwanted_network(sk, peer_port)
+    if old != SYN_SENT && filter::is_excluded(local_port, peer_port)
+        || filter::is_in_excluded_network(sk, peer_port)
     {
         return;
     }
-    let is_owners = is_in_process_context(old, new);
-    let mut life = 0;
-    if is_owners && let (CLOSE, Some(memory)) = (old, owner::remember(sk)) {
+    let is_by_process = transition::is_by_process(old, new);
+    let mut incarnation = 0;
+    if is_by_process && let (CLOSE, Some(memory)) = (old, process_use::remember(sk)) {
         // SAFETY: `remember` gives no null pointer.
         unsafe {
-            life = (*memory).lives;
-            (*memory).lives = life.wrapping_add(1);
+            incarnation = (*memory).incarnations;
+            (*memory).incarnations = incarnation.wrapping_add(1);
             (*memory).end_reported = 0;
-            (*memory).verdict = verdict::LEFT;
+            (*memory).verdict = Verdict::Undecided;
         }
     }
-    let mut given = verdict::LEFT;
-    if verdict::are_given() {
-        given = verdict::at_transition(sk, (old, new), is_owners, peer_port);
-        if given == verdict::UNHEARD {
-            if verdict::note(sk, given) {
+    let mut verdict = Verdict::Undecided;
+    if process_filter::is_enabled() {
+        verdict = process_filter::judge_transition(sk, (old, new), is_by_process, peer_port);
+        if verdict == Verdict::ExcludedUnreported {
+            if process_filter::remember(sk, verdict) {
                 return;
             }
-            given = verdict::UNWANTED;
+            verdict = Verdict::Excluded;
         }
     }
     let Some(mut record) = emit::reserve::<RawTransition>() else {
         return;
     };
     // SAFETY: it points to room for one in the ring buffer.
-    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old as u8, new as u8), is_owners, life);
-    emit::submit(record, is_owners);
-    if verdict::are_given() && given != verdict::LEFT {
-        verdict::note(sk, given);
+    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old, new), is_by_process, incarnation);
+    emit::submit(record, is_by_process);
+    if process_filter::is_enabled() && verdict != Verdict::Undecided {
+        process_filter::remember(sk, verdict);
     }
-    if stack::are_wanted() && old == CLOSE && new == SYN_SENT {
-        stack::report(sk, MOMENT_CONNECT);
+    if stack::are_reported() && old == CLOSE && new == SYN_SENT {
+        stack::report(sk, TRIGGER_CONNECT);
     }
 }
 
 /// Fills in a record in its place: it is too large for the stack.
 #[inline(always)]
-fn fill(record: &mut RawTransition, sk: *const u8, (old, new): (u8, u8), is_owners: bool, life: u32) {
+fn fill(
+    record: &mut RawTransition,
+    sk: *const u8,
+    (old, new): (u8, u8),
+    is_by_process: bool,
+    incarnation: u32,
+) {
     record.header = RawHeader {
         // SAFETY: the helper has no preconditions.
         time_ns: unsafe { bpf_ktime_get_ns() },
@@ -119,33 +121,17 @@ fn fill(record: &mut RawTransition, sk: *const u8, (old, new): (u8, u8), is_owne
         padding: 0,
     };
     record.endpoints = sock::endpoints(sk);
-    record.owner = if is_owners { sock::current_owner() } else { RawOwner::default() };
+    record.process = if is_by_process { sock::current_process() } else { RawProcess::default() };
     record.netns = sock::netns(sk);
     record.error = sock::error(sk);
     record.old = old;
     record.new = new;
     record.shutdown = sock::shutdown(sk);
-    record.life = life;
+    record.incarnation = incarnation;
     record.padding = 0;
-    let (old, new) = (i32::from(old), i32::from(new));
-    record.figures = if old == LISTEN && new == CLOSE || new == LISTEN {
-        sock::accept_queue(sk)
-    } else if new == CLOSE {
-        sock::figures(sk)
-    } else {
-        RawFigures::default()
+    record.stats = match transition::stats(old, new) {
+        Stats::AcceptQueue => sock::accept_queue(sk),
+        Stats::Connection => sock::tcp_stats(sk),
+        Stats::None => RawTcpStats::default(),
     };
-}
-
-/// Whether this transition is made by a system call of the owner and never by an arriving segment:
-/// `tcp_v4_connect()`, `inet_csk_listen_start()`, and `tcp_close_state()` in close and shutdown.
-#[inline(always)]
-fn is_in_process_context(old: i32, new: i32) -> bool {
-    matches!(
-        (old, new),
-        (CLOSE, SYN_SENT | LISTEN)
-            | (ESTABLISHED | SYN_RECV, FIN_WAIT1)
-            | (CLOSE_WAIT, LAST_ACK)
-            | (LISTEN, CLOSE)
-    )
 }

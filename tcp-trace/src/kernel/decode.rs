@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, KIND_DATAGRAM, KIND_OWNER, KIND_RESET,
-    KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, LEFT_OFF, MOMENT_CONNECT, MOMENT_END_OF_STREAM,
-    MOMENT_FIRST_USE, RawDatagram, RawEndpoints, RawHeader, RawOwned, RawOwner, RawReset, RawSegment,
-    RawStack, RawTransition, SKIP_BEGINS, Words, ZERO_WINDOW,
+    AF_INET, AF_INET6, Bytes16, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
+    KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, RawDatagram, RawEndpoints,
+    RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition, TRIGGER_CONNECT,
+    TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
 };
 use tcp_trace_model::{
     event::{
@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
     let kind = match header.kind {
         KIND_TRANSITION => EventKind::StateChange(state_change(&mut reader)?),
         KIND_SEGMENT => EventKind::Segment(segment(&mut reader)?),
-        KIND_OWNER => {
+        KIND_PROCESS => {
             let owner = owner(&mut reader)?;
             EventKind::Owner(owner.ok_or(DecodeError::Value { field: "known", value: 0 })?)
         }
@@ -123,9 +123,9 @@ fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
         netns: (netns != 0).then_some(netns),
         state,
         zero_window: marks & ZERO_WINDOW != 0,
-        skipping: match marks & (LEFT_OFF | SKIP_BEGINS) {
+        skipping: match marks & (ELIDED | ELISION_STARTS) {
             0 => Skipping::No,
-            SKIP_BEGINS => Skipping::Begins,
+            ELISION_STARTS => Skipping::Begins,
             _ => Skipping::Since(left_off),
         },
     })
@@ -167,7 +167,7 @@ fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
         family: reader.u16()?,
         padding: reader.u16()?,
     };
-    let address = |words: Words| match (raw.family, words.bytes()) {
+    let address = |words: Bytes16| match (raw.family, words.bytes()) {
         (AF_INET, [a, b, c, d, ..]) => Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
         // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
         (AF_INET6, bytes) => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
@@ -183,9 +183,9 @@ fn stack<'a>(reader: &mut Reader<'a>) -> Result<Stack<'a>, DecodeError> {
     let owner = owner(reader)?.ok_or(DecodeError::Value { field: "known", value: 0 })?;
     let tid = reader.u32()?;
     let moment = match reader.u32()? {
-        MOMENT_CONNECT => Moment::Connect,
-        MOMENT_FIRST_USE => Moment::FirstUse,
-        MOMENT_END_OF_STREAM => Moment::EndOfStream,
+        TRIGGER_CONNECT => Moment::Connect,
+        TRIGGER_FIRST_USE => Moment::FirstUse,
+        TRIGGER_END_OF_STREAM => Moment::EndOfStream,
         value => return Err(DecodeError::Value { field: "moment", value: value.into() }),
     };
     let thread = comm(&reader.array()?).to_vec();
@@ -202,14 +202,14 @@ fn comm(bytes: &[u8; COMM_LEN]) -> &[u8] {
 }
 
 fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
-    let raw = RawOwner {
+    let raw = RawProcess {
         pid: reader.u32()?,
         uid: reader.u32()?,
         followed: reader.u32()?,
         known: reader.u32()?,
-        started: reader.u64()?,
-        executions: reader.u64()?,
-        cgroup: reader.u64()?,
+        start_boottime_ns: reader.u64()?,
+        exec_id: reader.u64()?,
+        cgroup_id: reader.u64()?,
         comm: reader.array()?.into(),
     };
     Ok((raw.known == 1).then(|| Owner {
@@ -217,7 +217,7 @@ fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
         uid: raw.uid,
         followed: raw.followed == 1,
         name: Bytes::copy_from_slice(comm(&raw.comm.bytes())),
-        identity: Identity { started: raw.started, executions: raw.executions, cgroup: raw.cgroup },
+        identity: Identity { started: raw.start_boottime_ns, executions: raw.exec_id, cgroup: raw.cgroup_id },
         place: Place::default(),
     }))
 }
@@ -266,7 +266,7 @@ const _: () = {
     assert!(size_of::<RawTransition>() == 168);
     assert!(size_of::<RawSegment>() == 96);
     assert!(size_of::<RawDatagram>() == 80);
-    assert!(size_of::<RawOwned>() == 80);
+    assert!(size_of::<RawProcessUse>() == 80);
     assert!(size_of::<RawReset>() == 32);
     assert!(size_of::<RawStack>() == 144);
 };

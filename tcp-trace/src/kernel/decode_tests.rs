@@ -1,7 +1,7 @@
 //! What decoding makes of good and of malformed records.
 
 use proptest::prelude::*;
-use tcp_trace_ebpf::RawFigures;
+use tcp_trace_ebpf::RawTcpStats;
 
 use super::*;
 
@@ -29,26 +29,35 @@ fn loopback() -> RawEndpoints {
     }
 }
 
-fn curl() -> RawOwner {
+fn curl() -> RawProcess {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"curl");
     let comm = comm.into();
-    RawOwner { pid: 13838, uid: 1000, followed: 1, known: 1, started: 5, executions: 2, cgroup: 77, comm }
+    RawProcess {
+        pid: 13838,
+        uid: 1000,
+        followed: 1,
+        known: 1,
+        start_boottime_ns: 5,
+        exec_id: 2,
+        cgroup_id: 77,
+        comm,
+    }
 }
 
 fn syn_sent() -> RawTransition {
     RawTransition {
         header: header(KIND_TRANSITION),
         endpoints: loopback(),
-        owner: curl(),
+        process: curl(),
         netns: 4026531840,
         error: -111,
         old: 7,
         new: 2,
         shutdown: 3,
-        life: 1,
+        incarnation: 1,
         padding: 0,
-        figures: RawFigures {
+        stats: RawTcpStats {
             receive_queue: 1,
             srtt_us: 2,
             cwnd: 3,
@@ -74,9 +83,9 @@ fn request(payload: &[u8]) -> Vec<u8> {
         direction: DIRECTION_OUT,
         flags: 0x18,
         state: 1,
-        marks: ZERO_WINDOW | LEFT_OFF,
-        left_off: 1598938000,
-        left_off_us: 250,
+        attributes: ZERO_WINDOW | ELIDED,
+        elided_to: 1598938000,
+        elided_age_us: 250,
     });
     bytes.extend_from_slice(payload);
     bytes
@@ -141,7 +150,7 @@ fn malformed_records_are_named() {
     let bad_state = RawTransition { new: 13, ..syn_sent() };
     let mut bad_family = syn_sent();
     bad_family.endpoints.family = 1;
-    let nobody = RawOwned { header: header(KIND_OWNER), owner: RawOwner::default() };
+    let nobody = RawProcessUse { header: header(KIND_PROCESS), process: RawProcess::default() };
     let mut more_than_the_segment = request(b"abc");
     more_than_the_segment[76..80].copy_from_slice(&9_u32.to_ne_bytes());
     for (bytes, message) in [
@@ -207,14 +216,14 @@ fn a_datagram_comes_with_what_was_captured_of_it() {
     }
 }
 
-fn stack_of_curl(moment: u32, bytes: &[u8]) -> Vec<u8> {
+fn stack_of_curl(trigger: u32, bytes: &[u8]) -> Vec<u8> {
     let mut comm = [0; COMM_LEN];
     comm[..6].copy_from_slice(b"worker");
     let mut record = bytes_of(&RawStack {
         header: header(KIND_STACK),
-        owner: curl(),
+        process: curl(),
         tid: 13840,
-        moment,
+        trigger,
         comm,
         ip: 1,
         sp: 2,
@@ -230,9 +239,9 @@ fn stack_of_curl(moment: u32, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_stack_has_its_thread_registers_and_bytes() {
     for (moment, expected) in [
-        (MOMENT_CONNECT, Moment::Connect),
-        (MOMENT_FIRST_USE, Moment::FirstUse),
-        (MOMENT_END_OF_STREAM, Moment::EndOfStream),
+        (TRIGGER_CONNECT, Moment::Connect),
+        (TRIGGER_FIRST_USE, Moment::FirstUse),
+        (TRIGGER_END_OF_STREAM, Moment::EndOfStream),
     ] {
         let bytes = stack_of_curl(moment, b"stack");
         let event = decode(&bytes, 0).unwrap();
@@ -246,7 +255,7 @@ fn a_stack_has_its_thread_registers_and_bytes() {
 
 #[test]
 fn a_stack_that_cannot_be_is_an_error() {
-    let bytes = stack_of_curl(MOMENT_CONNECT, b"stack");
+    let bytes = stack_of_curl(TRIGGER_CONNECT, b"stack");
     assert_eq!(
         decode(&bytes[..bytes.len() - 1], 0),
         Err(DecodeError::Short { length: bytes.len() - 1 }),

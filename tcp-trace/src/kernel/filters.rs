@@ -1,4 +1,4 @@
-//! What the eBPF programs decide of a filter: which kinds are asked for, and their values.
+//! The part of a filter that the eBPF programs decide: which kinds are in use, and their values.
 
 use std::hash::Hash;
 
@@ -7,8 +7,8 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError},
 };
 use tcp_trace_ebpf::{
-    COMM_LEN, FILTER_VALUES_MAX, FOLLOW_CHILDREN, OTHER_CGROUPS_MAX, OWNERS_CGROUP, OWNERS_COMM,
-    OWNERS_FOLLOWED, OWNERS_PID, PORT_SETS, PORT_WORDS, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, maps,
+    BY_CGROUP, BY_COMM, BY_FOLLOWED, BY_PID, COMM_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX,
+    FOLLOW_CHILDREN, PORT_SETS, PORTS_EITHER, PORTS_LOCAL, PORTS_PEER, maps, port_place,
 };
 use tcp_trace_model::record::Filter;
 
@@ -18,12 +18,12 @@ use super::{
     tracer::{not_in_object, taken},
 };
 
-/// A filter, as far as the programs are told of it: they leave out what it certainly does not ask for.
+/// A filter as the programs apply it: they drop what it certainly excludes.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a>(pub(super) &'a Filter);
+pub(super) struct KernelFilter<'a>(pub(super) &'a Filter);
 
-impl<'a> Told<'a> {
-    /// The bits of the sets of ports that ask for anything.
+impl<'a> KernelFilter<'a> {
+    /// The bits of the sets of ports that are not empty.
     pub(super) fn ports(self) -> u8 {
         self.port_sets()
             .into_iter()
@@ -31,28 +31,28 @@ impl<'a> Told<'a> {
             .fold(0, |bits, (bit, _)| bits | bit)
     }
 
-    /// The bits of what owners are asked for by.
-    pub(super) fn owners(self) -> u8 {
+    /// The bits of what processes are selected by.
+    pub(super) fn processes(self) -> u8 {
         let Self(filter) = self;
         [
-            (OWNERS_PID, is_told(&filter.pid)),
-            (OWNERS_COMM, is_told(&filter.comm)),
-            (OWNERS_FOLLOWED, filter.followed),
-            (OWNERS_CGROUP, !filter.cgroup.is_empty()),
+            (BY_PID, is_decided(&filter.pid)),
+            (BY_COMM, is_decided(&filter.comm)),
+            (BY_FOLLOWED, filter.followed),
+            (BY_CGROUP, !filter.cgroup.is_empty()),
         ]
         .into_iter()
-        .filter(|(_, is_told)| *is_told)
+        .filter(|(_, is_decided)| *is_decided)
         .fold(0, |bits, (bit, _)| bits | bit)
     }
 
-    /// Whether network namespaces are asked for.
+    /// Whether network namespaces are selected.
     pub(super) fn networks(self) -> u8 {
-        u8::from(is_told(&self.0.netns))
+        u8::from(is_decided(&self.0.netns))
     }
 
-    /// Entries that the map of other cgroups needs.
-    pub(super) fn other_cgroups_max(self) -> u32 {
-        if self.0.cgroup.is_empty() { 1 } else { OTHER_CGROUPS_MAX as u32 }
+    /// Entries that the map of excluded cgroups needs.
+    pub(super) fn excluded_cgroups_max(self) -> u32 {
+        if self.0.cgroup.is_empty() { 1 } else { EXCLUDED_CGROUPS_MAX as u32 }
     }
 
     /// Fills the programs' maps.
@@ -64,7 +64,7 @@ impl<'a> Told<'a> {
         insert(ebpf, maps::NETWORKS, filter.netns.iter().copied())
     }
 
-    /// The sets of ports in the order of their map, each with its bit.
+    /// The sets of ports, each with its bit.
     fn port_sets(self) -> [(u8, &'a [u16]); PORT_SETS] {
         let Self(filter) = self;
         [(PORTS_EITHER, &filter.port), (PORTS_LOCAL, &filter.local_port), (PORTS_PEER, &filter.peer_port)]
@@ -74,10 +74,10 @@ impl<'a> Told<'a> {
     fn set_ports(self, ebpf: &mut Ebpf) -> Result<(), KernelError> {
         let map = ebpf.map_mut(maps::PORTS).ok_or_else(|| not_in_object(maps::PORTS))?;
         let mut words = Array::<_, u64>::try_from(map).map_err(failed)?;
-        for ((_, ports), first) in self.port_sets().into_iter().zip((0..).step_by(PORT_WORDS)) {
+        for (set, ports) in self.port_sets() {
             for port in ports {
-                let index = first + u32::from(port / 64);
-                let word = words.get(&index, 0).map_err(failed)? | 1 << (port % 64);
+                let (index, bit) = port_place(set, *port);
+                let word = words.get(&index, 0).map_err(failed)? | bit;
                 words.set(index, word, 0).map_err(failed)?;
             }
         }
@@ -85,46 +85,46 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What the programs are told while they run.
-pub(super) struct Learning {
-    older_known: Array<MapData, u32>,
-    /// When cgroups are asked for.
-    other_cgroups: Option<HashMap<MapData, u64, u8>>,
+/// What user space adds to the filter while the programs run.
+pub(super) struct FilterUpdates {
+    existing_loaded: Array<MapData, u32>,
+    /// When cgroups are selected.
+    excluded_cgroups: Option<HashMap<MapData, u64, u8>>,
 }
 
-impl Learning {
-    /// Takes the maps, and tells of the cgroups that are there.
+impl FilterUpdates {
+    /// Takes the maps, and excludes the existing cgroups that are not selected.
     pub(super) fn new(ebpf: &mut Ebpf, filter: &Filter) -> Result<Self, KernelError> {
-        let older_known = Array::try_from(taken(ebpf, maps::OLDER_KNOWN)?).map_err(failed)?;
-        let mut learning = Self { older_known, other_cgroups: None };
+        let existing_loaded = Array::try_from(taken(ebpf, maps::EXISTING_LOADED)?).map_err(failed)?;
+        let mut updates = Self { existing_loaded, excluded_cgroups: None };
         if !filter.cgroup.is_empty() {
-            learning.other_cgroups =
-                Some(HashMap::try_from(taken(ebpf, maps::OTHER_CGROUPS)?).map_err(failed)?);
+            updates.excluded_cgroups =
+                Some(HashMap::try_from(taken(ebpf, maps::EXCLUDED_CGROUPS)?).map_err(failed)?);
             match CgroupPaths::open() {
                 Ok(mut paths) => paths
                     .all()
                     .filter(|(_, path)| !filter.asks_for_cgroup(path))
-                    .take(OTHER_CGROUPS_MAX)
-                    .for_each(|(id, _)| learning.other_cgroup(id)),
+                    .take(EXCLUDED_CGROUPS_MAX)
+                    .for_each(|(id, _)| updates.exclude_cgroup(id)),
                 Err(error) => log::debug!("cannot use the map of excluded cgroups: {error}"),
             }
         }
-        Ok(learning)
+        Ok(updates)
     }
 
-    /// Tells of a cgroup that is not asked for.
-    pub(super) fn other_cgroup(&mut self, id: u64) {
-        if let Some(map) = &mut self.other_cgroups
+    /// Excludes a cgroup.
+    pub(super) fn exclude_cgroup(&mut self, id: u64) {
+        if let Some(map) = &mut self.excluded_cgroups
             && let Err(error) = map.insert(id, 1, 0)
         {
-            // The programs go on handing over what its processes do: that costs time, and nothing else.
+            // The programs go on reporting what its processes do: that costs time, and nothing else.
             log::debug!("cannot exclude a cgroup: {error}");
         }
     }
 
-    /// Tells that the list of older sockets was taken.
-    pub(super) fn older_known(&mut self) {
-        if let Err(error) = self.older_known.set(0, 1, 0) {
+    /// Tells the programs that the list of existing sockets is loaded.
+    pub(super) fn mark_existing_loaded(&mut self) {
+        if let Err(error) = self.existing_loaded.set(0, 1, 0) {
             log::debug!("cannot mark existing sockets as loaded: {error}");
         }
     }
@@ -138,8 +138,8 @@ pub(super) fn follow_children(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     followed.insert(std::process::id(), FOLLOW_CHILDREN, 0).map_err(failed)
 }
 
-/// Whether the programs have room for the values of a kind, of which there are some.
-fn is_told<T>(values: &[T]) -> bool {
+/// Whether the programs decide a kind: it has values, and there is room for them.
+fn is_decided<T>(values: &[T]) -> bool {
     !values.is_empty() && values.len() <= FILTER_VALUES_MAX
 }
 
@@ -172,8 +172,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_programs_are_told_which_kinds_are_asked_for() {
-        for (filter, ports, owners, networks) in [
+    fn the_programs_know_which_kinds_are_in_use() {
+        for (filter, ports, processes, networks) in [
             (Filter::default(), 0, 0, 0),
             (
                 Filter { port: vec![80], peer_port: vec![81], ..Filter::default() },
@@ -181,19 +181,14 @@ mod tests {
                 0,
                 0,
             ),
-            (
-                Filter { pid: vec![7], comm: vec!["a".into()], ..Filter::default() },
-                0,
-                OWNERS_PID | OWNERS_COMM,
-                0,
-            ),
-            (Filter { followed: true, ..Filter::default() }, 0, OWNERS_FOLLOWED, 0),
-            (Filter { cgroup: vec!["/a".into()], netns: vec![1], ..Filter::default() }, 0, OWNERS_CGROUP, 1),
+            (Filter { pid: vec![7], comm: vec!["a".into()], ..Filter::default() }, 0, BY_PID | BY_COMM, 0),
+            (Filter { followed: true, ..Filter::default() }, 0, BY_FOLLOWED, 0),
+            (Filter { cgroup: vec!["/a".into()], netns: vec![1], ..Filter::default() }, 0, BY_CGROUP, 1),
         ] {
-            let told = Told(&filter);
+            let kernel = KernelFilter(&filter);
             assert_eq!(
-                (told.ports(), told.owners(), told.networks()),
-                (ports, owners, networks),
+                (kernel.ports(), kernel.processes(), kernel.networks()),
+                (ports, processes, networks),
                 "{filter:?}"
             );
         }
@@ -202,8 +197,8 @@ mod tests {
     #[test]
     fn more_values_than_there_is_room_for_are_left_to_user_space() {
         let pids = |count: usize| Filter { pid: (0..count as u32).collect(), ..Filter::default() };
-        assert_eq!(Told(&pids(FILTER_VALUES_MAX)).owners(), OWNERS_PID);
-        assert_eq!(Told(&pids(FILTER_VALUES_MAX + 1)).owners(), 0);
+        assert_eq!(KernelFilter(&pids(FILTER_VALUES_MAX)).processes(), BY_PID);
+        assert_eq!(KernelFilter(&pids(FILTER_VALUES_MAX + 1)).processes(), 0);
     }
 
     #[test]

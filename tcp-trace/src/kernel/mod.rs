@@ -14,10 +14,10 @@ pub mod netns;
 mod offsets;
 mod privileges;
 pub mod process;
-mod readiness;
 pub mod rtnetlink;
 pub mod sock_diag;
 mod tracer;
+mod wakeup;
 
 pub use clock::{Clock, ClockError};
 pub use decode::{DecodeError, decode};
@@ -25,5 +25,5 @@ pub use error::KernelError;
 pub use last_use::LastUses;
 pub use losses::NewlyLost;
 pub use privileges::{Capability, effective_capabilities};
-pub use readiness::{Readiness, UNANNOUNCED, is_announced};
 pub use tracer::{Options, Probe, RING_BYTES_DEFAULT, RING_BYTES_MIN, Tracer};
+pub use wakeup::{Readiness, WAKE_PAUSE, wakes_reader};

@@ -24,11 +24,11 @@ use super::{
     cgroup,
     clock::Clock,
     error::{KernelError, root_errno},
-    filters::{self, Learning, Told},
+    filters::{self, FilterUpdates, KernelFilter},
     last_use::LastUses,
     losses::{Losses, NewlyLost},
     offsets, privileges,
-    readiness::Readiness,
+    wakeup::Readiness,
 };
 
 /// The compiled programs: see `cargo xtask ebpf`.
@@ -147,7 +147,7 @@ pub struct Tracer {
     ring: RingBuf<MapData>,
     losses: Losses,
     skips: Array<MapData, u64>,
-    learning: Learning,
+    updates: FilterUpdates,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
     missing: Vec<Missing>,
@@ -156,21 +156,21 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches everything. What `filter` certainly does not ask for is dropped as early as that is known.
+    /// Loads and attaches everything. What `filter` certainly excludes is dropped as early as that is known.
     pub fn attach(options: &Options, filter: &Filter) -> Result<Self, KernelError> {
         let clock = Clock::new()?;
         let btf_bytes = fs::read(VMLINUX_BTF).map_err(|error| {
             KernelError::missing("BTF", format!("{VMLINUX_BTF}: {error}; it needs CONFIG_DEBUG_INFO_BTF=y"))
         })?;
         let btf = Btf::parse(&btf_bytes)?;
-        let mut ebpf = load(&btf, options, Told(filter))?;
+        let mut ebpf = load(&btf, options, KernelFilter(filter))?;
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
         let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
             filters::follow_children(&mut ebpf)?;
         }
-        Told(filter).set(&mut ebpf)?;
-        let learning = Learning::new(&mut ebpf, filter)?;
+        KernelFilter(filter).set(&mut ebpf)?;
+        let updates = FilterUpdates::new(&mut ebpf, filter)?;
         let ring = RingBuf::try_from(taken(&mut ebpf, maps::EVENTS)?);
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
@@ -183,7 +183,7 @@ impl Tracer {
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
         let ebpf = Some(ebpf);
-        Ok(Self { ebpf, ring, losses, skips, learning, logger, clock, missing, reset_reasons, last_uses })
+        Ok(Self { ebpf, ring, losses, skips, updates, logger, clock, missing, reset_reasons, last_uses })
     }
 
     /// What this kernel does not give.
@@ -237,15 +237,15 @@ impl Tracer {
         }
     }
 
-    /// Tells the programs that the owners of sockets that are older than tracing are known: from now on they decide by
-    /// the first owner of a socket themselves.
-    pub fn older_known(&mut self) {
-        self.learning.older_known();
+    /// Tells the programs that user space has the list of the sockets that are older than tracing: from now on they decide
+    /// by the first process of a socket themselves.
+    pub fn mark_existing_loaded(&mut self) {
+        self.updates.mark_existing_loaded();
     }
 
-    /// Tells the programs of a cgroup that is not asked for.
-    pub fn other_cgroup(&mut self, id: u64) {
-        self.learning.other_cgroup(id);
+    /// Excludes a cgroup in the programs.
+    pub fn exclude_cgroup(&mut self, id: u64) {
+        self.updates.exclude_cgroup(id);
     }
 
     /// Passes the programs' log records on to the `log` crate.
@@ -261,21 +261,21 @@ impl Tracer {
     }
 }
 
-fn load(btf: &Btf<'_>, options: &Options, told: Told<'_>) -> Result<Ebpf, KernelError> {
+fn load(btf: &Btf<'_>, options: &Options, filter: KernelFilter<'_>) -> Result<Ebpf, KernelError> {
     let offsets = OffsetsPod(offsets::look_up(btf)?);
     let wake_bytes = (options.ring_bytes / WAKE_PART).max(1);
     let log_level = u8::from(options.log) * aya_log::Level::Trace as u8;
     EbpfLoader::new()
         .override_global(globals::OFFSETS, &offsets, true)
-        .override_global(globals::FILTERS_PORTS, &told.ports(), true)
-        .override_global(globals::FILTERS_OWNERS, &told.owners(), true)
-        .override_global(globals::FILTERS_NETWORKS, &told.networks(), true)
+        .override_global(globals::FILTERS_PORTS, &filter.ports(), true)
+        .override_global(globals::FILTERS_PROCESS, &filter.processes(), true)
+        .override_global(globals::FILTERS_NETWORKS, &filter.networks(), true)
         .override_global(globals::WAKE_BYTES, &wake_bytes, true)
         .override_global(globals::STACKS, &u8::from(options.stacks), true)
         .override_global(globals::REGISTERS, &RegistersPod(offsets::registers()), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
-        .map_max_entries(maps::OTHER_CGROUPS, told.other_cgroups_max())
+        .map_max_entries(maps::EXCLUDED_CGROUPS, filter.excluded_cgroups_max())
         .map_max_entries(maps::LAST_USES, if options.stacks { LAST_USES_MAX as u32 } else { 1 })
         .load(OBJECT)
         .map_err(|error| match error {

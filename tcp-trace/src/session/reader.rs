@@ -9,16 +9,18 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 
+#[cfg(feature = "capture")]
+use super::capture::{Capture, Frame};
 use super::{
     SessionError, Settings,
     command::Followed,
+    enrich::Enricher,
     output::Output,
-    places::Places,
     routes::Routes,
     sockets::{Answer, Pace, Sockets},
     stacks::{Stacks, put_all},
 };
-use crate::kernel::{NewlyLost, Readiness, Tracer, UNANNOUNCED, decode, is_announced};
+use crate::kernel::{NewlyLost, Readiness, Tracer, WAKE_PAUSE, decode, wakes_reader};
 
 /// Records that are taken from the ring buffer before signals and ticks have their turn.
 const BATCH: usize = 4096;
@@ -26,10 +28,10 @@ const BATCH: usize = 4096;
 /// Not without bound, because a flood has no end.
 const ALL: usize = 1 << 20;
 /// When the ring buffer is looked at again after a record that is announced: the next one is not, within
-/// [`UNANNOUNCED`]. Most records are none of these and wait for the next tick. On a busy host it costs less to read many
+/// [`WAKE_PAUSE`]. Most records are none of these and wait for the next tick. On a busy host it costs less to read many
 /// of them seldom than a few of them often, because each time some other process has to wait for its processor.
 const LOOK_SOON: Duration = Duration::from_millis(2);
-const _: () = assert!(LOOK_SOON.as_nanos() > UNANNOUNCED.as_nanos());
+const _: () = assert!(LOOK_SOON.as_nanos() > WAKE_PAUSE.as_nanos());
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last list of sockets is waited for.
@@ -76,7 +78,7 @@ pub(super) struct Reader<'a> {
     tracer: Tracer,
     output: Output<'a>,
     pipeline: Pipeline,
-    places: Places,
+    enricher: Enricher,
     sockets: Sockets,
     routes: Routes,
     pace: Pace,
@@ -89,6 +91,8 @@ pub(super) struct Reader<'a> {
     records: Vec<Record>,
     /// When to look at the ring buffer before the next tick.
     look: Option<Instant>,
+    #[cfg(feature = "capture")]
+    capture: Option<Capture>,
 }
 
 impl<'a> Reader<'a> {
@@ -103,6 +107,8 @@ impl<'a> Reader<'a> {
         let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread())?;
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
+        #[cfg(feature = "capture")]
+        let capture = Capture::begin(&settings, &tracer);
         let mut pipeline = Pipeline::new(pipeline::Settings {
             filter: settings.filter,
             show_secrets: settings.show_secrets,
@@ -112,13 +118,13 @@ impl<'a> Reader<'a> {
             pipeline.expect_existing();
             sockets.ask_existing();
         } else {
-            tracer.older_known();
+            tracer.mark_existing_loaded();
         }
         Ok(Self {
             tracer,
             output,
             pipeline,
-            places: Places::new(),
+            enricher: Enricher::new(),
             sockets,
             routes,
             pace: Pace::new(),
@@ -129,6 +135,8 @@ impl<'a> Reader<'a> {
             decode_errors: 0,
             records: Vec::new(),
             look: None,
+            #[cfg(feature = "capture")]
+            capture,
         })
     }
 
@@ -202,17 +210,23 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, SessionError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, places, stacks, records, output, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, enricher, stacks, records, output, events, decode_errors, .. } = self;
+        #[cfg(feature = "capture")]
+        let capture = &mut self.capture;
         let (mut written, mut was_announced) = (Ok(()), false);
         let count = tracer.drain(limit, |bytes| {
             *events += 1;
+            #[cfg(feature = "capture")]
+            if let Some(capture) = capture {
+                capture.put(&Frame::Event(bytes));
+            }
             if written.is_err() {
                 return;
             }
             match decode(bytes, offset) {
                 Ok(mut event) => {
-                    was_announced |= is_announced(&event);
-                    places.complete(&mut event);
+                    was_announced |= wakes_reader(&event);
+                    enricher.enrich(&mut event);
                     match stacks {
                         Some(stacks) => stacks.event(&event, pipeline, records),
                         None => pipeline.event(&event, records),
@@ -230,9 +244,9 @@ impl<'a> Reader<'a> {
         if was_announced {
             self.look = Some(Instant::now() + LOOK_SOON);
         }
-        for (id, path) in self.places.take_seen() {
+        for (id, path) in self.enricher.drain_new_cgroups() {
             if !self.pipeline.filter().asks_for_cgroup(&path) {
-                self.tracer.other_cgroup(id);
+                self.tracer.exclude_cgroup(id);
             }
         }
         self.routes.exchange(&mut self.pipeline);
@@ -245,6 +259,10 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         // What has happened before now comes first: nothing is given up that is only unread.
         if self.read(ALL)? < ALL {
+            #[cfg(feature = "capture")]
+            if let Some(capture) = &mut self.capture {
+                capture.put(&Frame::Tick(now));
+            }
             self.pipeline.tick(now, &mut self.records);
         }
         self.put_records()?;
@@ -270,7 +288,7 @@ impl<'a> Reader<'a> {
         match answer {
             Answer::Existing(sockets) => {
                 self.pipeline.existing(now, sockets, &mut self.records);
-                self.tracer.older_known();
+                self.tracer.mark_existing_loaded();
             }
             Answer::Listed(lists, processor_time) => {
                 self.pace.answered(processor_time);
@@ -339,6 +357,10 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         if let Some(stacks) = &self.stacks {
             stacks.tell_last_uses(&mut self.pipeline);
+        }
+        #[cfg(feature = "capture")]
+        if let Some(capture) = self.capture.take() {
+            capture.end(now);
         }
         self.pipeline.finish(now, &mut self.records);
         self.put_records()?;

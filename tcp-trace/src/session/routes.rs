@@ -14,7 +14,8 @@ use tcp_trace_core::pipeline::{Pipeline, RouteQuestion};
 use tcp_trace_model::record::{ConnectionId, Route};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::kernel::{netns, rtnetlink::Rtnetlink};
+use super::namespaces::NamespaceSockets;
+use crate::kernel::{netns::NetworkNamespace, rtnetlink::Rtnetlink};
 
 /// Routes that are asked for in a second. Each takes some 20 us of a processor.
 const ASKED_MAX: usize = 500;
@@ -22,8 +23,6 @@ const ASKED_MAX: usize = 500;
 const FRESH: Duration = Duration::from_secs(1);
 /// Connections that wait for answers at the same time.
 const WAITING_MAX: usize = 16_384;
-/// How long a socket in a network namespace is kept: it keeps the namespace alive.
-const NAMESPACE_KEPT: Duration = Duration::from_secs(10);
 /// How long the last answers are waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -61,9 +60,7 @@ impl Routes {
     pub(super) fn new() -> std::io::Result<Self> {
         let (questions, asked) = mpsc::channel();
         let (answering, answers) = unbounded_channel();
-        thread::Builder::new()
-            .name("routes".to_owned())
-            .spawn(move || Reader::default().run(&asked, &answering))?;
+        thread::Builder::new().name("routes".to_owned()).spawn(move || answer(&asked, &answering))?;
         let (entries, since) = (HashMap::new(), Instant::now());
         Ok(Self { questions, answers, entries, since, asked: 0, waiting: 0, left_out: 0 })
     }
@@ -137,43 +134,29 @@ impl Routes {
     }
 }
 
-/// The thread's own: sockets to ask with, by network namespace, and since when; `None` where none can be had.
-#[derive(Default)]
-struct Reader(HashMap<u32, (Instant, Option<Rtnetlink>)>);
-
-impl Reader {
-    fn run(mut self, questions: &mpsc::Receiver<Key>, answers: &UnboundedSender<(Key, Answer)>) {
-        loop {
-            let question = questions.recv_timeout(NAMESPACE_KEPT);
-            let now = Instant::now();
-            self.0.retain(|_, (since, _)| now.duration_since(*since) < NAMESPACE_KEPT);
-            match question {
-                Ok(key) => {
-                    let answer = self.route(key, now);
-                    if answers.send((key, answer)).is_err() {
-                        return;
-                    }
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
+/// The thread: answers until nobody asks or listens.
+fn answer(questions: &mpsc::Receiver<Key>, answers: &UnboundedSender<(Key, Answer)>) {
+    let mut namespaces = NamespaceSockets::new();
+    while let Some(key) = namespaces.receive(questions) {
+        let rtnetlink = namespaces.get(key.netns, Instant::now(), open);
+        let answer = rtnetlink.and_then(|rtnetlink| route(rtnetlink, key));
+        if answers.send((key, answer)).is_err() {
+            return;
         }
-    }
-
-    fn route(&mut self, Key { netns, local, peer }: Key, now: Instant) -> Answer {
-        let (_, rtnetlink) = self.0.entry(netns).or_insert_with(|| (now, open(netns)));
-        let route = rtnetlink.as_mut()?.route(local, peer);
-        let route = route.inspect_err(|error| log::info!("route to {peer}: {error}"));
-        route.ok().flatten().map(Arc::new)
     }
 }
 
+fn route(rtnetlink: &mut Rtnetlink, Key { local, peer, .. }: Key) -> Answer {
+    let route = rtnetlink.route(local, peer);
+    let route = route.inspect_err(|error| log::info!("route to {peer}: {error}"));
+    route.ok().flatten().map(Arc::new)
+}
+
 /// A socket in a network namespace.
-fn open(netns: u32) -> Option<Rtnetlink> {
-    let found = netns::find().inspect_err(|error| log::info!("cannot find network namespaces: {error}"));
-    let namespace = found.ok()?.found.into_iter().find(|namespace| namespace.inode == netns)?;
+fn open(namespace: &NetworkNamespace) -> Option<Rtnetlink> {
+    let NetworkNamespace { inode, .. } = namespace;
     let socket = namespace.rtnetlink();
-    socket.inspect_err(|error| log::info!("cannot request routes of network namespace {netns}: {error}")).ok()
+    socket.inspect_err(|error| log::info!("cannot request routes of network namespace {inode}: {error}")).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -20,10 +21,13 @@ use tcp_trace_model::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::places;
+use super::{
+    enrich,
+    namespaces::{self, NamespaceSockets},
+};
 use crate::kernel::{
     Clock,
-    netns::{self, NetworkNamespace},
+    netns::NetworkNamespace,
     process::{self, SocketOwners},
     sock_diag::{SockDiag, States},
 };
@@ -73,7 +77,7 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// Starts the thread. It ends when this is dropped.
-    pub(super) fn new(clock: Clock) -> std::io::Result<Self> {
+    pub(super) fn new(clock: Clock) -> io::Result<Self> {
         let (questions, asked) = mpsc::channel();
         let (answering, answers) = unbounded_channel();
         thread::Builder::new()
@@ -112,18 +116,19 @@ impl Sockets {
 /// The thread's own.
 struct Reader {
     clock: Clock,
-    /// Sockets to ask with, by network namespace; `None` where none can be had.
-    namespaces: BTreeMap<u32, Option<SockDiag>>,
+    namespaces: NamespaceSockets<SockDiag>,
+    /// Network namespaces that cannot be entered, and are reported.
+    refused: HashSet<u32>,
     owners_told: bool,
 }
 
 impl Reader {
     fn new(clock: Clock) -> Self {
-        Self { clock, namespaces: BTreeMap::new(), owners_told: false }
+        Self { clock, namespaces: NamespaceSockets::new(), refused: HashSet::new(), owners_told: false }
     }
 
     fn run(mut self, questions: &mpsc::Receiver<Question>, answers: &UnboundedSender<Answer>) {
-        while let Ok(question) = questions.recv() {
+        while let Some(question) = self.namespaces.receive(questions) {
             let answer = match question {
                 Question::Existing => Answer::Existing(self.existing()),
                 Question::Listed(namespaces) => {
@@ -140,7 +145,6 @@ impl Reader {
 
     /// All sockets of all network namespaces, with the processes that have them open.
     fn existing(&mut self) -> Vec<ExistingSocket> {
-        self.find_namespaces();
         let all = self.each_socket();
         // After the sockets, so that whoever got one meanwhile is found.
         let owners = SocketOwners::read()
@@ -173,12 +177,14 @@ impl Reader {
             .collect()
     }
 
+    /// Every socket of every network namespace. No namespace is kept alive for longer than it is read.
     fn each_socket(&mut self) -> Vec<(u32, Socket)> {
         let mut all = Vec::new();
-        for (netns, diag) in &mut self.namespaces {
-            let Some(diag) = diag else { continue };
+        for namespace in namespaces::all().unwrap_or_default() {
+            let Some(mut diag) = open(&namespace, &mut self.refused) else { continue };
+            let netns = namespace.inode;
             let result = diag.dump(WITH_COOKIE.into_iter().collect(), true, &mut |socket| {
-                all.push((*netns, socket));
+                all.push((netns, socket));
             });
             match result {
                 Ok(dump) if dump.incomplete || dump.malformed > 0 => {
@@ -192,14 +198,11 @@ impl Reader {
     }
 
     fn list(&mut self, netns: u32) -> List {
-        if !self.namespaces.contains_key(&netns) {
-            self.find_namespaces();
-            // Not to be looked for again, if it was not found.
-            self.namespaces.entry(netns).or_insert(None);
-        }
-        let Some(Some(diag)) = self.namespaces.get_mut(&netns) else { return List { netns, sockets: None } };
+        let Self { clock, namespaces, refused, .. } = self;
+        let diag = namespaces.get(netns, Instant::now(), |namespace| open(namespace, refused));
+        let Some(diag) = diag else { return List { netns, sockets: None } };
         let states: States = WITHOUT_EVENTS.into_iter().collect();
-        let from = self.clock.now();
+        let from = clock.now();
         let mut sockets = Vec::new();
         let result = diag.dump(states, false, &mut |socket| {
             if socket.is_mini() || socket.state == State::SynRecv {
@@ -208,30 +211,25 @@ impl Reader {
             }
         });
         let is_complete = result.is_ok_and(|dump| !dump.incomplete && dump.malformed == 0);
-        List { netns, sockets: is_complete.then(|| ((from, self.clock.now()), sockets)) }
+        List { netns, sockets: is_complete.then(|| ((from, clock.now()), sockets)) }
     }
+}
 
-    fn find_namespaces(&mut self) {
-        let found = match netns::find() {
-            Ok(found) => found.found,
-            Err(error) => {
-                log::warn!("cannot find network namespaces: {error}");
-                return;
-            }
-        };
-        for namespace in found {
-            if self.namespaces.get(&namespace.inode).is_none_or(Option::is_none) {
-                let NetworkNamespace { inode, .. } = namespace;
-                let diag = namespace.sock_diag().inspect_err(|error| {
-                    log::warn!(
-                        "cannot read the sockets of network namespace {inode}, so the end of their TIME_WAIT is \
-                         inferred: {error} (this needs CAP_SYS_ADMIN)"
-                    );
-                });
-                self.namespaces.insert(inode, diag.ok());
-            }
-        }
+/// A socket in a network namespace. That there is none is reported once; how many can be `refused` is bounded by how many
+/// there are.
+fn open(namespace: &NetworkNamespace, refused: &mut HashSet<u32>) -> Option<SockDiag> {
+    let diag = namespace.sock_diag();
+    if let Err(error) = &diag
+        && error.kind() != io::ErrorKind::NotFound
+        && refused.insert(namespace.inode)
+    {
+        log::warn!(
+            "cannot read the sockets of network namespace {}, so the end of their TIME_WAIT is inferred: {error} \
+             (this needs CAP_SYS_ADMIN)",
+            namespace.inode
+        );
     }
+    diag.ok()
 }
 
 fn role(socket: &Socket, is_of_listener: bool) -> Option<Role> {
@@ -265,7 +263,7 @@ fn bytes(socket: &Socket) -> Option<(u64, u64)> {
 fn owner(process: &process::Process, known: &mut BTreeMap<u32, Arc<Owner>>) -> Arc<Owner> {
     let owner = known.entry(process.pid).or_insert_with(|| {
         let place = Place {
-            executable: places::executable(process.pid),
+            executable: enrich::executable(process.pid),
             cgroup: process::cgroup(process.pid).map(Arc::from),
         };
         Arc::new(Owner {

@@ -11,6 +11,7 @@ mod vm;
 use std::{
     fs,
     path::Path,
+    process::Command,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -25,7 +26,10 @@ use self::{
     report::Outcome,
     verdict::{CHECK, DEMO},
 };
-use crate::{command::project, setup::Need};
+use crate::{
+    command::{output_bytes, project},
+    setup::Need,
+};
 
 /// VMs at a time.
 const WORKERS: usize = 2;
@@ -43,15 +47,26 @@ pub(crate) const NEEDS: [Need; 7] = [
 
 /// Boots every kernel, prints the table, and fails unless each did what is expected of it.
 pub(crate) fn run() -> Result<()> {
+    run_and_capture(None)
+}
+
+/// The same; what the program reads from the ring buffer on each kernel is written to `captures`.
+pub(crate) fn run_and_capture(captures: Option<&Path>) -> Result<()> {
     let folder = project().join("target/kernels");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kernels = catalog::provide(&folder)?;
-    let programs = programs::build()?;
+    let programs = programs::build(captures.is_some())?;
     let initramfs = folder.join("initramfs.cpio");
     initramfs::write(&initramfs, &programs)?;
     let paths: Vec<&str> =
         [CHECK, DEMO].into_iter().chain(programs.tests.iter().map(String::as_str)).collect();
-    let outcomes = boot(&kernels, &initramfs, &folder.join("vms"), &paths)?;
+    let outcomes = boot(&kernels, &initramfs, &folder.join("vms"), &paths, captures.is_some())?;
+    if let Some(captures) = captures {
+        outcomes
+            .iter()
+            .filter_map(Outcome::capture)
+            .try_for_each(|(name, text)| keep(captures, name, text))?;
+    }
     println!("{}", report::table(&outcomes, &paths).trim_end());
     let failures: usize = outcomes.iter().map(Outcome::failures).sum();
     if failures > 0 {
@@ -61,12 +76,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Keeps what a VM captured, which is base64.
+fn keep(folder: &Path, name: &str, base64: &str) -> Result<()> {
+    let text = folder.join(format!("debian-{name}.base64"));
+    fs::write(&text, base64).with_context(|| format!("cannot write {}", text.display()))?;
+    let bytes = output_bytes(Command::new("base64").arg("-d").arg(&text))?;
+    fs::remove_file(&text).with_context(|| format!("cannot remove {}", text.display()))?;
+    let path = folder.join(format!("debian-{name}.ring"));
+    fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}: {} bytes", path.display(), bytes.len());
+    Ok(())
+}
+
 /// Runs all VMs and gives what came of them, in the order of the kernels.
 fn boot<'a>(
     kernels: &'a [Kernel],
     initramfs: &Path,
     folder: &Path,
     paths: &[&str],
+    captures: bool,
 ) -> Result<Vec<Outcome<'a>>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
@@ -75,7 +103,7 @@ fn boot<'a>(
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(kernel) = kernels.get(number) else { return };
             eprintln!("xtask: booting {} ({})", kernel.line.name, kernel.package);
-            let ran = vm::run(kernel, initramfs, &folder.join(kernel.line.name))
+            let ran = vm::run(kernel, initramfs, &folder.join(kernel.line.name), captures)
                 .with_context(|| format!("cannot run a VM with kernel {}", kernel.line.name));
             let outcome = ran.map(|ran| Outcome::new(kernel, ran, paths));
             results.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));

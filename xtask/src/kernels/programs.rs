@@ -24,13 +24,14 @@ pub(super) struct Programs {
 }
 
 /// Builds both, in a folder of their own: other flags would make the normal build start anew.
-pub(super) fn build() -> Result<Programs> {
+pub(super) fn build(captures: bool) -> Result<Programs> {
     eprintln!("xtask: building tcp-trace and its tests statically");
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(project())
         .args(["build", "--profile=e2e", "--locked", "--target", TARGET])
         .args(["--package=tcp-trace", "--bin=tcp-trace", "--package=tcp-trace-tests", "--test", TESTS])
+        .args(captures.then_some("--features=tcp-trace/capture"))
         .arg("--message-format=json-render-diagnostics")
         .env("CARGO_TARGET_DIR", project().join("target/static"))
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::{catalog::Kernel, console::Console, verdict::Verdict, vm::Ran};
 
+/// The step that prints a capture.
+const CAPTURE: &str = "capture";
 /// How much of a failing VM's kernel log is shown.
 const LOG_LINES: usize = 60;
 
@@ -23,6 +25,12 @@ impl<'a> Outcome<'a> {
         let verdict = |name: &&str| Verdict::of(kernel.line, name, console.step(name), &ran.ended);
         let verdicts = paths.iter().map(verdict).collect();
         Self { kernel, ran, console, verdicts }
+    }
+
+    /// What the program read from the ring buffer, if that was captured: the kernel's name, and base64.
+    pub(super) fn capture(&self) -> Option<(&'static str, &str)> {
+        let step = self.console.step(CAPTURE).filter(|step| step.exit_code == Some(0))?;
+        Some((self.kernel.line.name, &step.output))
     }
 
     /// How many paths failed.

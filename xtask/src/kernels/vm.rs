@@ -29,7 +29,7 @@ pub(super) struct Ran {
 }
 
 /// Runs it. Its output stays in `folder`.
-pub(super) fn run(kernel: &Kernel, initramfs: &Path, folder: &Path) -> Result<Ran> {
+pub(super) fn run(kernel: &Kernel, initramfs: &Path, folder: &Path, captures: bool) -> Result<Ran> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let [log, output, qemu_log] = ["kernel.log", "output", "qemu.log"].map(|name| folder.join(name));
     let own_initramfs = folder.join("initramfs.cpio");
@@ -38,6 +38,7 @@ pub(super) fn run(kernel: &Kernel, initramfs: &Path, folder: &Path) -> Result<Ra
     fs::write(&own_initramfs, archives)
         .with_context(|| format!("cannot write {}", own_initramfs.display()))?;
     let tests = if kernel.line.lacks.is_some() { "no" } else { "yes" };
+    let capture = if captures { "yes" } else { "no" };
     let errors = File::create(&qemu_log).with_context(|| format!("cannot write {}", qemu_log.display()))?;
     let mut qemu = Command::new("qemu-system-x86_64");
     // With a thread per CPU, a CPU can run into the int3 that another puts into the code for a moment when it attaches
@@ -52,9 +53,11 @@ pub(super) fn run(kernel: &Kernel, initramfs: &Path, folder: &Path) -> Result<Ra
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(&own_initramfs)
-        // A panic and an oops end the VM; the kernel hands `tests` on to the first process.
+        // A panic and an oops end the VM; the kernel hands the last two on to the first process.
         .arg("-append")
-        .arg(format!("console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on tests={tests}"))
+        .arg(format!(
+            "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on tests={tests} capture={capture}"
+        ))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors);

@@ -1,4 +1,4 @@
-//! Who uses a socket: the first read or write of a process names it.
+//! Which process uses a socket: its first read or write identifies it.
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
@@ -6,20 +6,20 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tcp_trace_ebpf::{KIND_OWNER, MOMENT_FIRST_USE, RawHeader, RawOwned};
+use tcp_trace_ebpf::{KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE};
 
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
     probes::stack,
-    sock, verdict,
+    process_filter, sock,
 };
 
 /// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    note_owner(&ctx);
-    if stack::are_wanted() {
+    note(&ctx);
+    if stack::are_reported() {
         stack::note_use(ctx.arg(0), false);
     }
     0
@@ -28,20 +28,20 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 /// `TRACE_EVENT(sock_send_length, TP_PROTO(struct sock *sk, int ret, int flags))`, from Linux 6.3 on.
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    note_owner(&ctx);
-    if stack::are_wanted() {
+    note(&ctx);
+    if stack::are_reported() {
         stack::note_use(ctx.arg(0), true);
     }
     0
 }
 
-/// Reports the process that runs now as the owner of the socket that it uses, unless that is known.
+/// Reports the process that runs now as that of the socket that it uses, unless one is known.
 #[inline(always)]
-pub(crate) fn note_owner(ctx: &BtfTracePointContext) {
+pub(crate) fn note(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let is_tcp = sock::is_tcp(sk);
-    // Told from the ports before anything is looked up: most of what is not asked for ends here.
-    if is_tcp && filter::is_unwanted_socket(sk) {
+    // Cheap port check first: it rejects most excluded sockets before any map look-up.
+    if is_tcp && filter::is_socket_excluded(sk) {
         return;
     }
     let known = maps::memory(sk, 0);
@@ -54,7 +54,7 @@ pub(crate) fn note_owner(ctx: &BtfTracePointContext) {
             report(sk);
             return;
         }
-        if noted.owner_known != 0 {
+        if noted.process_known != 0 {
             return;
         }
     }
@@ -63,38 +63,38 @@ pub(crate) fn note_owner(ctx: &BtfTracePointContext) {
         return;
     }
     let Some(memory) = remember(sk) else { return };
-    let is_told = report(sk);
-    if verdict::are_given() && is_told {
+    let is_reported = report(sk);
+    if process_filter::is_enabled() && is_reported {
         // SAFETY: `remember` gives no null pointer.
-        verdict::at_first_use(unsafe { &mut *memory }, sock::ports(sk).1);
+        process_filter::judge_first_use(unsafe { &mut *memory }, sock::ports(sk).1);
     }
-    if stack::are_wanted() && !verdict::is_unwanted(sk) {
-        stack::report(sk, MOMENT_FIRST_USE);
+    if stack::are_reported() && !process_filter::is_excluded(sk) {
+        stack::report(sk, TRIGGER_FIRST_USE);
     }
 }
 
-/// Says that the process that runs now uses `sk`; false when there was no room to.
+/// Reports that the process that runs now uses `sk`; false when the ring buffer is full.
 #[inline(always)]
 fn report(sk: *const u8) -> bool {
-    let owned = RawOwned {
+    let used = RawProcessUse {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
             // SAFETY: the pointer is a tracepoint's argument.
             cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
-            kind: KIND_OWNER,
+            kind: KIND_PROCESS,
             padding: 0,
         },
-        owner: sock::current_owner(),
+        process: sock::current_process(),
     };
     let Some(mut record) = emit::reserve() else { return false };
-    record.write(owned);
+    record.write(used);
     emit::submit(record, true);
     true
 }
 
-/// Notes that the owner of `sk` is being reported. `None` when the kernel has no memory for the note: the
-/// owner is then reported with a later use.
+/// Remembers that the process of `sk` is being reported. `None` when the kernel has no memory for it: the process is then
+/// reported with a later use.
 #[inline(always)]
 pub(crate) fn remember(sk: *const u8) -> Option<*mut SocketMemory> {
     let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
@@ -102,6 +102,6 @@ pub(crate) fn remember(sk: *const u8) -> Option<*mut SocketMemory> {
         return None;
     }
     // SAFETY: not null, so valid for this run.
-    unsafe { (*memory).owner_known = 1 };
+    unsafe { (*memory).process_known = 1 };
     Some(memory)
 }

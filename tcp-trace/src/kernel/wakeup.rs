@@ -10,12 +10,12 @@ use tcp_trace_ebpf::{UNHURRIED_MAX, WAKE_PAUSE_NS};
 use tcp_trace_model::event::{Event, EventKind};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// For so long after an announcement there may be no other.
-pub const UNANNOUNCED: Duration = Duration::from_nanos(WAKE_PAUSE_NS);
+/// After the reader was woken, it may not be woken again for this long.
+pub const WAKE_PAUSE: Duration = Duration::from_nanos(WAKE_PAUSE_NS);
 
-/// Whether a record is announced for its own sake, and not only when many wait: one that names a process, which may end at
-/// any time, and one with much payload.
-pub fn is_announced(event: &Event<'_>) -> bool {
+/// Whether a record wakes the reader by itself, and not only when many wait: one that names a process, which may end at any
+/// time, and one with much payload.
+pub fn wakes_reader(event: &Event<'_>) -> bool {
     match &event.kind {
         EventKind::Owner(_) | EventKind::Stack(_) => true,
         EventKind::StateChange(change) => change.owner.is_some(),
@@ -24,7 +24,7 @@ pub fn is_announced(event: &Event<'_>) -> bool {
     }
 }
 
-/// Becomes ready when the kernel has written records that were not announced before.
+/// Becomes ready when the kernel wakes the reader.
 pub struct Readiness {
     ring: AsyncFd<OwnedFd>,
 }
@@ -38,7 +38,7 @@ impl Readiness {
         Ok(Self { ring: ring.map_err(|error| error.into_parts().1)? })
     }
 
-    /// Waits for the announcement of a record, unless that was read meanwhile.
+    /// Waits until the kernel wakes the reader.
     pub async fn wait(&self) -> io::Result<()> {
         self.ring.readable().await?.clear_ready();
         Ok(())

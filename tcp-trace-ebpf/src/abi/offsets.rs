@@ -1,0 +1,75 @@
+//! Where the running kernel keeps what the programs read: user space looks it up and sets it before loading.
+
+/// Offsets in bytes of the kernel's struct fields that the programs read, looked up in the running kernel's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `sock_common.skc_family`, u16.
+    pub skc_family: u32,
+    /// `sock_common.skc_num`, local port, u16 in host byte order.
+    pub skc_num: u32,
+    /// `sock_common.skc_dport`, u16 in network byte order.
+    pub skc_dport: u32,
+    /// `sock_common.skc_rcv_saddr`, local IPv4 address.
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_daddr`, peer's IPv4 address.
+    pub skc_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`, local IPv6 address.
+    pub skc_v6_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`, peer's IPv6 address.
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_net.net`, `struct net *`.
+    pub skc_net: u32,
+    /// `net.ns.inum`, u32.
+    pub net_inum: u32,
+    /// `sock.sk_protocol`, u16.
+    pub sk_protocol: u32,
+    /// `sock.sk_shutdown`, u8.
+    pub sk_shutdown: u32,
+    /// `sock.sk_err`, int.
+    pub sk_err: u32,
+    /// `sock.sk_ack_backlog`, u32: connections that wait to be accepted.
+    pub sk_ack_backlog: u32,
+    /// `sock.sk_max_ack_backlog`, u32.
+    pub sk_max_ack_backlog: u32,
+    /// `tcp_sock.rcv_nxt`, u32.
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.copied_seq`, u32: what the application has read.
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.snd_una`, u32: the number after the last one that the peer acknowledged.
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.srtt_us`, u32: eight times the smoothed round trip time.
+    pub tcp_srtt_us: u32,
+    /// `tcp_sock.snd_cwnd`, u32.
+    pub tcp_snd_cwnd: u32,
+    /// `tcp_sock.total_retrans`, u32.
+    pub tcp_total_retrans: u32,
+    /// `sk_buff.sk`, `struct sock *`.
+    pub skb_sk: u32,
+    /// `task_struct.group_leader`, `struct task_struct *`.
+    pub task_group_leader: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub task_comm: u32,
+    /// `task_struct.tgid`, int.
+    pub task_tgid: u32,
+    /// `task_struct.pid`, int: the thread's id.
+    pub task_pid: u32,
+    /// `task_struct.start_boottime`, u64.
+    pub task_start_boottime: u32,
+    /// `task_struct.self_exec_id`, u64: one more with every execve().
+    pub task_self_exec_id: u32,
+}
+
+/// Offsets in bytes of `struct pt_regs` (`arch/*/include/uapi/asm/ptrace.h`): the same in every kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Instruction pointer.
+    pub ip: u32,
+    /// Stack pointer.
+    pub sp: u32,
+    /// Frame pointer.
+    pub fp: u32,
+    /// Link register; that of `ip` on architectures that have none.
+    pub lr: u32,
+}

@@ -1,0 +1,35 @@
+//! What the programs decide, as pure functions: built for the BPF target, and for the host, where they are tested.
+//!
+//! Nothing here reads a map, a clock or kernel memory, and no predicate has an effect: a decision says what to report and
+//! what to remember, and the probe applies it. Everything is inlined, as the rest of the programs is: a call would
+//! hide from the verifier what it knows of the arguments.
+
+pub mod filter;
+pub mod process;
+pub mod segment;
+pub mod skip;
+pub mod transition;
+
+use crate::DIRECTION_OUT;
+
+/// The element of a direction, [`DIRECTION_OUT`] or [`DIRECTION_IN`](crate::DIRECTION_IN). Not by an index: where the
+/// compiler does not see its bounds it adds a check that panics, and a program that could panic does not load; where
+/// it does see them, the verifier may not.
+#[inline(always)]
+pub fn pick<T>(array: &[T; 2], direction: u8) -> &T {
+    let [out, incoming] = array;
+    if direction == DIRECTION_OUT { out } else { incoming }
+}
+
+/// The same, to change it.
+#[inline(always)]
+pub fn pick_mut<T>(array: &mut [T; 2], direction: u8) -> &mut T {
+    let [out, incoming] = array;
+    if direction == DIRECTION_OUT { out } else { incoming }
+}
+
+/// The other direction.
+#[inline(always)]
+pub const fn opposite(direction: u8) -> u8 {
+    direction ^ 1
+}

@@ -1,0 +1,116 @@
+//! Records captures for replays: what the program reads from the ring buffer in end-to-end scenes on this kernel.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{output, project, run},
+    kernels, setup,
+};
+
+/// Test executables, and how the names of the tests start that are captured.
+const SCENES: [(&str, &str); 5] = [
+    ("lives", "loopback_"),
+    ("messages", ""),
+    ("requests", "one_connection_carries_several_requests"),
+    ("requests", "each_way_to_frame_a_body_is_counted"),
+    ("dns", "lookups_are_what_the_server_was_asked"),
+];
+
+/// A scene with more bytes than this is left out: there is little to learn from many equal segments.
+const SCENE_BYTES_MAX: usize = 64 << 10;
+
+/// Captures the loopback tests on Debian's kernels.
+pub(crate) fn on_kernels() -> Result<()> {
+    setup::provide(&kernels::NEEDS, true)?;
+    kernels::run_and_capture(Some(&folder()?))?;
+    bless()
+}
+
+/// Where captures are.
+fn folder() -> Result<PathBuf> {
+    let folder = project().join("tcp-trace/captures");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Captures every scene on this kernel into one file that is named after it, and writes the lines that are expected of it.
+pub(crate) fn here() -> Result<()> {
+    run(cargo().args(["build", "--package=tcp-trace", "--bin=tcp-trace", "--features=tcp-trace/capture"]))?;
+    let mut capture = Vec::new();
+    for (target, prefix) in SCENES {
+        for name in tests(target, prefix)? {
+            let bytes = scene(target, &name)?;
+            if bytes.len() > SCENE_BYTES_MAX {
+                println!("xtask: {target}::{name}: left out, {} bytes", bytes.len());
+                continue;
+            }
+            capture.extend(bytes);
+        }
+    }
+    let path = folder()?.join(format!("host-{}.ring", kernel()?));
+    fs::write(&path, &capture).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}: {} bytes", path.display(), capture.len());
+    bless()
+}
+
+/// Writes the lines that replays are compared with.
+fn bless() -> Result<()> {
+    run(cargo()
+        .args(["test", "--package=tcp-trace", "--lib", "session::capture"])
+        .env("TCP_TRACE_BLESS", "1"))
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(project());
+    cargo
+}
+
+/// Major and minor version of the running kernel.
+fn kernel() -> Result<String> {
+    let release = output(Command::new("uname").arg("-r"))?;
+    let parts: Vec<&str> = release.splitn(3, ['.', '-']).collect();
+    let [major, minor, ..] = parts.as_slice() else { bail!("kernel release {release} has no version") };
+    Ok(format!("{major}.{minor}"))
+}
+
+fn tests(target: &str, prefix: &str) -> Result<Vec<String>> {
+    let list = output(test(target).args([prefix, "--list", "--format=terse"]))?;
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Runs one test and gives what its sessions read.
+fn scene(target: &str, name: &str) -> Result<Vec<u8>> {
+    let file = project().join("target/capture.ring");
+    if file.exists() {
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    run(test(target)
+        .args(["--exact", name, "--test-threads=1"])
+        .env("TCP_TRACE_BIN", project().join("target/debug/tcp-trace"))
+        .env("TCP_TRACE_CAPTURE", &file)
+        .env("TCP_TRACE_CAPTURE_SCENE", format!("{target} {name}")))?;
+    read_if_there(&file)
+}
+
+fn test(target: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--quiet", "--locked", "--package=tcp-trace-tests", "--test", target, "--"]);
+    cargo
+}
+
+/// A scene without a session leaves no file.
+fn read_if_there(path: &PathBuf) -> Result<Vec<u8>> {
+    let is_there = Path::new(path).exists();
+    if !is_there {
+        return Ok(Vec::new());
+    }
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -54,7 +54,7 @@ const BTF: Need = Need::Kernel("/sys/kernel/btf/vmlinux", "a kernel with BTF");
 
 const NEEDS_OF_PROGRAM: [Need; 2] = [ROOT, BTF];
 
-const NEEDS_OF_TESTS: [Need; 27] = [
+const NEEDS_OF_TESTS: [Need; 28] = [
     ROOT,
     BTF,
     Need::Kernel("/dev/net/tun", "TUN devices"),
@@ -81,6 +81,7 @@ const NEEDS_OF_TESTS: [Need; 27] = [
     Need::Program("unshare", "util-linux"),
     Need::Program("wget", "wget"),
     Need::Program("wrk", "wrk"),
+    Need::Python("jsonschema", "python3-jsonschema"),
     Need::Python("requests", "python3-requests"),
 ];
 

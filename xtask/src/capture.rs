@@ -14,16 +14,18 @@ use crate::{
 };
 
 /// Test executables, and how the names of the tests start that are captured.
-const SCENES: [(&str, &str); 5] = [
+const SCENES: [(&str, &str); 7] = [
     ("lives", "loopback_"),
     ("messages", ""),
     ("requests", "one_connection_carries_several_requests"),
     ("requests", "each_way_to_frame_a_body_is_counted"),
     ("dns", "lookups_are_what_the_server_was_asked"),
+    ("dns", "a_name_that_was_looked_up_by_tcp_is_told_too"),
+    ("dns", "a_connection_tells_the_name_that_its_process_looked_up"),
 ];
 
 /// A scene with more bytes than this is left out: there is little to learn from many equal segments.
-const SCENE_BYTES_MAX: usize = 64 << 10;
+const SCENE_BYTES_MAX: usize = 256 << 10;
 
 /// Captures the loopback tests on Debian's kernels.
 pub(crate) fn on_kernels() -> Result<()> {

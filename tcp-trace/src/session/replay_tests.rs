@@ -1,7 +1,7 @@
 //! Replays of captures: ring-buffer bytes of real kernels through decoding and the pipeline to JSON lines, compared with
 //! what is committed beside them. `TCP_TRACE_BLESS=1` writes the expected lines anew.
 
-use std::{env, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, env, fs, path::PathBuf, sync::Arc};
 
 use proptest::prelude::*;
 use tcp_trace_core::pipeline::{Pipeline, Settings};
@@ -121,6 +121,26 @@ fn captures_give_the_lines_that_are_committed() {
             assert_eq!(line, expected, "{}:{}, {scene}", expected_path.display(), number + 1);
         }
         assert_eq!(lines.lines().count(), expected.lines().count(), "{}", expected_path.display());
+    }
+}
+
+#[test]
+fn every_kind_of_record_is_captured() {
+    let mut kinds = BTreeMap::new();
+    for path in captures() {
+        let bytes = fs::read(path).expect("it was just listed");
+        for frame in frames(&bytes) {
+            if let Frame::Event(event) = frame {
+                let kind = u32::from_ne_bytes(event[16..20].try_into().expect("4 bytes"));
+                *kinds.entry(kind).or_insert(0) += 1;
+            }
+        }
+    }
+    use tcp_trace_ebpf::{
+        KIND_DATAGRAM, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION,
+    };
+    for kind in [KIND_TRANSITION, KIND_SEGMENT, KIND_PROCESS, KIND_RESET, KIND_DATAGRAM, KIND_STACK] {
+        assert!(kinds.contains_key(&kind), "kind {kind} is in no capture: {kinds:?}");
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn check(update: bool) -> Result<()> {
 
 /// How far a count is from its baseline, in percent.
 fn change(count: u64, baseline: u64) -> f64 {
-    (count as f64 / baseline.max(1) as f64 - 1.0) * 100.0
+    (count as f64 - baseline as f64) * 100.0 / baseline.max(1) as f64
 }
 
 /// Why a change of a piece fails the check.

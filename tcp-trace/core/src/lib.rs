@@ -16,4 +16,5 @@ pub mod prose;
 pub mod protocols;
 pub mod selection;
 pub mod stream;
+pub mod timeline;
 pub mod tls;

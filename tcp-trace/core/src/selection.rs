@@ -2,6 +2,8 @@
 
 mod lookups;
 #[cfg(test)]
+mod recording_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, net::SocketAddr};

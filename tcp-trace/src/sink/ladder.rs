@@ -4,7 +4,6 @@ mod head;
 mod layout;
 mod lookups;
 mod model;
-mod parts;
 mod render;
 mod segments;
 #[cfg(test)]
@@ -16,14 +15,17 @@ use std::{
     mem,
 };
 
-use tcp_trace_core::prose::Palette;
-use tcp_trace_model::record::Record;
+use tcp_trace_core::{
+    prose::Palette,
+    timeline::{Keep, Pairs, Store},
+};
+use tcp_trace_model::record::{Http, Record, Text};
 
-use super::{Sink, rest::Rest};
+use super::{Sink, footer::Footer};
 
-/// Records that are kept for the diagrams of a session; of what comes later only the number is told.
-pub const LADDER_RECORDS_MAX: usize = 1_000_000;
-/// Why there is no more.
+/// Bytes of memory of what is kept for the diagrams of a session.
+pub const LADDER_BYTES_MAX: usize = 512 << 20;
+/// Why something is left out.
 const LEFT_OUT: &str = ": more than a ladder can hold; `record` keeps all";
 
 /// Keeps the records of a session and draws its connections when it ends.
@@ -32,17 +34,27 @@ pub struct Ladder<W> {
     output: W,
     title: &'static str,
     palette: Palette,
-    records_max: usize,
-    records: Vec<Record>,
-    rest: Rest,
+    store: Store,
+    topics: topics::Found,
+    footer: Footer,
 }
 
 impl<W: Write> Ladder<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        let (records, rest) = (Vec::new(), Rest::new("record", LEFT_OUT));
-        let (title, palette) = ("", Palette::PLAIN);
-        Self { output, title, palette, records_max: LADDER_RECORDS_MAX, records, rest }
+        Self::holding(output, LADDER_BYTES_MAX)
+    }
+
+    /// The same, with room for so many bytes.
+    fn holding(output: W, bytes_max: usize) -> Self {
+        Self {
+            output,
+            title: "",
+            palette: Palette::PLAIN,
+            store: Store::new(Keep { trim: without_headers, ..Keep::all(bytes_max) }),
+            topics: topics::Found::default(),
+            footer: Footer::new(LEFT_OUT),
+        }
     }
 
     /// Says this above the diagrams.
@@ -54,23 +66,18 @@ impl<W: Write> Ladder<W> {
     pub fn painted(self, palette: Palette) -> Self {
         Self { palette, ..self }
     }
+}
 
-    fn keep(&mut self, record: &Record) {
-        if self.records.len() >= self.records_max {
-            self.rest.leave_out();
-            return;
-        }
-        let mut record = record.clone();
-        if let Record::Http(http) = &mut record {
-            // They are most of a record's bytes and not drawn.
-            for headers in [
-                http.http.request.as_mut().map(|request| &mut request.headers),
-                http.http.response.as_mut().map(|response| &mut response.headers),
-            ] {
-                headers.map(mem::take);
-            }
-        }
-        self.records.push(record);
+/// Header fields are most of a record's bytes, and not drawn. What is drawn does not keep the memory of their head.
+fn without_headers(http: &mut Http) {
+    let own = |text: &mut Text| *text = Text::from(text.0.to_vec());
+    if let Some(request) = &mut http.http.request {
+        mem::take(&mut request.headers);
+        [&mut request.method, &mut request.target].into_iter().for_each(own);
+    }
+    if let Some(response) = &mut http.http.response {
+        mem::take(&mut response.headers);
+        own(&mut response.reason);
     }
 }
 
@@ -78,13 +85,14 @@ impl<W: Write> Sink for Ladder<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Unknown => {}
-            Record::End(_) | Record::Loss(_) => self.rest.take(record),
+            Record::End(_) | Record::Loss(_) => self.footer.take(record),
             Record::Transition(_)
             | Record::Segment(_)
             | Record::Http(_)
             | Record::Dns(_)
             | Record::Connection(_) => {
-                self.keep(record);
+                self.topics.record(record);
+                self.store.record(record);
             }
         }
         Ok(())
@@ -96,17 +104,18 @@ impl<W: Write> Sink for Ladder<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.output.write_all(self.title.as_bytes())?;
-        let all = parts::by_connection(&self.records);
-        let mut lookups = lookups::Lookups::new(&self.records);
-        for pair in parts::pairs(&all) {
-            let ladder = model::Ladder::new(&all, pair);
+        let mut lookups = lookups::Lookups::new(&self.store);
+        for pair in Pairs::new(&self.store).iter() {
+            let ladder = model::Ladder::new(pair);
             let head = head::head(&ladder, lookups.of(&ladder).as_ref(), &self.palette);
             self.output.write_all(head.as_bytes())?;
             self.output.write_all(render::ladder(&ladder, &self.palette).as_bytes())?;
         }
         self.output.write_all(render::without_connection(lookups.rest(), &self.palette).as_bytes())?;
-        let topics = topics::topics(&self.records, &self.rest);
-        self.output.write_all(self.rest.text(&topics, layout::COLUMNS, &self.palette).as_bytes())?;
+        self.footer.leave_out(self.store.evicted(), "socket");
+        self.footer.leave_out(self.store.evicted_lookups(), "lookup");
+        let topics = self.topics.names(self.footer.has_losses());
+        self.output.write_all(self.footer.text(&topics, layout::COLUMNS, &self.palette).as_bytes())?;
         self.output.flush()
     }
 }

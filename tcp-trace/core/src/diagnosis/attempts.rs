@@ -8,7 +8,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::history::Life;
+use crate::timeline::Life;
 
 /// Pairs of process and destination that are told apart; connections of further ones are only counted.
 pub const DESTINATIONS_MAX: usize = 10_000;
@@ -80,8 +80,8 @@ impl Attempts {
         self.destinations.iter()
     }
 
-    /// Takes the summary of a connection.
-    pub(super) fn connection(&mut self, summary: &Connection, life: &Life) {
+    /// Takes the summary of a connection, with what is remembered of it.
+    pub(super) fn connection(&mut self, summary: &Connection, life: Option<&Life>) {
         let (Some(Role::Client), Some(network)) = (summary.role, summary.network) else { return };
         let peer = SocketAddr::new(network.peer.address, network.peer.port);
         let pid = summary.process.as_ref().map(|process| process.pid);
@@ -118,10 +118,11 @@ impl Sums {
         })
     }
 
-    fn ended(&mut self, summary: &Connection, life: &Life) {
+    fn ended(&mut self, summary: &Connection, life: Option<&Life>) {
         self.closed_first += u64::from(summary.close.by == By::Local && summary.close.how == How::Fin);
-        self.exchanges += life.exchange_count;
-        self.told_to_close += u64::from(life.exchanges.back().is_some_and(says_close));
+        self.exchanges += life.map_or(0, |life| life.exchange_count);
+        let last = life.and_then(|life| life.exchanges.back());
+        self.told_to_close += u64::from(last.is_some_and(says_close));
     }
 }
 

@@ -2,18 +2,14 @@
 //!
 //! Where both ends of a connection were traced, the client's exchange is judged, with what the server's end adds.
 
-use std::collections::HashMap;
-
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
-    record::{By, Connection, ConnectionId, How, Http, Integrity, Message, Outcome, Part},
+    record::{By, Connection, How, Http, Integrity, Message, Outcome, Part},
     time::Time,
 };
 
-use super::{
-    attempts::says_close,
-    history::{History, Life},
-};
+use super::{attempts::says_close, history::History};
+use crate::timeline::{Life, Pair, Pairs, Side};
 
 /// A connection that was idle for less, in microseconds, was not closed for being idle.
 const IDLE_LEAST_US: u64 = 10_000;
@@ -104,9 +100,8 @@ impl Broken<'_> {
 
 /// All that broke off in the lives that are remembered, in order of time. Not what ended when events had been lost: the
 /// rest of it may have been among them.
-pub(super) fn all(history: &History) -> Vec<Broken<'_>> {
-    let lives = history.lives();
-    let mut found: Vec<_> = lives.values().filter_map(|life| of_life(life, &lives)).flatten().collect();
+pub(super) fn all<'a>(history: &History, pairs: &Pairs<'a>) -> Vec<Broken<'a>> {
+    let mut found: Vec<_> = pairs.iter().flat_map(of_pair).collect();
     if let Some(loss) = history.first_loss {
         found.retain(|broken| broken.http.time.after_micros(LOSS_NOTICED_US) < loss);
     }
@@ -114,20 +109,14 @@ pub(super) fn all(history: &History) -> Vec<Broken<'_>> {
     found
 }
 
-fn of_life<'a>(
-    life: &'a Life,
-    lives: &HashMap<ConnectionId, &'a Life>,
-) -> Option<impl Iterator<Item = Broken<'a>> + use<'a>> {
-    let summary = life.summary.as_deref()?;
-    let other = summary.peer_connection.and_then(|peer| lives.get(&peer).copied());
-    let exchanges = life.exchanges.iter().filter(move |http| {
-        let is_told_by_client = || {
-            let client = other.into_iter().flat_map(|other| &other.exchanges);
-            client.into_iter().any(|told| told.index == http.index && told.role == Some(Role::Client))
-        };
-        http.role == Some(Role::Client) || (http.role == Some(Role::Server) && !is_told_by_client())
-    });
-    Some(exchanges.filter_map(move |http| of_exchange(life, summary, other, http)))
+fn of_pair<'a>(pair: &Pair<'a>) -> impl Iterator<Item = Broken<'a>> + use<'a> {
+    let Pair { client, server } = *pair;
+    pair.exchanges().into_iter().filter_map(move |(side, http)| {
+        let (life, other) = if side == Side::Client { (client?, server) } else { (server?, client) };
+        let is_end = matches!(http.role, Some(Role::Client | Role::Server));
+        let other = other.filter(|other| other.summary.is_some());
+        of_exchange(life, life.summary.as_deref().filter(|_| is_end)?, other, http)
+    })
 }
 
 fn of_exchange<'a>(

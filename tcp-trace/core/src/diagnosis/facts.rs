@@ -5,13 +5,17 @@ use std::{
     net::SocketAddr,
 };
 
-use tcp_trace_model::event::{Endpoints, State};
+use tcp_trace_model::{
+    event::{Endpoints, State},
+    record::ConnectionId,
+};
 
 use super::{
     History,
     broken::{self, Broken},
     snapshot::{Network, Process, Snapshot, Socket},
 };
+use crate::timeline::{Life, Pairs};
 
 /// Everything that is known when it is judged.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Facts<'a> {
     listeners: BTreeMap<(u32, u16), u32>,
     /// Index of the sockets at the beginning, by cookie.
     earlier: HashMap<u64, u32>,
+    /// The connections of the history.
+    pairs: Pairs<'a>,
     /// HTTP exchanges that broke off, in order of time.
     broken: Vec<Broken<'a>>,
 }
@@ -45,12 +51,19 @@ impl<'a> Facts<'a> {
         }
         let earlier = before.map_or(&[][..], |before| &before.sockets);
         let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
-        Self { now, before, history, by_ends, listeners, earlier, broken: broken::all(history) }
+        let pairs = Pairs::new(history.store());
+        let broken = broken::all(history, &pairs);
+        Self { now, before, history, by_ends, listeners, earlier, pairs, broken }
     }
 
     /// The HTTP exchanges that broke off, each with its fault, in order of time.
     pub(super) fn broken(&self) -> &[Broken<'a>] {
         &self.broken
+    }
+
+    /// The life of the other end of a connection, when that was traced too and its summary has come.
+    pub(super) fn other_life(&self, connection: ConnectionId) -> Option<&'a Life> {
+        self.pairs.other_end(connection).filter(|life| life.summary.is_some())
     }
 
     /// The sockets that were asked for and are in this state.

@@ -1,21 +1,18 @@
 //! What the records of a trace or of a recording say: each connection's life, and how attempts to connect went.
 //!
-//! Bounded: lives that have ended are forgotten when there are too many, the oldest first, and counted.
-
-use std::collections::{HashMap, VecDeque};
+//! Bounded: lives are forgotten when there are too many, and counted.
 
 use tcp_trace_model::{
     event::State,
-    record::{Connection, ConnectionId, Filter, Http, Record, Segment, Transition},
+    record::{ConnectionId, Filter, Record},
     time::Time,
 };
 
 use super::{attempts::Attempts, exchanges::Exchanges};
+use crate::timeline::{Keep, Life, Store};
 
-/// Lives that are kept of connections that have ended.
-pub const ENDED_MAX: usize = 10_000;
-/// Lives of connections that are open.
-pub const OPEN_MAX: usize = 200_000;
+/// Bytes of memory of the lives that are kept.
+pub const HISTORY_BYTES_MAX: usize = 256 << 20;
 /// Exchanges that are kept of a connection: the last ones.
 pub const EXCHANGES_MAX: usize = 2;
 /// Segments that are kept of a connection: the first ones.
@@ -24,10 +21,9 @@ pub const SEGMENTS_MAX: usize = 12;
 pub const TRANSITIONS_MAX: usize = 12;
 
 /// What was traced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
-    open: HashMap<ConnectionId, Life>,
-    ended: VecDeque<Life>,
+    store: Store,
     attempts: Attempts,
     exchanges: Exchanges,
     /// Lives that were forgotten.
@@ -44,19 +40,25 @@ pub struct History {
     pub to: Option<Time>,
 }
 
-/// What was recorded of one connection.
-#[derive(Clone, Debug, Default)]
-pub struct Life {
-    /// Its transitions, in order.
-    pub transitions: Vec<Transition>,
-    /// SYN, FIN and RST segments, the first ones.
-    pub segments: Vec<Segment>,
-    /// The last exchanges.
-    pub exchanges: VecDeque<Http>,
-    /// How many exchanges there were.
-    pub exchange_count: u64,
-    /// The summary, once it came.
-    pub summary: Option<Box<Connection>>,
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            store: Store::new(Keep {
+                transitions_max: TRANSITIONS_MAX,
+                segments_max: SEGMENTS_MAX,
+                exchanges_max: EXCHANGES_MAX,
+                ..Keep::all(HISTORY_BYTES_MAX)
+            }),
+            attempts: Attempts::default(),
+            exchanges: Exchanges::default(),
+            forgotten: 0,
+            is_narrowed: false,
+            lost: 0,
+            first_loss: None,
+            from: None,
+            to: None,
+        }
+    }
 }
 
 impl History {
@@ -68,30 +70,25 @@ impl History {
                 self.filtered(&session.filter);
             }
             Record::Ready(ready) => self.saw(ready.time),
-            Record::Transition(transition) => {
-                self.saw(transition.time);
-                if let Some(life) = self.life_mut(transition.connection)
-                    && life.transitions.len() < TRANSITIONS_MAX
-                {
-                    life.transitions.push(transition.clone());
-                }
+            Record::Transition(transition) => self.saw(transition.time),
+            Record::Http(http) => {
+                self.saw(http.time);
+                self.exchanges.http(http);
             }
-            Record::Segment(segment) => {
-                if let Some(life) = self.life_mut(segment.connection)
-                    && life.segments.len() < SEGMENTS_MAX
-                {
-                    life.segments.push(segment.clone());
-                }
+            Record::Connection(summary) => {
+                self.saw(summary.time);
+                self.attempts.connection(summary, self.store.life(summary.connection));
             }
-            Record::Http(http) => self.http(http),
-            Record::Connection(summary) => self.summary(summary),
             Record::Loss(loss) => {
                 self.lost += loss.events;
                 self.first_loss.get_or_insert(loss.time);
             }
             Record::End(end) => self.saw(end.time),
-            Record::Dns(_) | Record::Finding(_) | Record::Unknown => {}
+            Record::Segment(_) => {}
+            Record::Dns(_) | Record::Finding(_) | Record::Unknown => return,
         }
+        self.store.record(record);
+        self.forgotten = self.store.evicted();
     }
 
     /// Notes a filter that the records have passed.
@@ -104,24 +101,33 @@ impl History {
     /// Whether every connection that was there at this time or later is remembered.
     pub fn remembers_since(&self, time: Time) -> bool {
         // The oldest are forgotten first, in the order of their summaries.
-        let oldest = self.ended.front().and_then(|life| Some(life.summary.as_ref()?.time));
+        let oldest = self.store.oldest_ended().and_then(|life| Some(life.summary.as_ref()?.time));
         self.forgotten == 0 || oldest.is_some_and(|oldest| oldest < time)
     }
 
-    /// Lives whose summary has come, by connection.
-    pub fn lives(&self) -> HashMap<ConnectionId, &Life> {
-        let all = self.ended.iter().chain(self.open.values());
-        all.filter_map(|life| Some((life.summary.as_ref()?.connection, life))).collect()
+    /// The lives that are remembered.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Lives whose summary has come.
+    pub fn lives(&self) -> impl Iterator<Item = &Life> {
+        self.store.lives().filter(|life| life.summary.is_some())
+    }
+
+    /// The life of a connection whose summary has come.
+    pub fn life_of(&self, connection: ConnectionId) -> Option<&Life> {
+        self.store.life(connection).filter(|life| life.summary.is_some())
     }
 
     /// Lives of connections that are open, or whose summary has not come.
-    pub fn open(&self) -> impl Iterator<Item = (&ConnectionId, &Life)> {
-        self.open.iter()
+    pub fn open(&self) -> impl Iterator<Item = &Life> {
+        self.store.lives().filter(|life| !life.has_ended())
     }
 
     /// Lives of connections that have ended, the last ones.
     pub fn ended(&self) -> impl Iterator<Item = &Life> {
-        self.ended.iter()
+        self.store.lives().filter(|life| life.has_ended())
     }
 
     /// How attempts to connect went, and who closed first.
@@ -137,7 +143,8 @@ impl History {
     /// The life of the open connection with this cookie.
     pub fn life(&self, cookie: u64) -> Option<&Life> {
         // A socket that connects again after a failure has another name; its earlier ones have ended.
-        (0..4).find_map(|life| self.open.get(&ConnectionId::of_socket(cookie, life)))
+        let lives = (0..4).filter_map(|life| self.store.life(ConnectionId::of_socket(cookie, life)));
+        { lives }.find(|life| !life.has_ended())
     }
 
     /// When the open connection with this cookie entered the state that it is in, if that was seen.
@@ -154,41 +161,5 @@ impl History {
     fn saw(&mut self, time: Time) {
         self.from.get_or_insert(time);
         self.to = self.to.max(Some(time));
-    }
-
-    fn life_mut(&mut self, id: ConnectionId) -> Option<&mut Life> {
-        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&id) {
-            self.forgotten += 1;
-            return None;
-        }
-        Some(self.open.entry(id).or_default())
-    }
-
-    fn http(&mut self, http: &Http) {
-        self.saw(http.time);
-        self.exchanges.http(http);
-        if let Some(life) = self.life_mut(http.connection) {
-            life.exchange_count += 1;
-            if life.exchanges.len() == EXCHANGES_MAX {
-                life.exchanges.pop_front();
-            }
-            life.exchanges.push_back(http.clone());
-        }
-    }
-
-    fn summary(&mut self, summary: &Connection) {
-        self.saw(summary.time);
-        let mut life = self.open.remove(&summary.connection).unwrap_or_default();
-        self.attempts.connection(summary, &life);
-        life.summary = Some(Box::new(summary.clone()));
-        if summary.open {
-            self.open.insert(summary.connection, life);
-            return;
-        }
-        if self.ended.len() == ENDED_MAX {
-            self.ended.pop_front();
-            self.forgotten += 1;
-        }
-        self.ended.push_back(life);
     }
 }

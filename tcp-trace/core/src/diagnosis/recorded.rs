@@ -19,7 +19,7 @@ const SOME_FILE: u32 = u32::MAX;
 /// The snapshot. Queues, processes and states are what the summaries say; the kernel's own figures are not recorded.
 pub fn snapshot(history: &History) -> Snapshot {
     let mut snapshot = Snapshot { time: history.to.unwrap_or_default(), ..Snapshot::default() };
-    let mut open: Vec<_> = history.open().filter_map(|(_, life)| life.summary.as_deref()).collect();
+    let mut open: Vec<_> = history.open().filter_map(|life| life.summary.as_deref()).collect();
     open.sort_by_key(|summary| summary.connection);
     for summary in open {
         if let Some(mut socket) = socket(summary) {

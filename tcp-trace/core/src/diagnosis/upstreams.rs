@@ -17,9 +17,10 @@ use super::{
     Facts,
     attempts::got_no_port,
     broken::{Fault, Stop},
-    history::Life,
+    history::History,
     told::server_of,
 };
+use crate::timeline::Life;
 
 /// What fails just behind an answer was on its way before: the order in which a process sends and closes is its own. In
 /// microseconds.
@@ -88,12 +89,14 @@ pub(super) struct Attempted<'a> {
 pub(super) struct Upstreams<'a> {
     /// By process id, in the order in which they began.
     attempts: HashMap<u32, Vec<Attempt<'a>>>,
-    lives: HashMap<ConnectionId, &'a Life>,
+    history: &'a History,
+    /// The other ends of connections, where those were traced.
+    others: HashMap<ConnectionId, &'a Life>,
 }
 
 impl<'a> Upstreams<'a> {
     pub(super) fn new(facts: &Facts<'a>) -> Self {
-        let lives = facts.history.lives();
+        let history = facts.history;
         let of_client = facts.broken().iter().filter(|broken| broken.http.role == Some(Role::Client));
         let faults: HashMap<_, _> = of_client.map(|broken| (position(broken.http), broken.fault)).collect();
         let mut attempts = HashMap::<u32, Vec<Attempt<'a>>>::new();
@@ -104,7 +107,7 @@ impl<'a> Upstreams<'a> {
                 attempts.entry(process.pid).or_default().push(attempt);
             }
         };
-        for life in lives.values() {
+        for life in history.lives() {
             let Some(summary) = life.summary.as_deref() else { continue };
             let (Some(Role::Client), Some(network)) = (summary.role, summary.network) else { continue };
             let server = SocketAddr::new(network.peer.address, network.peer.port);
@@ -119,8 +122,7 @@ impl<'a> Upstreams<'a> {
             }
         }
         // A connection remembers its last exchanges only.
-        for http in facts.history.exchanges().gateway_errors().filter(|http| http.role == Some(Role::Client))
-        {
+        for http in history.exchanges().gateway_errors().filter(|http| http.role == Some(Role::Client)) {
             let (began, server) = (http.timing.started, server_of(http));
             add(
                 http.process.as_ref(),
@@ -128,18 +130,18 @@ impl<'a> Upstreams<'a> {
             );
         }
         attempts.values_mut().for_each(|all| all.sort_by_key(|it| (it.began, it.connection())));
-        Self { attempts, lives }
+        let other = |life: &Life| Some((life.connection, facts.other_life(life.connection)?));
+        Self { attempts, history, others: history.lives().filter_map(other).collect() }
     }
 
     /// What is remembered of a connection.
     pub(super) fn life(&self, connection: ConnectionId) -> Option<&'a Life> {
-        self.lives.get(&connection).copied()
+        self.history.life_of(connection)
     }
 
     /// The process at the other end of a connection, when it is on this host and was traced.
     pub(super) fn other_process(&self, connection: ConnectionId) -> Option<&'a Process> {
-        let peer = self.life(connection)?.summary.as_ref()?.peer_connection?;
-        life_process(self.life(peer)?)
+        life_process(self.others.get(&connection)?)
     }
 
     /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered; and whether

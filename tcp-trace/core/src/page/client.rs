@@ -1,10 +1,10 @@
 //! Who sent requests.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 use tcp_trace_model::{
     event::Role,
-    record::{Endpoint, Http, Text},
+    record::{Http, Text},
 };
 
 /// Whose requests can belong together.
@@ -36,21 +36,4 @@ impl Client {
             (Some(Role::Listener) | None, _) => Self::Unknown,
         }
     }
-}
-
-/// Exchanges without those that the client's end tells too: by index, in the order of their beginnings.
-pub(super) fn told_once(exchanges: &[Http]) -> Vec<usize> {
-    let ends = |http: &Http| (http.network.local, http.network.peer);
-    let clients: HashSet<(Endpoint, Endpoint)> =
-        exchanges.iter().filter(|http| http.role == Some(Role::Client)).map(ends).collect();
-    let is_told_by_client = |http: &Http| {
-        let (local, peer) = ends(http);
-        http.role != Some(Role::Client) && clients.contains(&(peer, local))
-    };
-    let mut chosen: Vec<_> = (0..exchanges.len()).filter(|at| !is_told_by_client(&exchanges[*at])).collect();
-    chosen.sort_by_key(|at| {
-        let http = &exchanges[*at];
-        (http.timing.started, http.connection, http.index)
-    });
-    chosen
 }

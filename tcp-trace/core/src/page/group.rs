@@ -7,7 +7,6 @@ use tcp_trace_model::record::Http;
 use super::{
     Client, Link,
     address::Address,
-    client::told_once,
     headers::Facts,
     pages::{Choice, Pages, Spans},
 };
@@ -43,14 +42,14 @@ pub struct Member {
     pub link: Link,
 }
 
-/// Groups exchanges, in any order, into pages and others, in the order of their first requests. What the two ends of a
-/// connection tell of one exchange is there once, as the client's end tells it.
-pub fn groups(exchanges: &[Http]) -> Vec<Group> {
+/// Groups exchanges, in the order of their beginnings and each once
+/// ([`Pairs::exchanges`](crate::timeline::Pairs::exchanges)), into pages and others, in the order of their first requests.
+pub fn groups(exchanges: &[&Http]) -> Vec<Group> {
     let mut all = All::default();
     let mut clients: HashMap<Client, Pages> = HashMap::new();
-    for at in told_once(exchanges) {
-        let client = Client::of(&exchanges[at]);
-        all.place(clients.entry(client.clone()).or_default(), client, at, &exchanges[at]);
+    for (at, http) in exchanges.iter().enumerate() {
+        let client = Client::of(http);
+        all.place(clients.entry(client.clone()).or_default(), client, at, http);
     }
     all.groups
 }

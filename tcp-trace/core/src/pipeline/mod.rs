@@ -11,6 +11,8 @@ mod peers;
 mod routes;
 mod segments;
 mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;

@@ -1,15 +1,18 @@
 //! What stands above a ladder, as textbooks tell it: URL, name, address, and the way of the segments out of the host.
 
-use tcp_trace_core::prose::{Micros, Palette, Phrase, Tone, cut};
+use tcp_trace_core::{
+    prose::{Micros, Palette, Phrase, Tone, cut},
+    timeline::Side,
+};
 use tcp_trace_model::record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url};
 
 use super::{
     layout::COLUMNS,
     lookups::Above,
-    model::{End, Event, Ladder, Side},
+    model::{End, Event, Ladder},
 };
 use crate::sink::{
-    rest::write_folded,
+    footer::write_folded,
     words::{printable, recorded},
     words_dns::{lookup_with_aliases, name},
 };

@@ -1,9 +1,12 @@
 //! Which columns of a ladder are for what, so that it fits into 80.
 
-use tcp_trace_core::prose::{cut, width};
+use tcp_trace_core::{
+    prose::{cut, width},
+    timeline::Side,
+};
 use tcp_trace_model::time::Time;
 
-use super::model::{Ladder, Side};
+use super::model::Ladder;
 use crate::sink::words::named;
 
 /// Columns that a ladder never exceeds, as long as its addresses are IPv4. An IPv6 address is never cut, and has

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use tcp_trace_model::record::{Dns, Record, Resolved};
+use tcp_trace_core::timeline::{Side, Store};
+use tcp_trace_model::record::{Dns, Resolved};
 
-use super::model::{Ladder, Side};
+use super::model::Ladder;
 
 /// How far apart the lookups of a name end that a process makes for one connection, in microseconds: it asks for IPv4
 /// and IPv6 addresses at the same time, and waits for either some seconds.
@@ -14,7 +15,7 @@ const NEAR: u64 = 64;
 
 /// The lookups of a session.
 pub(super) struct Lookups<'a> {
-    by_number: BTreeMap<u64, &'a Dns>,
+    by_number: &'a BTreeMap<u64, Dns>,
     /// Those that a connection follows.
     followed: HashSet<u64>,
     shown: HashSet<u64>,
@@ -29,31 +30,24 @@ pub(super) struct Above<'a> {
 }
 
 impl<'a> Lookups<'a> {
-    pub(super) fn new(records: &'a [Record]) -> Self {
-        let (mut by_number, mut followed) = (BTreeMap::new(), HashSet::new());
-        for record in records {
-            match record {
-                Record::Dns(dns) => {
-                    by_number.insert(dns.lookup, &**dns);
-                }
-                Record::Connection(summary) => followed.extend(summary.dns.as_ref().map(|dns| dns.lookup)),
-                _ => {}
-            }
-        }
+    pub(super) fn new(store: &'a Store) -> Self {
+        let by_number = store.lookups();
+        let summaries = store.lives().filter_map(|life| life.summary.as_ref());
+        let followed = summaries.filter_map(|summary| Some(summary.dns.as_ref()?.lookup)).collect();
         Self { by_number, followed, shown: HashSet::new() }
     }
 
     /// The lookup that a connection follows, if it is there.
     pub(super) fn of(&mut self, ladder: &Ladder<'a>) -> Option<Above<'a>> {
         let resolved = ladder.end(Side::Client)?.summary?.dns.as_ref()?;
-        let dns = *self.by_number.get(&resolved.lookup)?;
+        let dns = self.by_number.get(&resolved.lookup)?;
         let is_other = |other: &&Dns| {
             !self.followed.contains(&other.lookup)
                 && !self.shown.contains(&other.lookup)
                 && are_together(dns, other)
         };
         let near = dns.lookup.saturating_sub(NEAR)..=dns.lookup.saturating_add(NEAR);
-        let others: Vec<_> = self.by_number.range(near).map(|(_, dns)| *dns).filter(is_other).collect();
+        let others: Vec<_> = self.by_number.range(near).map(|(_, dns)| dns).filter(is_other).collect();
         self.shown.extend(others.iter().map(|other| other.lookup).chain([dns.lookup]));
         Some(Above { dns, resolved, others })
     }
@@ -61,7 +55,7 @@ impl<'a> Lookups<'a> {
     /// The lookups that were not given out.
     pub(super) fn rest(&self) -> impl Iterator<Item = &'a Dns> {
         let rest = self.by_number.iter().filter(|(number, _)| !self.shown.contains(number));
-        rest.map(|(_, dns)| *dns)
+        rest.map(|(_, dns)| dns)
     }
 }
 

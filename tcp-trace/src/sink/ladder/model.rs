@@ -1,39 +1,13 @@
 //! What a ladder shows: the rows of a connection, from the records of its one or two recorded ends.
 
-use std::collections::HashSet;
-
+use tcp_trace_core::timeline::{Life, Pair, Side};
 use tcp_trace_model::{
     event::Direction,
     record::{Connection, Endpoint, Http, Integrity, Network, Outcome, Process, Segment, Transition},
     time::Time,
 };
 
-use super::{
-    parts::{AllParts, Pair, Parts},
-    segments::segment_rows,
-};
-
-/// An end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
-    /// The end that sent the SYN.
-    Client,
-    /// The end that was listening.
-    Server,
-}
-
-impl Side {
-    pub(super) fn opposite(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
+use super::segments::segment_rows;
 
 /// What a row shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +61,11 @@ pub(super) struct Ladder<'a> {
 }
 
 impl<'a> Ladder<'a> {
-    pub(super) fn new(all: &AllParts<'a>, (client, server): Pair) -> Self {
-        let [client, server] = [client, server].map(|id| id.and_then(|id| all.get(&id)));
-        let ends = [client, server];
-        let has_roles = ends.into_iter().flatten().any(|parts| parts.role().is_some());
+    pub(super) fn new(pair: &Pair<'a>) -> Self {
+        let has_roles = pair.ends().any(|life| life.role().is_some());
         let mut rows = Vec::new();
-        for (side, parts) in [(Side::Client, client), (Side::Server, server)] {
-            let transitions = parts.map(|parts| parts.transitions.as_slice()).unwrap_or_default();
+        for (side, life) in [(Side::Client, pair.client), (Side::Server, pair.server)] {
+            let transitions = life.map(|life| life.transitions.as_slice()).unwrap_or_default();
             rows.extend(transitions.iter().map(|transition| Row {
                 time: transition.time,
                 side,
@@ -101,31 +73,29 @@ impl<'a> Ladder<'a> {
                 event: Event::State(transition),
             }));
         }
-        rows.extend(segment_rows(client, server));
-        rows.extend(
-            exchanges(client, server).into_iter().flat_map(|(side, http)| http_rows(side, http, has_roles)),
-        );
+        rows.extend(segment_rows(pair));
+        rows.extend(pair.exchanges().into_iter().flat_map(|(side, http)| http_rows(side, http, has_roles)));
         // Ends report late (a server's SYN_RECV is known when its socket is). What happened in the same nanosecond
         // is put as cause before effect.
         rows.sort_by_key(|row| (row.time, order(row)));
-        let initial = |pick: fn(&Parts<'_>) -> Option<u32>| ends.into_iter().flatten().find_map(pick);
+        let end = |life: &'a Life| {
+            let (network, process) = (life.network(), life.process());
+            End { network, process, summary: life.summary.as_deref() }
+        };
         Self {
-            ends: ends.map(|parts| {
-                let parts = parts?;
-                Some(End { network: parts.network(), process: parts.process(), summary: parts.summary })
-            }),
+            ends: [pair.client.map(end), pair.server.map(end)],
             has_roles,
             initial_sequences: [
-                initial(|parts| parts.initial_sequences().0),
-                initial(|parts| parts.initial_sequences().1),
+                pair.ends().find_map(|life| life.initial_sequences().0),
+                pair.ends().find_map(|life| life.initial_sequences().1),
             ],
-            opened: ends.into_iter().flatten().map(|parts| parts.span().0).min().unwrap_or_default(),
+            opened: pair.ends().map(|life| life.span().0).min().unwrap_or_default(),
             rows,
         }
     }
 
     pub(super) fn end(&self, side: Side) -> Option<&End<'a>> {
-        self.ends[side.index()].as_ref()
+        self.ends[side as usize].as_ref()
     }
 
     /// A side's address, as either end knows it.
@@ -136,7 +106,7 @@ impl<'a> Ladder<'a> {
 
     /// The initial sequence number of a side's direction.
     pub(super) fn initial_sequence(&self, side: Side) -> Option<u32> {
-        self.initial_sequences[side.index()]
+        self.initial_sequences[side as usize]
     }
 
     /// The side whose summary tells how it ended, with that summary.
@@ -164,30 +134,6 @@ fn order(row: &Row<'_>) -> u8 {
         Event::Timing(_) => 3,
         Event::Unusual(_) => 4,
     }
-}
-
-/// Each exchange once, with the side that saw it: the client where it did, because its times are what the user
-/// waits for, else the server.
-fn exchanges<'a>(client: Option<&Parts<'a>>, server: Option<&Parts<'a>>) -> Vec<(Side, &'a Http)> {
-    let of = |parts: Option<&Parts<'a>>| parts.map(|parts| parts.http.clone()).unwrap_or_default();
-    let (mut clients, servers) = (of(client), of(server));
-    clients.sort_by_key(|http| http.timing.started);
-    let both_from_start = [client, server].into_iter().flatten().all(Parts::is_from_start);
-    let indices: HashSet<_> = clients.iter().map(|http| http.index).collect();
-    let is_at_client = |http: &Http| {
-        if both_from_start {
-            return indices.contains(&http.index);
-        }
-        // The two ends count from different beginnings: compare by time.
-        let before = clients.partition_point(|client| client.timing.started <= http.timing.started);
-        before
-            .checked_sub(1)
-            .and_then(|last| clients.get(last))
-            .is_some_and(|c| http.timing.started <= c.time)
-    };
-    let only_at_server: Vec<_> = servers.into_iter().filter(|http| !is_at_client(http)).collect();
-    let clients = clients.into_iter().map(|http| (Side::Client, http));
-    clients.chain(only_at_server.into_iter().map(|http| (Side::Server, http))).collect()
 }
 
 /// Request, response and timing of an exchange that `observer` saw.

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, cut, padded, width};
+use tcp_trace_core::{
+    prose::{Micros, Palette, Phrase, Size, Tone, cut, padded, width},
+    timeline::Side,
+};
 use tcp_trace_model::{
     event::{Flags, State},
     record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Transition},
@@ -10,10 +13,10 @@ use tcp_trace_model::{
 
 use super::{
     layout::{COLUMNS, Layout, process, relative},
-    model::{Event, Ladder, Row, Side},
+    model::{Event, Ladder, Row},
 };
 use crate::sink::{
-    rest,
+    footer,
     words::{exchange, incomplete, named, outcome, recorded, request_line, status},
     words_dns::lookup,
     words_timing::phases,
@@ -65,7 +68,7 @@ pub(super) fn without_connection<'a>(lookups: impl Iterator<Item = &'a Dns>, pal
 
 /// Prints one line, or more when it is too long for one.
 fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
-    rest::write_line(text, line, COLUMNS, palette);
+    footer::write_line(text, line, COLUMNS, palette);
 }
 
 fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {

@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 
+use tcp_trace_core::timeline::{Life, Pair, Side, control};
 use tcp_trace_model::{
     event::{Direction, Flags},
     record::Segment,
 };
 
-use super::{
-    model::{Event, Row, Side},
-    parts::{Parts, control},
-};
+use super::model::{Event, Row};
 
 /// One row per segment: at the time when it was sent, or when it arrived, if only that was seen.
-pub(super) fn segment_rows<'a>(client: Option<&Parts<'a>>, server: Option<&Parts<'a>>) -> Vec<Row<'a>> {
-    let mut rows = direction(Side::Client, client, server);
-    rows.extend(direction(Side::Server, server, client));
+pub(super) fn segment_rows<'a>(pair: &Pair<'a>) -> Vec<Row<'a>> {
+    let mut rows = direction(Side::Client, pair.client, pair.server);
+    rows.extend(direction(Side::Server, pair.server, pair.client));
     rows
 }
 
@@ -27,7 +25,7 @@ fn key(segment: &Segment) -> Key {
     (control(segment), segment.seq.wrapping_add(segment.length), segment.ack)
 }
 
-fn direction<'a>(sender: Side, from: Option<&Parts<'a>>, to: Option<&Parts<'a>>) -> Vec<Row<'a>> {
+fn direction<'a>(sender: Side, from: Option<&'a Life>, to: Option<&'a Life>) -> Vec<Row<'a>> {
     let row = |segment: &'a Segment, arrived| Row {
         time: segment.time,
         side: sender,
@@ -54,10 +52,9 @@ fn direction<'a>(sender: Side, from: Option<&Parts<'a>>, to: Option<&Parts<'a>>)
     rows
 }
 
-fn in_order<'a>(parts: Option<&Parts<'a>>, direction: Direction) -> Vec<&'a Segment> {
-    let segments = parts.map(|parts| parts.segments.as_slice()).unwrap_or_default();
-    let mut segments: Vec<_> =
-        segments.iter().copied().filter(|segment| segment.direction == direction).collect();
+fn in_order(life: Option<&Life>, direction: Direction) -> Vec<&Segment> {
+    let segments = life.map(|life| life.segments.as_slice()).unwrap_or_default();
+    let mut segments: Vec<_> = segments.iter().filter(|segment| segment.direction == direction).collect();
     segments.sort_by_key(|segment| segment.time);
     segments
 }

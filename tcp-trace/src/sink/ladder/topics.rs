@@ -6,8 +6,6 @@ use tcp_trace_model::{
     record::{Connection, How, Http, Integrity, Outcome, Record, RouteType, Transition},
 };
 
-use super::super::rest::Rest;
-
 /// Topics that are referred to at most.
 const TOPICS_MAX: usize = 8;
 
@@ -48,38 +46,31 @@ mod topic {
 }
 
 /// What was found in the records, each once.
-#[derive(Default)]
-struct Found {
+#[derive(Debug, Default)]
+pub(super) struct Found {
     fixed: Vec<&'static str>,
     /// Status codes, errors and reasons, which need not have a topic.
     recorded: Vec<String>,
 }
 
-/// The names of the topics that are worth reading, the most telling first.
-pub(super) fn topics(records: &[Record], rest: &Rest) -> Vec<&'static str> {
-    let mut found = Found::default();
-    if rest.has_losses() {
-        found.add(topic::LOST);
-    }
-    for record in records {
+impl Found {
+    /// Takes one record.
+    pub(super) fn record(&mut self, record: &Record) {
         match record {
-            Record::Transition(transition) => found.transition(transition),
+            Record::Transition(transition) => self.transition(transition),
             Record::Segment(segment) => {
                 let flags = segment.flags.0;
-                found.add_if(flags.has(Flags::RST), topic::RST);
-                found.add_if(flags.has(Flags::SYN) && flags.has(Flags::ACK), topic::HANDSHAKE);
-                found.add_if(flags.has(Flags::FIN), topic::CLOSE);
-                found.add_if(segment.retransmit, topic::RETRANSMISSION);
+                self.add_if(flags.has(Flags::RST), topic::RST);
+                self.add_if(flags.has(Flags::SYN) && flags.has(Flags::ACK), topic::HANDSHAKE);
+                self.add_if(flags.has(Flags::FIN), topic::CLOSE);
+                self.add_if(segment.retransmit, topic::RETRANSMISSION);
             }
-            Record::Http(http) => found.http(http),
-            Record::Connection(summary) => found.summary(summary),
+            Record::Http(http) => self.http(http),
+            Record::Connection(summary) => self.summary(summary),
             _ => {}
         }
     }
-    found.names()
-}
 
-impl Found {
     fn add(&mut self, topic: &'static str) {
         if !self.fixed.contains(&topic) {
             self.fixed.push(topic);
@@ -135,11 +126,12 @@ impl Found {
         }
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    /// The names of the topics that are worth reading, the most telling first.
+    pub(super) fn names(&self, has_losses: bool) -> Vec<&'static str> {
         let library = Library::new(Language::En);
         let named = |name: &str| library.topics().find(|topic| topic.names.contains(&name));
-        let fixed =
-            |all: &'static [&'static str]| all.iter().filter(|name| self.fixed.contains(name)).copied();
+        let is_found = |name: &&str| self.fixed.contains(name) || (has_losses && *name == topic::LOST);
+        let fixed = |all: &'static [&'static str]| all.iter().filter(|name| is_found(name)).copied();
         let recorded = self.recorded.iter().filter_map(|name| Some(named(name)?.name()));
         let mut names = Vec::new();
         for name in fixed(&topic::FIRST).chain(recorded).chain(fixed(&topic::THEN)) {

@@ -29,7 +29,7 @@ const AHEAD_US: u64 = 1_000_000;
 /// What is known of the exchanges of all pages.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
-    pub(super) exchanges: &'a [Http],
+    pub(super) exchanges: &'a [&'a Http],
     openings: &'a HashMap<ConnectionId, Opening>,
     /// Which connection came first after a lookup: the others did not wait for it.
     lookups: HashMap<u64, (Time, ConnectionId)>,
@@ -37,7 +37,7 @@ pub(super) struct Known<'a> {
 
 impl<'a> Known<'a> {
     pub(super) fn new(
-        exchanges: &'a [Http],
+        exchanges: &'a [&'a Http],
         openings: &'a HashMap<ConnectionId, Opening>,
         groups: &[Group],
     ) -> Self {
@@ -130,7 +130,7 @@ struct Page<'a> {
 
 impl<'a> Page<'a> {
     fn new(group: &'a Group, known: &'a Known<'a>) -> Self {
-        let exchanges = || group.members.iter().map(|member| &known.exchanges[member.exchange]);
+        let exchanges = || group.members.iter().map(|member| known.exchanges[member.exchange]);
         let begun = exchanges().next().map(|http| {
             let opening = known.opening(http);
             let asked = opening.and_then(|opening| opening.resolution).map(|resolution| resolution.started);
@@ -147,7 +147,7 @@ impl<'a> Page<'a> {
     }
 
     fn members(&self) -> impl Iterator<Item = (&'a Http, Link)> {
-        self.group.members.iter().map(|member| (&self.known.exchanges[member.exchange], member.link))
+        self.group.members.iter().map(|member| (self.known.exchanges[member.exchange], member.link))
     }
 
     /// When it began, and its address.

@@ -7,7 +7,7 @@ use tcp_trace_core::{
 use tcp_trace_model::{
     event::State,
     exchange::Outcome,
-    record::{Close, Connection, HttpTotals, Loss, LossPlace, Resolved, StateSpan},
+    record::{Close, Connection, ConnectionId, HttpTotals, Loss, LossPlace, Resolved, StateSpan},
     time::Time,
 };
 
@@ -208,10 +208,10 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
 #[test]
 fn what_was_lost_or_finds_no_room_is_told() {
     let mut text = Vec::new();
-    let mut sink = Waterfall::new(&mut text, TimeZone::UTC, 80);
-    sink.exchanges_max = 1;
+    let mut sink = Waterfall::holding(&mut text, TimeZone::UTC, 80, 1_500);
     let lost = Loss { time: Time(START), place: LossPlace::Ring, events: 3, cpu: None };
-    for record in [http(get(0, "http://shop/").document()), http(get(9, "http://shop/b")), Record::Loss(lost)]
+    for record in
+        [http(get(0, "http://shop/").document()), http(get(9, "http://shop/b").on(2, 0)), Record::Loss(lost)]
     {
         sink.record(&record).unwrap();
     }
@@ -223,7 +223,7 @@ fn what_was_lost_or_finds_no_room_is_told() {
             "*** LOST 3 events: the ring buffer was full (a larger --ring-size or a filter
     helps)
 *** the output above may have gaps
-*** 1 exchange left out: more than waterfalls can hold; a filter helps\n"
+*** 1 socket left out: more than waterfalls can hold; a filter helps\n"
         ),
         "{text}"
     );

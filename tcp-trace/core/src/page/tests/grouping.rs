@@ -1,6 +1,9 @@
 //! Pages by what browsers and other clients say.
 
+use tcp_trace_model::record::{ConnectionId, Record};
+
 use super::{super::Client, *};
+use crate::timeline::{Keep, Pairs, Store};
 
 const SHOP: &str = "http://shop/";
 
@@ -25,10 +28,6 @@ fn parts_belong_to_the_page_that_refers_to_them() {
         "  /poll",
     ];
     assert_eq!(grouped(&exchanges), expected);
-    // The order in which they are recorded is that of their ends.
-    let mut reversed = exchanges.clone();
-    reversed.reverse();
-    assert_eq!(grouped(&reversed), expected);
 }
 
 #[test]
@@ -198,15 +197,20 @@ fn requests_of_no_page_are_listed_by_client() {
 }
 
 #[test]
-fn what_the_servers_end_tells_counts_where_the_clients_does_not() {
-    let exchanges = recorded(&[
+fn what_the_servers_end_saw_counts_where_the_clients_did_not() {
+    let mut store = Store::new(Keep::all(1 << 20));
+    let mut at_server = get(0, "http://shop/").document().on(1, 0).at_server([10, 0, 0, 1]);
+    at_server.0.connection = ConnectionId::of_socket(9, 0);
+    for http in recorded(&[
         get(0, "http://shop/").document().on(1, 0),
-        get(0, "http://shop/").document().on(1, 0).at_server([10, 0, 0, 1]),
+        at_server,
         get(5, "http://shop/").document().on(2, 0).at_server([10, 9, 9, 9]),
         get(20, "http://shop/a.png").referer(SHOP).on(2, 1).at_server([10, 9, 9, 9]),
-    ]);
-    let groups = groups(&exchanges);
-    let told: Vec<_> = groups.iter().map(|group| (group.client.clone(), group.members.len())).collect();
+    ]) {
+        store.record(&Record::Http(Box::new(http)));
+    }
+    let groups = groups(&Pairs::new(&store).exchanges());
+    let grouped: Vec<_> = groups.iter().map(|group| (group.client.clone(), group.members.len())).collect();
     let firefox = Client::Process { pid: 100, name: "firefox".into() };
-    assert_eq!(told, [(firefox, 1), (Client::Remote([10, 9, 9, 9].into()), 2)]);
+    assert_eq!(grouped, [(firefox, 1), (Client::Remote([10, 9, 9, 9].into()), 2)]);
 }

@@ -13,10 +13,11 @@ use super::{
 /// Groups as text: the subject, and each target with what put it there.
 fn grouped(exchanges: &[Exchange]) -> Vec<String> {
     let exchanges = recorded(exchanges);
+    let exchanges: Vec<_> = exchanges.iter().collect();
     groups(&exchanges).iter().flat_map(|group| lines(group, &exchanges)).collect()
 }
 
-fn lines(group: &Group, exchanges: &[Http]) -> Vec<String> {
+fn lines(group: &Group, exchanges: &[&Http]) -> Vec<String> {
     let subject = match &group.subject {
         Subject::Page(address) => format!("page {address}"),
         Subject::UnseenPage(address) => format!("unseen {address}"),

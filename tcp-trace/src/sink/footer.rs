@@ -1,4 +1,4 @@
-//! What is told below diagrams: what was lost, what found no room, and the totals.
+//! The footer of diagrams: what was lost, what found no room, and the totals.
 
 use std::fmt::Write as _;
 
@@ -7,27 +7,26 @@ use tcp_trace_model::record::{End, Loss, Record};
 
 use super::words::{loss, totals};
 
-/// Losses that are told one by one; later ones are summed up.
+/// Losses that are listed one by one; later ones are summed up.
 const LOSSES_MAX: usize = 20;
 /// Where a line that is too long goes on.
 const MARGIN: usize = 4;
 
 /// It is kept apart from what is drawn, so that no number of records can displace it.
 #[derive(Debug)]
-pub(super) struct Rest {
-    /// What is left out when there is no room, and why.
-    what: &'static str,
+pub(super) struct Footer {
+    /// Why things are left out.
     why: &'static str,
-    left_out: u64,
+    left_out: Vec<(u64, &'static str)>,
     losses: Vec<Loss>,
     further_losses: u64,
     end: Option<End>,
 }
 
-impl Rest {
-    /// For a diagram that leaves out so called things for this reason.
-    pub(super) fn new(what: &'static str, why: &'static str) -> Self {
-        Self { what, why, left_out: 0, losses: Vec::new(), further_losses: 0, end: None }
+impl Footer {
+    /// `why` is the reason for which a diagram leaves things out.
+    pub(super) fn new(why: &'static str) -> Self {
+        Self { why, left_out: Vec::new(), losses: Vec::new(), further_losses: 0, end: None }
     }
 
     /// Takes losses and totals.
@@ -40,9 +39,11 @@ impl Rest {
         }
     }
 
-    /// There was no room for one thing.
-    pub(super) fn leave_out(&mut self) {
-        self.left_out += 1;
+    /// There was no room for so many things of this name.
+    pub(super) fn leave_out(&mut self, count: u64, name: &'static str) {
+        if count > 0 {
+            self.left_out.push((count, name));
+        }
     }
 
     /// Whether something was lost.
@@ -60,8 +61,8 @@ impl Rest {
         if !self.losses.is_empty() {
             lines.push(Phrase::new(Tone::Warning, "*** the output above may have gaps"));
         }
-        if self.left_out > 0 {
-            let things = counted(self.left_out, self.what);
+        for (count, name) in &self.left_out {
+            let things = counted(*count, name);
             lines.push(
                 Phrase::new(Tone::Warning, format!("*** {things} left out")).and(Tone::Plain, self.why),
             );

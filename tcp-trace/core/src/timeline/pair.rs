@@ -1,0 +1,227 @@
+//! Which two lives are the ends of one connection, and its exchanges, each once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use tcp_trace_model::{
+    event::Role,
+    record::{ConnectionId, Endpoint, Http, Network},
+};
+
+use super::{Life, Store};
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The end that sent the SYN.
+    Client,
+    /// The end that was listening.
+    Server,
+}
+
+impl Side {
+    /// The other one.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// A connection: a client's and a server's end, of which at least one is there. Where it is not known which is which, they
+/// are placed as they come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pair<'a> {
+    /// The client's end.
+    pub client: Option<&'a Life>,
+    /// The server's end.
+    pub server: Option<&'a Life>,
+}
+
+impl<'a> Pair<'a> {
+    /// The ends that are there.
+    pub fn ends(&self) -> impl Iterator<Item = &'a Life> {
+        [self.client, self.server].into_iter().flatten()
+    }
+
+    /// Each exchange once, with the side that saw it: the client where it did, because its times are what the user
+    /// waits for, else the server.
+    pub fn exchanges(&self) -> Vec<(Side, &'a Http)> {
+        let of = |life: Option<&'a Life>| life.into_iter().flat_map(|life| &life.exchanges);
+        let mut clients: Vec<_> = of(self.client).collect();
+        clients.sort_by_key(|http| http.timing.started);
+        let both_from_start = self.ends().all(Life::is_from_start);
+        let indices: HashSet<_> = clients.iter().map(|http| http.index).collect();
+        let is_at_client = |http: &Http| {
+            if both_from_start {
+                return indices.contains(&http.index);
+            }
+            // The two ends count from different beginnings: compare by time.
+            let before = clients.partition_point(|client| client.timing.started <= http.timing.started);
+            before
+                .checked_sub(1)
+                .and_then(|last| clients.get(last))
+                .is_some_and(|client| http.timing.started <= client.time)
+        };
+        let only_at_server: Vec<_> = of(self.server).filter(|http| !is_at_client(http)).collect();
+        let clients = clients.into_iter().map(|http| (Side::Client, http));
+        clients.chain(only_at_server.into_iter().map(|http| (Side::Server, http))).collect()
+    }
+}
+
+/// All connections of a store, but no listeners, in the order of their beginnings.
+#[derive(Debug, Default)]
+pub struct Pairs<'a> {
+    pairs: Vec<Pair<'a>>,
+    by_end: HashMap<ConnectionId, usize>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Finds the two ends of each connection. First by the initial sequence numbers, which address translation leaves alone;
+    /// then by what the tracer recorded of the other end; then, for what is older than the recording, by swapped addresses.
+    pub fn new(store: &'a Store) -> Self {
+        let mut finder = Finder {
+            // A listener is no connection.
+            lives: store.lives().filter(|life| life.role() != Some(Role::Listener)).collect(),
+            used: HashSet::new(),
+            pairs: Vec::new(),
+        };
+        finder.by_handshake();
+        finder.by_peer(store);
+        finder.by_addresses();
+        let mut pairs = finder.pairs;
+        pairs.sort_by_cached_key(|pair| pair.ends().map(|life| life.span().0).min());
+        let ends = pairs.iter().enumerate();
+        let by_end = ends.flat_map(|(index, pair)| pair.ends().map(move |life| (life.connection, index)));
+        Self { by_end: by_end.collect(), pairs }
+    }
+
+    /// Each connection.
+    pub fn iter(&self) -> impl Iterator<Item = &Pair<'a>> {
+        self.pairs.iter()
+    }
+
+    /// The connection that has this end.
+    pub fn of(&self, end: ConnectionId) -> Option<&Pair<'a>> {
+        self.by_end.get(&end).and_then(|index| self.pairs.get(*index))
+    }
+
+    /// The other end of the connection that has this end, when it is there too.
+    pub fn other_end(&self, end: ConnectionId) -> Option<&'a Life> {
+        self.of(end)?.ends().find(|life| life.connection != end)
+    }
+
+    /// The exchanges of all connections, each once, in the order in which they began.
+    pub fn exchanges(&self) -> Vec<&'a Http> {
+        let mut all: Vec<_> = self.iter().flat_map(Pair::exchanges).map(|(_, http)| http).collect();
+        all.sort_by_key(|http| (http.timing.started, http.connection, http.index));
+        all
+    }
+}
+
+/// What both ends of a connection have in common: ports, and the sequence numbers of the handshake. Addresses
+/// can differ between them by translation.
+type Key = (u16, u16, u32, u32);
+
+fn key(life: &Life, role: Role) -> Option<Key> {
+    let network = life.network()?;
+    let (client, server) = match role {
+        Role::Server => (network.peer, network.local),
+        _ => (network.local, network.peer),
+    };
+    let (syn, syn_ack) = life.initial_sequences();
+    Some((client.port, server.port, syn?, syn_ack?))
+}
+
+/// Lives on their way into pairs.
+struct Finder<'a> {
+    lives: Vec<&'a Life>,
+    used: HashSet<ConnectionId>,
+    pairs: Vec<Pair<'a>>,
+}
+
+impl<'a> Finder<'a> {
+    fn add(&mut self, life: &'a Life, other: Option<&'a Life>) {
+        self.used.extend([Some(life), other].into_iter().flatten().map(|life| life.connection));
+        let is_server = life.role() == Some(Role::Server) || other.and_then(Life::role) == Some(Role::Client);
+        let (client, server) = if is_server { (other, Some(life)) } else { (Some(life), other) };
+        self.pairs.push(Pair { client, server });
+    }
+
+    fn by_handshake(&mut self) {
+        let keys = |role| {
+            let of_role = self.lives.iter().filter(move |life| life.role() == Some(role));
+            of_role.filter_map(move |life| Some((key(life, role)?, *life)))
+        };
+        let mut servers: HashMap<Key, &Life> = keys(Role::Server).collect();
+        let found: Vec<_> =
+            keys(Role::Client).filter_map(|(key, client)| Some((client, servers.remove(&key)?))).collect();
+        found.into_iter().for_each(|(client, server)| self.add(client, Some(server)));
+    }
+
+    fn by_peer(&mut self, store: &'a Store) {
+        for life in self.lives.clone() {
+            let peer = life.summary.as_ref().and_then(|summary| summary.peer_connection);
+            let other = peer.filter(|peer| !self.used.contains(peer)).and_then(|peer| store.life(peer));
+            let other = other.filter(|other| other.connection != life.connection);
+            if let Some(other) = other.filter(|other| other.role() != Some(Role::Listener))
+                && !self.used.contains(&life.connection)
+            {
+                self.add(life, Some(other));
+            }
+        }
+    }
+
+    fn by_addresses(&mut self) {
+        type Ends = ((IpAddr, u16), (IpAddr, u16));
+        fn plain(end: Endpoint) -> (IpAddr, u16) {
+            (end.address, end.port)
+        }
+        let mut ends: HashMap<Ends, Vec<&Life>> = HashMap::new();
+        for life in self.lives.iter().filter(|life| !self.used.contains(&life.connection)) {
+            if let Some(Network { local, peer, .. }) = life.network() {
+                ends.entry((plain(local), plain(peer))).or_default().push(life);
+            }
+        }
+        let (servers, mut lives): (Vec<&Life>, Vec<&Life>) =
+            self.lives.iter().copied().partition(|life| life.role() == Some(Role::Server));
+        lives.extend(servers);
+        for life in lives {
+            if self.used.contains(&life.connection) {
+                continue;
+            }
+            let swapped =
+                life.network().and_then(|Network { local, peer, .. }| ends.get(&(plain(peer), plain(local))));
+            let is_free = |other: &&&Life| {
+                other.connection != life.connection && !self.used.contains(&other.connection)
+            };
+            let mut others = swapped.into_iter().flatten().filter(is_free);
+            let other = others.find(|other| are_ends_of_one(life, other)).copied();
+            self.add(life, other);
+        }
+    }
+}
+
+/// Whether nothing speaks against two connections with swapped addresses being one.
+fn are_ends_of_one(a: &Life, b: &Life) -> bool {
+    let agree = |a: Option<u32>, b: Option<u32>| a.is_some() && a == b;
+    let differ = |a: Option<u32>, b: Option<u32>| a.zip(b).is_some_and(|(a, b)| a != b);
+    let ((a_syn, a_syn_ack), (b_syn, b_syn_ack)) = (a.initial_sequences(), b.initial_sequences());
+    let ((a_first, a_last), (b_first, b_last)) = (a.span(), b.span());
+    let netns = |life: &Life| life.network().and_then(|network| network.netns);
+    // Every network namespace has loopback addresses of its own; other addresses can meet across namespaces.
+    let is_loopback = a.network().is_some_and(|network| network.local.address.to_canonical().is_loopback());
+    let is_one_handshake = agree(a_syn, b_syn) || agree(a_syn_ack, b_syn_ack);
+    let speaks_against = [
+        a.role().is_some() && a.role() == b.role(),
+        differ(a_syn, b_syn),
+        differ(a_syn_ack, b_syn_ack),
+        // Where a recording was cut off, the ends of one connection need not overlap.
+        !is_one_handshake && (a_last < b_first || b_last < a_first),
+        is_loopback && differ(netns(a), netns(b)),
+    ];
+    !speaks_against.contains(&true)
+}

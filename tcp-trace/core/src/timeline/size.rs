@@ -1,0 +1,70 @@
+//! How many bytes of memory records take, to within what allocators add.
+
+use tcp_trace_model::record::{Connection, Dns, Fields, Http, Process, Segment, Text, Transition};
+
+/// What an entry takes in the tables of a store, beside the records.
+pub(super) const LIFE: usize = 256;
+
+pub(super) fn transition(transition: &Transition) -> usize {
+    size_of::<Transition>() + process(transition.process.as_ref()) + string(transition.reason.as_ref())
+}
+
+pub(super) fn segment(_: &Segment) -> usize {
+    size_of::<Segment>()
+}
+
+pub(super) fn http(http: &Http) -> usize {
+    let headers =
+        |headers: &Fields| headers.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>();
+    let request = http.http.request.as_ref();
+    let request = request.map_or(0, |it| text(&it.method) + text(&it.target) + headers(&it.headers));
+    let response = http.http.response.as_ref().map_or(0, |it| text(&it.reason) + headers(&it.headers));
+    // The target is in the URL again.
+    let url = http.http.request.as_ref().map_or(0, |it| text(&it.target))
+        + http.url.as_ref().and_then(|url| url.host.as_ref()).map_or(0, text);
+    size_of::<Http>()
+        + request
+        + response
+        + url
+        + process(http.process.as_ref())
+        + string(http.reason.as_ref())
+}
+
+pub(super) fn connection(summary: &Connection) -> usize {
+    let stacks = if summary.stacks.is_some() { STACKS } else { 0 };
+    size_of::<Connection>()
+        + size_of_val(summary.states.as_slice())
+        + process(summary.process.as_ref())
+        + string(summary.cgroup.as_ref())
+        + string(summary.unit.as_ref())
+        + string(summary.close.reason.as_ref())
+        + summary.server.as_ref().map_or(0, |server| server.address.len())
+        + summary.dns.as_ref().map_or(0, |dns| dns.name.len())
+        + stacks
+}
+
+pub(super) fn dns(dns: &Dns) -> usize {
+    let answers =
+        dns.answers.iter().map(|it| size_of_val(it) + it.name.len() + it.kind.len() + it.data.len());
+    let question = dns.question.as_ref().map_or(0, |question| question.name.len() + question.kind.len());
+    size_of::<Dns>()
+        + answers.sum::<usize>()
+        + question
+        + process(dns.process.as_ref())
+        + string(dns.cgroup.as_ref())
+}
+
+/// Of the frames of a connection's stacks, which connections share.
+const STACKS: usize = 1024;
+
+fn process(process: Option<&Process>) -> usize {
+    process.map_or(0, |process| text(&process.name) + process.executable.as_ref().map_or(0, text))
+}
+
+fn text(text: &Text) -> usize {
+    text.0.len()
+}
+
+fn string(string: Option<&String>) -> usize {
+    string.map_or(0, String::len)
+}

@@ -15,6 +15,9 @@ const LIFE: [(State, State); 5] = [
     (State::LastAck, State::Close),
 ];
 
+/// How many there are.
+pub(crate) const LENGTH: u64 = LIFE.len() as u64;
+
 /// Each of them, a microsecond apart.
 pub(crate) fn transitions(cookie: Cookie, begin: u64) -> impl Iterator<Item = Event<'static>> {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));

@@ -13,7 +13,7 @@ use tcp_trace_core::{
 };
 use tcp_trace_model::{
     event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, Skipping},
-    record::Record,
+    record::{Record, reader},
     time::Time,
 };
 
@@ -22,6 +22,9 @@ use crate::{life, raw};
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 10:00:00 GMT\r\n\
     Content-Type: application/octet-stream\r\nContent-Length: 13\r\nConnection: keep-alive\r\n\r\nhello, world\n";
+/// What a browser sends, and what it is answered: 1.2 KB and 0.6 KB of heads.
+const BROWSER_REQUEST: &[u8] = include_bytes!("browser_request.txt");
+const BROWSER_RESPONSE: &[u8] = include_bytes!("browser_response.txt");
 /// What an Ethernet segment carries.
 const SEGMENT: usize = 1448;
 /// When the first event is, in nanoseconds since the epoch.
@@ -48,6 +51,14 @@ pub fn works() -> &'static [Work] {
         Work { name: "http1", unit: "exchange", run: parse_http },
         Work { name: "json", unit: "http record", run: write_json },
         Work { name: "exchange", unit: "exchange, from ring buffer to JSON", run: record_exchanges },
+        Work {
+            name: "browser",
+            unit: "exchange of a browser, from ring buffer to JSON",
+            run: record_browser,
+        },
+        Work { name: "transition", unit: "transition, from event to JSON", run: record_transitions },
+        Work { name: "life", unit: "life of 5 transitions, from event to JSON", run: record_lives },
+        Work { name: "show", unit: "http line read", run: read_lines },
     ];
     WORKS
 }
@@ -115,13 +126,7 @@ fn parse_http(count: u64) {
 }
 
 fn write_json(count: u64) {
-    let mut recorder = Recorder::new();
-    let mut written = Record::Unknown;
-    recorder.exchange(1, 0, |record| {
-        if let Record::Http(_) = record {
-            written = record.clone();
-        }
-    });
+    let written = http_record();
     let mut sink = JsonLines::new(io::sink());
     for _ in 0..count {
         // io::sink() takes everything.
@@ -129,8 +134,73 @@ fn write_json(count: u64) {
     }
 }
 
+/// The record of an exchange.
+fn http_record() -> Record {
+    let mut recorder = Recorder::new(REQUEST, RESPONSE);
+    let mut written = Record::Unknown;
+    recorder.exchange(1, 0, |record| {
+        if let Record::Http(_) = record {
+            written = record.clone();
+        }
+    });
+    written
+}
+
+fn read_lines(count: u64) {
+    let mut line = Vec::new();
+    // A Vec takes everything.
+    let mut sink = JsonLines::new(&mut line);
+    let _ = sink.record(&http_record());
+    let _ = sink.finish();
+    for _ in 0..count {
+        let _ = black_box(reader::parse(black_box(line.trim_ascii_end())));
+    }
+}
+
+fn record_transitions(count: u64) {
+    let mut sink = JsonLines::new(io::sink());
+    live_through(count, 1, |record| {
+        if let Record::Transition(_) = record {
+            // io::sink() takes everything.
+            let _ = sink.record(record);
+        }
+    });
+}
+
+fn record_lives(count: u64) {
+    let mut sink = JsonLines::new(io::sink());
+    live_through(count, life::LENGTH, |record| {
+        // io::sink() takes everything.
+        let _ = sink.record(record);
+    });
+}
+
+/// So many times so many transitions, of one life after the other.
+fn live_through(count: u64, transitions: u64, mut take: impl FnMut(&Record)) {
+    let mut pipeline = Pipeline::new(Settings::default());
+    let mut records = Vec::new();
+    for number in 0..(count * transitions).div_ceil(life::LENGTH) {
+        // So far from each other that summaries come out.
+        let begin = BEGIN + number * 10_000_000;
+        for event in life::transitions(number + 1, begin) {
+            pipeline.event(&event, &mut records);
+        }
+        pipeline.tick(Time(begin), &mut records);
+        records.iter().for_each(&mut take);
+        records.clear();
+    }
+}
+
 fn record_exchanges(count: u64) {
-    let mut recorder = Recorder::new();
+    record_all(count, REQUEST, RESPONSE);
+}
+
+fn record_browser(count: u64) {
+    record_all(count, BROWSER_REQUEST, BROWSER_RESPONSE);
+}
+
+fn record_all(count: u64, request: &'static [u8], response: &'static [u8]) {
+    let mut recorder = Recorder::new(request, response);
     let mut sink = JsonLines::new(io::sink());
     for number in 0..count {
         recorder.exchange(1 + number % CONNECTIONS, number, |record| {
@@ -146,6 +216,8 @@ struct Recorder {
     records: Vec<Record>,
     /// Records of the ring buffer, patched from exchange to exchange.
     raw: [Vec<u8>; 2],
+    /// Their payload.
+    payloads: [&'static [u8]; 2],
 }
 
 /// Where time, cookie and sequence number are in a record.
@@ -154,7 +226,7 @@ const COOKIE: std::ops::Range<usize> = 8..16;
 const SEQUENCE: std::ops::Range<usize> = 64..68;
 
 impl Recorder {
-    fn new() -> Self {
+    fn new(request: &'static [u8], response: &'static [u8]) -> Self {
         let (mut pipeline, mut records) = (Pipeline::new(Settings::default()), Vec::new());
         for cookie in 1..=CONNECTIONS {
             // From the middle of their lives on; whose they are is known, so nothing waits for it.
@@ -166,15 +238,15 @@ impl Recorder {
         }
         pipeline.tick(Time(BEGIN + 1_000_000_000), &mut records);
         records.clear();
-        let raw = [raw::segment(0, 0, false, 0, REQUEST), raw::segment(0, 0, true, 0, RESPONSE)];
-        Self { pipeline, records, raw }
+        let raw = [raw::segment(0, 0, false, 0, request), raw::segment(0, 0, true, 0, response)];
+        Self { pipeline, records, raw, payloads: [request, response] }
     }
 
     /// Hands the records of one exchange of a connection, the server's end, to `take`.
     fn exchange(&mut self, cookie: u64, number: u64, take: impl FnMut(&Record)) {
         let time = BEGIN + number * 10_000;
         let turn = (number / CONNECTIONS) as u32;
-        for (raw, (delay, payload)) in self.raw.iter_mut().zip([(0, REQUEST), (5_000, RESPONSE)]) {
+        for (raw, (delay, payload)) in self.raw.iter_mut().zip([0, 5_000].into_iter().zip(self.payloads)) {
             raw[TIME].copy_from_slice(&(time + delay).to_ne_bytes());
             raw[COOKIE].copy_from_slice(&cookie.to_ne_bytes());
             raw[SEQUENCE].copy_from_slice(&turn.wrapping_mul(payload.len() as u32).to_ne_bytes());
@@ -194,15 +266,17 @@ mod tests {
 
     #[test]
     fn exchanges_become_http_records() {
-        let mut recorder = Recorder::new();
-        let mut records = Vec::new();
-        for number in 0..100 {
-            recorder.exchange(1 + number % CONNECTIONS, number, |record| records.push(record.clone()));
+        for (request, response) in [(REQUEST, RESPONSE), (BROWSER_REQUEST, BROWSER_RESPONSE)] {
+            let mut recorder = Recorder::new(request, response);
+            let mut records = Vec::new();
+            for number in 0..100 {
+                recorder.exchange(1 + number % CONNECTIONS, number, |record| records.push(record.clone()));
+            }
+            recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
+            let complete =
+                |record: &&Record| matches!(record, Record::Http(http) if http.http.response.is_some());
+            assert_eq!(records.iter().filter(complete).count(), 100);
         }
-        recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
-        let complete =
-            |record: &&Record| matches!(record, Record::Http(http) if http.http.response.is_some());
-        assert_eq!(records.iter().filter(complete).count(), 100);
     }
 
     #[test]

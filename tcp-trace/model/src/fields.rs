@@ -3,21 +3,27 @@
 
 use std::fmt;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    blocks,
-    text::{Text, TextRef},
+    blocks, json,
+    text::{Piece, TextRef},
 };
 
 /// Header fields in wire order and wire case (RFC 9110, section 5): pairs of name and value.
 #[derive(Clone, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "Vec<(Text, Text)>"))]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(with = "Vec<(crate::text::Text, crate::text::Text)>")
+)]
 pub struct Fields {
     /// A [`Place`] for each name and for each value, and then what they are places in.
     bytes: Bytes,
     count: usize,
+    /// Whether these are parts of the lines of a head, and have no ends of lines in them.
+    is_head: bool,
 }
 
 /// Where a name or a value is: its first byte and its length.
@@ -29,20 +35,19 @@ const PLACES: usize = 2 * size_of::<Place>();
 impl Fields {
     /// None.
     pub const fn new() -> Self {
-        Self { bytes: Bytes::new(), count: 0 }
+        Self { bytes: Bytes::new(), count: 0, is_head: false }
     }
 
-    /// Those whose names and values are parts of `head`.
+    /// Those whose names and values are parts of lines of `head`.
     pub fn of_head<'a>(head: &'a [u8], fields: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let count = fields.len();
         let bytes = blocks::part(count * PLACES + head.len(), |block| {
             for (name, value) in fields {
-                put(block, place_of(head, name));
-                put(block, place_of(head, value));
+                put(block, place_of(head, name), place_of(head, value));
             }
             block.extend_from_slice(head);
         });
-        Self { bytes, count }
+        Self { bytes, count, is_head: true }
     }
 
     /// A part of the head that these are of, sharing their memory.
@@ -55,17 +60,19 @@ impl Fields {
     /// These, wherever they are from.
     fn collected<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
         let parts = fields.clone().flat_map(|(name, value)| [name, value]);
-        let count = fields.count();
+        let count = fields.clone().count();
         let length: usize = parts.clone().map(<[u8]>::len).sum();
         let bytes = blocks::part(count * PLACES + length, |block| {
             let mut start = 0;
-            for part in parts.clone() {
-                put(block, (start, part.len() as u32));
-                start += part.len() as u32;
+            for (name, value) in fields {
+                let name = (start, name.len() as u32);
+                let value = (start + name.1, value.len() as u32);
+                put(block, name, value);
+                start = value.0 + value.1;
             }
             parts.for_each(|part| block.extend_from_slice(part));
         });
-        Self { bytes, count }
+        Self { bytes, count, is_head: false }
     }
 
     /// How many there are.
@@ -80,17 +87,35 @@ impl Fields {
 
     /// Names and values.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
-        // The places are there by construction.
-        let (places, text) = self.bytes.split_at_checked(self.count * PLACES).unwrap_or_default();
-        places.chunks_exact(PLACES).map(move |place| {
-            let (name, value) = place.split_at(PLACES / 2);
+        let (places, text) = self.places();
+        places.iter().map(move |place| {
+            let (name, value) = of_bytes(place);
             (part(text, name), part(text, value))
         })
     }
 
+    /// Where names and values are, and what they are places in.
+    fn places(&self) -> (&[[u8; PLACES]], &[u8]) {
+        // The places are there by construction.
+        let (places, text) = self.bytes.split_at_checked(self.count * PLACES).unwrap_or_default();
+        (places.as_chunks().0, text)
+    }
+
+    /// Whether no name or value needs an escape in JSON; seen at once for all of them.
+    pub(crate) fn are_plain(&self) -> bool {
+        let (_, text) = self.places();
+        if self.is_head { json::is_plain_head(text) } else { json::is_plain(text) }
+    }
+
     /// The values of the fields of this name, in whatever case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        let (places, text) = self.places();
+        // Most names are of another length.
+        places.iter().map(of_bytes).filter_map(move |(field, value)| {
+            let is_it =
+                field.1 as usize == name.len() && part(text, field).eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| part(text, value))
+        })
     }
 
     /// The members of a field that is a list (RFC 9110, section 5.6.1).
@@ -113,9 +138,10 @@ impl Fields {
 
     /// Those with one of these names, without the rest of their head.
     pub fn only(&self, names: &[&str]) -> Self {
-        let Self { bytes, count } = Self::collected(self.iter().filter(|(name, _)| is_one_of(name, names)));
+        let Self { bytes, count, is_head } =
+            Self::collected(self.iter().filter(|(name, _)| is_one_of(name, names)));
         // These are kept: not in a block, which would be kept with them.
-        Self { bytes: Bytes::copy_from_slice(&bytes), count }
+        Self { bytes: Bytes::copy_from_slice(&bytes), count, is_head }
     }
 
     /// The same fields, where those with one of these names have this value.
@@ -124,7 +150,9 @@ impl Fields {
             return self;
         }
         let of = |(name, own)| (name, if is_one_of(name, names) { value.as_bytes() } else { own });
-        Self::collected(self.iter().map(of))
+        // Names are compared once: what is collected is gone through several times.
+        let fields: Vec<_> = self.iter().map(of).collect();
+        Self::collected(fields.iter().copied())
     }
 
     /// Adds one.
@@ -133,18 +161,28 @@ impl Fields {
     }
 }
 
-fn put(block: &mut BytesMut, (start, length): Place) {
-    block.put_u32_ne(start);
-    block.put_u32_ne(length);
+fn put(block: &mut BytesMut, name: Place, value: Place) {
+    let mut places = [0; PLACES];
+    for (place, number) in places.as_chunks_mut::<4>().0.iter_mut().zip([name.0, name.1, value.0, value.1]) {
+        *place = number.to_ne_bytes();
+    }
+    block.extend_from_slice(&places);
+}
+
+/// The places of a field's name and value.
+fn of_bytes(bytes: &[u8; PLACES]) -> (Place, Place) {
+    let number = |at: usize| {
+        // Both places are in the array.
+        u32::from_ne_bytes(bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
+    };
+    ((number(0), number(4)), (number(8), number(12)))
 }
 
 /// What is at a place of `text`.
-fn part<'a>(text: &'a [u8], place: &[u8]) -> &'a [u8] {
-    let Some((start, length)) = place.split_first_chunk() else { return &[] };
-    let number = |bytes: [u8; 4]| u32::from_ne_bytes(bytes) as usize;
-    let (start, length) = (number(*start), length.first_chunk().copied().map_or(0, number));
+fn part(text: &[u8], (start, length): Place) -> &[u8] {
+    let start = start as usize;
     // Places are inside by construction.
-    text.get(start..start + length).unwrap_or_default()
+    text.get(start..start + length as usize).unwrap_or_default()
 }
 
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
@@ -188,8 +226,8 @@ impl Serialize for Fields {
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = Vec::<(Text, Text)>::deserialize(deserializer)?;
-        Ok(fields.into_iter().map(|(name, value)| (name.0, value.0)).collect())
+        let fields = Vec::<(Piece<'_>, Piece<'_>)>::deserialize(deserializer)?;
+        Ok(Self::collected(fields.iter().map(|(name, value)| (&*name.0, &*value.0))))
     }
 }
 
@@ -245,7 +283,7 @@ mod tests {
     #[test]
     fn they_are_written_as_they_are_read() {
         let written: Fields = [(&b"A"[..], &b"\xff"[..]), (b"B", b"\"")].into_iter().collect();
-        let json = crate::json::to_string(&written).unwrap();
+        let json = json::to_string(&written).unwrap();
         assert_eq!(json, r#"[["A",{"bytes":"/w=="}],["B","\""]]"#);
         assert_eq!(serde_json::from_str::<Fields>(&json).unwrap(), written);
     }

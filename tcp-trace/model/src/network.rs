@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     event::{Endpoints, Flags},
-    text::Text,
+    text::{Text, Word},
 };
 
 /// A connection's name in a recording: `c` and the socket's cookie. Unique in the file, and the same for
@@ -76,7 +76,7 @@ impl Serialize for ConnectionId {
 
 impl<'de> Deserialize<'de> for ConnectionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        Word::deserialize(deserializer)?.0.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,10 +1,14 @@
 //! Bytes from outside in JSON: a string when they are UTF-8, else `{"bytes": "<base64>"}`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, IgnoredAny, MapAccess, Visitor},
+    ser::SerializeStruct as _,
+};
 
 /// Text as it came from the network or the kernel: usually UTF-8, never trusted to be.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,25 +96,33 @@ fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Base64 {
-    bytes: String,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+/// Both forms, for the schema.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
 #[serde(untagged)]
+#[expect(dead_code, reason = "it is a schema only")]
 enum Either {
     String(String),
     Bytes(Base64),
 }
 
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "it is a schema only")]
+struct Base64 {
+    bytes: String,
+}
+
 impl Serialize for TextRef<'_> {
-    /// As bytes, of which [`json::write`](crate::json::write) makes what is read here; serde_json would write an array of
-    /// numbers.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
+        match str::from_utf8(self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let mut object = serializer.serialize_struct("Base64", 1)?;
+                object.serialize_field("bytes", &STANDARD.encode(self.0))?;
+                object.end()
+            }
+        }
     }
 }
 
@@ -122,12 +134,82 @@ impl Serialize for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Either::deserialize(deserializer)? {
-            Either::String(text) => Ok(text.into_bytes().into()),
-            Either::Bytes(Base64 { bytes }) => {
-                STANDARD.decode(bytes).map(Self::from).map_err(D::Error::custom)
+        Ok(match Piece::deserialize(deserializer)?.0 {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        })
+    }
+}
+
+/// A text that is not copied where what it is read from holds it as it is.
+pub(crate) struct Piece<'a>(pub(crate) Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Piece<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PieceVisitor)
+    }
+}
+
+/// Takes a text in either form.
+struct PieceVisitor;
+
+impl<'de> Visitor<'de> for PieceVisitor {
+    type Value = Piece<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an object with `bytes`")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Piece(text.as_bytes().into()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Piece(text.into_bytes().into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut text = None;
+        while let Some(Word(key)) = map.next_key()? {
+            if key == "bytes" {
+                let Word(bytes) = map.next_value()?;
+                text = Some(STANDARD.decode(bytes.as_bytes()).map_err(A::Error::custom)?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
+        text.map(|text| Piece(text.into())).ok_or_else(|| A::Error::missing_field("bytes"))
+    }
+}
+
+/// A string that is not copied where what it is read from holds it as it is.
+pub(crate) struct Word<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Word<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(WordVisitor)
+    }
+}
+
+struct WordVisitor;
+
+impl<'de> Visitor<'de> for WordVisitor {
+    type Value = Word<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Word(text.into()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Word(text.to_owned().into()))
     }
 }
 
@@ -144,8 +226,23 @@ mod tests {
         ] {
             let text = Text::from(bytes);
             assert_eq!(crate::json::to_string(&text).unwrap(), json);
+            assert_eq!(serde_json::to_string(&text).unwrap(), json, "in any format of serde");
             assert_eq!(serde_json::from_str::<Text>(json).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_is_neither_form_is_refused() {
+        for (json, reason) in [
+            ("7", "invalid type: integer `7`, expected a string or an object with `bytes`"),
+            ("{}", "missing field `bytes`"),
+            (r#"{"bytes":"?"}"#, "Invalid symbol 63, offset 0."),
+        ] {
+            let error = serde_json::from_str::<Text>(json).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+        let later: Text = serde_json::from_str(r#"{"later":[1],"bytes":"L/8="}"#).unwrap();
+        assert_eq!(later, Text::from(&b"/\xff"[..]));
     }
 
     #[test]

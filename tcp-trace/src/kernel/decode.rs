@@ -1,10 +1,13 @@
 //! Ring-buffer bytes to events. Total: whatever the bytes are, the answer is an event or a counted error.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use bytes::Bytes;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, Bytes16, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
+    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
     KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, RawDatagram, RawEndpoints,
     RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition, TRIGGER_CONNECT,
     TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
@@ -43,157 +46,166 @@ pub enum DecodeError {
 
 /// Decodes one record. `clock_offset` is added to the kernel's monotonic nanoseconds to give wall time.
 pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let header = RawHeader {
-        time_ns: reader.u64()?,
-        cookie: reader.u64()?,
-        kind: reader.u32()?,
-        padding: reader.u32()?,
-    };
-    let kind = match header.kind {
-        KIND_TRANSITION => EventKind::StateChange(state_change(&mut reader)?),
-        KIND_SEGMENT => EventKind::Segment(segment(&mut reader)?),
+    let (header, _) = fixed::<{ size_of::<RawHeader>() }>(bytes)?;
+    let kind = match u32_at(header, offset_of!(RawHeader, kind)) {
+        KIND_SEGMENT => EventKind::Segment(segment(bytes)?),
+        KIND_TRANSITION => EventKind::StateChange(state_change(bytes)?),
         KIND_PROCESS => {
-            let owner = owner(&mut reader)?;
-            EventKind::Owner(owner.ok_or(DecodeError::Value { field: "known", value: 0 })?)
+            let (raw, _) = fixed::<{ size_of::<RawProcessUse>() }>(bytes)?;
+            EventKind::Owner(known_owner(raw, offset_of!(RawProcessUse, process))?)
         }
-        KIND_RESET => EventKind::Reset(reader.u32()?),
-        KIND_DATAGRAM => EventKind::Datagram(datagram(&mut reader)?),
-        KIND_STACK => EventKind::Stack(stack(&mut reader)?),
+        KIND_RESET => {
+            let (raw, _) = fixed::<{ size_of::<RawReset>() }>(bytes)?;
+            EventKind::Reset(u32_at(raw, offset_of!(RawReset, reason)))
+        }
+        KIND_DATAGRAM => EventKind::Datagram(datagram(bytes)?),
+        KIND_STACK => EventKind::Stack(stack(bytes)?),
         kind => return Err(DecodeError::Kind(kind)),
     };
-    Ok(Event { time: Time(header.time_ns.wrapping_add(clock_offset)), cookie: header.cookie, kind })
+    let time = u64_at(header, offset_of!(RawHeader, time_ns));
+    let cookie = u64_at(header, offset_of!(RawHeader, cookie));
+    Ok(Event { time: Time(time.wrapping_add(clock_offset)), cookie, kind })
 }
 
-fn state_change(reader: &mut Reader<'_>) -> Result<StateChange, DecodeError> {
-    let endpoints = endpoints(reader)?;
-    let owner = owner(reader)?;
-    let netns = reader.u32()?;
-    let error = reader.u32()?.cast_signed();
-    let (old, new) = (state(reader, "old")?, state(reader, "new")?);
-    let shutdown = reader.u8()?;
-    reader.u8()?;
-    let life = reader.u32()?;
-    let [receive_queue, srtt_us, cwnd, retransmits] = numbers(reader)?;
-    let [received_to, acknowledged_to, accept_queue, accept_queue_limit] = numbers(reader)?;
+fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
+    let (raw, _) = fixed::<{ size_of::<RawTransition>() }>(bytes)?;
+    let old = state("old", u8_at(raw, offset_of!(RawTransition, old)))?;
+    let new = state("new", u8_at(raw, offset_of!(RawTransition, new)))?;
     let is_end = new == State::Close && old != State::Listen;
+    let acknowledged_to = u32_at(raw, offset_of!(RawTransition, stats.acknowledged_to));
+    let received_to = u32_at(raw, offset_of!(RawTransition, stats.received_to));
     Ok(StateChange {
         old,
         new,
-        endpoints,
-        netns,
-        owner,
-        shutdown,
-        error,
-        life,
-        figures: Figures { receive_queue, srtt_us, cwnd, retransmits, accept_queue, accept_queue_limit },
+        endpoints: endpoints(raw, offset_of!(RawTransition, endpoints))?,
+        netns: u32_at(raw, offset_of!(RawTransition, netns)),
+        owner: owner(raw, offset_of!(RawTransition, process)),
+        shutdown: u8_at(raw, offset_of!(RawTransition, shutdown)),
+        error: u32_at(raw, offset_of!(RawTransition, error)).cast_signed(),
+        life: u32_at(raw, offset_of!(RawTransition, incarnation)),
+        figures: Figures {
+            receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),
+            srtt_us: u32_at(raw, offset_of!(RawTransition, stats.srtt_us)),
+            cwnd: u32_at(raw, offset_of!(RawTransition, stats.cwnd)),
+            retransmits: u32_at(raw, offset_of!(RawTransition, stats.retransmits)),
+            accept_queue: u32_at(raw, offset_of!(RawTransition, stats.accept_queue)),
+            accept_queue_limit: u32_at(raw, offset_of!(RawTransition, stats.accept_queue_limit)),
+        },
         // By `Direction::index`.
         passed: is_end.then_some([acknowledged_to, received_to]),
     })
 }
 
-fn numbers(reader: &mut Reader<'_>) -> Result<[u32; 4], DecodeError> {
-    Ok([reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?])
-}
-
-fn segment<'a>(reader: &mut Reader<'a>) -> Result<Segment<'a>, DecodeError> {
-    let endpoints = endpoints(reader)?;
-    let sequence = reader.u32()?;
-    let acknowledgment = reader.u32()?;
-    let length = reader.u32()?;
-    let captured = reader.u32()?;
-    let netns = reader.u32()?;
-    let direction = direction(reader)?;
-    let flags = Flags(reader.u8()?);
-    let state = State::from_kernel(reader.u8()?);
-    let marks = reader.u8()?;
-    let left_off = LeftOff { next: reader.u32()?, us: reader.u32()? };
-    if captured > length {
-        return Err(DecodeError::Value { field: "captured", value: captured.into() });
-    }
-    let payload = reader.slice(captured as usize)?;
+fn segment(bytes: &[u8]) -> Result<Segment<'_>, DecodeError> {
+    let (raw, payload) = fixed::<{ size_of::<RawSegment>() }>(bytes)?;
+    let length = u32_at(raw, offset_of!(RawSegment, length));
+    let captured = u32_at(raw, offset_of!(RawSegment, captured));
+    let netns = u32_at(raw, offset_of!(RawSegment, netns));
+    let marks = u8_at(raw, offset_of!(RawSegment, attributes));
     Ok(Segment {
-        direction,
-        flags,
-        sequence,
-        acknowledgment,
+        direction: direction(u8_at(raw, offset_of!(RawSegment, direction)))?,
+        flags: Flags(u8_at(raw, offset_of!(RawSegment, flags))),
+        sequence: u32_at(raw, offset_of!(RawSegment, sequence)),
+        acknowledgment: u32_at(raw, offset_of!(RawSegment, acknowledgment)),
         length,
-        payload,
-        endpoints,
+        payload: captured_of(bytes, payload, captured, length)?,
+        endpoints: endpoints(raw, offset_of!(RawSegment, endpoints))?,
         netns: (netns != 0).then_some(netns),
-        state,
+        state: State::from_kernel(u8_at(raw, offset_of!(RawSegment, state))),
         zero_window: marks & ZERO_WINDOW != 0,
         skipping: match marks & (ELIDED | ELISION_STARTS) {
             0 => Skipping::No,
             ELISION_STARTS => Skipping::Begins,
-            _ => Skipping::Since(left_off),
+            _ => Skipping::Since(LeftOff {
+                next: u32_at(raw, offset_of!(RawSegment, elided_to)),
+                us: u32_at(raw, offset_of!(RawSegment, elided_age_us)),
+            }),
         },
     })
 }
 
-fn datagram<'a>(reader: &mut Reader<'a>) -> Result<Datagram<'a>, DecodeError> {
-    let endpoints = endpoints(reader)?;
-    let length = reader.u32()?;
-    let captured = reader.u32()?;
-    let netns = reader.u32()?;
-    let direction = direction(reader)?;
-    reader.array::<3>()?;
+fn datagram(bytes: &[u8]) -> Result<Datagram<'_>, DecodeError> {
+    let (raw, payload) = fixed::<{ size_of::<RawDatagram>() }>(bytes)?;
+    let length = u32_at(raw, offset_of!(RawDatagram, length));
+    let captured = u32_at(raw, offset_of!(RawDatagram, captured));
+    Ok(Datagram {
+        direction: direction(u8_at(raw, offset_of!(RawDatagram, direction)))?,
+        endpoints: endpoints(raw, offset_of!(RawDatagram, endpoints))?,
+        netns: u32_at(raw, offset_of!(RawDatagram, netns)),
+        length,
+        payload: captured_of(bytes, payload, captured, length)?,
+    })
+}
+
+/// The captured payload of a packet with a payload of `length` bytes, from what follows the fixed part of `record`.
+fn captured_of<'a>(
+    record: &[u8],
+    rest: &'a [u8],
+    captured: u32,
+    length: u32,
+) -> Result<&'a [u8], DecodeError> {
     if captured > length {
         return Err(DecodeError::Value { field: "captured", value: captured.into() });
     }
-    let payload = reader.slice(captured as usize)?;
-    Ok(Datagram { direction, endpoints, netns, length, payload })
+    rest.get(..captured as usize).ok_or(DecodeError::Short { length: record.len() })
 }
 
-fn direction(reader: &mut Reader<'_>) -> Result<Direction, DecodeError> {
-    match reader.u8()? {
+fn direction(number: u8) -> Result<Direction, DecodeError> {
+    match number {
         DIRECTION_OUT => Ok(Direction::Out),
         DIRECTION_IN => Ok(Direction::In),
         other => Err(DecodeError::Value { field: "direction", value: other.into() }),
     }
 }
 
-fn state(reader: &mut Reader<'_>, field: &'static str) -> Result<State, DecodeError> {
-    let number = reader.u8()?;
+fn state(field: &'static str, number: u8) -> Result<State, DecodeError> {
     State::from_kernel(number).ok_or(DecodeError::Value { field, value: number.into() })
 }
 
-fn endpoints(reader: &mut Reader<'_>) -> Result<Endpoints, DecodeError> {
-    let raw = RawEndpoints {
-        local_address: reader.array()?.into(),
-        peer_address: reader.array()?.into(),
-        local_port: reader.u16()?,
-        peer_port: reader.u16()?,
-        family: reader.u16()?,
-        padding: reader.u16()?,
-    };
-    let address = |words: Bytes16| match (raw.family, words.bytes()) {
-        (AF_INET, [a, b, c, d, ..]) => Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
-        // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
-        (AF_INET6, bytes) => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
-        (family, _) => Err(DecodeError::Value { field: "family", value: family.into() }),
+/// The [`RawEndpoints`] at `at`.
+#[inline(always)]
+fn endpoints(raw: &[u8], at: usize) -> Result<Endpoints, DecodeError> {
+    let family = u16_at(raw, at + offset_of!(RawEndpoints, family));
+    let end = |address: usize, port: usize| {
+        let address: [u8; 16] = array(raw, at + address);
+        let address = match (family, address) {
+            (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
+            (AF_INET6, bytes) => IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(),
+            (family, _) => return Err(DecodeError::Value { field: "family", value: family.into() }),
+        };
+        Ok(SocketAddr::new(address, u16_at(raw, at + port)))
     };
     Ok(Endpoints {
-        local: SocketAddr::new(address(raw.local_address)?, raw.local_port),
-        peer: SocketAddr::new(address(raw.peer_address)?, raw.peer_port),
+        local: end(offset_of!(RawEndpoints, local_address), offset_of!(RawEndpoints, local_port))?,
+        peer: end(offset_of!(RawEndpoints, peer_address), offset_of!(RawEndpoints, peer_port))?,
     })
 }
 
-fn stack<'a>(reader: &mut Reader<'a>) -> Result<Stack<'a>, DecodeError> {
-    let owner = owner(reader)?.ok_or(DecodeError::Value { field: "known", value: 0 })?;
-    let tid = reader.u32()?;
-    let moment = match reader.u32()? {
+fn stack(bytes: &[u8]) -> Result<Stack<'_>, DecodeError> {
+    let (raw, rest) = fixed::<{ size_of::<RawStack>() }>(bytes)?;
+    let moment = match u32_at(raw, offset_of!(RawStack, trigger)) {
         TRIGGER_CONNECT => Moment::Connect,
         TRIGGER_FIRST_USE => Moment::FirstUse,
         TRIGGER_END_OF_STREAM => Moment::EndOfStream,
         value => return Err(DecodeError::Value { field: "moment", value: value.into() }),
     };
-    let thread = comm(&reader.array()?).to_vec();
-    let registers = Registers { ip: reader.u64()?, sp: reader.u64()?, fp: reader.u64()?, lr: reader.u64()? };
-    let length = reader.u32()?;
-    let ring_full = reader.u32()? == 1;
-    let bytes = reader.slice(length as usize)?;
-    Ok(Stack { moment, owner, tid, thread, registers, ring_full, bytes, resolved: SharedStack::default() })
+    let length = u32_at(raw, offset_of!(RawStack, stack_bytes)) as usize;
+    Ok(Stack {
+        moment,
+        owner: known_owner(raw, offset_of!(RawStack, process))?,
+        tid: u32_at(raw, offset_of!(RawStack, tid)),
+        thread: comm(&array(raw, offset_of!(RawStack, comm))).to_vec(),
+        registers: Registers {
+            ip: u64_at(raw, offset_of!(RawStack, ip)),
+            sp: u64_at(raw, offset_of!(RawStack, sp)),
+            fp: u64_at(raw, offset_of!(RawStack, fp)),
+            lr: u64_at(raw, offset_of!(RawStack, lr)),
+        },
+        ring_full: u32_at(raw, offset_of!(RawStack, ring_full)) == 1,
+        bytes: rest.get(..length).ok_or(DecodeError::Short { length: bytes.len() })?,
+        resolved: SharedStack::default(),
+    })
 }
 
 /// A `comm` without what follows its end.
@@ -201,75 +213,59 @@ fn comm(bytes: &[u8; COMM_LEN]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-fn owner(reader: &mut Reader<'_>) -> Result<Option<Owner>, DecodeError> {
-    let raw = RawProcess {
-        pid: reader.u32()?,
-        uid: reader.u32()?,
-        followed: reader.u32()?,
-        known: reader.u32()?,
-        start_boottime_ns: reader.u64()?,
-        exec_id: reader.u64()?,
-        cgroup_id: reader.u64()?,
-        comm: reader.array()?.into(),
-    };
-    Ok((raw.known == 1).then(|| Owner {
-        pid: raw.pid,
-        uid: raw.uid,
-        followed: raw.followed == 1,
-        name: Bytes::copy_from_slice(comm(&raw.comm.bytes())),
-        identity: Identity { started: raw.start_boottime_ns, executions: raw.exec_id, cgroup: raw.cgroup_id },
+/// The [`RawProcess`] at `at`, which has to be known.
+fn known_owner(raw: &[u8], at: usize) -> Result<Owner, DecodeError> {
+    owner(raw, at).ok_or(DecodeError::Value { field: "known", value: 0 })
+}
+
+/// The [`RawProcess`] at `at`, when it is known.
+fn owner(raw: &[u8], at: usize) -> Option<Owner> {
+    (u32_at(raw, at + offset_of!(RawProcess, known)) == 1).then(|| Owner {
+        pid: u32_at(raw, at + offset_of!(RawProcess, pid)),
+        uid: u32_at(raw, at + offset_of!(RawProcess, uid)),
+        followed: u32_at(raw, at + offset_of!(RawProcess, followed)) == 1,
+        name: Bytes::copy_from_slice(comm(&array(raw, at + offset_of!(RawProcess, comm)))),
+        identity: Identity {
+            started: u64_at(raw, at + offset_of!(RawProcess, start_boottime_ns)),
+            executions: u64_at(raw, at + offset_of!(RawProcess, exec_id)),
+            cgroup: u64_at(raw, at + offset_of!(RawProcess, cgroup_id)),
+        },
         place: Place::default(),
-    }))
+    })
 }
 
-/// Reads numbers in host byte order.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// The fixed part of a record, and what follows it: the one check of its length.
+#[inline(always)]
+fn fixed<const SIZE: usize>(bytes: &[u8]) -> Result<(&[u8; SIZE], &[u8]), DecodeError> {
+    bytes.split_first_chunk().ok_or(DecodeError::Short { length: bytes.len() })
 }
 
-impl<'a> Reader<'a> {
-    fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let end = self.at.checked_add(length);
-        let slice = end
-            .and_then(|end| self.bytes.get(self.at..end))
-            .ok_or(DecodeError::Short { length: self.bytes.len() })?;
-        self.at += length;
-        Ok(slice)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.slice(N)?);
-        Ok(array)
-    }
-
-    fn u8(&mut self) -> Result<u8, DecodeError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, DecodeError> {
-        self.array().map(u16::from_ne_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, DecodeError> {
-        self.array().map(u32::from_ne_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, DecodeError> {
-        self.array().map(u64::from_ne_bytes)
-    }
+/// The bytes at a place of a record's fixed part. Inlined, so that the place is known to be inside, and this is a load.
+#[inline(always)]
+fn array<const N: usize>(fixed: &[u8], at: usize) -> [u8; N] {
+    fixed.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
-// The fields are read in the order and with the sizes of the ABI; these break when the ABI moves.
-const _: () = {
-    assert!(size_of::<RawTransition>() == 168);
-    assert!(size_of::<RawSegment>() == 96);
-    assert!(size_of::<RawDatagram>() == 80);
-    assert!(size_of::<RawProcessUse>() == 80);
-    assert!(size_of::<RawReset>() == 32);
-    assert!(size_of::<RawStack>() == 144);
-};
+#[inline(always)]
+fn u8_at(fixed: &[u8], at: usize) -> u8 {
+    let [byte] = array(fixed, at);
+    byte
+}
+
+#[inline(always)]
+fn u16_at(fixed: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes(array(fixed, at))
+}
+
+#[inline(always)]
+fn u32_at(fixed: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(array(fixed, at))
+}
+
+#[inline(always)]
+fn u64_at(fixed: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(array(fixed, at))
+}
 
 #[cfg(test)]
 #[path = "decode_tests.rs"]

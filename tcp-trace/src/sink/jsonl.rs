@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tcp_trace_model::record::Record;
+use tcp_trace_model::record::{Record, write::Lines};
 
 use super::Sink;
 
@@ -16,24 +16,27 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug)]
 pub struct JsonLines<W> {
     output: W,
-    lines: Vec<u8>,
+    lines: Lines,
 }
 
 impl<W: Write> JsonLines<W> {
     /// Writes to `output`, which needs no buffer of its own.
     pub fn new(output: W) -> Self {
-        Self { output, lines: Vec::with_capacity(BUFFER + 4096) }
+        Self { output, lines: Lines::default() }
     }
 
     /// Takes a line that is JSON already, without its newline.
     pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.lines.extend_from_slice(line);
-        self.lines.push(b'\n');
-        if self.lines.len() >= BUFFER { self.write_lines() } else { Ok(()) }
+        self.lines.push_raw(line);
+        self.write_when_full()
+    }
+
+    fn write_when_full(&mut self) -> io::Result<()> {
+        if self.lines.bytes().len() >= BUFFER { self.write_lines() } else { Ok(()) }
     }
 
     fn write_lines(&mut self) -> io::Result<()> {
-        self.output.write_all(&self.lines)?;
+        self.output.write_all(self.lines.bytes())?;
         self.lines.clear();
         Ok(())
     }
@@ -44,14 +47,8 @@ impl<W: Write> Sink for JsonLines<W> {
         if matches!(record, Record::Unknown) {
             return Ok(());
         }
-        let whole = self.lines.len();
-        if let Err(error) = tcp_trace_model::json::write(&mut self.lines, record) {
-            // The beginning of a record is not a line.
-            self.lines.truncate(whole);
-            return Err(error.into());
-        }
-        self.lines.push(b'\n');
-        if self.lines.len() >= BUFFER { self.write_lines() } else { Ok(()) }
+        self.lines.push(record)?;
+        self.write_when_full()
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -137,8 +137,8 @@ fn url(request: &Request) -> Url {
 }
 
 fn path_and_query(target: &Bytes) -> (Text, Option<Text>) {
-    match split_once(target, b"?") {
-        Some((path, query)) => (Text(path), Some(Text(query))),
+    match memchr::memchr(b'?', target) {
+        Some(at) => (Text(target.slice(..at)), Some(Text(target.slice(at + 1..)))),
         None => (Text(target.clone()), None),
     }
 }

@@ -5,6 +5,7 @@ mod compound;
 mod string;
 mod writer;
 
+pub(crate) use string::{escape, is_escaped, is_plain, is_plain_head};
 pub use writer::{to_string, write};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod route;
 #[cfg(test)]
 mod schema_tests;
 mod session;
+pub mod write;
 
 pub use crate::filter::{Cidr, Filter};
 pub use crate::network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};

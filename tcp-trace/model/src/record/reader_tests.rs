@@ -29,6 +29,16 @@ fn with_line(number: usize, line: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+#[test]
+fn frequent_lines_are_what_serde_makes_of_any_line() {
+    for line in RECORDING.lines() {
+        assert_eq!(parse(line.as_bytes()), Ok(serde_json::from_str(line).unwrap()), "{line}");
+        // A type that does not come first is found too.
+        let turned = format!(" {line}");
+        assert_eq!(parse(turned.as_bytes()), parse(line.as_bytes()));
+    }
+}
+
 fn head(fields: &str) -> String {
     format!(r#"{{"type":"session","time":"2026-09-21T14:13:20Z",{fields}}}"#)
 }

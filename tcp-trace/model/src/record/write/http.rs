@@ -1,0 +1,182 @@
+//! The `http` line.
+
+use std::borrow::Cow;
+
+use super::line::Line;
+use crate::{
+    exchange::{Integrity, Outcome},
+    fields::Fields,
+    record::{Http, Protocol, Request, Response, Timing, Url},
+    text::Text,
+};
+
+impl Line<'_> {
+    #[inline(always)]
+    fn protocol(&mut self, protocol: &Protocol) {
+        self.put(b",\"network\":{\"protocol\":{\"name\":");
+        // The program's own strings need no escape.
+        if let (Cow::Borrowed(name), Cow::Borrowed(version)) = (&protocol.name, &protocol.version) {
+            self.put(b"\"");
+            self.put_short(name.as_bytes());
+            self.put(b"\",\"version\":\"");
+            self.put_short(version.as_bytes());
+            self.put(b"\"},");
+        } else {
+            self.text(protocol.name.as_bytes());
+            self.put(b",\"version\":");
+            self.text(protocol.version.as_bytes());
+            self.put(b"},");
+        }
+    }
+
+    pub(super) fn http(&mut self, http: &Http) {
+        self.put(b"{\"type\":\"http\",\"time\":");
+        self.time(http.time);
+        self.put(b",\"connection\":");
+        self.connection(http.connection);
+        self.put(b",\"index\":");
+        self.number(http.index);
+        self.role(http.role);
+        self.protocol(&http.network.protocol);
+        self.ends(http.network.kind, http.network.local, http.network.peer);
+        self.put(b"},\"http\":{");
+        if let Some(request) = &http.http.request {
+            self.request(request);
+        }
+        let informational = &http.http.informational;
+        if !informational.is_empty() {
+            if http.http.request.is_some() {
+                self.put(b",\"informational\":");
+            } else {
+                self.put(b"\"informational\":");
+            }
+            self.rare(informational);
+        }
+        if let Some(response) = &http.http.response {
+            if http.http.request.is_some() || !informational.is_empty() {
+                self.put(b",");
+            }
+            self.response(response);
+        }
+        self.put(b"}");
+        if let Some(url) = &http.url {
+            self.url(url);
+        }
+        self.process(http.process.as_ref());
+        self.timing(&http.timing);
+        match http.integrity {
+            Integrity::Complete => self.put(b",\"integrity\":\"complete\""),
+            Integrity::Truncated => self.put(b",\"integrity\":\"truncated\""),
+            Integrity::Gap => self.put(b",\"integrity\":\"gap\""),
+        }
+        match http.outcome {
+            Outcome::Ok => self.put(b",\"outcome\":\"ok\""),
+            Outcome::NoResponse => self.put(b",\"outcome\":\"no_response\""),
+            Outcome::Reset => self.put(b",\"outcome\":\"reset\""),
+            Outcome::Truncated => self.put(b",\"outcome\":\"truncated\""),
+            Outcome::Upgraded => self.put(b",\"outcome\":\"upgraded\""),
+            Outcome::Invalid => self.put(b",\"outcome\":\"invalid\""),
+        }
+        if let Some(reason) = &http.reason {
+            self.put(b",\"reason\":");
+            self.text(reason.as_bytes());
+        }
+        if let Some(ended) = &http.ended {
+            self.put(b",\"ended\":");
+            self.rare(ended);
+        }
+        self.optional(b",\"missing\":", http.missing);
+        match http.reused {
+            Some(true) => self.put(b",\"reused\":true"),
+            Some(false) => self.put(b",\"reused\":false"),
+            None => {}
+        }
+        if let Some(websocket) = &http.websocket {
+            self.put(b",\"websocket\":");
+            self.rare(websocket);
+        }
+        self.put(b"}");
+    }
+
+    fn request(&mut self, request: &Request) {
+        self.put(b"\"request\":{\"method\":");
+        self.text(&request.method.0);
+        self.put(b",\"target\":");
+        self.text(&request.target.0);
+        self.headers(&request.headers, request.header_size, request.body.size);
+    }
+
+    fn response(&mut self, response: &Response) {
+        self.put(b"\"response\":{\"status_code\":");
+        self.number(response.status_code.into());
+        self.put(b",\"reason\":");
+        self.text(&response.reason.0);
+        self.headers(&response.headers, response.header_size, response.body.size);
+    }
+
+    /// Appends what both messages end with.
+    fn headers(&mut self, fields: &Fields, header_size: u64, body_size: u64) {
+        self.put(b",\"headers\":[");
+        let mut begin: &[u8] = b"[\"";
+        if fields.are_plain() {
+            for (name, value) in fields.iter() {
+                self.put_short(begin);
+                self.put_short(name);
+                self.put(b"\",\"");
+                self.put_short(value);
+                self.put(b"\"]");
+                begin = b",[\"";
+            }
+        } else {
+            for (number, (name, value)) in fields.iter().enumerate() {
+                if number > 0 {
+                    self.put(b",");
+                }
+                self.put(b"[");
+                self.text(name);
+                self.put(b",");
+                self.text(value);
+                self.put(b"]");
+            }
+        }
+        self.put(b"],\"header_size\":");
+        self.number(header_size);
+        self.put(b",\"body\":{\"size\":");
+        self.number(body_size);
+        self.put(b"}}");
+    }
+
+    fn url(&mut self, url: &Url) {
+        self.put(b",\"url\":{");
+        for (name, part) in [(&b"\"scheme\":"[..], &url.scheme), (b"\"host\":", &url.host)] {
+            if let Some(Text(part)) = part {
+                self.put_short(name);
+                self.text(part);
+                self.put(b",");
+            }
+        }
+        self.put(b"\"path\":");
+        self.text(&url.path.0);
+        if let Some(query) = &url.query {
+            self.put(b",\"query\":");
+            self.text(&query.0);
+        }
+        self.put(b"}");
+    }
+
+    fn timing(&mut self, timing: &Timing) {
+        self.put(b",\"timing\":{\"started\":");
+        self.time(timing.started);
+        self.optional(b",\"send_us\":", timing.send_us);
+        self.optional(b",\"wait_us\":", timing.wait_us);
+        self.optional(b",\"receive_us\":", timing.receive_us);
+        self.put(b",\"total_us\":");
+        self.number(timing.total_us);
+        self.optional(b",\"idle_us\":", timing.idle_us);
+        if let Some(stalls) = &timing.stalls {
+            self.put(b",\"stalls\":");
+            self.rare(stalls);
+        }
+        self.put(b"}");
+    }
+}

@@ -1,0 +1,262 @@
+//! What is written fast is what serde writes, whatever the record is, and it is read back as it was.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::{collection, option, prelude::*};
+
+use super::Lines;
+use crate::{
+    event::{Direction, Flags, Role, State},
+    exchange::{Ended, Integrity, Message, Outcome, Part, WebSocket},
+    fields::Fields,
+    json,
+    record::{
+        Body, ConnectionId, Endpoint, FlagNames, Http, HttpNetwork, Messages, Network, NetworkType, Process,
+        Protocol, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url, reader,
+    },
+    time::Time,
+};
+
+fn number() -> BoxedStrategy<u64> {
+    prop_oneof![0..12_u64, 90..1_100_u64, 9_990..10_010_u64, any::<u64>()].boxed()
+}
+
+fn time() -> BoxedStrategy<Time> {
+    prop_oneof![any::<u64>(), 1_795_248_000_000_000_000..1_795_248_002_000_000_000_u64].prop_map(Time).boxed()
+}
+
+fn text() -> BoxedStrategy<Text> {
+    prop_oneof![
+        4 => "[ -~]{0,40}".prop_map(|text| Text::from(text.as_str())),
+        1 => "\\PC*|[\\x00-\\x7f]*".prop_map(|text| Text::from(text.as_str())),
+        1 => collection::vec(any::<u8>(), 0..20).prop_map(Text::from),
+    ]
+    .boxed()
+}
+
+fn connection() -> BoxedStrategy<ConnectionId> {
+    (number(), 0..3_u32, 0..3_u32)
+        .prop_map(|(cookie, life, half_open)| ConnectionId {
+            life,
+            ..ConnectionId::half_open(cookie, half_open)
+        })
+        .boxed()
+}
+
+fn role() -> BoxedStrategy<Option<Role>> {
+    option::of(proptest::sample::select(vec![Role::Client, Role::Server, Role::Listener])).boxed()
+}
+
+fn endpoint() -> BoxedStrategy<Endpoint> {
+    let v4 = any::<[u8; 4]>().prop_map(|octets| IpAddr::V4(Ipv4Addr::from(octets)));
+    let v6 = any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)));
+    (prop_oneof![v4, v6], any::<u16>()).prop_map(|(address, port)| Endpoint { address, port }).boxed()
+}
+
+fn network() -> BoxedStrategy<Network> {
+    let kind = proptest::sample::select(vec![NetworkType::Ipv4, NetworkType::Ipv6]);
+    (kind, endpoint(), endpoint(), option::of(any::<u32>()))
+        .prop_map(|(kind, local, peer, netns)| Network { kind, local, peer, netns })
+        .boxed()
+}
+
+fn process() -> BoxedStrategy<Option<Process>> {
+    let process = (any::<u32>(), text(), option::of(text()), any::<u32>());
+    option::of(process.prop_map(|(pid, name, executable, uid)| Process { pid, name, executable, uid }))
+        .boxed()
+}
+
+fn state() -> BoxedStrategy<State> {
+    (1..=11_u8).prop_map(|number| State::from_kernel(number).unwrap()).boxed()
+}
+
+fn transition() -> BoxedStrategy<Record> {
+    let times = (time(), option::of(number()), any::<bool>(), any::<bool>());
+    let rest = (option::of("\\PC{0,12}"), role(), network(), process());
+    (times, connection(), (state(), state()), rest)
+        .prop_map(
+            |(
+                (time, in_old_us, estimated, gap),
+                connection,
+                (old, new),
+                (reason, role, network, process),
+            )| {
+                Record::Transition(Transition {
+                    time,
+                    connection,
+                    old,
+                    new,
+                    in_old_us,
+                    estimated,
+                    gap,
+                    reason,
+                    role,
+                    network,
+                    process,
+                })
+            },
+        )
+        .boxed()
+}
+
+fn segment() -> BoxedStrategy<Record> {
+    let numbers = (any::<u32>(), option::of(any::<u32>()), any::<u32>());
+    (time(), connection(), any::<(bool, u8, bool)>(), numbers)
+        .prop_map(|(time, connection, (is_out, flags, retransmit), (seq, ack, length))| {
+            Record::Segment(Segment {
+                time,
+                connection,
+                direction: if is_out { Direction::Out } else { Direction::In },
+                flags: FlagNames(Flags(flags)),
+                seq,
+                ack,
+                length,
+                retransmit,
+            })
+        })
+        .boxed()
+}
+
+type Head = (Vec<(Text, Text)>, u64, u64);
+
+fn head() -> BoxedStrategy<Head> {
+    (collection::vec((text(), text()), 0..5), number(), number()).boxed()
+}
+
+fn messages() -> BoxedStrategy<Messages> {
+    let fields =
+        |fields: Vec<(Text, Text)>| fields.into_iter().map(|(name, value)| (name.0, value.0)).collect();
+    let request = (text(), text(), head()).prop_map(move |(method, target, (headers, header_size, size))| {
+        Request { method, target, headers: fields(headers), header_size, body: Body { size } }
+    });
+    let response = (any::<u16>(), text(), head()).prop_map(
+        move |(status_code, reason, (headers, header_size, size))| Response {
+            status_code,
+            reason,
+            headers: fields(headers),
+            header_size,
+            body: Body { size },
+        },
+    );
+    (option::of(request), collection::vec(any::<u16>(), 0..3), option::of(response))
+        .prop_map(|(request, informational, response)| Messages { request, informational, response })
+        .boxed()
+}
+
+fn timing() -> BoxedStrategy<Timing> {
+    let phase = || option::of(number());
+    (time(), [phase(), phase(), phase(), phase()], number(), any::<bool>())
+        .prop_map(|(started, [send_us, wait_us, receive_us, idle_us], total_us, is_stalled)| Timing {
+            started,
+            send_us,
+            wait_us,
+            receive_us,
+            total_us,
+            idle_us,
+            stalls: is_stalled.then(|| Stalls {
+                wait: Some(Stall { retransmits: 1, ..Stall::default() }),
+                ..Stalls::default()
+            }),
+        })
+        .boxed()
+}
+
+fn url() -> BoxedStrategy<Url> {
+    (option::of(text()), option::of(text()), text(), option::of(text()))
+        .prop_map(|(scheme, host, path, query)| Url { scheme, host, path, query })
+        .boxed()
+}
+
+fn http() -> BoxedStrategy<Record> {
+    let ends = (connection(), number(), role(), network(), process());
+    let outcome = (
+        proptest::sample::select(vec![Integrity::Complete, Integrity::Truncated, Integrity::Gap]),
+        proptest::sample::select(vec![
+            Outcome::Ok,
+            Outcome::NoResponse,
+            Outcome::Reset,
+            Outcome::Truncated,
+            Outcome::Upgraded,
+            Outcome::Invalid,
+        ]),
+        option::of("\\PC{0,12}"),
+        option::of(number()),
+    );
+    let version = proptest::sample::select(vec!["1.0", "1.1", "1.7"]);
+    let rest = (version, option::of(any::<bool>()), any::<bool>(), any::<bool>());
+    ((time(), timing()), ends, messages(), option::of(url()), outcome, rest)
+        .prop_map(|((time, timing), ends, http, url, (integrity, outcome, reason, missing), rest)| {
+            let (connection, index, role, network, process) = ends;
+            let (version, reused, has_ended, has_websocket) = rest;
+            Record::Http(Box::new(Http {
+                time,
+                connection,
+                index,
+                role,
+                network: HttpNetwork {
+                    protocol: Protocol { name: "http".into(), version: version.into() },
+                    kind: network.kind,
+                    local: network.local,
+                    peer: network.peer,
+                },
+                http,
+                url,
+                process,
+                timing,
+                integrity,
+                outcome,
+                reason,
+                ended: has_ended.then_some(Ended { message: Message::Response, part: Part::Body, offset: 7 }),
+                missing,
+                reused,
+                websocket: has_websocket.then(|| Box::new(WebSocket::default())),
+            }))
+        })
+        .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn frequent_lines_are_those_of_serde(record in prop_oneof![transition(), segment(), http()], room in 0..2_000_usize) {
+        let expected = json::to_string(&record).unwrap() + "\n";
+        let mut lines = Lines::default();
+        lines.push(&record).unwrap();
+        prop_assert_eq!(str::from_utf8(lines.bytes()).unwrap(), &expected);
+        prop_assert!(lines.slow.is_empty(), "it had room");
+        // Where there is no room, it is made.
+        let mut lines = Lines::with_room(room);
+        lines.push(&record).unwrap();
+        lines.push(&record).unwrap();
+        prop_assert_eq!(str::from_utf8(lines.bytes()).unwrap(), expected.repeat(2));
+        let read = reader::parse(expected.trim_ascii_end().as_bytes());
+        prop_assert_eq!(read, Ok(record.clone()));
+        prop_assert_eq!(serde_json::from_str::<Record>(&expected).unwrap(), record, "as any line is read");
+    }
+}
+
+#[test]
+fn fields_are_plain_only_when_each_of_them_is() {
+    let head = b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n";
+    let parts = [(&head[16..17], &head[19..20]), (&head[22..23], &head[25..26])];
+    assert!(Fields::of_head(head, parts.into_iter()).are_plain());
+    let quoted = b"A: \"\r\n\r\n";
+    assert!(!Fields::of_head(quoted, [(&quoted[..1], &quoted[3..4])].into_iter()).are_plain());
+    for (value, expected) in
+        [("b", true), ("b\r\n c", false), ("\n", false), ("\t", false), ("\u{f6}", false)]
+    {
+        assert_eq!([("A", value)].into_iter().collect::<Fields>().are_plain(), expected, "{value:?}");
+    }
+}
+
+#[test]
+fn other_lines_are_written_too() {
+    let mut lines = Lines::with_room(3);
+    lines.push(&Record::Ready(crate::record::Ready { time: Time(7) })).unwrap();
+    lines.push_raw(b"{}");
+    let expected = "{\"type\":\"ready\",\"time\":\"1970-01-01T00:00:00.000000007Z\"}\n{}\n";
+    assert_eq!(str::from_utf8(lines.bytes()).unwrap(), expected);
+    lines.clear();
+    assert_eq!(lines.bytes(), b"");
+}

@@ -159,11 +159,11 @@ fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Trace
     let mut curl = Running::start(&mut command);
     assert!(curl.0.wait().expect("it can be waited for").success());
     wait_for("both ends", || {
-        let of = tracer.records().into_iter().filter(|record| match record {
+        let is_it = |record: &&Record| match record {
             Record::Http(http) => http.url.as_ref().is_some_and(|url| *url.path.0 == *b"/echo/x"),
             _ => false,
-        });
-        (of.count() >= 2).then_some(())
+        };
+        (tracer.records().iter().filter(is_it).count() >= 2).then_some(())
     });
     (tracer, curl.pid())
 }

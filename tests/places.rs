@@ -13,10 +13,8 @@ use tcp_trace_tests::{Cgroup, Nginx, Running, Tracer, free_port, output, wait_fo
 
 /// Waits until this many clients were looked up.
 fn wait_for_connects(tracer: &Tracer, count: usize) {
-    let is_connect = |record: &Record| matches!(record, Record::Transition(transition) if transition.new == State::SynSent);
-    wait_for("the connects", || {
-        (tracer.records().into_iter().filter(is_connect).count() == count).then_some(())
-    });
+    let is_connect = |record: &&Record| matches!(record, Record::Transition(transition) if transition.new == State::SynSent);
+    wait_for("the connects", || (tracer.records().iter().filter(is_connect).count() == count).then_some(()));
 }
 
 /// Ends the input of a process, which then ends by itself.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{output, project, run},
-    kernels,
+    kernels, setup,
 };
 
 /// Test executables, and how the names of the tests start that are captured.
@@ -29,6 +29,7 @@ const SCENE_BYTES_MAX: usize = 256 << 10;
 
 /// Captures the loopback tests on Debian's kernels.
 pub(crate) fn on_kernels() -> Result<()> {
+    setup::provide(&kernels::NEEDS, true)?;
     kernels::run_and_capture(Some(&folder()?))?;
     bless()
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tcp_trace_model::{event::Role, record::Outcome};
 use tcp_trace_tests::{Nginx, PAGE_PARTS, Script, Tracer, assert_logged, free_port, load, put_page};
 
-/// What the browser tells of a part of a page (`PerformanceResourceTiming`).
+/// What the browser reports about a part of a page (`PerformanceResourceTiming`).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Resource {

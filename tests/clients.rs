@@ -20,7 +20,7 @@ fn start() -> (Nginx, Tracer) {
     (nginx, tracer)
 }
 
-/// Ends it once so many exchanges are recorded at both ends, and compares with nginx's log.
+/// Ends it once this many exchanges are recorded at both ends, and compares with nginx's log.
 fn stop(nginx: &Nginx, tracer: Tracer, exchanges: usize) -> Recording {
     tracer.wait_for_lines("http", 2 * exchanges);
     tracer.wait_for_closed();
@@ -71,7 +71,7 @@ fn wget_of_large_bodies_is_recorded() {
     assert_wget(&["/big"; 10]);
 }
 
-/// wget asks for these paths.
+/// wget requests these paths.
 fn assert_wget(paths: &[&str]) {
     let (nginx, tracer) = start();
     let folder = Folder::new();
@@ -145,7 +145,7 @@ fn h2load_is_recorded() {
     assert_eq!(number(&report, "status codes: "), 500);
     let recording = stop(&nginx, tracer, 500);
     // As in `traffic: 4.89MB (5129000) total, 51.27KB (52500) headers (space savings 0.00%), 4.77MB (5000000) data`.
-    let (_, traffic) = report.split_once("traffic: ").expect("it tells the traffic");
+    let (_, traffic) = report.split_once("traffic: ").expect("it reports the traffic");
     let sizes: Vec<u64> = traffic.split(['(', ')']).filter_map(|part| part.parse().ok()).collect();
     let (total, bodies) = received(&recording);
     assert_eq!((total, bodies), (sizes[0], sizes[2]), "{traffic}");

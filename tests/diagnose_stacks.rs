@@ -126,7 +126,7 @@ fn optimised_rust() {
 }
 
 #[test]
-fn an_interpreter_is_told_as_one() {
+fn an_interpreter_is_reported_as_one() {
     let (_leak, finding) = leak(|| {
         let mut python = Command::new("python3");
         python.arg(source("pool.py"));
@@ -151,7 +151,7 @@ fn of_sockets_that_are_older_the_opening_was_not_seen() {
 }
 
 #[test]
-fn of_accepted_sockets_the_first_use_is_told() {
+fn of_accepted_sockets_the_first_use_is_reported() {
     let server = Script::start_with("python3", "stuck.py", &["leak"]);
     let diagnosing = Diagnosing::start(server.port(), &MIN_AGE);
     let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
@@ -208,7 +208,7 @@ fn assert_reader(name: &str, program: &std::path::Path) {
 }
 
 #[test]
-fn the_line_of_a_process_that_does_not_read_is_told() {
+fn the_line_of_a_process_that_does_not_read_is_reported() {
     let folder = Folder::new();
     assert_reader("reader.c", &compile_c(&folder, "reader.c", &["-g", "-O2"]));
     assert_reader("reader.rs", &compile_rust(&folder, "reader.rs"));

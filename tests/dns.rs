@@ -1,4 +1,4 @@
-//! Lookups of names, against what the server was asked, tshark, and the connections that follow.
+//! Lookups of names, against the server's queries, tshark, and the connections that follow.
 
 use std::{
     io::{Read as _, Write as _},
@@ -43,7 +43,7 @@ fn getent(server: &DnsServer, namespace: &Namespace, name: &str) -> u32 {
 }
 
 #[test]
-fn lookups_are_what_the_server_was_asked() {
+fn lookups_are_the_queries_to_the_server() {
     let namespace = Namespace::new();
     let server = DnsServer::start(&namespace);
     let tracer = Tracer::start(&["--comm", "getent"]);
@@ -159,22 +159,22 @@ fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Trace
     let mut curl = Running::start(&mut command);
     assert!(curl.0.wait().expect("it can be waited for").success());
     wait_for("both ends", || {
-        let of = tracer.records().into_iter().filter(|record| match record {
+        let is_it = |record: &&Record| match record {
             Record::Http(http) => http.url.as_ref().is_some_and(|url| *url.path.0 == *b"/echo/x"),
             _ => false,
-        });
-        (of.count() >= 2).then_some(())
+        };
+        (tracer.records().iter().filter(is_it).count() >= 2).then_some(())
     });
     (tracer, curl.pid())
 }
 
 #[test]
-fn a_connection_tells_the_name_that_its_process_looked_up() {
+fn a_connection_has_the_name_that_its_process_looked_up() {
     connection_by_name("alias.test", Transport::Udp);
 }
 
 #[test]
-fn a_name_that_was_looked_up_by_tcp_is_told_too() {
+fn a_name_that_was_looked_up_by_tcp_is_reported_too() {
     connection_by_name("long.test", Transport::Tcp);
 }
 
@@ -310,7 +310,7 @@ fn sockets_that_are_not_connected_and_ipv6_are_known_too() {
 }
 
 #[test]
-fn a_lookup_over_a_socket_without_a_peer_is_asked_for_by_its_port() {
+fn a_lookup_over_a_socket_without_a_peer_is_selected_by_its_port() {
     const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03six\x04test\0\0\x1c\0\x01";
     let namespace = Namespace::new();
     let _server = DnsServer::start(&namespace);
@@ -327,7 +327,7 @@ fn a_lookup_over_a_socket_without_a_peer_is_asked_for_by_its_port() {
 }
 
 #[test]
-fn what_is_no_dns_is_told_and_lost_by_nobody() {
+fn what_is_not_dns_is_reported_and_nothing_is_lost() {
     let namespace = Namespace::new();
     let tracer = Tracer::start(&["--pid", &std::process::id().to_string()]);
     let (server, client) = namespace.run(|| {

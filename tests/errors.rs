@@ -1,4 +1,4 @@
-//! What cannot work is told in one clear line, with the exit code of its kind, and nothing is traced.
+//! What cannot work is reported in one clear line, with the exit code of its kind, and nothing is traced.
 
 use std::{
     ffi::OsStr,
@@ -108,7 +108,7 @@ fn a_full_disk_is_named_before_anything_begins() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told_before_anything_is_traced() {
+fn what_makes_no_sense_is_reported_before_anything_is_traced() {
     let folder = Folder::new();
     let file = folder.file("recording.jsonl").display().to_string();
     for (arguments, words) in [
@@ -133,7 +133,7 @@ fn what_makes_no_sense_is_told_before_anything_is_traced() {
 
 /// As shells and env do it.
 #[test]
-fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
+fn a_command_that_cannot_be_run_is_reported_by_its_exit_code() {
     let folder = Folder::new();
     let file = folder.file("recording.jsonl").display().to_string();
     for (command, code, words) in [
@@ -145,7 +145,7 @@ fn a_command_that_cannot_be_run_is_told_by_its_exit_code() {
         fails(&mut with(&["record", "-o", &file, "--", command]), code, &[command, words]);
         assert!(!folder.file("recording.jsonl").exists(), "{command:?}");
     }
-    // Only the kernel's attempt to run it tells, once tracing has begun.
+    // Only the kernel's attempt to run it shows it, once tracing has begun.
     let (text, script) = (folder.file("text"), folder.file("script"));
     fs::write(&text, "#!/no/such/interpreter\n").expect("the folder is ours");
     // What this process has open for writing, a child on its way to exec may still have open: such a file cannot be run.

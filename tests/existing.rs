@@ -1,4 +1,4 @@
-//! Sockets that are older than the tracer: found with their processes, and followed from then on.
+//! Sockets opened before the tracer started: found with their processes, and followed from then on.
 
 use std::{
     io::Write as _,

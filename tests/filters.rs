@@ -1,4 +1,4 @@
-//! Filters that the eBPF programs decide: what is asked for is recorded as without a filter, and the rest costs nothing.
+//! Filters that the eBPF programs apply: what is selected is recorded as without a filter, and the rest costs nothing.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ const FORKING: &str = "import os, socket, sys\n\
     \tc.close()\n\
     \tos.wait()";
 
-/// A process without its executable, which is told when it was looked up in time.
+/// A process without its executable, which is there only if it was looked up in time.
 fn process(process: &Option<Process>) -> Option<(u32, String, u32)> {
     process.as_ref().map(|process| (process.pid, process.name.printable().to_string(), process.uid))
 }
@@ -71,7 +71,7 @@ fn told(recording: &Recording, of: &Connection) -> String {
     )
 }
 
-fn told_of_each(
+fn description_of_each(
     recording: &Recording,
     is_asked_for: impl Fn(&Connection) -> bool,
 ) -> BTreeMap<ConnectionId, String> {
@@ -79,26 +79,26 @@ fn told_of_each(
     asked_for.map(|connection| (connection.connection, told(recording, connection))).collect()
 }
 
-/// Fails unless a recording with a filter has exactly what the one without has of those that are asked for.
+/// Fails unless a recording with a filter has exactly what the one without has of the selected connections.
 fn assert_same_of(
     what: &str,
     all: &Recording,
     filtered: &Recording,
     is_asked_for: impl Fn(&Connection) -> bool,
 ) {
-    let asked_for = asked_for_and_same(what, all, filtered, is_asked_for);
-    assert!(asked_for > 0, "{what}: nothing is asked for, which proves nothing");
+    let asked_for = selected_and_same(what, all, filtered, is_asked_for);
+    assert!(asked_for > 0, "{what}: nothing is selected, which proves nothing");
 }
 
-/// The same where it may be nothing: gives how many connections are asked for.
-fn asked_for_and_same(
+/// The same if that may be none: returns how many connections are selected.
+fn selected_and_same(
     what: &str,
     all: &Recording,
     filtered: &Recording,
     is_asked_for: impl Fn(&Connection) -> bool,
 ) -> usize {
-    let expected = told_of_each(all, is_asked_for);
-    let found = told_of_each(filtered, |_| true);
+    let expected = description_of_each(all, is_asked_for);
+    let found = description_of_each(filtered, |_| true);
     for (id, expected) in &expected {
         assert_eq!(found.get(id), Some(expected), "{what}: {id}");
     }
@@ -121,7 +121,7 @@ fn keep_alive(mut python: Command, port: u16, requests: u32) -> u32 {
 }
 
 #[test]
-fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
+fn connections_selected_by_process_are_recorded_as_without_a_filter() {
     let (one, other) = (Nginx::start(free_port()), Nginx::start(free_port()));
     let ports = format!("{},{}", one.port(), other.port());
     let cgroup = Cgroup::new(&format!("tcp-trace-filters-{}/below", std::process::id()));
@@ -163,7 +163,7 @@ fn what_is_asked_for_by_its_process_is_recorded_as_without_a_filter() {
             assert_same_of(&format!("{what}, {are_older_known}"), &all, filtered, is_asked_for);
         };
         let of_workers = [by_pid, by_other].into_iter().zip(workers).map(|((what, filtered), worker)| {
-            asked_for_and_same(what, &all, &filtered, |connection| pid(connection) == Some(worker))
+            selected_and_same(what, &all, &filtered, |connection| pid(connection) == Some(worker))
         });
         assert!(of_workers.sum::<usize>() > 0, "one of them has answered");
         is(&by_comm, &|connection| is_named(connection, "curl"));
@@ -212,7 +212,7 @@ fn assert_is_logged(worker: u32, tracer: Tracer, log: &[AccessLogLine]) {
 }
 
 #[test]
-fn a_worker_that_its_master_accepts_for_is_told_from_the_master() {
+fn a_worker_that_its_master_accepts_for_is_distinguished_from_the_master() {
     let port = free_port();
     let mut command = Command::new("python3");
     command.args(["-c", FORKING, &port.to_string(), "2"]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -243,7 +243,7 @@ fn a_worker_that_its_master_accepts_for_is_told_from_the_master() {
 }
 
 #[test]
-fn a_network_namespace_is_asked_for_by_path_or_number() {
+fn a_network_namespace_is_selected_by_path_or_number() {
     let (asked_for, other) = (Namespace::new(), Namespace::new());
     let (one, two) = (Nginx::start_in(&asked_for, 8080), Nginx::start_in(&other, 8080));
     let all = Tracer::start(&["--port", "8080"]);
@@ -272,7 +272,7 @@ fn a_network_namespace_is_asked_for_by_path_or_number() {
 }
 
 #[test]
-fn what_is_not_asked_for_makes_no_events() {
+fn excluded_connections_make_no_events() {
     const REQUESTS: u32 = 2_000;
     const CONNECTIONS: u64 = 40;
     /// Events of lookups and of RSTs, which other tests on this host may make at any time.
@@ -281,7 +281,7 @@ fn what_is_not_asked_for_makes_no_events() {
     let port = nginx.port().to_string();
     let cgroup = Cgroup::new(&format!("tcp-trace-events-{}", std::process::id()));
     for excluding in [["--pid", "1"], ["--comm", "no-such-name"], ["--cgroup", cgroup.path()]] {
-        // The port tells the two ends apart: the server's is that of the listener too.
+        // The port distinguishes the two ends: the server's is that of the listener too.
         let clients = Tracer::start(&[&["--peer-port", &port], &excluding[..]].concat());
         let servers = Tracer::start(&[&["--local-port", &port], &excluding[..]].concat());
         [&clients, &servers].into_iter().for_each(Tracer::wait_until_older_are_known);
@@ -292,7 +292,7 @@ fn what_is_not_asked_for_makes_no_events() {
         let (clients, servers) = (clients.stop(), servers.stop());
         assert_eq!((clients.connections().count(), servers.connections().count()), (0, 0), "{excluding:?}");
         println!("{excluding:?}: {} and {} events", clients.end.events, servers.end.events);
-        assert!(clients.end.events <= OTHERS, "{excluding:?}: they were never told of: {:?}", clients.end);
+        assert!(clients.end.events <= OTHERS, "{excluding:?}: they were never reported: {:?}", clients.end);
         // What passes until a process reads, and what ends a connection.
         let most = (CONNECTIONS + 1) * 16 + OTHERS;
         assert!(servers.end.events <= most, "{excluding:?}: {:?}", servers.end);
@@ -321,7 +321,7 @@ fn a_cgroup_that_is_made_later_or_anew_is_recorded() {
     assert!(recording.connections().all(|connection| connection.cgroup.as_deref() == Some(path.as_str())));
 }
 
-/// Connects one socket twice, under two names: to a port where nobody listens, and to one.
+/// Connects one socket twice, under two names: to a port on which nothing listens, and to one.
 const TWICE: &str = "import socket, sys\n\
     def name(n): open('/proc/self/comm', 'w').write(n)\n\
     s = socket.socket()\n\

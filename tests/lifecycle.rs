@@ -119,7 +119,7 @@ fn orphan(arguments: &[&str]) -> Recording {
 }
 
 #[test]
-fn a_session_settles_if_it_is_asked_to() {
+fn a_session_settles_on_request() {
     let settled = orphan(&["--duration", "1s", "--settle", "60s"]);
     let client = settled.connections_of(Role::Client)[0];
     let life = settled.life(client.connection);

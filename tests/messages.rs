@@ -24,7 +24,7 @@ fn start(port: u16) -> Tracer {
     Tracer::start(&["--port", &port.to_string()])
 }
 
-/// Ends the tracer once so many exchanges are recorded at both ends.
+/// Ends the tracer once this many exchanges are recorded at both ends.
 fn stop(tracer: Tracer, exchanges: usize) -> Recording {
     tracer.wait_for_lines("http", 2 * exchanges);
     tracer.wait_for_closed();
@@ -124,7 +124,7 @@ fn large_bodies_that_are_chunked_both_ways_are_counted_without_their_framing() {
     assert_chunked_both_ways(3_000_000);
 }
 
-/// curl sends so many bytes in chunks, and gets them back in chunks.
+/// curl sends this many bytes in chunks, and gets them back in chunks.
 fn assert_chunked_both_ways(size: u64) {
     let node = Script::start("node", "server.js");
     let tracer = start(node.port());

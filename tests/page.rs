@@ -49,7 +49,7 @@ impl Shown {
         parts[1..parts.len() - 1].iter().map(|part| Page::parse(part)).collect()
     }
 
-    /// The exchange of a row as an end told it.
+    /// The exchange of a row as an end recorded it.
     fn exchange(&self, role: Role, row: &Row) -> &Http {
         let exchanges = self.recording.http_of(role);
         let is_it = |http: &&&Http| format!("{} #{}", http.connection, http.index) == row.connection;
@@ -128,7 +128,7 @@ impl Row {
     }
 }
 
-/// How often each target was asked for.
+/// How often each target was requested.
 fn counts<'a>(targets: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
     let mut counts = HashMap::new();
     targets.for_each(|target| *counts.entry(target).or_default() += 1);
@@ -161,7 +161,7 @@ fn what_a_browser_loads_for_a_page_is_one_page() {
     let pid = exchanges[0].process.as_ref().expect("it is known").pid;
     let start = format!("chromium[{pid}]: {} requests on ", log.len());
     assert!(page.totals.starts_with(&start), "{page:#?}");
-    // Without a filter the servers' ends are there too, and told once all the same.
+    // Without a filter the servers' ends are there too, and each exchange is still shown once.
     assert_eq!(shown.pages(&[]).len(), 1);
     // Where only theirs are, the client is an address.
     let pages = shown.pages(&["--comm", "nginx"]);

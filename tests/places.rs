@@ -11,12 +11,10 @@ use tcp_trace_model::{
 };
 use tcp_trace_tests::{Cgroup, Nginx, Running, Tracer, free_port, output, wait_for};
 
-/// Waits until so many clients were looked at.
+/// Waits until this many clients were looked up.
 fn wait_for_connects(tracer: &Tracer, count: usize) {
-    let is_connect = |record: &Record| matches!(record, Record::Transition(transition) if transition.new == State::SynSent);
-    wait_for("the connects", || {
-        (tracer.records().into_iter().filter(is_connect).count() == count).then_some(())
-    });
+    let is_connect = |record: &&Record| matches!(record, Record::Transition(transition) if transition.new == State::SynSent);
+    wait_for("the connects", || (tracer.records().iter().filter(is_connect).count() == count).then_some(()));
 }
 
 /// Ends the input of a process, which then ends by itself.
@@ -26,7 +24,7 @@ fn end(process: &mut Running) {
 }
 
 #[test]
-fn executable_cgroup_and_container_of_a_client_are_told() {
+fn executable_cgroup_and_container_of_a_client_are_reported() {
     let nginx = Nginx::start(free_port());
     let id = format!("{:064x}", 0x7cb0_u64 << 32 | u64::from(std::process::id()));
     let scope = format!("docker-{id}.scope");
@@ -42,11 +40,11 @@ fn executable_cgroup_and_container_of_a_client_are_told() {
     let recording = tracer.stop();
     let curl = recording.connections_of(Role::Client)[0];
     let executable =
-        curl.process.as_ref().and_then(|process| process.executable.as_ref()).expect("it is told");
+        curl.process.as_ref().and_then(|process| process.executable.as_ref()).expect("it is recorded");
     let which = output(Command::new("sh").args(["-c", "readlink -f $(command -v curl)"]));
     assert_eq!(executable.printable().to_string(), String::from_utf8_lossy(&which.stdout).trim());
     assert_eq!(curl.cgroup.as_deref(), Some(format!("/{scope}").as_str()));
-    let container = curl.container.as_ref().expect("the cgroup's name tells it");
+    let container = curl.container.as_ref().expect("the cgroup's name says it");
     assert_eq!((container.id.as_str(), container.runtime.as_deref()), (id.as_str(), Some("docker")));
     let server = recording.connections_of(Role::Server)[0];
     let executable = server.process.as_ref().and_then(|process| process.executable.as_ref());

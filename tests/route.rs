@@ -166,7 +166,7 @@ fn assert_steps(text: &str, steps: &[&str]) {
 }
 
 #[test]
-fn a_ladder_tells_the_life_of_a_url_from_its_name_to_the_close() {
+fn a_ladder_shows_the_life_of_a_url_from_its_name_to_the_close() {
     let hosts = Routed::new();
     let dns = DnsServer::start(&hosts.client);
     let _nginx = Nginx::start_in(&hosts.server, PORT);

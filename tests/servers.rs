@@ -160,7 +160,7 @@ fn a_proxy_has_large_bodies_on_both_of_its_connections() {
     assert_proxied(&["/big"; 3]);
 }
 
-/// curl asks for these paths at HAProxy in front of nginx.
+/// curl requests these paths from HAProxy in front of nginx.
 fn assert_proxied(paths: &[&str]) {
     let nginx = Nginx::start(free_port());
     let haproxy = Haproxy::start(free_port(), nginx.port());

@@ -147,7 +147,7 @@ fn the_table_is_what_live_printed() {
     }
 }
 
-/// What a filter has to find, told by the JSON alone.
+/// What a filter has to find, according to the JSON alone.
 type Wanted<'a> = &'a dyn Fn(&Value) -> bool;
 
 /// The recording's lines about connections of which some line is wanted, and those about none.
@@ -254,7 +254,7 @@ fn a_file_that_is_cut_is_shown_up_to_there() {
 }
 
 #[test]
-fn lines_that_are_no_records_are_told_and_skipped() {
+fn lines_that_are_no_records_are_reported_and_skipped() {
     let session = Session::record();
     let (head, rest) = session.text.split_once('\n').expect("it has lines");
     let later = r#"{"type":"later","time":"2026-09-21T14:13:20Z"}"#;
@@ -275,7 +275,7 @@ fn lines_that_are_no_records_are_told_and_skipped() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_told_in_one_line() {
+fn what_cannot_be_shown_is_reported_in_one_line() {
     let session = Session::record();
     session.write("newer.jsonl", &session.text.replace("\"version\":1", "\"version\":2"));
     session.write("empty.jsonl", "");
@@ -307,7 +307,7 @@ fn what_cannot_be_shown_is_told_in_one_line() {
     }
 }
 
-/// The session's lines again and again, until there are so many bytes.
+/// The session's lines again and again, until there are this many bytes.
 fn write_large(session: &Session, bytes: usize) -> io::Result<()> {
     let lines: Vec<_> = session.text.split_inclusive('\n').collect();
     let (head, rest) = (lines[..2].concat(), lines[2..lines.len() - 1].concat());

@@ -39,7 +39,7 @@ const STATES: [(State, usize); 7] = [
     (State::SynSent, 0),
 ];
 
-/// What the script tells of its sockets.
+/// What the script reports about its sockets.
 #[derive(Deserialize)]
 struct Made {
     ports: [u16; 3],
@@ -145,12 +145,12 @@ fn only(listed: &[Socket], is: impl Fn(&Socket) -> bool) -> Socket {
     **socket
 }
 
-/// What the process that made the sockets knows of them, and `ss` does not tell.
+/// What the process that made the sockets knows about them, and `ss` does not show.
 fn assert_known(diag: &mut SockDiag, mut sockets: Sockets, listed: &[Socket]) {
     let time_wait = only(listed, |socket| socket.state == State::TimeWait);
     assert_eq!(time_wait.cookie, sockets.made.time_wait, "a mini-socket keeps the cookie");
     let orphan = only(listed, |socket| socket.state == State::FinWait2 && socket.inode == 0);
-    assert_eq!(orphan.cookie, sockets.made.orphan, "so does that of a connection that nobody has open");
+    assert_eq!(orphan.cookie, sockets.made.orphan, "so does that of a connection that no process has open");
     // The ACK of its FIN can come while close() still has the socket: then the kernel keeps it whole, with a timer.
     assert!(orphan.is_mini() || orphan.timer == Timer::KeepAlive, "{orphan:?}");
     assert!(time_wait.is_mini(), "{time_wait:?}");
@@ -209,7 +209,7 @@ fn sockets_of_another_namespace_are_those_that_ss_lists() {
     let mut diag = entry_of(&namespace).sock_diag().expect("root may enter namespaces");
     let sockets = Sockets::make(namespace.command("python3"), &mut diag);
     let listed = assert_ss_agrees(&mut diag, || namespace.command("ss"), &sockets);
-    assert_eq!(dump(&mut diag, States::ALL).len(), listed.len(), "nobody else is in the namespace");
+    assert_eq!(dump(&mut diag, States::ALL).len(), listed.len(), "nothing else is in the namespace");
     for (state, count) in STATES {
         assert_eq!(dump(&mut diag, States::from_iter([state])).len(), count, "{state:?}");
     }

@@ -26,7 +26,7 @@ struct Run {
     recording: Recording,
 }
 
-/// Runs a program that leaks so many connections, traced with these arguments.
+/// Runs a program that leaks this many connections, traced with these arguments.
 fn run(mut program: Command, connections: usize, arguments: &[&str]) -> Run {
     let port = free_port().to_string();
     let tracer = Tracer::start(&[&["--port", &port][..], arguments].concat());
@@ -131,7 +131,7 @@ fn a_stripped_program_gives_what_addr2line_takes() {
     let run = run(Command::new(&stripped), 1, &["--stacks"]);
     let eof = stack(&stacks(&run.clients[0]).eof);
     let Blame::Line(blamed) = Blame::of(eof) else { panic!("nothing to blame: {eof:#?}") };
-    assert_eq!(blamed.function, None, "there is nothing that could tell");
+    assert_eq!(blamed.function, None, "nothing names it");
     assert_eq!(blamed.module.as_ref().map(|path| &*path.0), Some(stripped.as_os_str().as_encoded_bytes()));
     let called = blamed.offset.expect("it is in a module");
     let told = output(Command::new("addr2line").arg("-fse").arg(&whole).arg(format!("{called:#x}")));
@@ -155,7 +155,7 @@ fn leaked_connections_of_one_place_have_equal_stacks() {
 }
 
 #[test]
-fn an_interpreter_is_told_as_one() {
+fn an_interpreter_is_reported_as_one() {
     let mut python = Command::new("python3");
     python.arg(source("pool.py"));
     let run = run(python, 1, &["--stacks"]);
@@ -168,7 +168,7 @@ fn an_interpreter_is_told_as_one() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_not_there() {
+fn stacks_are_recorded_only_on_request() {
     let folder = Folder::new();
     let program = compile_c(&folder, "pool.c", &["-g"]);
     let run = run(Command::new(program), 1, &[]);

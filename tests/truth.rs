@@ -122,7 +122,7 @@ fn a_server_that_closes_first_has_the_time_wait() {
     let server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
     wait_for_listener(Command::new("ss"), port, 1);
     let tracer = Tracer::start(&["--port", &port.to_string()]);
-    // curl keeps the connection open after an answer without Connection: close, so a client is asked that waits.
+    // curl keeps the connection open after an answer without Connection: close, so the test uses a client that waits.
     let script = format!(
         "import socket; s = socket.create_connection(('127.0.0.1', {port})); \
          s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\nwhile s.recv(65536): pass\ns.close()"

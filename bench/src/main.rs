@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what tracing costs real servers, with tcp-trace and its peers side by side in one run.
 
 mod baseline;
+mod callgrind;
 mod cost;
 mod idle;
 mod programs;
@@ -18,14 +19,17 @@ use crate::{tool::Tool, workload::Workload};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
-    /// Count instructions of the pure core instead, and fail where they are more than the committed baseline allows
+    /// Count instructions of the pure core instead, and fail where they differ from the committed baseline by more than 5 %
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "workload", "tool"])]
     check: bool,
     /// The same, and write the counts as the new baseline
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "workload", "tool"])]
     update: bool,
+    /// Print the functions that these instructions are spent in
+    #[arg(long, conflicts_with_all = ["check", "update", "rounds", "seconds", "workload", "tool"])]
+    profile: bool,
     /// Measure the eBPF programs instead: how often they run per request, and for how long
-    #[arg(long, conflicts_with_all = ["check", "update", "rounds"])]
+    #[arg(long, conflicts_with_all = ["check", "update", "profile", "rounds"])]
     programs: bool,
     /// How often each tool is measured; medians are printed
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
@@ -43,9 +47,9 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if arguments.check || arguments.update {
+    if arguments.check || arguments.update || arguments.profile {
         tool::require("valgrind")?;
-        return baseline::check(arguments.update);
+        return if arguments.profile { baseline::profile() } else { baseline::check(arguments.update) };
     }
     let workloads = or_all(&arguments.workload);
     let tools: Vec<Tool> = or_all(&arguments.tool).into_iter().filter(|tool| *tool != Tool::None).collect();

@@ -16,7 +16,7 @@ use tcp_trace_tests::{
 const MIN_AGE: &str = "2s";
 const CLIENTS: usize = 5;
 
-/// Clients that send five bytes, read so many, and close; and when they did that.
+/// Clients that send five bytes, read this many, and close; and when they did that.
 fn clients(port: u16, answer: usize) -> Moment {
     let from = now();
     for _ in 0..CLIENTS {
@@ -35,7 +35,7 @@ fn shown_by_ss(port: u16) -> usize {
 }
 
 #[test]
-fn the_cause_is_told_of_sockets_that_are_older_than_tcp_trace() {
+fn the_cause_is_reported_for_existing_sockets() {
     for (mode, answer, cause) in
         [("leak", 0, "not_closed"), ("end", 1, "end_not_read"), ("data", 0, "data_not_read")]
     {

@@ -81,7 +81,7 @@ fn assert_pid(finding: &Finding) {
 }
 
 #[test]
-fn a_peer_that_does_not_acknowledge_data_is_told() {
+fn a_peer_that_does_not_acknowledge_data_is_reported() {
     let place = Place::new();
     let (mut client, mut peer) = place.connected();
     let start = while_doing(|| client.write_all(b"request").expect("it is connected"));
@@ -118,7 +118,7 @@ fn a_second_silence_is_as_old_as_itself() {
 }
 
 #[test]
-fn probes_of_a_closed_window_that_are_not_answered_are_told() {
+fn probes_of_a_closed_window_that_are_not_answered_are_reported() {
     let place = Place::new();
     let (mut client, mut peer, start) = place.without_room();
     client.write_all(b"more").expect("there is room here");
@@ -138,7 +138,7 @@ fn probes_of_a_closed_window_that_are_not_answered_are_told() {
 }
 
 #[test]
-fn keep_alive_that_is_not_answered_is_told() {
+fn keep_alive_that_is_not_answered_is_reported() {
     const SECOND: Duration = Duration::from_secs(1);
     let place = Place::new();
     let from = now();
@@ -159,7 +159,7 @@ fn keep_alive_that_is_not_answered_is_told() {
 }
 
 #[test]
-fn a_fin_that_is_not_acknowledged_is_told() {
+fn a_fin_that_is_not_acknowledged_is_reported() {
     let place = Place::new();
     let (client, mut peer) = place.connected();
     let start = while_doing(|| client.shutdown(Shutdown::Write).expect("it is connected"));
@@ -176,7 +176,7 @@ fn a_fin_that_is_not_acknowledged_is_told() {
 }
 
 #[test]
-fn a_crossed_fin_that_is_not_acknowledged_is_told() {
+fn a_crossed_fin_that_is_not_acknowledged_is_reported() {
     let place = Place::new();
     let (client, mut peer) = place.connected();
     client.shutdown(Shutdown::Write).expect("it is connected");
@@ -197,7 +197,7 @@ fn a_crossed_fin_that_is_not_acknowledged_is_told() {
 }
 
 #[test]
-fn a_last_ack_that_does_not_come_is_told() {
+fn a_last_ack_that_does_not_come_is_reported() {
     let place = Place::new();
     let (client, mut peer) = place.connected();
     peer.send(FIN_ACK);
@@ -213,7 +213,7 @@ fn a_last_ack_that_does_not_come_is_told() {
 }
 
 #[test]
-fn a_peer_that_does_not_close_is_told_where_this_end_waits_for_it() {
+fn a_peer_that_does_not_close_is_reported_where_this_end_waits_for_it() {
     let place = Place::new();
     let (client, mut peer) = place.connected();
     client.shutdown(Shutdown::Write).expect("it is connected");

@@ -23,7 +23,7 @@ fn refused_connects_are_counted() {
     let port = free_port();
     let diagnosis = tracing(port, &[], || {
         for _ in 0..3 {
-            TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens");
+            TcpStream::connect(("127.0.0.1", port)).expect_err("nothing listens");
         }
     });
     let finding = diagnosis.only();
@@ -48,7 +48,7 @@ fn connects_that_succeed_have_no_finding() {
 }
 
 #[test]
-fn a_connect_without_an_answer_is_told_while_it_waits() {
+fn a_connect_without_an_answer_is_reported_while_it_waits() {
     let place = Place::new();
     let from = now();
     let (client, begun) = place.begin(place.server);
@@ -70,7 +70,7 @@ fn a_connect_without_an_answer_is_told_while_it_waits() {
 }
 
 #[test]
-fn connects_that_timed_out_or_had_no_route_are_told() {
+fn connects_that_timed_out_or_had_no_route_are_reported() {
     let place = Place::new();
     place.namespace.set("ipv4/tcp_syn_retries", "1");
     let port = place.server.port();
@@ -89,7 +89,7 @@ fn connects_that_timed_out_or_had_no_route_are_told() {
     // Whoever reads the error takes it from the socket, and from whoever watches its end: only then.
     let error = |client: &TcpStream| {
         wait_for("the end", || place.namespace.states(port).is_empty().then_some(()));
-        let error = client.take_error().expect("a socket tells its error");
+        let error = client.take_error().expect("a socket has its error");
         error.expect("it failed").raw_os_error()
     };
     let (client, syn, _) = fails();
@@ -117,7 +117,7 @@ fn connects_that_timed_out_or_had_no_route_are_told() {
 
 /// Connections of a client that closes first, until it has no port left.
 #[test]
-fn ports_that_are_used_up_are_told_with_the_failed_connects() {
+fn ports_that_are_used_up_are_reported_with_the_failed_connects() {
     stay_on_one_cpu();
     let (namespace, port) = (Namespace::new(), free_port());
     namespace.set("ipv4/ip_local_port_range", "40000 40019");

@@ -1,4 +1,4 @@
-//! What only the kernel's counters tell, once it is over: backlogs and accept queues that were full meanwhile.
+//! What only the kernel's counters show afterwards: backlogs and accept queues that were full meanwhile.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
@@ -67,7 +67,7 @@ impl Host {
 }
 
 #[test]
-fn cookies_that_were_sent_meanwhile_are_told() {
+fn cookies_that_were_sent_meanwhile_are_reported() {
     for (backlog, setting) in [(4, "1"), (4, "0"), (128, "1")] {
         let host = Host::new(backlog);
         host.namespace.set("ipv4/tcp_syncookies", setting);
@@ -87,7 +87,7 @@ fn cookies_that_were_sent_meanwhile_are_told() {
         assert_eq!((cookies > 0, dropped > 0), (backlog == 4 && setting == "1", setting == "0"));
         // The healthy twin: there was room.
         let Some(finding) = found else {
-            assert_eq!(backlog, 128, "nothing was told");
+            assert_eq!(backlog, 128, "nothing was reported");
             continue;
         };
         assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("syn_backlog", Some("overflowed")));
@@ -97,7 +97,7 @@ fn cookies_that_were_sent_meanwhile_are_told() {
 }
 
 #[test]
-fn a_full_backlog_is_told_with_its_sources_and_what_was_dropped() {
+fn a_full_backlog_is_reported_with_its_sources_and_what_was_dropped() {
     for is_spread in [true, false] {
         let host = Host::new(4);
         host.namespace.set("ipv4/tcp_syncookies", "0");
@@ -129,7 +129,7 @@ fn a_full_backlog_is_told_with_its_sources_and_what_was_dropped() {
 }
 
 #[test]
-fn an_accept_queue_that_overflowed_meanwhile_is_told() {
+fn an_accept_queue_that_overflowed_meanwhile_is_reported() {
     for (backlog, overflows) in [(1, true), (128, false)] {
         let host = Host::new(backlog);
         // With a cookie nobody would send the last segment of a handshake again that finds the queue full.

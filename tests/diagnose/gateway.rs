@@ -102,7 +102,7 @@ fn pid(finding: &Finding) -> u32 {
     finding.process.as_ref().expect("it is known").pid
 }
 
-/// How often which server was asked: this one so often.
+/// How often each server was tried: this one this often.
 fn assert_upstream(finding: &Finding, behind: u16, attempts: u64) {
     let place = format!("127.0.0.1:{behind}");
     assert!(finding.summary.contains(&place), "{}", finding.summary);
@@ -119,7 +119,7 @@ fn assert_upstream_is_this_process(finding: &Finding) {
     assert!(processes[0].ends_with(&format!("(pid {})", std::process::id())), "{processes:?}");
 }
 
-/// A recording of some work, once it has so many exchanges.
+/// A recording of some work, once it has this many exchanges.
 struct Recorded {
     folder: Folder,
 }
@@ -147,7 +147,7 @@ impl Recorded {
 }
 
 #[test]
-fn nginx_before_an_upstream_that_refuses_is_told_with_its_address() {
+fn nginx_before_an_upstream_that_refuses_is_reported_with_its_address() {
     let (port, behind) = (free_port(), free_port());
     let nginx = Nginx::start_before(port, behind);
     let work = || {
@@ -164,7 +164,7 @@ fn nginx_before_an_upstream_that_refuses_is_told_with_its_address() {
     let recorded = Recorded::of(&["--port", &port.to_string(), "--port", &behind.to_string()], 6, |_| work());
     let diagnosis = recorded.judge(&[]);
     assert_cause(gateway(&diagnosis, &["connect_refused"]), 502, "upstream_refused", 3);
-    // As a filter that leaves the connects out, and as one that asks for more of them.
+    // With a filter that excludes the connects, and with one that selects more of them.
     let diagnosis = recorded.judge(&["--port", &port.to_string()]);
     assert_cause(gateway(&diagnosis, &[]), 502, "not_seen", 3);
     let diagnosis = recorded.judge(&["--gateway-errors", "4"]);
@@ -172,7 +172,7 @@ fn nginx_before_an_upstream_that_refuses_is_told_with_its_address() {
 }
 
 #[test]
-fn nginx_before_an_upstream_that_closes_is_told_with_its_process() {
+fn nginx_before_an_upstream_that_closes_is_reported_with_its_process() {
     let (port, behind) = (free_port(), free_port());
     let nginx = Nginx::start_before(port, behind);
     let url = nginx.url("127.0.0.1", "/gateway/x");
@@ -186,7 +186,7 @@ fn nginx_before_an_upstream_that_closes_is_told_with_its_process() {
 }
 
 #[test]
-fn nginx_before_an_upstream_that_does_not_answer_is_told_with_the_time() {
+fn nginx_before_an_upstream_that_does_not_answer_is_reported_with_the_time() {
     let (port, behind) = (free_port(), free_port());
     let nginx = Nginx::start_before(port, behind);
     let url = nginx.url("127.0.0.1", "/gateway/x");
@@ -202,11 +202,11 @@ fn nginx_before_an_upstream_that_does_not_answer_is_told_with_the_time() {
 }
 
 #[test]
-fn nginx_before_an_upstream_that_leaves_its_syn_unanswered_is_told_so() {
+fn nginx_before_an_upstream_that_leaves_its_syn_unanswered_is_reported_so() {
     let (port, behind) = (free_port(), free_port());
     let nginx = Nginx::start_before(port, behind);
     let listener = TcpListener::bind(("127.0.0.1", behind)).expect("the port is free");
-    // A queue for one connection, that nobody takes.
+    // A queue for one connection, which is never accepted.
     rustix::net::listen(&listener, 0).expect("it listens");
     let _waiting = TcpStream::connect(("127.0.0.1", behind)).expect("there is room for one");
     let mut waited = Duration::ZERO;
@@ -220,14 +220,14 @@ fn nginx_before_an_upstream_that_leaves_its_syn_unanswered_is_told_so() {
 }
 
 #[test]
-fn what_a_gateway_passes_on_is_told_where_it_was_made() {
+fn what_a_gateway_passes_on_is_reported_where_it_was_made() {
     let (port, behind) = (free_port(), free_port());
     let haproxy = Haproxy::start(port, behind);
     let diagnosis = tracing(port, &["--port", &behind.to_string()], || {
         ask_behind(&haproxy.url("/x"), behind, 2, Upstream::Answers(503), 503);
     });
     let [own, passed_on] = diagnosis.findings.as_slice() else { panic!("{diagnosis:#?}") };
-    // Whether it asked others in turn is not known, because only these ports were traced.
+    // Whether it tried others in turn is unknown, because only these ports were traced.
     assert_cause(own, 503, "not_seen", 2);
     assert_eq!(pid(own), std::process::id());
     assert_cause(passed_on, 503, "passed_on", 2);
@@ -270,7 +270,7 @@ fn haproxy_without_a_server_that_it_may_use_answers_by_itself() {
 }
 
 #[test]
-fn haproxy_whose_health_checks_fail_is_told_with_them() {
+fn haproxy_whose_health_checks_fail_is_reported_with_them() {
     let (port, behind) = (free_port(), free_port());
     let haproxy = Haproxy::start_checked(port, behind);
     haproxy.wait_until_down();
@@ -299,7 +299,7 @@ fn sends(port: u16, bytes: &[u8]) -> Duration {
 }
 
 #[test]
-fn a_request_that_does_not_come_whole_is_told_with_what_came() {
+fn a_request_that_does_not_come_whole_is_reported_with_what_came() {
     let port = free_port();
     let haproxy = Haproxy::start_alone(port);
     let begun = b"GET /x HTTP/1.1\r\nHost: x\r\n";

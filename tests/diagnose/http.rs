@@ -21,7 +21,7 @@ pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// The head of a response with a body of 1000 bytes.
 const LONG: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
 
-/// A connection of this process with itself, at a port that nobody listens on any more.
+/// A connection of this process with itself, at a port on which nothing listens any more.
 pub(crate) fn pair(port: u16) -> (TcpStream, TcpStream) {
     let address = ("127.0.0.1", port);
     let listener = TcpListener::bind(address).expect("the port is free");
@@ -62,7 +62,7 @@ pub(crate) fn waits(socket: &TcpStream, time: Duration) {
     socket.set_read_timeout(None).expect("it is a socket");
 }
 
-/// What is found in a recording of this work, which ends when so many connections have.
+/// What is found in a recording of this work, which ends when this many connections have.
 pub(crate) fn recorded(port: u16, lives: usize, work: impl FnOnce()) -> Diagnosis {
     let tracer = Tracer::start(&["--port", &port.to_string()]);
     work();
@@ -79,7 +79,7 @@ pub(crate) fn assert_code(finding: &Finding, code: &str, cause: &str) {
     assert!(!finding.why.is_empty() && !finding.advice.is_empty());
 }
 
-/// When a kept connection was used, and when its server closed it.
+/// When a kept-alive connection was used, and when its server closed it.
 struct Kept {
     exchanges: [Exchanged; 2],
     closed: Moment,
@@ -159,7 +159,7 @@ fn answered(port: u16, bytes: usize, resets: bool) {
 }
 
 #[test]
-fn a_response_that_is_cut_off_is_told_with_what_is_missing() {
+fn a_response_that_is_cut_off_is_reported_with_what_is_missing() {
     for (resets, cause) in [(true, "reset"), (false, "closed")] {
         let port = free_port();
         let traced = tracing(port, &[], || answered(port, 400, resets));
@@ -213,7 +213,7 @@ fn uploaded(port: u16, reads_all: bool) {
 }
 
 #[test]
-fn a_server_that_closes_with_the_body_unread_is_told() {
+fn a_server_that_closes_with_the_body_unread_is_reported() {
     let port = free_port();
     let traced = tracing(port, &[], || uploaded(port, false));
     let port = free_port();
@@ -249,7 +249,7 @@ fn silent(port: u16, client_gives_up: Option<Duration>) {
 }
 
 #[test]
-fn a_request_without_a_response_is_told_with_who_ended_it() {
+fn a_request_without_a_response_is_reported_with_who_ended_it() {
     for (gives_up, cause) in [(None, "server_closed"), (Some(Duration::from_millis(1_100)), "client_gave_up")]
     {
         let port = free_port();
@@ -293,7 +293,7 @@ fn slow(port: u16, count: usize, after: Duration) -> Duration {
 }
 
 #[test]
-fn a_server_that_is_slow_to_the_first_byte_is_told() {
+fn a_server_that_is_slow_to_the_first_byte_is_reported() {
     let (port, after) = (free_port(), Duration::from_millis(300));
     let mut measured = Duration::ZERO;
     let diagnosis = tracing(port, &["--slow", "250ms"], || measured = slow(port, 3, after));
@@ -327,7 +327,7 @@ fn download(port: u16, after: Duration) {
 }
 
 #[test]
-fn a_client_that_reads_slowly_is_told() {
+fn a_client_that_reads_slowly_is_reported() {
     let port = free_port();
     let diagnosis = tracing(port, &[], || download(port, Duration::from_millis(1_500)));
     assert_code(diagnosis.only(), "slow_reader", "client_does_not_read");

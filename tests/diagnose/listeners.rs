@@ -25,7 +25,7 @@ fn begin(port: u16) -> TcpStream {
 }
 
 #[test]
-fn a_full_accept_queue_is_told_with_its_process() {
+fn a_full_accept_queue_is_reported_with_its_process() {
     let server = Script::start_with("python3", "stuck.py", &["none", "2"]);
     let from = now();
     let clients: Vec<_> = (0..6).map(|_| begin(server.port())).collect();
@@ -43,7 +43,7 @@ fn a_full_accept_queue_is_told_with_its_process() {
 }
 
 #[test]
-fn connections_that_nobody_accepts_are_told_before_the_queue_is_full() {
+fn connections_that_are_not_accepted_are_reported_before_the_queue_is_full() {
     let server = Script::start_with("python3", "stuck.py", &["none"]);
     let from = now();
     let connect = || TcpStream::connect(("127.0.0.1", server.port())).expect("there is room");
@@ -74,7 +74,7 @@ fn a_server_that_accepts_has_no_finding() {
 
 /// SYNs from addresses that do not answer.
 #[test]
-fn half_open_connections_that_pile_up_are_told() {
+fn half_open_connections_that_pile_up_are_reported() {
     let (namespace, addresses, port) = (Namespace::new(), WireAddresses::ipv4(), free_port());
     let wire = Wire::new(&namespace, addresses);
     let listener = namespace.run(|| TcpListener::bind((addresses.local, port))).expect("the port is free");

@@ -57,7 +57,7 @@ fn exchange(hosts: &Routed, nginx: &Nginx, drops: bool) -> Seen {
 }
 
 #[test]
-fn an_exchange_that_waits_for_lost_segments_is_told() {
+fn an_exchange_that_waits_for_lost_segments_is_reported() {
     let (hosts, port) = (Routed::new(), free_port());
     let nginx = Nginx::start_in(&hosts.server, port);
     let mut seen = None;
@@ -66,7 +66,7 @@ fn an_exchange_that_waits_for_lost_segments_is_told() {
     assert!(dropped >= 1, "the router passes all on");
     let finding = diagnosis.only();
     assert_eq!((finding.code.as_str(), finding.cause.as_deref()), ("slow_network", Some("retransmits")));
-    // The server's end tells it: it knows since when it sends again.
+    // The server's end is reported: it knows since when it retransmits.
     let process = finding.process.as_ref().expect("nginx is here");
     assert_eq!(&*process.name.0, b"nginx");
     assert_eq!(number(finding, "requests"), 1);

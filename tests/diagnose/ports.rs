@@ -33,13 +33,13 @@ fn connections(port: u16, count: usize, is_client_first: bool) {
 }
 
 #[test]
-fn the_process_that_closes_first_is_told_with_its_time_waits() {
+fn the_process_that_closes_first_is_reported_with_its_time_waits() {
     // In namespaces of their own: others may use up the TIME_WAIT that one may have.
-    Namespace::new().run(|| who_closes_first_is_told(true));
-    Namespace::new().run(|| who_closes_first_is_told(false));
+    Namespace::new().run(|| who_closes_first_is_reported(true));
+    Namespace::new().run(|| who_closes_first_is_reported(false));
 }
 
-fn who_closes_first_is_told(is_client_first: bool) {
+fn who_closes_first_is_reported(is_client_first: bool) {
     stay_on_one_cpu();
     let server = Script::start_with("python3", "stuck.py", &[if is_client_first { "fine" } else { "first" }]);
     let port = server.port();
@@ -68,14 +68,14 @@ fn who_closes_first_is_told(is_client_first: bool) {
     } else {
         assert!(finding.summary.contains(&format!("accepted at port {port}")), "{finding:#?}");
     }
-    // Nobody has them: without a trace a client's cannot be told, a listener's can.
+    // No process has them: without a trace a client's is unknown, a listener's is not.
     let later = Diagnosis::of_port(port, &MANY);
     let process = later.only().process.as_ref().map(|process| process.pid);
     assert_eq!(process, if is_client_first { None } else { Some(pid) });
 }
 
 #[test]
-fn the_kernels_limit_of_time_waits_is_told() {
+fn the_kernels_limit_of_time_waits_is_reported() {
     stay_on_one_cpu();
     let (namespace, port) = (Namespace::new(), free_port());
     namespace.set("ipv4/tcp_max_tw_buckets", "20");
@@ -102,11 +102,11 @@ fn the_kernels_limit_of_time_waits_is_told() {
 
 /// The client has closed; the server never does.
 #[test]
-fn orphans_whose_peers_do_not_close_are_told() {
-    Namespace::new().run(orphans_are_told);
+fn orphans_whose_peers_do_not_close_are_reported() {
+    Namespace::new().run(orphans_are_reported);
 }
 
-fn orphans_are_told() {
+fn orphans_are_reported() {
     stay_on_one_cpu();
     let server = Script::start_with("python3", "stuck.py", &["leak"]);
     let port = server.port();

@@ -1,4 +1,4 @@
-//! Requests that meet the end of their kept connection on the way, and those that do not.
+//! Requests that meet the end of their kept-alive connection on the way, and those that do not.
 
 use std::{
     io::Read as _,

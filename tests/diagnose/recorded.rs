@@ -37,7 +37,7 @@ fn assert_leak(finding: &Finding) {
 }
 
 #[test]
-fn with_a_trace_the_last_exchange_is_told() {
+fn with_a_trace_the_last_exchange_is_reported() {
     let port = free_port();
     let diagnosing = Diagnosing::start(port, &["--min-age", "1s"]);
     let (client, closed) = leak(port);
@@ -54,7 +54,7 @@ fn a_recording_is_judged_as_it_ends() {
     let port = free_port();
     let tracer = Tracer::start(&["--port", &port.to_string()]);
     let (client, closed) = leak(port);
-    TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
+    TcpStream::connect(("127.0.0.1", port)).expect_err("nothing listens any more");
     wait_for("CLOSE_WAIT", || tracer.text().contains("\"new\":\"CLOSE_WAIT\"").then_some(()));
     wait_for("the age", || (now().micros_since(closed.to) > 2_000_000).then_some(()));
     let text = tracer.stop_for_text();

@@ -25,7 +25,7 @@ fn leave(port: u16) {
 }
 
 #[test]
-fn other_users_see_what_they_may_and_are_told_the_rest() {
+fn other_users_see_what_they_may_and_learn_what_is_missing() {
     let server = Script::start_with("python3", "stuck.py", &["leak"]);
     leave(server.port());
     let finding = Diagnosis::wait_for("close_wait", server.port(), &MIN_AGE);
@@ -38,7 +38,7 @@ fn other_users_see_what_they_may_and_are_told_the_rest() {
     assert!(diagnosis.said.contains("cannot see the network namespaces of "), "{}", diagnosis.said);
 }
 
-/// A fault between two containers: each end's namespace is told, and what was judged.
+/// A fault between two containers: each end's namespace is reported, and what was examined.
 #[test]
 fn sockets_of_other_network_namespaces_are_judged() {
     let (here, there) = joined_namespaces();
@@ -63,7 +63,7 @@ fn sockets_of_other_network_namespaces_are_judged() {
     let (stdout, stderr) = text(&mut tcp_trace());
     assert!(stdout.contains("1 socket of diagnose") && stdout.contains(" network namespaces."), "{stdout}");
     assert!(!stderr.contains("cannot list"), "{stderr}");
-    // Without the capability to go there it is said that nobody has.
+    // Without the capability to enter it, that is reported.
     let mut restricted = Command::new("setpriv");
     restricted.args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]).arg(tcp_trace().get_program());
     let (stdout, stderr) = text(&mut restricted);

@@ -24,7 +24,7 @@ struct Sent {
     messages: u64,
     /// Those that took as long as a delayed ACK.
     delayed: u64,
-    /// Those of which the test cannot tell.
+    /// Those that the test cannot decide.
     unsure: u64,
 }
 
@@ -65,14 +65,14 @@ impl Sent {
         }
     }
 
-    /// Whether so many of them were delayed that it is no chance.
+    /// Whether too many of them were delayed for a coincidence.
     fn is_enough(&self) -> bool {
         self.delayed >= DELAYED_MIN && self.delayed * 4 >= self.messages
     }
 }
 
 #[test]
-fn small_writes_that_wait_for_a_delayed_ack_are_told() {
+fn small_writes_that_wait_for_a_delayed_ack_are_reported() {
     let (port, mut sent) = (free_port(), Sent::default());
     let diagnosis = tracing(port, &[], || {
         let (client, server) = pair(port);

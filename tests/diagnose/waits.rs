@@ -133,7 +133,7 @@ fn is_probing(local_port: u16) -> bool {
 }
 
 #[test]
-fn a_server_that_reads_an_upload_slowly_is_told() {
+fn a_server_that_reads_an_upload_slowly_is_reported() {
     let port = free_port();
     let diagnosing = Diagnosing::start(port, &[]);
     let Full { begun, ended } = upload(port, true).expect("it was full");

@@ -18,7 +18,7 @@ const STALL: [&str; 2] = ["--min-stall", "2s"];
 
 /// Writes until nothing more is taken for a while: what is taken moves on to the other end. Gives when it was taken last.
 fn fill(client: &mut TcpStream) -> Time {
-    client.set_nonblocking(true).expect("a socket can be told not to wait");
+    client.set_nonblocking(true).expect("a socket can be non-blocking");
     let block = vec![b'x'; 1 << 16];
     let mut taken = now();
     wait_for("full buffers", || match client.write(&block) {
@@ -35,7 +35,7 @@ fn fill(client: &mut TcpStream) -> Time {
 }
 
 #[test]
-fn of_two_ends_here_the_process_that_does_not_read_is_told() {
+fn of_two_ends_here_the_process_that_does_not_read_is_reported() {
     let server = Script::start_with("python3", "stuck.py", &["data"]);
     let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
     let start = fill(&mut client);
@@ -58,7 +58,7 @@ fn a_process_that_reads_has_no_finding() {
     let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     let (mut server, _) = listener.accept().expect("it is connected");
     fill(&mut client);
-    server.set_nonblocking(true).expect("a socket can be told not to wait");
+    server.set_nonblocking(true).expect("a socket can be non-blocking");
     let mut block = vec![0; 1 << 20];
     while server.read(&mut block).is_ok() {}
     wait_for("an empty send queue", || {
@@ -107,7 +107,7 @@ fn finding_of_slow(place: &Place, peer: &mut Peer<'_>) -> Finding {
 }
 
 #[test]
-fn a_remote_peer_that_does_not_read_is_told() {
+fn a_remote_peer_that_does_not_read_is_reported() {
     let place = Place::new();
     let (mut client, mut peer, _) = place.without_room();
     let start = while_doing(|| client.write_all(b"more").expect("there is room here"));

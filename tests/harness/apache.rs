@@ -51,7 +51,7 @@ impl Apache {
         self.port
     }
 
-    /// The access log, once it has so many lines.
+    /// The access log, once it has this many lines.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
         json_lines(&self.folder.file("access.log"), lines)
     }

@@ -19,7 +19,7 @@ impl Cgroup {
     /// Makes it, by its path from the root of the v2 hierarchy.
     pub fn new(path: &str) -> Self {
         require_root();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the kernel tells mounts");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the kernel lists mounts");
         let is_cgroup2 = |line: &&str| line.contains(" - cgroup2 ");
         let mount = mounts.lines().find(is_cgroup2).expect("the cgroup v2 hierarchy is mounted");
         let root = mount.split(' ').nth(4).expect("a mount point");

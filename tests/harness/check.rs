@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Closes the listener, if there is one, and checks that the kernel lived these lives, in order of birth
-    /// for each role, and that the recording tells exactly them.
+    /// for each role, and that the recording has exactly them.
     pub fn check(self, listener: Option<TcpListener>, lives: &[Life]) -> Recording {
         let mut lives = lives.to_vec();
         lives.extend(listener.map(|listener| {
@@ -241,7 +241,7 @@ impl Checked<'_> {
             Role::Server | Role::Listener => (network.local, network.peer),
         };
         assert_eq!(of_server, server.into(), "{connection:?}");
-        // A client that fails to connect loses its port before the kernel's text tells it.
+        // A client that fails to connect loses its port before the kernel's text shows it.
         if self.witness.other_port != 0 || self.life.role == Role::Listener {
             assert_eq!(of_client.port, self.witness.other_port, "{connection:?}");
         }

@@ -9,7 +9,7 @@ use tcp_trace_model::{
 
 use crate::{AccessLogLine, Curl, Recording};
 
-/// What tells requests apart: the client's port and the target.
+/// What distinguishes requests: the client's port and the target.
 type Key = (u16, String);
 
 /// Every request that curl made and nginx logged is in the recording exactly once per end, with the figures

@@ -142,11 +142,11 @@ impl Diagnosing {
 /// Fails unless this time is that from `event` until the sockets were read, within 10 %.
 #[track_caller]
 pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
-    // A finding's time is that before the kernel was asked; by now it has answered.
+    // A finding's time is that before the kernel was queried; by now it has answered.
     let read = Moment { from: finding.time, to: now() };
     let most = read.to.micros_since(event.from);
     // So that what is measured is longer than the scheduler's moods.
-    assert!(most >= 1_000_000, "too young to tell: {most} us: {finding:#?}");
+    assert!(most >= 1_000_000, "too young to compare: {most} us: {finding:#?}");
     assert_between(us, event, read, finding);
 }
 

@@ -14,7 +14,7 @@ use crate::{Folder, Namespace, Running, wait_for};
 /// An answer that was captured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapturedAnswer {
-    /// The name that was asked for.
+    /// The queried name.
     pub name: String,
     /// The number of the type.
     pub kind: u16,

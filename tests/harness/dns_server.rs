@@ -23,7 +23,7 @@ const TRUNCATED: u16 = 0x0200;
 /// A pointer to the question's name.
 const NAME: &[u8] = &[0xc0, 12];
 
-/// What the server was asked, in order.
+/// The queries to the server, in order.
 pub type Asked = (Transport, String, &'static str);
 
 /// A server on port 53 of a namespace's loopback, 127.0.0.1 and ::1. It knows these names below `test`: `web` and
@@ -54,7 +54,7 @@ impl DnsServer {
         Self { asked, folder }
     }
 
-    /// What it was asked so far.
+    /// Its queries so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no thread panics with it").clone()
     }

@@ -13,7 +13,7 @@ use crate::{
     wait_until,
 };
 
-/// What is expected of it. The kernel's tracepoint says nothing: the wire and `ss` tell the times.
+/// What is expected of it. The kernel's tracepoint says nothing: the wire and `ss` give the times.
 #[derive(Clone, Copy, Debug)]
 pub struct HalfOpen {
     /// The client's port.
@@ -29,7 +29,7 @@ pub struct HalfOpen {
 }
 
 impl Scene {
-    /// Checks that the recording tells of the listener and of one half-open connection, which is over.
+    /// Checks that the recording has the listener and one half-open connection, which is over.
     pub fn check_half_open(self, listener: TcpListener, expected: &HalfOpen) -> Recording {
         let of_server =
             |record: &Record| matches!(record, Record::Connection(c) if c.role == Some(Role::Server));
@@ -45,7 +45,7 @@ impl Scene {
         assert_eq!(network.local, self.server.into());
         assert_eq!((network.peer.port, network.netns), (expected.peer_port, Some(self.namespace.inode())));
         let process = connection.process.as_ref().map(|process| process.pid);
-        assert_eq!(process, Some(std::process::id()), "the listener's, as nobody accepted it");
+        assert_eq!(process, Some(std::process::id()), "the listener's, because it was not accepted");
         assert!(!connection.open, "{connection:?}");
         assert_eq!((connection.close.by, connection.close.how), (expected.by, expected.how));
         let [half_open] = connection.states.as_slice() else { panic!("one state: {connection:?}") };

@@ -99,7 +99,7 @@ impl Haproxy {
         });
     }
 
-    /// The log, once it has so many lines.
+    /// The log, once it has this many lines.
     pub fn log(&self, lines: usize) -> Vec<ProxyLogLine> {
         json_lines(&self.folder.file("log"), lines)
     }

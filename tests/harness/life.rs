@@ -6,7 +6,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-/// The time within which something happened, as a witness tells.
+/// The time within which something happened, according to a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Not before.
@@ -39,15 +39,15 @@ pub struct Life {
     pub(crate) role: Role,
     /// As recorded.
     pub(crate) path: &'static str,
-    /// As the kernel's tracepoint tells it.
+    /// As the kernel's tracepoint reports it.
     pub(crate) kernel_path: &'static str,
     pub(crate) close: Option<(By, How)>,
     pub(crate) reason: Option<&'static str>,
     pub(crate) is_process_known: bool,
     pub(crate) bytes: (u64, u64),
-    /// `None` when only the kernel's counter tells.
+    /// `None` if only the kernel's counter shows it.
     pub(crate) retransmits: Option<u64>,
-    /// Transitions, `OLD>NEW`, of which another witness than the tracepoint tells the time.
+    /// Transitions, `OLD>NEW`, whose time comes from another witness than the tracepoint.
     pub(crate) moments: Vec<(&'static str, Moment)>,
 }
 
@@ -81,7 +81,7 @@ impl Life {
         Self::new(Role::Listener, "CLOSE LISTEN CLOSE").closed(By::Local, How::Unknown)
     }
 
-    /// What the tracepoint tells, where that is not the life of the connection.
+    /// What the tracepoint reports, where that is not the life of the connection.
     pub fn in_kernel(self, kernel_path: &'static str) -> Self {
         Self { kernel_path, ..self }
     }
@@ -96,7 +96,7 @@ impl Life {
         Self { reason: Some(reason), ..self }
     }
 
-    /// Its process did nothing with it that the kernel tells of: it may be unknown, but not wrong.
+    /// Its process did nothing with it that the kernel reports: it may be unknown, but not wrong.
     pub fn of_unknown_process(self) -> Self {
         Self { is_process_known: false, ..self }
     }

@@ -31,7 +31,7 @@ pub struct AccessLogLine {
     pub pid: u32,
 }
 
-/// What a file says in lines of JSON, once it has so many.
+/// What a file says in lines of JSON, once it has this many.
 pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path, lines: usize) -> Vec<T> {
     let text = wait_for(&format!("{lines} lines in {}", path.display()), || {
         let text = fs::read_to_string(path).ok()?;
@@ -117,7 +117,7 @@ impl Nginx {
         fs::write(path, content).expect("the folder is ours");
     }
 
-    /// The access log, once it has so many lines.
+    /// The access log, once it has this many lines.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
         json_lines(&self.folder.file("access.log"), lines)
     }

@@ -1,4 +1,5 @@
-//! Programs whose lines are to be told, `tests/programs/pool.*` and `reader.*`: where their lines are, and how they are compiled.
+//! Programs whose lines are to be found, `tests/programs/pool.*` and `reader.*`: where their lines are, and how they
+//! are compiled.
 
 use std::{
     fs,

@@ -58,7 +58,7 @@ pub fn wait_until(patience: Duration, mut probe: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Waits until `ss`, run where the server is, shows so many listeners on a port.
+/// Waits until `ss`, run where the server is, shows this many listeners on a port.
 pub fn wait_for_listener(mut ss: Command, port: u16, listeners: usize) {
     ss.args(["-Hltn", &format!("sport = :{port}")]);
     wait_for(&format!("{listeners} listeners on port {port}"), || {
@@ -103,13 +103,13 @@ pub(crate) fn next_port() -> u16 {
     PORTS.start + first.wrapping_add(number) % (PORTS.end - PORTS.start)
 }
 
-/// A port of loopback, of both IP versions, that nobody listens on and no client will be given.
+/// A port of loopback, of both IP versions, on which nothing listens and which no client will be given.
 pub fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok();
     std::iter::repeat_with(next_port).take(PORTS.len()).find(is_free).expect("a port can be had")
 }
 
-/// A process that is ended with its handle: asked first, so that it can end its own children.
+/// A process that is ended with its handle: by SIGTERM first, so that it can end its own children.
 #[derive(Debug)]
 pub struct Running(pub Child);
 

@@ -7,6 +7,8 @@ use tcp_trace_model::{
     record::{Connection, ConnectionId, Dns, End, Http, Loss, Record, Segment, Session, Transition},
 };
 
+use crate::schema;
+
 /// A complete recording.
 #[derive(Debug)]
 pub struct Recording {
@@ -29,6 +31,7 @@ impl Recording {
         };
         let recording = Self { session: (**session).clone(), end: end.clone(), records: records.clone() };
         recording.check();
+        schema::validate(text);
         recording
     }
 

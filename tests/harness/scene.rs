@@ -77,7 +77,7 @@ impl Scene {
         self.namespace.run(|| TcpListener::bind(self.server)).expect("the port is this test's own")
     }
 
-    /// Listens at the server's address and lets so many connections wait for `accept()`.
+    /// Listens on the server's address and lets this many connections wait for `accept()`.
     pub fn listen_with_backlog(&self, backlog: i32) -> TcpListener {
         let socket = self.socket(SocketFlags::CLOEXEC);
         rustix::net::bind(&socket, &self.server).expect("the port is this test's own");

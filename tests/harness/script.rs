@@ -61,7 +61,7 @@ impl Script {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// The exchanges that it printed, once there are so many.
+    /// The exchanges that it printed, once there are this many.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
         let text = wait_for(&format!("{lines} exchanges of the script"), || {
             let text = fs::read_to_string(self.folder.file("log")).ok()?;

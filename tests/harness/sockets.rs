@@ -45,7 +45,7 @@ impl Namespace {
     /// What `/proc/net/tcp` and `tcp6` say of a port, at either end, in this namespace.
     pub fn proc_net_tcp(&self, port: u16) -> Vec<Socket> {
         let read = || ["tcp", "tcp6"].map(|file| fs::read_to_string(format!("/proc/thread-self/net/{file}")));
-        let texts = self.run(read).map(|text| text.expect("the kernel tells its sockets"));
+        let texts = self.run(read).map(|text| text.expect("the kernel lists its sockets"));
         let lines = texts.iter().flat_map(|text| text.lines().skip(1));
         lines.map(parse_proc).filter(|socket| [socket.local_port, socket.peer_port].contains(&port)).collect()
     }
@@ -57,11 +57,11 @@ impl Namespace {
         sockets.into_iter().map(|socket| socket.state).collect()
     }
 
-    /// A counter of the namespace, as `/proc/net/snmp` or `/proc/net/netstat` tells it.
+    /// A counter of the namespace, as in `/proc/net/snmp` or `/proc/net/netstat`.
     pub fn counter(&self, name: &str) -> u64 {
         let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
         let text = self.run(|| Ok::<_, std::io::Error>(read("snmp")? + &read("netstat")?));
-        let text = text.expect("the kernel tells its counters");
+        let text = text.expect("the kernel shows its counters");
         // Lines come in pairs: names, and values.
         let lines: Vec<_> = text.lines().collect();
         let mut counters = lines.chunks(2).flat_map(|pair| pair[0].split(' ').zip(pair[1].split(' ')));

@@ -67,7 +67,7 @@ impl StreamedTracer {
         Self { process, exchanges, reading }
     }
 
-    /// Waits until so many exchanges are recorded.
+    /// Waits until this many exchanges are recorded.
     pub fn wait_for_exchanges(&self, count: u64) {
         wait_for(&format!("{count} exchanges"), || {
             assert!(!self.reading.is_finished(), "the recording ended too early");

@@ -10,16 +10,18 @@ use std::{
 use rustix::process::Signal;
 use tcp_trace_model::{event::State, record::Record};
 
-use crate::{Folder, Recording, Running, output, recording::parse_line, require_root, wait_for};
+use crate::{
+    Folder, Recording, Running,
+    growing::{Growing, Records},
+    output, require_root, wait_for,
+};
 
-/// The program's command line.
+/// The command line of the program under test: `TCP_TRACE_BIN`, or else the build of profile `e2e`.
 pub fn tcp_trace() -> Command {
     require_root();
-    let path = std::env::var_os("TCP_TRACE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tcp-trace"),
-        PathBuf::from,
-    );
-    assert!(path.is_file(), "{} is missing: cargo build --release --package tcp-trace", path.display());
+    let path = std::env::var_os("TCP_TRACE_BIN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e/tcp-trace"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: cargo build --profile e2e --package tcp-trace", path.display());
     Command::new(path)
 }
 
@@ -28,6 +30,7 @@ pub fn tcp_trace() -> Command {
 pub struct Tracer {
     process: Running,
     file: PathBuf,
+    growing: Growing,
     _folder: Folder,
 }
 
@@ -39,13 +42,15 @@ impl Tracer {
         let mut command = tcp_trace();
         command.arg("record").arg("-o").arg(&file).args(arguments).stdin(Stdio::null());
         let mut process = Running::start(&mut command);
-        wait_for("the line `ready`", || {
+        let mut growing = None;
+        let growing = wait_for("the line `ready`", || {
             if let Some(status) = process.0.try_wait().expect("the tracer can be waited for") {
                 panic!("{command:?} ended before it was ready: {status}");
             }
-            fs::read_to_string(&file).ok().filter(|text| text.contains("\n{\"type\":\"ready\""))
+            growing = growing.take().or_else(|| Growing::open(&file));
+            growing.take_if(|growing| growing.count("ready") > 0)
         });
-        Self { process, file, _folder: folder }
+        Self { process, file, growing, _folder: folder }
     }
 
     /// Its process id.
@@ -59,30 +64,28 @@ impl Tracer {
     }
 
     /// The lines that it has written completely so far.
-    pub fn records(&self) -> Vec<Record> {
-        let text = self.text();
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete.lines().map(parse_line).collect()
+    pub fn records(&self) -> Records<'_> {
+        self.growing.records()
     }
 
-    /// Waits until so many lines of a type are written.
+    /// Waits until this many lines of a type are written.
     pub fn wait_for_lines(&self, kind: &str, count: usize) {
-        let start = format!("{{\"type\":\"{kind}\"");
         wait_for(&format!("{count} lines of type {kind}"), || {
-            let text = self.text();
-            (text.lines().filter(|line| line.starts_with(&start)).count() >= count).then_some(())
+            (self.growing.count(kind) >= count).then_some(())
         });
     }
 
     /// Waits until every connection that was opened has lost its socket.
     pub fn wait_for_closed(&self) {
+        let (mut states, mut seen) = (HashMap::new(), 0);
         wait_for("all connections to close", || {
-            let mut states = HashMap::new();
-            for record in self.records() {
+            let records = self.records();
+            for record in &records[seen..] {
                 if let Record::Transition(transition) = record {
                     states.insert(transition.connection, transition.new);
                 }
             }
+            seen = records.len();
             let is_over = |state: &State| matches!(state, State::TimeWait | State::Close | State::Listen);
             (!states.is_empty() && states.values().all(is_over)).then_some(())
         });
@@ -96,7 +99,7 @@ impl Tracer {
         values.iter().map(|value| value["value"].as_u64().expect("a number")).sum()
     }
 
-    /// Waits until it has taken the list of the sockets that are older than it, and told its programs, as bpftool reads
+    /// Waits until it has taken the list of existing sockets, and its programs know that, as bpftool reads
     /// it from the kernel: from then on they decide by processes.
     pub fn wait_until_older_are_known(&self) {
         wait_for("the list of older sockets", || {

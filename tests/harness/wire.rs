@@ -35,7 +35,7 @@ const PACKET_MAX: usize = 2048;
 pub struct Wire {
     tun: File,
     addresses: WireAddresses,
-    /// Segments that were read and that nobody has asked for yet.
+    /// Segments that were read and not used yet.
     pending: RefCell<VecDeque<Segment>>,
 }
 

@@ -21,8 +21,8 @@ pub struct Loaded {
 }
 
 impl Wrk {
-    /// Starts it with these arguments. Of an exchange that takes longer than its timeout wrk tells no time: that is made
-    /// longer than anything stands still.
+    /// Starts it with these arguments. wrk reports no time for an exchange that takes longer than its timeout: that
+    /// is made longer than anything stands still.
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new("wrk");
         command.args(["--timeout", "10s"]).args(arguments);

@@ -120,7 +120,7 @@ fn loopback_half_closed_client_goes_on_receiving() {
 
 /// Writes until the peer's receive buffer and the own send buffer are full, and gives how much went in.
 fn fill(stream: &mut TcpStream) -> u64 {
-    stream.set_nonblocking(true).expect("a socket can be told not to wait");
+    stream.set_nonblocking(true).expect("a socket can be non-blocking");
     let mut written = 0;
     loop {
         match stream.write(&[7; 65_536]) {
@@ -129,7 +129,7 @@ fn fill(stream: &mut TcpStream) -> u64 {
             Err(error) => panic!("{error}"),
         }
     }
-    stream.set_nonblocking(false).expect("a socket can be told to wait");
+    stream.set_nonblocking(false).expect("a socket can be blocking");
     written
 }
 

@@ -28,7 +28,7 @@ fn talk(namespace: &Namespace, server: SocketAddr) {
 }
 
 #[test]
-fn loopback_filters_keep_what_is_asked_for_whole_and_nothing_else() {
+fn loopback_filters_keep_selected_connections_whole_and_nothing_else() {
     let namespace = Namespace::new();
     let server = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let port = server.port().to_string();

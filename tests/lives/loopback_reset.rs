@@ -26,7 +26,7 @@ fn loopback_linger_0_resets_at_close() {
         read_reset(&mut server);
         let lives = [
             Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Local, How::Rst),
-            // Its process has done nothing with it yet that the kernel tells of.
+            // Its process has done nothing with it yet that the kernel reports.
             Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Peer, How::Rst).of_unknown_process(),
         ];
         scene.check(Some(listener), &lives);

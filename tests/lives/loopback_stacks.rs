@@ -57,8 +57,8 @@ fn loopback_stacks_name_the_functions_that_used_a_connection() {
     let of = |role| -> &Connection {
         recording.connections().find(|connection| connection.role == Some(role)).expect("it was recorded")
     };
-    let of_client = of(Role::Client).stacks.as_ref().expect("they were asked for");
-    let of_server = of(Role::Server).stacks.as_ref().expect("they were asked for");
+    let of_client = of(Role::Client).stacks.as_ref().expect("they were requested");
+    let of_server = of(Role::Server).stacks.as_ref().expect("they were requested");
     assert_in(&of_client.connect, "open_pool");
     assert_in(&of_server.first_use, "handle");
     let thread = |last_use: &Option<LastUse>| last_use.as_ref().map(|last_use| (last_use.pid, last_use.tid));
@@ -67,7 +67,7 @@ fn loopback_stacks_name_the_functions_that_used_a_connection() {
     let missing =
         |name: &str| recording.session.missing.iter().any(|missing| missing.feature.ends_with(name));
     if missing("sock_recv_length") {
-        // The client wrote, and read nothing: no tracepoint of such a kernel tells either.
+        // The client wrote, and read nothing: no tracepoint of such a kernel reports either.
         assert_eq!((&of_client.eof, &of_client.last_use), (&None, &None));
     } else {
         assert_in(&of_client.eof, "read_to_the_end");

@@ -15,7 +15,7 @@ const BODY: usize = 1 << 20;
 /// For how long the client does not read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until the server has asked for a window and was answered: a receiver says that it is full at the latest then.
+/// Waits until the server has probed the window and got an answer: a receiver says that it is full at the latest then.
 fn wait_for_answered_probe(scene: &Scene) {
     let port = scene.server.port();
     wait_for("an answered probe", || {
@@ -54,7 +54,7 @@ fn loopback_slow_reader_has_a_full_window() {
     let began = Instant::now();
     client.peek(&mut [0]).expect("the response begins");
     wait_for_answered_probe(&scene);
-    // What is measured is how long nobody reads from then on.
+    // The measured time is how long nothing is read from then on.
     let full = Instant::now();
     thread::sleep(PAUSE);
     let pause = micros(full.elapsed());

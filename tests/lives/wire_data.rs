@@ -61,7 +61,7 @@ fn wire_silent_peer_ends_at_the_keepalive_timeout() {
     set_tcp_keepintvl(&client, SECOND).expect("a socket has this option");
     set_tcp_keepcnt(&client, 1).expect("a socket has this option");
     set_socket_keepalive(&client, true).expect("a socket has this option");
-    let error = client.read(&mut [0]).expect_err("nobody answers the probe");
+    let error = client.read(&mut [0]).expect_err("the probe gets no answer");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     peer.expect(Flags::ACK);
     let life = Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").retransmitted(peer.retransmits());
@@ -84,7 +84,7 @@ fn wire_retransmitted_data_counts_once_as_bytes() {
     scene.check(None, &[life.closed(By::Peer, How::Fin)]);
 }
 
-/// Whether a segment asks for the window (RFC 9293, section 3.8.6.1): the kernel repeats the last number without a byte.
+/// Whether a segment probes the window (RFC 9293, section 3.8.6.1): the kernel repeats the last number without a byte.
 fn is_probe(segment: &Segment, peer: &Peer<'_>) -> bool {
     segment.payload.is_empty() && segment.seq == peer.next_ack.wrapping_sub(1)
 }

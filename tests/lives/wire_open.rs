@@ -56,7 +56,7 @@ fn wire_refused_connect() {
 
 /// The error that a socket failed with.
 fn failure_of(socket: &std::net::TcpStream) -> Option<io::ErrorKind> {
-    socket.take_error().expect("a socket tells its error").map(|error| error.kind())
+    socket.take_error().expect("a socket has its error").map(|error| error.kind())
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn wire_connect_without_answer_times_out() {
     let (mut peer, syn) = wire.accept(scene.server);
     let again = peer.expect(Flags::SYN);
     assert_eq!(again.seq, syn.seq);
-    let error = client.read(&mut [0]).expect_err("nobody answers");
+    let error = client.read(&mut [0]).expect_err("no answer comes");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     // tcp_syn_linear_timeouts come on top of tcp_syn_retries since Linux 6.5.
     let retransmits = peer.retransmits();
@@ -99,7 +99,7 @@ fn wire_host_unreachable() {
     let (mut peer, syn) = wire.accept(scene.server);
     hold();
     wire.send_host_unreachable(&syn);
-    let error = client.read(&mut [0]).expect_err("the router tells");
+    let error = client.read(&mut [0]).expect_err("the router reports it");
     assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
     let life = Life::client("CLOSE SYN_SENT CLOSE").retransmitted(peer.retransmits());
     scene.check(None, &[life.closed(By::None, How::Error).because("EHOSTUNREACH")]);
@@ -129,7 +129,7 @@ fn wire_server_whose_syn_ack_was_lost_is_connected_by_the_second() {
     let life = life.closed(By::Peer, How::Fin).retransmitted(retransmits);
     let recording = scene.check(Some(listener), &[life]);
     let handshake = recording.connections_of(Role::Server)[0].handshake.expect("it was seen");
-    assert_eq!(handshake.rtt_us, None, "which of two SYN+ACKs was answered cannot be told");
+    assert_eq!(handshake.rtt_us, None, "which of two SYN+ACKs was answered is unknown");
 }
 
 /// Waits until `ss` shows no half-open connection any more, and gives when it went.

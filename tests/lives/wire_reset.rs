@@ -44,7 +44,7 @@ fn wire_reset_in_established_of_a_server() {
     let listener = scene.listen();
     let (server, mut peer, syn) = accepted(&scene, &wire, &listener);
     reset_in(&scene, "ESTABLISHED", &mut peer);
-    // Its process has done nothing with it yet that the kernel tells of.
+    // Its process has done nothing with it yet that the kernel reports.
     let life =
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").at("LISTEN>SYN_RECV", syn).of_unknown_process();
     scene.check(Some(listener), &[life.closed(By::Peer, How::Rst)]);

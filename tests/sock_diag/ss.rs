@@ -38,7 +38,7 @@ impl Line {
     /// What `ss` has to say of a socket.
     pub(crate) fn of(socket: &Socket) -> Self {
         let info = socket.info;
-        // ss tells the length of a listener's queue as Recv-Q only.
+        // ss shows the length of a listener's queue as Recv-Q only.
         let unacked = info.filter(|_| socket.state != State::Listen).map_or(0, |info| info.unacked);
         Self {
             cookie: socket.cookie,

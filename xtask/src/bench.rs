@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::command::{project, run};
+use crate::command::{program, project, run};
 
 /// Passes `arguments` on to the benchmark.
 pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
@@ -14,5 +14,6 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
         cargo
     };
     run(&mut cargo(&["build", "--package=tcp-trace", "--package=tcp-trace-bench"]))?;
-    run(cargo(&["run", "--package=tcp-trace-bench", "--bin=tcp-trace-bench"]).arg("--").args(arguments))
+    let mut bench = cargo(&["run", "--package=tcp-trace-bench", "--bin=tcp-trace-bench"]);
+    run(bench.arg("--").args(arguments).env("TCP_TRACE_BIN", program("release")))
 }

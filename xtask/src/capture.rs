@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{output, project, run},
-    kernels,
+    kernels, setup,
 };
 
 /// Test executables, and how the names of the tests start that are captured.
@@ -19,9 +19,9 @@ const SCENES: [(&str, &str); 7] = [
     ("messages", ""),
     ("requests", "one_connection_carries_several_requests"),
     ("requests", "each_way_to_frame_a_body_is_counted"),
-    ("dns", "lookups_are_what_the_server_was_asked"),
-    ("dns", "a_name_that_was_looked_up_by_tcp_is_told_too"),
-    ("dns", "a_connection_tells_the_name_that_its_process_looked_up"),
+    ("dns", "lookups_are_the_queries_to_the_server"),
+    ("dns", "a_name_that_was_looked_up_by_tcp_is_reported_too"),
+    ("dns", "a_connection_has_the_name_that_its_process_looked_up"),
 ];
 
 /// A scene with more bytes than this is left out: there is little to learn from many equal segments.
@@ -29,6 +29,7 @@ const SCENE_BYTES_MAX: usize = 256 << 10;
 
 /// Captures the loopback tests on Debian's kernels.
 pub(crate) fn on_kernels() -> Result<()> {
+    setup::provide(&kernels::NEEDS, true)?;
     kernels::run_and_capture(Some(&folder()?))?;
     bless()
 }

@@ -14,22 +14,15 @@ pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// The program, once it is built with this profile.
+pub(crate) fn program(profile: &str) -> PathBuf {
+    project().join("target").join(profile).join("tcp-trace")
+}
+
 /// Where a program is.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
-}
-
-/// Fails unless all these programs are there. Beside each stands its Debian package.
-pub(crate) fn require(programs: &[(&str, &str)], who: &str) -> Result<()> {
-    let missing: Vec<_> = programs.iter().filter(|(program, _)| find(program).is_none()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
-    let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-    packages.dedup();
-    bail!("{who} need {}: apt-get install {}", names.join(", "), packages.join(" "));
 }
 
 /// Runs a program to its end, its output on ours.

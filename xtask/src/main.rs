@@ -10,6 +10,7 @@ mod ebpf;
 mod kernels;
 mod object_file;
 mod rust_src;
+mod setup;
 mod tidy;
 mod toolchain;
 
@@ -18,10 +19,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
        cargo xtask ebpf --check    rebuild it and fail unless the bytes are the same
-       cargo xtask test            every check: fmt, clippy, tidy, unit, ebpf, e2e (as root)
-       cargo xtask test --only X   one of them; arguments after -- go to the test programs
+       cargo xtask test            every check (as root); installs first what the machine lacks, on Debian and Ubuntu
+         --no-install              name what is missing instead
+         --skip X                  leave a check out; may be repeated
+         --only X                  run one check; further arguments go to the test programs
        cargo xtask bench           what tracing costs, beside other tools (as root; --help says more)
-       cargo xtask kernels         the program and its loopback tests in VMs, on Debian's kernels
+       cargo xtask kernels         the same as `cargo xtask test --only kernels`
        cargo xtask capture         records the ring buffer of end-to-end scenes for replays (as root)
        cargo xtask capture --kernels  the same of the loopback tests in VMs, on Debian's kernels";
 
@@ -31,22 +34,89 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["ebpf"] => ebpf::build(),
         ["ebpf", "--check"] => ebpf::check(),
-        ["test"] => checks::all(),
-        ["test", "--only", name, rest @ ..] if checks::exists(name) => checks::only(name, rest),
+        ["test", rest @ ..] => match TestArguments::parse(rest) {
+            Some(arguments) => arguments.run(),
+            None => return usage(),
+        },
         ["bench", rest @ ..] => bench::run_with(rest),
-        ["kernels"] => kernels::run(),
+        ["kernels"] => checks::only("kernels", &[], true),
         ["capture"] => capture::here(),
         ["capture", "--kernels"] => capture::on_kernels(),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}\nchecks: {}", checks::names());
+    ExitCode::from(2)
+}
+
+/// What follows `cargo xtask test`.
+#[derive(Debug, Default, PartialEq)]
+struct TestArguments<'a> {
+    no_install: bool,
+    skipped: Vec<&'a str>,
+    /// One check, and what goes to the test programs.
+    only: Option<(&'a str, &'a [&'a str])>,
+}
+
+impl<'a> TestArguments<'a> {
+    /// `None` when they make no sense.
+    fn parse(mut words: &'a [&'a str]) -> Option<Self> {
+        let mut arguments = Self::default();
+        loop {
+            match words {
+                [] => return Some(arguments),
+                ["--no-install", rest @ ..] => {
+                    arguments.no_install = true;
+                    words = rest;
+                }
+                ["--skip", name, rest @ ..] if checks::exists(name) => {
+                    arguments.skipped.push(name);
+                    words = rest;
+                }
+                ["--only", name, rest @ ..] if checks::exists(name) && arguments.skipped.is_empty() => {
+                    arguments.only = Some((name, rest));
+                    return Some(arguments);
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<()> {
+        match self.only {
+            Some((name, rest)) => checks::only(name, rest, !self.no_install),
+            None => checks::all(&self.skipped, !self.no_install),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_test_are_understood_or_refused() {
+        let parse = |words: &'static [&'static str]| TestArguments::parse(words);
+        assert_eq!(parse(&[]), Some(TestArguments::default()));
+        let skipped = TestArguments { skipped: vec!["e2e", "kernels"], ..TestArguments::default() };
+        assert_eq!(parse(&["--skip", "e2e", "--skip", "kernels"]), Some(skipped));
+        let only = ("e2e", ["--test", "lives", "--", "--nocapture"].as_slice());
+        let only = TestArguments { no_install: true, only: Some(only), ..TestArguments::default() };
+        let words = &["--no-install", "--only", "e2e", "--test", "lives", "--", "--nocapture"];
+        assert_eq!(parse(words), Some(only));
+        for refused in
+            [&["--only", "all"][..], &["--only"], &["--skip"], &["e2e"], &["--skip", "e2e", "--only", "e2e"]]
+        {
+            assert_eq!(TestArguments::parse(refused), None, "{refused:?}");
         }
     }
 }

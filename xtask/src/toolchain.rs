@@ -10,11 +10,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{output, project, run},
-    rust_src,
+    rust_src::{self, RUST_VERSION},
 };
 
-/// The compiler that the committed object is built with: another one gives other bytes.
-pub(crate) const RUST_VERSION: &str = "1.95.0";
 /// The last one that uses rustc's own LLVM 22.
 const LINKER_VERSION: &str = "0.10.4";
 

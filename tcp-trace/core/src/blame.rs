@@ -4,14 +4,14 @@ use std::fmt;
 
 use tcp_trace_model::record::{Frame, Stack, Text};
 
-/// Who made a system call, as far as its stack tells.
+/// Who made a system call, as far as its stack shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame<'a> {
     /// The program's own code; or that of a library, where nothing else is in the stack.
     Line(&'a Frame),
     /// A program in an interpreter: its own functions and lines are not in the stack.
     Interpreter(&'a Frame),
-    /// Nothing in the stack tells it.
+    /// The stack does not show it.
     Unknown,
 }
 

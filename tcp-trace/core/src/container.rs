@@ -1,4 +1,4 @@
-//! Which container and which systemd unit a cgroup belongs to, told from its path alone.
+//! Which container and which systemd unit a cgroup belongs to, derived from its path alone.
 //!
 //! Runtimes write the container's id, 64 hexadecimal digits, into the cgroup's name in a form of their own. What
 //! has no such form is no container.
@@ -13,7 +13,7 @@ pub struct Container {
     pub runtime: Option<&'static str>,
 }
 
-/// What a cgroup's path tells.
+/// What a cgroup's path says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The innermost container.
@@ -40,7 +40,7 @@ const ID_LENGTH: usize = 64;
 /// The kinds of units that have processes. A slice has only cgroups (systemd.slice(5)).
 const UNIT_KINDS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
 
-/// What `path` tells, a path in the hierarchy of cgroups v2 or in one of v1, as `/proc/PID/cgroup` has it.
+/// What `path` says, a path in the cgroup v2 hierarchy or in one of v1, as in `/proc/PID/cgroup`.
 pub fn identify(path: &str) -> Identity {
     // So the kernel marks a cgroup that was removed while a process was left in it.
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);

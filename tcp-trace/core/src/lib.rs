@@ -10,7 +10,7 @@ pub mod diagnosis;
 pub mod dns;
 pub mod explain;
 pub mod http;
-pub mod page;
+pub mod page_loads;
 pub mod pipeline;
 pub mod prose;
 pub mod protocols;

@@ -1,4 +1,4 @@
-//! Which lines of a recording were asked for: those of a connection are chosen together.
+//! Which lines of a recording are selected: those of a connection are selected together.
 
 mod lookups;
 #[cfg(test)]

@@ -260,7 +260,7 @@ impl Endpoints {
 /// `sock:inet_sock_set_state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
-    /// The state left.
+    /// The previous state.
     pub old: State,
     /// The state entered.
     pub new: State,

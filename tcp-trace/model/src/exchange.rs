@@ -11,7 +11,7 @@ pub enum Integrity {
     Complete,
     /// A message ended before its framing said so, or its framing is illegal.
     Truncated,
-    /// Bytes passed that were not seen.
+    /// Bytes were transferred that were not seen.
     Gap,
 }
 
@@ -28,7 +28,7 @@ pub enum Outcome {
     Reset,
     /// The response began, and the connection or the session ended before it did.
     Truncated,
-    /// The connection went over to another protocol.
+    /// The connection switched to another protocol.
     Upgraded,
     /// A message is illegal or ambiguous (RFC 9112); what follows it on its direction is not read.
     Invalid,
@@ -58,7 +58,7 @@ pub enum Part {
     Body,
 }
 
-/// Where an exchange broke off.
+/// Where an exchange was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ended {
@@ -66,7 +66,7 @@ pub struct Ended {
     pub message: Message,
     /// In which part of it.
     pub part: Part,
-    /// Bytes of that part that had passed; of a body without the framing of the chunked coding.
+    /// Bytes of that part that were transferred; for a body, without the framing of the chunked coding.
     pub offset: u64,
 }
 

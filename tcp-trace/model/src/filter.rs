@@ -34,7 +34,7 @@ pub struct Filter {
     /// Inode numbers of network namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub netns: Vec<u32>,
-    /// Paths in the cgroup v2 hierarchy; what is below them is meant too.
+    /// Paths in the cgroup v2 hierarchy, including everything below them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cgroup: Vec<String>,
     /// Whether only the command after `--` and its descendants were followed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What was asked.
+/// The question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "DnsQuestion"))]
 pub struct Question {
@@ -29,7 +29,7 @@ pub struct Answer {
     /// Its type, as in [`Question::kind`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// For how long it may be kept, in seconds.
+    /// How long it may be cached, in seconds.
     pub ttl: u32,
     /// An address, a name, or whatever the type has, in presentation format.
     pub data: String,
@@ -46,12 +46,12 @@ pub enum Transport {
     Tcp,
 }
 
-/// What became of a lookup.
+/// How a lookup ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "DnsOutcome"))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// There are answers of the type that was asked for.
+    /// There are answers of the queried type.
     Ok,
     /// The name exists, and has no record of this type (RFC 2308, section 2.2).
     NoData,
@@ -65,21 +65,21 @@ pub enum Outcome {
     Error,
     /// The answer does not fit into a datagram: TCP is to be used.
     Truncated,
-    /// None came in time, or before the session or its connection ended.
+    /// None arrived in time, or before the session or its connection ended.
     NoAnswer,
-    /// None was seen, and events were lost meanwhile.
+    /// None was seen, but events were lost meanwhile.
     Unseen,
-    /// A message is no DNS, or broken.
+    /// A message is not DNS, or is broken.
     Malformed,
 }
 
-/// The lookup that a connection follows: the same process asked for this name and got the peer's address.
+/// The lookup that a connection used: the same process queried this name and got the peer's address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Resolved {
     /// Number of the lookup: that of its `dns` line.
     pub lookup: u64,
-    /// The name that was asked for.
+    /// The queried name.
     pub name: String,
     /// From the question to the answer, in microseconds.
     pub duration_us: u64,

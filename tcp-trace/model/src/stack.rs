@@ -6,15 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{text::Text, time::Time};
 
-/// Where in its process a connection was used, as far as that was asked for and seen.
+/// The code that used a connection, if stacks were requested and it was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stacks {
     /// The connect() of a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<Use>,
-    /// The first read or write of a socket that was accepted; of one that is older than the session, the first that
-    /// was seen.
+    /// The first read or write of an accepted socket; for a socket opened before the session, the first that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_use: Option<Use>,
     /// The first read that returned 0: from then on the process knew that the peer had ended.
@@ -70,7 +69,7 @@ pub struct LastUse {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
-    /// A read, also one that met the end of the stream.
+    /// A read, including one that returned EOF.
     Read,
     /// A write.
     Write,
@@ -83,7 +82,7 @@ pub enum Operation {
 pub struct Stack {
     /// A frame per function, inlined ones included.
     pub frames: Vec<Frame>,
-    /// Whether there are further frames that could not be told.
+    /// Whether there are further frames that could not be found.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// Why there are no frames.
@@ -98,7 +97,7 @@ impl Stack {
     }
 }
 
-/// A function in a stack. What is not known is absent.
+/// A function in a stack. Unknown fields are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {

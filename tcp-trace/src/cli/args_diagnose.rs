@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tcp_trace_core::{
-    diagnosis::{History, Snapshot, Thresholds, Verdict},
+    diagnosis::{History, Report, Snapshot, Thresholds},
     prose::counted,
 };
 
@@ -89,8 +89,8 @@ pub(super) fn thresholds(arguments: &Diagnose) -> Thresholds {
 }
 
 /// `2 findings in 812 sockets of 3 network namespaces.`, and what was passed over.
-pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> String {
-    let findings = match verdict.findings.len() {
+pub(super) fn totals(now: &Snapshot, history: &History, report: &Report) -> String {
+    let findings = match report.findings.len() {
         0 => "No findings".to_owned(),
         count => counted(count, "finding"),
     };
@@ -108,7 +108,7 @@ pub(super) fn totals(now: &Snapshot, history: &History, verdict: &Verdict) -> St
     }
     let mut text = format!("{findings} in {}", judged.join(" and "));
     text += ".";
-    for (state, count) in &verdict.too_young {
+    for (state, count) in &report.too_young {
         text += &format!(" {} in {state} skipped: younger than --min-age.", counted(*count, "socket"));
     }
     text
@@ -135,12 +135,12 @@ mod tests {
 
     #[test]
     fn the_last_line_says_what_was_judged() {
-        let (now, verdict) = (Snapshot::default(), Verdict::default());
-        assert_eq!(totals(&now, &History::default(), &verdict), "No findings in 0 sockets.");
+        let (now, report) = (Snapshot::default(), Report::default());
+        assert_eq!(totals(&now, &History::default(), &report), "No findings in 0 sockets.");
         let mut history = History::default();
         (history.from, history.to) = (Some(Time(0)), Some(Time(2_000_000_000)));
         let expected = "No findings in 0 connections that ended within 2 s.";
-        assert_eq!(totals(&now, &history, &verdict), expected);
+        assert_eq!(totals(&now, &history, &report), expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use tcp_trace_model::record::Filter;
 
-use super::{CliError, args::Demo, print};
+use super::{CliError, args::Demo, output};
 use crate::{
     kernel::{Options, RING_BYTES_DEFAULT},
     session::{self, Settings},
@@ -37,10 +37,10 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
-    let palette = print::palette(arguments.colour);
+    let palette = output::palette(arguments.colour);
     let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE).painted(palette);
     session::run(settings, Some(command), &mut ladder, None)
-        .map_err(|error| CliError::session(error, print::OUTPUT))
+        .map_err(|error| CliError::session(error, output::NAME))
 }
 
 /// Starts the server, then the client, and waits for both.
@@ -120,7 +120,7 @@ fn read_head(connection: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Names the process, so that each line of the ladder says whose it is.
+/// Names the process, so that each line of the ladder shows which it is.
 fn set_name(name: &str) -> io::Result<()> {
     fs::write("/proc/self/comm", name)
 }

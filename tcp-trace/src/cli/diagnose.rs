@@ -3,7 +3,7 @@
 use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use tcp_trace_core::{
-    diagnosis::{Facts, History, Snapshot, Verdict, judge, recorded},
+    diagnosis::{Facts, History, Report, Snapshot, judge, recorded},
     prose::{Age, counted},
 };
 use tcp_trace_model::record::{Filter, Record, reader::Ending};
@@ -12,9 +12,8 @@ use super::{
     CliError,
     args::Diagnose,
     args_diagnose::{self, DiagnoseFormat, us},
-    print,
+    coverage, output,
     run::say,
-    unseen,
 };
 use crate::{
     inspect,
@@ -42,14 +41,14 @@ pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError>
         (None, None) => Seen { now: now(&filters.of_host()?)?, before: None, history: History::default() },
     };
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
-    unseen::sentences(&facts).into_iter().for_each(say);
-    let verdict = judge(&facts, &args_diagnose::thresholds(arguments));
-    match write(arguments, &seen, &verdict) {
+    coverage::sentences(&facts).into_iter().for_each(say);
+    let report = judge(&facts, &args_diagnose::thresholds(arguments));
+    match write(arguments, &seen, &report) {
         // The reader of the output has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::io(format!("cannot write {}", print::OUTPUT), &error))
+            Err(CliError::io(format!("cannot write {}", output::NAME), &error))
         }
-        _ if verdict.findings.is_empty() => Ok(ExitCode::SUCCESS),
+        _ if report.findings.is_empty() => Ok(ExitCode::SUCCESS),
         _ => Ok(ExitCode::from(FINDINGS)),
     }
 }
@@ -120,9 +119,9 @@ fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
     Ok(Seen { now, before: None, history })
 }
 
-fn write(arguments: &Diagnose, seen: &Seen, verdict: &Verdict) -> io::Result<()> {
+fn write(arguments: &Diagnose, seen: &Seen, report: &Report) -> io::Result<()> {
     let output = io::stdout().lock();
-    let records = verdict.findings.iter().map(|finding| Record::Finding(Box::new(finding.clone())));
+    let records = report.findings.iter().map(|finding| Record::Finding(Box::new(finding.clone())));
     match arguments.format {
         DiagnoseFormat::Json => {
             let mut lines = JsonLines::new(output);
@@ -130,9 +129,9 @@ fn write(arguments: &Diagnose, seen: &Seen, verdict: &Verdict) -> io::Result<()>
             lines.finish()
         }
         DiagnoseFormat::Text => {
-            let mut text = Findings::new(output, print::palette(arguments.colour));
+            let mut text = Findings::new(output, output::palette(arguments.colour));
             records.into_iter().try_for_each(|record| text.record(&record))?;
-            text.line(&args_diagnose::totals(&seen.now, &seen.history, verdict));
+            text.line(&args_diagnose::totals(&seen.now, &seen.history, report));
             text.finish()
         }
     }

@@ -25,7 +25,7 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// The user asked for something that makes no sense.
+    /// The command line makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, message: message.into() }
     }

@@ -11,13 +11,13 @@ use tcp_trace_core::explain::{Language, Library, Page, nothing_found};
 use super::{
     CliError,
     args::{Explain, NotesLanguage},
-    print,
+    output,
 };
 
 pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
     let language = arguments.lang.map_or_else(locale_language, Language::from);
     let library = Library::new(language);
-    let palette = print::palette(arguments.colour);
+    let palette = output::palette(arguments.colour);
     let words = &arguments.topic;
     let text = if words.is_empty() {
         Page::list(&library, &palette)
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode, CliError> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         // The reader of the output has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::io(format!("cannot write {}", print::OUTPUT), error))
+            Err(CliError::io(format!("cannot write {}", output::NAME), error))
         }
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -1,4 +1,4 @@
-//! Which connections can be asked for on the command line, and what the names in that stand for.
+//! Filters on the command line, and what the names in them stand for.
 
 use std::path::Path;
 

@@ -3,19 +3,19 @@
 mod args;
 mod args_diagnose;
 mod check;
+mod coverage;
 mod demo;
 mod diagnose;
 mod error;
 mod explain;
 mod filters;
 mod live;
-mod print;
+mod output;
 mod record;
 mod run;
 mod show;
-mod target;
-mod unseen;
-mod usage;
+mod trace_settings;
+mod usage_error;
 
 pub use error::CliError;
 pub use run::run;

@@ -8,7 +8,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use super::{CliError, args::Record, print, target};
+use super::{CliError, args::Record, output, trace_settings};
 use crate::{
     session::{self, SessionError, Settings},
     sink::{ChunkWriter, JsonLines},
@@ -16,10 +16,10 @@ use crate::{
 
 pub(super) fn run(arguments: Record, log: bool) -> Result<ExitCode, CliError> {
     let (settings, command) =
-        target::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
+        trace_settings::settings(&arguments.tracing, arguments.settle.unwrap_or_default(), log)?;
     let path = &arguments.output;
     if path == Path::new("-") {
-        return record(settings, command, io::stdout(), print::OUTPUT);
+        return record(settings, command, io::stdout(), output::NAME);
     }
     let is_new = !path.exists();
     let name = path.display().to_string();

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use super::{
     CliError,
     args::{Cli, Verb},
-    check, demo, diagnose, explain, live, record, show, usage,
+    check, demo, diagnose, explain, live, record, show, usage_error,
 };
 
 /// Runs the command line `arguments`, the program's name first.
@@ -23,7 +23,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if error.use_stderr()
                 && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
         {
-            return failed(&CliError::usage(usage::in_one_line(&error)));
+            return failed(&CliError::usage(usage_error::in_one_line(&error)));
         }
         // Help and version.
         Err(error) => error.exit(),
@@ -50,7 +50,7 @@ fn failed(error: &CliError) -> ExitCode {
     error.exit_code()
 }
 
-/// Says a line on stderr. If nobody can hear it there is nothing to be done.
+/// Prints a line on stderr. If that fails, there is nothing to be done.
 pub(super) fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "tcp-trace: {line}");
 }

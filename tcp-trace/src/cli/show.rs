@@ -14,7 +14,7 @@ use tcp_trace_model::record::{
 use super::{
     CliError,
     args::{Format, Grouping, Show},
-    print,
+    output,
     run::say,
 };
 use crate::{
@@ -29,9 +29,9 @@ pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
     let source = Source::open(&arguments.file, arguments.filters.of_recording()?)?;
     let stdout = || io::stdout().lock();
     let output = match (arguments.group, arguments.printing.format) {
-        (Some(Grouping::Page), _) => Output::records(print::waterfall(arguments.printing.colour)),
+        (Some(Grouping::Page), _) => Output::records(output::waterfall(arguments.printing.colour)),
         (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(stdout()))),
-        (None, Format::Table | Format::Ladder) => Output::records(print::sink(arguments.printing, stdout())),
+        (None, Format::Table | Format::Ladder) => Output::records(output::sink(arguments.printing, stdout())),
     };
     let mut report = |line: String| say(line);
     match Replay::new(source, output, &mut report).run() {
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
         Err(Failure::Read(error)) => Err(error.into()),
         // The reader of the output has seen enough.
         Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(Failure::Write(error)) => Err(CliError::io(format!("cannot write {}", print::OUTPUT), error)),
+        Err(Failure::Write(error)) => Err(CliError::io(format!("cannot write {}", output::NAME), error)),
     }
 }
 

@@ -168,7 +168,7 @@ fn a_recording_that_is_cut_is_shown_up_to_there_and_says_so() {
 }
 
 #[test]
-fn broken_lines_are_told_and_counted() {
+fn broken_lines_are_reported_and_counted() {
     let (first, rest) = RECORDING.split_once('\n').unwrap();
     let (printed, told) = all(&format!("{first}\nhello\n{rest}"), Format::Jsonl);
     assert_eq!(printed, RECORDING);
@@ -179,7 +179,7 @@ fn broken_lines_are_told_and_counted() {
     assert_eq!(told[5], "100 lines were skipped");
 }
 
-/// Takes so many bytes.
+/// Takes this many bytes.
 struct Full(usize);
 
 impl Write for Full {
@@ -219,7 +219,7 @@ fn what_could_be_read_is_shown_when_reading_fails() {
     assert_eq!(printed, RECORDING.as_bytes());
 }
 
-/// Counts what was visible each time more was asked for.
+/// Counts what was visible each time more was read.
 struct Slow<'a> {
     lines: std::str::SplitInclusive<'a, char>,
     visible: &'a std::cell::RefCell<Vec<u8>>,

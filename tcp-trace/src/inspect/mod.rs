@@ -9,20 +9,20 @@ use tcp_trace_model::record::Filter;
 
 use crate::kernel::{Clock, netns, sock_diag::DiagError};
 
-/// Reads everything once. What belongs to others and may not be seen is left out and told in the snapshot.
+/// Reads everything once. What this process may not see is left out and counted in the snapshot.
 ///
 /// Fails when not even the sockets of this process's own network namespace can be listed.
 pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
     let namespaces = netns::find().map_err(|error| DiagError::failed("find network namespaces", error))?;
     let mut snapshot = Snapshot { time: clock.now(), ..Snapshot::default() };
-    snapshot.unseen.namespaces_of = namespaces.unreadable;
+    snapshot.blindspots.namespaces_of = namespaces.unreadable;
     for namespace in &namespaces.found {
         match sockets::read(namespace, &mut snapshot) {
             Ok(()) => snapshot.networks.extend(network::read(namespace)),
             Err(error) if namespace.is_own => return Err(error),
             Err(error) => {
                 log::info!("cannot read the sockets of network namespace {}: {error}", namespace.inode);
-                snapshot.unseen.namespaces.push(namespace.inode);
+                snapshot.blindspots.namespaces.push(namespace.inode);
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn read(snapshot: &mut Snapshot) {
         files.clear();
         match process::socket_files(pid, &mut files) {
             Ok(count) => add(snapshot, &inodes, &mut held, &files, pid, count),
-            Err(Errno::ACCESS | Errno::PERM) => snapshot.unseen.processes += 1,
+            Err(Errno::ACCESS | Errno::PERM) => snapshot.blindspots.processes += 1,
             Err(_) => {}
         }
     }
@@ -70,7 +70,7 @@ fn add(
         if held.len() < HOLDERS_MAX {
             held.push((socket, Holder { process, fd: Some(fd) }));
         } else {
-            snapshot.unseen.holders += 1;
+            snapshot.blindspots.holders += 1;
         }
     }
     snapshot.processes.push(Process {

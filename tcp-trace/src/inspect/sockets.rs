@@ -28,7 +28,7 @@ pub(super) fn read(namespace: &NetworkNamespace, snapshot: &mut Snapshot) -> Res
         listed.retain(|socket| known.insert(socket.diag.cookie));
         snapshot.sockets.append(&mut listed);
     }
-    snapshot.unseen.is_incomplete |= dump.incomplete;
-    snapshot.unseen.malformed += dump.malformed;
+    snapshot.blindspots.is_incomplete |= dump.incomplete;
+    snapshot.blindspots.malformed += dump.malformed;
     Ok(())
 }

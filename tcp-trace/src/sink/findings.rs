@@ -143,7 +143,7 @@ const LABELS: [(&str, &str); 7] = [
     ("told_to_close_by_a_header", "with Connection: close"),
 ];
 
-/// Times below it are told with three digits, longer ones as ages.
+/// Times below it are shown with three digits, longer ones as ages.
 const MINUTE_US: u64 = 60_000_000;
 
 /// `open files 412`, `oldest 3 min 5 s`, `last 2 s ago`, `unread 160 B`: the unit is the end of the name.
@@ -179,7 +179,7 @@ fn stack(stack: &FindingStack) -> String {
     let frames = &stack.stack.frames;
     let first = match Blame::of(&stack.stack) {
         Blame::Line(blamed) => frames.iter().position(|frame| std::ptr::eq(frame, blamed)),
-        // Who called within an interpreter tells nothing of its program.
+        // The callers within an interpreter say nothing about its program.
         Blame::Interpreter(_) | Blame::Unknown => None,
     };
     let outer = first.map_or(&[][..], |first| &frames[first + 1..]);

@@ -51,7 +51,7 @@ impl Footer {
         !self.losses.is_empty()
     }
 
-    /// In lines of so many columns; `topics` are those of `explain` that tell more.
+    /// In lines of this many columns; `topics` are suggestions for `explain`.
     pub(super) fn text(&self, topics: &[&str], columns: usize, palette: &Palette) -> String {
         let mut lines: Vec<Phrase> = self.losses.iter().map(loss).collect();
         if self.further_losses > 0 {

@@ -6,7 +6,7 @@ use tcp_trace_model::record::{Record, write::Lines};
 
 use super::Sink;
 
-/// Written at once when so many bytes are waiting.
+/// Written at once when this many bytes are waiting.
 const BUFFER: usize = 64 << 10;
 
 /// Writes one JSON object a line.

@@ -19,7 +19,7 @@ use super::{
     words_dns::lookup,
 };
 
-/// Written at once when so many bytes are waiting.
+/// Written at once when this many bytes are waiting.
 const BUFFER: usize = 64 << 10;
 
 /// Writes lines for a terminal. Nothing from the network reaches it unescaped.

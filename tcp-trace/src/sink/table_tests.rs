@@ -215,7 +215,7 @@ fn what_is_unusual_is_said_in_words() {
 }
 
 #[test]
-fn reasons_are_told_with_the_byte_where_it_broke_off() {
+fn reasons_are_reported_with_the_byte_where_it_broke_off() {
     let told = |outcome, reason: &str, ended, missing| {
         let mut http = http("/a");
         (http.outcome, http.reason, http.ended, http.missing) =
@@ -410,7 +410,7 @@ fn a_lookup_has_a_line_and_its_failure_is_in_words() {
 }
 
 #[test]
-fn what_was_lost_on_the_way_and_idle_time_before_a_failure_are_told() {
+fn what_was_lost_on_the_way_and_idle_time_before_a_failure_are_reported() {
     let mut slow = http("/slow");
     let wait = Stall { retransmits: 1, retransmit_us: 800, ..Stall::default() };
     slow.timing.wait_us = Some(1_000);

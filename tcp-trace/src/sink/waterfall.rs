@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 use tcp_trace_core::{
-    page::{Opening, groups, keep_headers},
+    page_loads::{Opening, groups, keep_headers},
     prose::{Palette, Phrase},
     timeline::{Keep, Pairs, Store},
 };
@@ -45,7 +45,7 @@ pub struct Waterfall<W> {
 }
 
 impl<W: Write> Waterfall<W> {
-    /// Writes to `output`, in lines of so many columns, with times of day in `zone`.
+    /// Writes to `output`, in lines of this many columns, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone, columns: usize) -> Self {
         Self::holding(output, zone, columns, WATERFALL_BYTES_MAX)
     }

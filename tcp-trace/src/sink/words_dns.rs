@@ -66,7 +66,7 @@ fn error(dns: &Dns) -> Phrase {
     Phrase::default().and(Tone::Warning, error.unwrap_or_default())
 }
 
-/// The answers of the type that was asked for; aliases count only where they were asked for.
+/// The answers of the queried type; aliases count only if they were queried.
 fn answers(dns: &Dns, kind: &str) -> String {
     let asked = || dns.answers.iter().filter(|answer| kind == "ANY" || answer.kind == kind);
     let mut text: Vec<_> = asked().take(ANSWERS_MAX).map(|answer| name(&answer.data)).collect();

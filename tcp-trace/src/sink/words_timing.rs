@@ -3,7 +3,7 @@
 use tcp_trace_core::prose::{Micros, counted};
 use tcp_trace_model::record::{Stall, Stalls, Timing};
 
-/// What is lost of a phase is told from this part of it on: the hundredth.
+/// Losses are shown if they are at least this part of their phase: the hundredth.
 const TOLD_FROM: u64 = 100;
 
 /// A phase in words: `wait 212 ms`, and what of it was lost: `200 ms of it: 1 retransmit`.
@@ -31,20 +31,20 @@ pub(super) fn phases(timing: &Timing) -> impl Iterator<Item = Phase> {
         .filter(|phase| phase.us.is_some() || phase.lost.is_some())
 }
 
-/// What of a phase was lost, in words. Time that does not matter is not told; that segments were sent again always is.
+/// What a phase lost, in words. Time that does not matter is not shown; retransmits always are.
 fn lost(name: &str, us: Option<u64>, stall: Stall) -> Option<String> {
     let matters = |lost: u64| lost > 0 && lost.saturating_mul(TOLD_FROM) >= us.unwrap_or_default();
     let mut segments = Vec::new();
     if stall.retransmits > 0 {
         segments.push(counted(stall.retransmits, "retransmit"));
     }
-    let is_told = matters(stall.retransmit_us);
-    if stall.out_of_order > 0 && is_told {
+    let is_reported = matters(stall.retransmit_us);
+    if stall.out_of_order > 0 && is_reported {
         segments.push(format!("{} late", counted(stall.out_of_order, "segment")));
     }
     let segments = segments.join(", ");
     let mut parts = Vec::new();
-    if is_told {
+    if is_reported {
         // A recording may have been written by anybody, and give no reason.
         let why = if segments.is_empty() { "segments came late" } else { &segments };
         parts.push(format!("{} of it: {why}", Micros(stall.retransmit_us)));
@@ -54,7 +54,7 @@ fn lost(name: &str, us: Option<u64>, stall: Stall) -> Option<String> {
         let whose = if name == "wait" { "a" } else { "receiver's" };
         parts.push(format!("{} of it: {whose} window was full", Micros(stall.zero_window_us)));
     }
-    if !is_told && !segments.is_empty() {
+    if !is_reported && !segments.is_empty() {
         parts.push(segments);
     }
     (!parts.is_empty()).then(|| parts.join("; "))
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lost_of_a_phase_is_told_when_it_matters() {
+    fn what_was_lost_of_a_phase_is_reported_when_it_matters() {
         let stall = |retransmits, out_of_order, retransmit_us, zero_window_us| Stall {
             retransmits,
             out_of_order,

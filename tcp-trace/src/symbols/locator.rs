@@ -17,25 +17,25 @@ const PROCESSES_MAX: usize = 256;
 /// Files of processes that are open before they are read; further processes have to be there until it is their turn.
 const HELD_FILES_MAX: usize = 256;
 
-/// Nanoseconds of a tick in which /proc tells times (`USER_HZ`, 100 on every architecture of today).
+/// Nanoseconds of a tick in which /proc gives times (`USER_HZ`, 100 on every architecture of today).
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// A process, whatever its id is used for later.
 type Key = (u32, Identity);
 
-/// A stack whose code was found: what it is called can be told when the process is gone.
+/// A stack whose code was found: it can be named even after the process has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LocatedStack {
     /// The innermost first.
     pub(super) frames: Vec<LocatedFrame>,
-    /// Whether there are further frames that could not be told.
+    /// Whether there are further frames that could not be found.
     pub(super) truncated: bool,
 }
 
 /// A place in a file, or an address in memory that belongs to none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LocatedFrame {
-    /// Where the call is in the process; 0 where the module tells more, so that equal places are equal in all processes.
+    /// Where the call is in the process; 0 if the module says more, so that equal places are equal in all processes.
     pub(super) address: u64,
     /// Path of the file, as the process sees it, or what the kernel calls the mapping. Empty for neither.
     pub(super) path: Arc<[u8]>,
@@ -53,7 +53,7 @@ pub struct Locator {
 }
 
 impl Locator {
-    /// Opens the files of a process whose stack will be asked for: that is done at once, reading them is not.
+    /// Opens the files of a process whose stack will be needed: they are opened at once, and read later.
     pub fn hold(&mut self, owner: &Owner) {
         let key = (owner.pid, owner.identity);
         let files: usize = self.held.values().map(Opened::files).sum();
@@ -65,7 +65,7 @@ impl Locator {
         }
     }
 
-    /// The code that a thread of `owner` with these registers and this stack is in; or why that cannot be told.
+    /// The code that a thread of `owner` with these registers and this stack is in; or why that is unknown.
     pub fn locate(
         &mut self,
         owner: &Owner,

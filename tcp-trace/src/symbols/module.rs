@@ -23,7 +23,7 @@ const UNWIND_BYTES_MAX: u64 = 64 << 20;
 /// compressed takes memory as a whole, the rest is mapped.
 const COMPRESSED_DEBUG_BYTES_MAX: u64 = 256 << 20;
 
-/// What tells a file from all others.
+/// What distinguishes a file from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
     device: u64,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_tells_how_far_its_code_was_moved() {
+    fn a_mapping_shows_how_far_its_code_was_moved() {
         let ld = module(&[(0x1000..0x3000, 0x1000)]);
         // As lld lays out: code begins within a page of the file, and is linked a page further.
         let lld = module(&[(0xf10..0x2000, 0x1f10)]);

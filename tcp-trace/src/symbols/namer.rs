@@ -22,7 +22,7 @@ use super::{
 const STACKS_MAX: usize = 4096;
 /// Files whose symbols are remembered, likewise.
 const FILES_MAX: usize = 128;
-/// Longest name of a function that is told, in bytes: those of templates have no end.
+/// Longest name of a function that is kept, in bytes: those of templates have no limit.
 const NAME_MAX: usize = 1024;
 
 /// Names stacks, and remembers what it read for those that come later. Takes as long as it takes to read debug

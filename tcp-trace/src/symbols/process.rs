@@ -34,7 +34,7 @@ const MAPPINGS_MAX: usize = 4096;
 const MODULES_MAX: usize = 256;
 /// Files of a process that are opened.
 const OPEN_MAX: usize = 192;
-/// Frames of a stack that are told.
+/// Frames of a stack that are reported.
 const FRAMES_MAX: usize = 128;
 
 /// Modules by file, shared by all processes. `None` for a file that is not ELF.
@@ -114,7 +114,7 @@ struct Code {
 pub(super) struct Process {
     code: Vec<Code>,
     unwinder: CodeUnwinder<Arc<[u8]>, MayAllocateDuringUnwind>,
-    // Of its own: rules of modules are told apart by a short number only.
+    // Its own cache: rules of modules are distinguished by a short number only.
     cache: Cache<MayAllocateDuringUnwind>,
 }
 

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_told_apart() {
+    fn steps_are_distinguished() {
         let text = "@@ kernel 6.1.0-56-cloud-amd64 #1 SMP Debian 6.1.170-1 (2026-05-08)\n\
             @@ begin check\r\nkernel x\n@@ odd\n\n@@ end 0\n@@ begin demo\nhalf a li";
         let console = Console::parse(text);

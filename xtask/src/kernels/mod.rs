@@ -26,20 +26,23 @@ use self::{
     report::Outcome,
     verdict::{CHECK, DEMO},
 };
-use crate::command::{output_bytes, project, require};
+use crate::{
+    command::{output_bytes, project},
+    setup::Need,
+};
 
 /// VMs at a time.
 const WORKERS: usize = 2;
 
-/// Programs that this needs, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 7] = [
-    ("apt-get", "apt"),
-    ("busybox", "busybox-static"),
-    ("dpkg", "dpkg"),
-    ("ldd", "libc-bin"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("ss", "iproute2"),
-    ("xz", "xz-utils"),
+/// What this needs of the machine.
+pub(crate) const NEEDS: [Need; 7] = [
+    Need::Program("apt-get", "apt"),
+    Need::Program("busybox", "busybox-static"),
+    Need::Program("dpkg", "dpkg"),
+    Need::Program("ldd", "libc-bin"),
+    Need::Program("qemu-system-x86_64", "qemu-system-x86"),
+    Need::Program("ss", "iproute2"),
+    Need::Program("xz", "xz-utils"),
 ];
 
 /// Boots every kernel, prints the table, and fails unless each did what is expected of it.
@@ -49,7 +52,6 @@ pub(crate) fn run() -> Result<()> {
 
 /// The same; what the program reads from the ring buffer on each kernel is written to `captures`.
 pub(crate) fn run_and_capture(captures: Option<&Path>) -> Result<()> {
-    require(&PROGRAMS, "the kernels' VMs")?;
     let folder = project().join("target/kernels");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let kernels = catalog::provide(&folder)?;

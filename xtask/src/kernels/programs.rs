@@ -29,7 +29,7 @@ pub(super) fn build(captures: bool) -> Result<Programs> {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(project())
-        .args(["build", "--release", "--locked", "--target", TARGET])
+        .args(["build", "--profile=e2e", "--locked", "--target", TARGET])
         .args(["--package=tcp-trace", "--bin=tcp-trace", "--package=tcp-trace-tests", "--test", TESTS])
         .args(captures.then_some("--features=tcp-trace/capture"))
         .arg("--message-format=json-render-diagnostics")

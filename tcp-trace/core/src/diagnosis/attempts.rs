@@ -10,7 +10,7 @@ use tcp_trace_model::{
 
 use crate::timeline::Life;
 
-/// Pairs of process and destination that are told apart; connections of further ones are only counted.
+/// Pairs of process and destination that are kept separately; connections of further ones are only counted.
 pub const DESTINATIONS_MAX: usize = 10_000;
 /// Connections that are given as examples of each outcome.
 const EXAMPLES_MAX: usize = 4;

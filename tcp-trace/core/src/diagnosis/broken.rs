@@ -1,4 +1,4 @@
-//! HTTP exchanges that broke off, each with the one fault that explains it: no exchange is told by two rules.
+//! Failed HTTP exchanges, each with the one fault that explains it: no two rules report the same exchange.
 //!
 //! Where both ends of a connection were traced, the client's exchange is judged, with what the server's end adds.
 
@@ -59,7 +59,7 @@ pub(super) enum Stop {
 /// An exchange that broke off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Broken<'a> {
-    /// It, as the end saw it that is told.
+    /// It, as seen by the end that is reported.
     pub(super) http: &'a Http,
     /// That end's summary.
     pub(super) summary: &'a Connection,

@@ -12,9 +12,9 @@ use tcp_trace_model::{
     record::{Fields, Http, Message, Outcome, Process, Text},
 };
 
-use super::told::server_of;
+use super::exchange_findings::server_of;
 
-/// Pairs of process and server that are told apart; those beyond are not remembered.
+/// Pairs of process and server that are kept separately; further ones are not remembered.
 pub const PAIRS_MAX: usize = 10_000;
 /// Exchanges that took long that are remembered: the last ones.
 pub const SLOW_MAX: usize = 10_000;
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!((exchanges.gateway.len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
         assert_eq!((exchanges.uncounted, exchanges.forgotten_slow), (0, 0));
         let mut exchanges = Exchanges::default();
-        // Of each process requests and responses are told apart.
+        // Requests and responses of each process count separately.
         for number in 0..=PAIRS_MAX as u32 / 2 {
             let mut http = exchange(Role::Client, 0, 0);
             http.process.as_mut().unwrap().pid = number;

@@ -66,12 +66,12 @@ impl<'a> Facts<'a> {
         self.pairs.other_end(connection).filter(|life| life.summary.is_some())
     }
 
-    /// The sockets that were asked for and are in this state.
+    /// The selected sockets in this state.
     pub fn in_state(&self, state: State) -> impl Iterator<Item = &'a Socket> {
         self.chosen().filter(move |socket| socket.state() == state)
     }
 
-    /// The sockets that were asked for.
+    /// The selected sockets.
     pub fn chosen(&self) -> impl Iterator<Item = &'a Socket> {
         self.now.sockets.iter().filter(|socket| socket.is_chosen)
     }

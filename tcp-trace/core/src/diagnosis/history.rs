@@ -17,7 +17,7 @@ pub const HISTORY_BYTES_MAX: usize = 256 << 20;
 pub const EXCHANGES_MAX: usize = 2;
 /// Segments that are kept of a connection: the first ones.
 pub const SEGMENTS_MAX: usize = 12;
-/// Transitions that are kept of a connection; no life has so many.
+/// Transitions that are kept of a connection; no connection has that many.
 pub const TRANSITIONS_MAX: usize = 12;
 
 /// What was traced.

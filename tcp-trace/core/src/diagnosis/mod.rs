@@ -2,26 +2,26 @@
 
 pub mod attempts;
 mod broken;
+mod call_sites;
+mod exchange_findings;
 pub mod exchanges;
 mod facts;
 mod finding;
 pub mod history;
-mod judge;
 pub mod recorded;
 pub mod rules;
-mod silence;
+mod run;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing_http;
 mod thresholds;
-mod told;
+mod unanswered;
 mod upstreams;
-mod uses;
 
 pub use facts::Facts;
 pub use history::History;
-pub use judge::{Verdict, judge};
+pub use run::{Report, judge};
 pub use snapshot::Snapshot;
 pub use thresholds::Thresholds;

@@ -13,7 +13,7 @@ use super::{
     snapshot::{Holder, Process, Snapshot, Socket},
 };
 
-/// Stands for "some file" where a recording does not tell the inode number.
+/// Stands for "some file", because recordings have no inode numbers.
 const SOME_FILE: u32 = u32::MAX;
 
 /// The snapshot. Queues, processes and states are what the summaries say; the kernel's own figures are not recorded.

@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// Network namespaces.
     pub networks: Vec<Network>,
     /// What could not be seen.
-    pub unseen: Unseen,
+    pub blindspots: Blindspots,
 }
 
 /// A socket.
@@ -32,13 +32,14 @@ pub struct Snapshot {
 pub struct Socket {
     /// Inode number of its network namespace; 0 when it is not known.
     pub netns: u32,
-    /// What the kernel says of it. Of a recording, only what that tells.
+    /// What the kernel says about it; from a recording, only what that contains.
     pub diag: socket::Socket,
     /// When it entered its state, if that was traced.
     pub entered: Option<Time>,
     /// Which of [`Snapshot::holders`] have it open.
     pub holders: Range<u32>,
-    /// Whether it was asked for. The others are there to be the other end of those, and to be counted.
+    /// Whether it is selected. The others are kept because they may be the other end of a selected one, and to be
+    /// counted.
     pub is_chosen: bool,
 }
 
@@ -47,7 +48,7 @@ pub struct Socket {
 pub struct Holder {
     /// Index in [`Snapshot::processes`].
     pub process: u32,
-    /// Number of the descriptor; `None` in a recording, which does not tell.
+    /// Number of the descriptor; `None` in a recording, which does not contain it.
     pub fd: Option<u32>,
 }
 
@@ -89,7 +90,7 @@ pub struct Network {
 
 /// What could not be seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unseen {
+pub struct Blindspots {
     /// Processes that could not be looked into.
     pub processes: u64,
     /// Processes whose network namespace could not be seen.
@@ -144,7 +145,7 @@ impl Snapshot {
         self.networks.iter().find(|network| network.netns == netns)
     }
 
-    /// Notes which sockets were asked for: those that the filter lets through, of any of their processes.
+    /// Notes which sockets are selected: those that the filter accepts for any of their processes.
     pub fn choose(&mut self, filter: &Filter) {
         if filter.is_empty() {
             return;
@@ -168,7 +169,8 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// What nobody has open belongs to the listener with its port: half-open, not accepted, and closed connections.
+    /// Sockets that no process has open belong to the listener with their port: half-open, not accepted, and closed
+    /// connections.
     fn choose_of_listeners(&mut self) {
         let key = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
         let listeners =

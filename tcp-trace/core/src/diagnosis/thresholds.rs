@@ -41,7 +41,7 @@ impl Thresholds {
 }
 
 impl Thresholds {
-    /// How severe so many sockets or exchanges of one cause are, where one is worth a warning.
+    /// How severe this many sockets or exchanges of one cause are, if one deserves a warning.
     pub(super) fn severity(&self, count: usize) -> Severity {
         if count as u64 >= self.many { Severity::Critical } else { Severity::Warning }
     }

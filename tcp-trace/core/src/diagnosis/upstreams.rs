@@ -1,4 +1,4 @@
-//! What a process's own connections to other servers did while it was asked itself: the cause behind the error of a
+//! What a process's own connections to other servers did during a request to it: the cause behind the error of a
 //! gateway. By time and process; of several the one that fits best.
 
 use std::{
@@ -17,8 +17,8 @@ use super::{
     Facts,
     attempts::got_no_port,
     broken::{Fault, Stop},
+    exchange_findings::server_of,
     history::History,
-    told::server_of,
 };
 use crate::timeline::Life;
 
@@ -27,7 +27,7 @@ use crate::timeline::Life;
 const SLACK_US: u64 = 10_000;
 /// For how long a gateway waits at least before it gives up a request and leaves that running, in microseconds.
 const LEFT_RUNNING_LEAST_US: u64 = 100_000;
-/// Attempts that are looked at of one exchange's time: so many at its beginning, and so many at its end.
+/// Attempts that are examined during one exchange: this many at its beginning, and as many at its end.
 pub(super) const LOOKED_AT_MAX: usize = 1_000;
 
 /// What became of an attempt to get an answer.
@@ -64,7 +64,7 @@ pub(super) enum Fate {
 pub(super) struct Attempt<'a> {
     /// When it began.
     pub(super) began: Time,
-    /// Who was asked.
+    /// The upstream server.
     pub(super) server: SocketAddr,
     /// The exchange, when it is HTTP that can be read.
     pub(super) http: Option<&'a Http>,
@@ -78,7 +78,7 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Attempted<'a> {
     /// Which.
     pub(super) attempt: Attempt<'a>,
-    /// What became of it.
+    /// How it ended.
     pub(super) fate: Fate,
     /// When that was so, or when the gateway answered without having got anything.
     pub(super) ended: Time,
@@ -193,7 +193,7 @@ fn rank(status: u16, asked: &Http, it: &Attempted<'_>) -> Option<u8> {
 }
 
 impl Attempted<'_> {
-    /// Whether it is a request for something else than what was asked for: a gateway may change that, but most pass it on.
+    /// Whether it is a request for another target than the client's: a gateway may change that, but most pass it on.
     fn is_for_another_target(&self, asked: &Http) -> bool {
         let target = |http: &Http| Some(http.http.request.as_ref()?.target.clone());
         let own = self.attempt.http.and_then(target);
@@ -293,7 +293,7 @@ impl<'a> Attempt<'a> {
     fn of_connection(&self) -> Option<(Fate, Time)> {
         let (summary, ended) = (self.summary?, self.ended()?);
         if self.is_connected() {
-            // What was answered in another protocol, and a connection on which nothing was asked for, tell nothing.
+            // An answer in another protocol, and a connection without a request, show nothing.
             let is_asked = summary.bytes.sent > 0;
             let fate = self.of_close()?;
             let is_fault = match fate {

@@ -46,9 +46,9 @@ pub struct Lookup {
     pub owner: Option<Owner>,
     /// What was asked, when it could be understood.
     pub question: Option<Question>,
-    /// When it was asked first.
+    /// When the query was first sent.
     pub started: Time,
-    /// When the answer came, or was given up.
+    /// When the answer arrived, or the lookup was given up.
     pub ended: Time,
     /// From the first question to the answer.
     pub duration_us: Option<u64>,
@@ -58,7 +58,7 @@ pub struct Lookup {
     pub rcode: Option<String>,
     /// The answer's records.
     pub answers: Vec<Answer>,
-    /// What became of it.
+    /// How it ended.
     pub outcome: Outcome,
     /// What was wrong with a message.
     pub error: Option<String>,

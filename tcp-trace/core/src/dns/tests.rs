@@ -241,7 +241,7 @@ fn a_lookup_waits_for_its_process_but_not_for_ever() {
         } else {
             resolver.wait(OWNER_PATIENCE_US / 1_000);
         }
-        let lookup = resolver.over.pop().expect("it is told");
+        let lookup = resolver.over.pop().expect("it is recorded");
         assert_eq!(lookup.owner.is_some(), is_told);
     }
 }

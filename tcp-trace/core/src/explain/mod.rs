@@ -3,13 +3,13 @@
 
 mod language;
 mod library;
-mod page;
+mod render;
 mod search;
 mod topic;
 
 pub use language::Language;
 pub use library::Library;
-pub use page::{Page, nothing_found};
+pub use render::{Page, nothing_found};
 pub use topic::{Block, Group, Topic};
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use super::{Library, Topic};
 
-/// At most so many topics are found by their text.
+/// Topics that are found by their text, at most.
 const FOUND_MAX: usize = 10;
-/// At most so many names are suggested.
+/// Names that are suggested, at most.
 const NEAREST_MAX: usize = 3;
 /// What a word counts for in a name.
 const IN_NAME: u32 = 100;

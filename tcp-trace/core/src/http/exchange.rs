@@ -140,11 +140,11 @@ pub struct Exchange {
     pub integrity: Integrity,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why it is not `ok`, in words.
+    /// Why it is not `ok`, as text.
     pub reason: Option<Reason>,
-    /// Where it broke off, when it did.
+    /// Where it was cut off, if it was.
     pub ended: Option<Ended>,
-    /// Bytes of a body of declared length that did not come.
+    /// Bytes of a body of declared length that did not arrive.
     pub missing: Option<u64>,
     /// Status codes of interim responses, the first [`INFORMATIONAL_MAX`](super::INFORMATIONAL_MAX).
     pub informational: Vec<u16>,

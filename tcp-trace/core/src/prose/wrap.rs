@@ -1,4 +1,4 @@
-//! Lines of at most so many columns, of text in which Chinese and Latin may mix.
+//! Lines of a given maximum width, for text that may mix Chinese and Latin.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 

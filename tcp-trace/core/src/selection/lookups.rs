@@ -38,7 +38,7 @@ impl Lookups {
         self.wanted.contains(&number)
     }
 
-    /// Keeps the line of a lookup that was not asked for by itself.
+    /// Keeps the line of a lookup that is not selected by itself.
     pub(super) fn hold(&mut self, number: u64, raw: &[u8]) {
         if self.held.len() >= HELD_MAX {
             self.held.pop_first();

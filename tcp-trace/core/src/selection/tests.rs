@@ -177,7 +177,7 @@ fn placed(id: &str, place: &str) -> String {
 }
 
 #[test]
-fn network_namespaces_and_cgroups_choose_by_the_line_that_tells_them() {
+fn network_namespaces_and_cgroups_select_by_the_line_that_has_them() {
     let place = r#","cgroup":"/system.slice/nginx.service""#;
     let lines = [segment("c1"), transition("c1", nginx()), placed("c1", place)];
     let none = [segment("c1"), transition("c1", nginx()), placed("c1", "")];

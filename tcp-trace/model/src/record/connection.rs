@@ -24,16 +24,16 @@ pub struct Connection {
     /// Both ends, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
-    /// What the server is called, when that is known.
+    /// The server's name, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
-    /// The lookup that gave its address to this process, when one was seen.
+    /// The lookup that returned its address to this process, if one was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Resolved>,
-    /// Which way its segments leave this host, when it connected and that was asked for.
+    /// The route of its segments out of this host, if it connected and the route was looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
-    /// The connection of the other end, when that is on this host.
+    /// The connection of the other end, if that is on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_connection: Option<ConnectionId>,
     /// The process, when known.
@@ -48,7 +48,7 @@ pub struct Connection {
     /// The systemd unit that the cgroup belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// When the first thing of it was seen: its birth when `seen_from_start`.
+    /// When it was first seen: its creation if `seen_from_start`.
     pub opened: Time,
     /// When the application's socket was gone; TIME_WAIT begins then, or an orphan's FIN_WAIT2 goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,9 +71,9 @@ pub struct Connection {
     pub close: Close,
     /// Payload each way, counted from sequence numbers: retransmits count once.
     pub bytes: Bytes,
-    /// Segments that were sent again, of those that were seen.
+    /// Retransmitted segments, of those that were seen.
     pub retransmits: u64,
-    /// Received and not read by the application when it closed, in bytes, when there was any.
+    /// Received bytes that the application had not read at close, if any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub receive_queue: u32,
     /// Smoothed round trip time at the end, in microseconds.
@@ -82,13 +82,13 @@ pub struct Connection {
     /// Congestion window at the end, in segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwnd: Option<u32>,
-    /// For how long an end could take no more data, when that happened.
+    /// How long an end could accept no more data, if that happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_window: Option<ZeroWindow>,
     /// A listener's queue of connections that wait to be accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_queue: Option<AcceptQueue>,
-    /// Half-open connections of a listener that were given up unrecorded, because there were too many.
+    /// Half-open connections of a listener that were not recorded, because there were too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub half_open_unrecorded: u32,
     /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
@@ -106,7 +106,7 @@ pub struct Connection {
     /// The HTTP that it carried, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTotals>,
-    /// Where in its process it was used, when that was asked for.
+    /// The code that used it, if stacks were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stacks: Option<Stacks>,
 }
@@ -143,7 +143,7 @@ pub struct Socks {
 pub struct Container {
     /// The container's id, as its runtime prints it.
     pub id: String,
-    /// `docker`, `containerd`, `cri-o` or `podman`, when the cgroup's name tells.
+    /// `docker`, `containerd`, `cri-o` or `podman`, if the cgroup's name shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
 }
@@ -152,9 +152,9 @@ pub struct Container {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ZeroWindow {
-    /// The local end could take no more: its application did not read.
+    /// The local end could accept no more: its application did not read.
     pub local_us: u64,
-    /// The peer could take no more.
+    /// The peer could accept no more.
     pub peer_us: u64,
 }
 
@@ -197,9 +197,9 @@ pub struct Handshake {
     /// retransmits make it ambiguous.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u64>,
-    /// How often the SYN came again.
+    /// How often the SYN was retransmitted.
     pub syn_retransmits: u32,
-    /// How often the SYN+ACK came again.
+    /// How often the SYN+ACK was retransmitted.
     #[serde(default)]
     pub syn_ack_retransmits: u32,
     /// Whether the SYN+ACK acknowledges the SYN and the third segment the SYN+ACK (ack = seq + 1, and the data of a
@@ -216,7 +216,7 @@ pub struct Close {
     pub by: By,
     /// By what.
     pub how: How,
-    /// Why, in words, when there is more to say.
+    /// The reason as text, if there is more to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -250,14 +250,14 @@ pub enum How {
     Timeout,
     /// RST in answer to the SYN.
     Refused,
-    /// The kernel gave it up by an error that is neither of these, such as EHOSTUNREACH.
+    /// The kernel gave it up with another error, such as EHOSTUNREACH.
     Error,
     /// Closed by its own end, or with its listener, before it was established.
     Abandoned,
     /// Not yet.
     #[default]
     Open,
-    /// The socket went away and nothing seen says why.
+    /// The socket went away for an unknown reason.
     Unknown,
 }
 

@@ -7,15 +7,15 @@ use crate::time::Time;
 
 pub use crate::lookup::{Answer, Outcome, Question, Resolved, Transport};
 
-/// One lookup, written when its answer comes or is given up.
+/// One lookup, written when its answer arrives or it is given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dns {
-    /// When the answer came, or was given up.
+    /// When the answer arrived, or the lookup was given up.
     pub time: Time,
     /// Number of the lookup, unique in the file.
     pub lookup: u64,
-    /// What was asked; absent when that could not be understood.
+    /// The question; absent if it could not be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
     /// The answer's records in their order: aliases (CNAME) before what they lead to.
@@ -23,9 +23,9 @@ pub struct Dns {
     /// The answer's code, `NOERROR`; absent without an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rcode: Option<String>,
-    /// What became of it.
+    /// How it ended.
     pub outcome: Outcome,
-    /// When it was asked first.
+    /// When the query was first sent.
     pub started: Time,
     /// From the first question to the answer, in microseconds; absent without an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,13 +33,13 @@ pub struct Dns {
     /// How often the question was sent again.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub retransmits: u32,
-    /// The process that asked, when known.
+    /// The process that sent the query, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// Path of its cgroup in the v2 hierarchy, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// Which server was asked.
+    /// The server.
     pub server: Endpoint,
     /// What carried it.
     pub transport: Transport,
@@ -53,22 +53,22 @@ pub struct Dns {
     pub error: Option<String>,
 }
 
-/// What the server is called.
+/// A server's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Server {
     /// A name.
     pub address: String,
-    /// Where it is from.
+    /// Where it comes from.
     pub source: ServerSource,
 }
 
-/// Where a server's name is from.
+/// Where a server's name comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ServerSource {
-    /// From the lookup that the connection follows.
+    /// From the lookup that the connection used.
     Dns,
     /// From the Host field of its first HTTP request.
     Host,

@@ -18,7 +18,7 @@ pub struct Finding {
     pub time: Time,
     /// Name of the rule, such as `close_wait`.
     pub code: String,
-    /// Which of the causes that the rule tells apart, such as `not_closed`.
+    /// Which of the rule's causes, such as `not_closed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// How bad it is.
@@ -43,7 +43,7 @@ pub struct Finding {
     pub why: String,
     /// What to change in code or configuration.
     pub advice: String,
-    /// The topic of `explain` that says more.
+    /// The topic of `explain` about it.
     pub explain: String,
     /// Examples: the worst first.
     pub connections: Vec<FindingConnection>,
@@ -57,7 +57,7 @@ pub struct Finding {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing: it ends by itself, or concerns little.
+    /// Worth knowing: it ends by itself, or affects little.
     #[default]
     Notice,
     /// Something is stuck or fails.
@@ -79,17 +79,17 @@ pub struct FindingConnection {
     /// Number of the file descriptor in the finding's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fd: Option<u32>,
-    /// For how long it has been as it is, in microseconds, when that is known.
+    /// How long it has been in this state, in microseconds, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_us: Option<u64>,
-    /// Bytes that the process has not read, and 1 for a FIN that it has not read. Of a listener, the connections that
-    /// wait to be accepted.
+    /// Bytes that the process has not read, and 1 for a FIN that it has not read. For a listener, the connections
+    /// that wait to be accepted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub receive_queue: u32,
     /// Bytes that the peer has not acknowledged, and 1 for a FIN.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub send_queue: u32,
-    /// What else is known of it, in words: the last HTTP exchange, the process at the other end.
+    /// What else is known about it, as text: the last HTTP exchange, the process at the other end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -117,13 +117,13 @@ pub enum StackMoment {
     Connect,
     /// It was read or written for the first time.
     FirstUse,
-    /// It was read or written; it is older than the trace, so that nobody knows for which time.
+    /// It was read or written; it was opened before the trace, so this may not be the first time.
     Use,
     /// A read returned 0.
     Eof,
 }
 
-/// Named numbers and words, in the order in which they are told. A name's end is its unit: `_us`, `_bytes`.
+/// Named numbers and words, in the order in which they are shown. A name's suffix is its unit: `_us`, `_bytes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "std::collections::BTreeMap<String, Fact>"))]
 pub struct Evidence(pub Vec<(String, Fact)>);

@@ -12,7 +12,7 @@ pub use crate::{
     fields::Fields,
 };
 
-/// One HTTP exchange, written when its response ends or its connection does.
+/// One HTTP exchange, written when its response or its connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Http {
@@ -41,13 +41,13 @@ pub struct Http {
     pub integrity: Integrity,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why it is not `ok`, in words.
+    /// Why it is not `ok`, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where it broke off, when it did.
+    /// Where it was cut off, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
-    /// Bytes of a body of declared length that did not come.
+    /// Bytes of a body of declared length that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
     /// Whether the connection had carried an exchange before, when known.
@@ -172,17 +172,17 @@ pub struct Timing {
     pub receive_us: Option<u64>,
     /// First byte of the request to the last byte seen.
     pub total_us: u64,
-    /// For how long the connection was idle before this exchange: from the last byte of the one before, or from
+    /// How long the connection was idle before this exchange: from the last byte of the previous one, or from
     /// ESTABLISHED, to the first of this one; 0 when they overlap, absent when that was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_us: Option<u64>,
-    /// What of this was lost on the way; absent when nothing was.
+    /// How much of this was lost on the way; absent if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalls: Option<Stalls>,
 }
 
-/// What of an exchange's time was lost on the way, by its phases. That of a phase that has not ended is up to the end of
-/// the exchange.
+/// Time that an exchange lost on the way, by phase. For a phase that has not ended, it lasts to the end of the
+/// exchange.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stalls {
@@ -197,7 +197,7 @@ pub struct Stalls {
     pub receive: Option<Stall>,
 }
 
-/// What of a phase was lost. Each moment counts once in each of the two durations.
+/// Time that a phase lost. Each moment counts once in each of the two durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stall {
@@ -207,11 +207,11 @@ pub struct Stall {
     /// Segments that reached this end after later ones: sent again, or overtaken.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub out_of_order: u64,
-    /// While a segment was under way that came again or late, in microseconds: from when it was first sent to when it
-    /// was last sent, or from the arrival of a later one to its own.
+    /// Time during which a segment was under way that was retransmitted or out of order, in microseconds: from when
+    /// it was first sent to when it was last sent, or from the arrival of a later one to its own.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub retransmit_us: u64,
-    /// While the receiver's window was 0, in microseconds.
+    /// Time during which the receiver's window was 0, in microseconds.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub zero_window_us: u64,
 }

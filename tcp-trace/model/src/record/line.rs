@@ -49,11 +49,11 @@ pub struct Transition {
     pub time: Time,
     /// Which connection.
     pub connection: ConnectionId,
-    /// The state left.
+    /// The previous state.
     pub old: State,
     /// The state entered.
     pub new: State,
-    /// Time spent in the state left, in microseconds; absent when its beginning was not seen.
+    /// Time spent in the previous state, in microseconds; absent if its beginning was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_old_us: Option<u64>,
     /// Whether the time was inferred instead of observed.
@@ -61,7 +61,7 @@ pub struct Transition {
     /// Whether transitions before this one were not seen: `old` is not the state that the last one entered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gap: bool,
-    /// Name of the error that the socket failed with, such as ECONNREFUSED, when it goes to CLOSE by one; or why
+    /// Name of the error with which the socket went to CLOSE, such as ECONNREFUSED; or why
     /// TIME_WAIT ended before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -18,7 +18,7 @@ pub struct Route {
     /// The source address that the kernel chooses towards this peer for programs that do not choose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_source: Option<IpAddr>,
-    /// Who takes the segments first; absent when the peer is this host.
+    /// The next hop; absent if the peer is this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<NextHop>,
 }
@@ -56,7 +56,7 @@ pub struct NextHop {
     /// Its link-layer address as `5e:00:53:00:00:01`; absent while it is not resolved, and on links without such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// What the table of neighbours says of it (`NUD_*`), in the kernel's word: `REACHABLE`, `STALE`, `DELAY`, `PROBE`,
+    /// Its state in the neighbour table (`NUD_*`), in the kernel's word: `REACHABLE`, `STALE`, `DELAY`, `PROBE`,
     /// `FAILED`, `INCOMPLETE`, `NOARP`, `PERMANENT`. Absent when it is not in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

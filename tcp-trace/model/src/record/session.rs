@@ -9,7 +9,7 @@ pub const FORMAT: &str = "tcp-trace";
 /// The version of the recording format that this program writes.
 pub const VERSION: u32 = 1;
 
-/// First line: what recorded this, where, and what was asked for.
+/// First line: what recorded this, where, and with which filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Session {
@@ -27,7 +27,7 @@ pub struct Session {
     pub kernel: Text,
     /// The command line of the program that recorded.
     pub command: Vec<Text>,
-    /// What was asked for; empty when everything was.
+    /// The filter; empty if everything was selected.
     pub filter: Filter,
     /// Features that this kernel or these privileges do not give, and what that costs.
     pub missing: Vec<Missing>,
@@ -64,7 +64,7 @@ pub enum LossPlace {
     Reader,
     /// A bounded table was full.
     Table,
-    /// The output did not take records in time: a pipe that nobody read, or a busy disk.
+    /// The output did not accept records in time: a pipe without a reader, or a busy disk.
     Output,
 }
 

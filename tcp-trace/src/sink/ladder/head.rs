@@ -1,4 +1,4 @@
-//! What stands above a ladder, as textbooks tell it: URL, name, address, and the way of the segments out of the host.
+//! What stands above a ladder, as in textbooks: URL, name, address, and the route of the segments out of the host.
 
 use tcp_trace_core::{
     prose::{Micros, Palette, Phrase, Tone, cut},

@@ -12,7 +12,7 @@ use crate::sink::words::named;
 /// Columns that a ladder never exceeds, as long as its addresses are IPv4. An IPv6 address is never cut, and has
 /// a line of its own.
 pub(super) const COLUMNS: usize = 80;
-/// Columns between the two lanes, where there is room for so many.
+/// Columns between the two lanes, if there is room for them.
 const INNER: usize = 44;
 /// Columns of the time and of the acting process, unless a longer one needs more.
 const TIME: usize = 9;

@@ -7,7 +7,7 @@ use tcp_trace_model::record::{Dns, Resolved};
 
 use super::model::Ladder;
 
-/// How far apart the lookups of a name end that a process makes for one connection, in microseconds: it asks for IPv4
+/// How far apart the lookups of a name end that a process makes for one connection, in microseconds: it queries IPv4
 /// and IPv6 addresses at the same time, and waits for either some seconds.
 const TOGETHER_US: u64 = 5_000_000;
 /// How many lookups that ended before and after one are looked at for others of its name.

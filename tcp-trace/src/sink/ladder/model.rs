@@ -24,7 +24,7 @@ pub(super) enum Event<'a> {
     Timing(&'a Http),
     /// An exchange that did not go as it should, as the side saw it.
     Unusual(&'a Http),
-    /// A whole exchange: which side asked is not known.
+    /// A whole exchange: which side sent the request is unknown.
     Exchange(&'a Http),
 }
 
@@ -109,12 +109,12 @@ impl<'a> Ladder<'a> {
         self.initial_sequences[side as usize]
     }
 
-    /// The side whose summary tells how it ended, with that summary.
+    /// The side whose summary says how it ended, with that summary.
     pub(super) fn summary(&self) -> Option<(Side, &'a Connection)> {
         [Side::Client, Side::Server].into_iter().find_map(|side| Some((side, self.end(side)?.summary?)))
     }
 
-    /// Whether an end says that it is older than the recording. Without a summary, nobody says so.
+    /// Whether an end was opened before the recording, according to its summary.
     pub(super) fn is_older(&self) -> bool {
         self.ends.iter().flatten().filter_map(|end| end.summary).any(|summary| !summary.seen_from_start)
     }

@@ -303,7 +303,7 @@ fn ending(ladder: &Ladder<'_>) -> Phrase {
     how(ladder, side, close).and(Tone::Plain, reason + &rest)
 }
 
-/// Who ended it and how, as `side` tells.
+/// Who ended it and how, according to `side`.
 fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> Phrase {
     let (left, right) = names(ladder);
     let name = |side| if side == Side::Client { left } else { right };

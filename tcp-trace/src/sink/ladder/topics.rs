@@ -1,4 +1,4 @@
-//! Which notes of `explain` tell more of what the ladders show.
+//! Which notes of `explain` say more about what the ladders show.
 
 use tcp_trace_core::explain::{Language, Library};
 use tcp_trace_model::{

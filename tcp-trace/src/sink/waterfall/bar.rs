@@ -1,7 +1,7 @@
 //! Where the time of a request went, as a bar on the time of its page.
 
 use tcp_trace_core::{
-    page::Opening,
+    page_loads::Opening,
     prose::{Phrase, Tone},
 };
 use tcp_trace_model::{

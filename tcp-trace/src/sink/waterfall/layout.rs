@@ -8,12 +8,12 @@ pub(super) const STATUS: usize = 3;
 pub(super) const SIZE: usize = 8;
 /// Columns of the kind of what was sent, where there is room for it.
 const KIND: usize = 5;
-/// From so many columns on there is.
+/// There is one from this many columns on.
 const WIDE: usize = 100;
 /// Columns of the request and of the bar, at least.
 const REQUEST_MIN: usize = 16;
 const BAR_MIN: usize = 10;
-/// Columns of the longest request, when there is room: the bar tells more from then on.
+/// Columns of the longest request, if there is room: beyond that, the bar is more useful.
 const REQUEST_MAX: usize = 60;
 /// Spaces between columns.
 const GAPS: usize = 8;
@@ -71,7 +71,7 @@ impl Millis {
 }
 
 /// At most `room` columns of a text: when there are more, some of its middle is `…`, and more of its end is kept,
-/// because that tells files apart.
+/// because that distinguishes files.
 pub(super) fn shortened(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();

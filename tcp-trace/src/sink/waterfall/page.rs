@@ -7,7 +7,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use tcp_trace_core::{
-    page::{Client, Group, Link, Opening, Subject},
+    page_loads::{Client, Group, Link, Opening, Subject},
     prose::{Micros, Phrase, Size, Tone, counted, width},
 };
 use tcp_trace_model::{
@@ -267,7 +267,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// How long the longest of so many took.
+/// How long the longest of them took.
 fn within(count: u64, us: u64) -> String {
     format!("{} {}", if count == 1 { "in" } else { "in up to" }, Micros(us))
 }

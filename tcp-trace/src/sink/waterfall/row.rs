@@ -1,7 +1,7 @@
 //! One request in one line, and below it what did not go as it should.
 
 use tcp_trace_core::{
-    page::Link,
+    page_loads::Link,
     prose::{Phrase, Size, Tone, cut, padded},
 };
 use tcp_trace_model::{

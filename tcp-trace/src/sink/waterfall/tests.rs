@@ -1,7 +1,7 @@
 //! What a waterfall looks like.
 
 use tcp_trace_core::{
-    page::testing::{Exchange, START, get},
+    page_loads::testing::{Exchange, START, get},
     prose::width,
 };
 use tcp_trace_model::{
@@ -13,7 +13,7 @@ use tcp_trace_model::{
 
 use super::*;
 
-/// The summary of a connection that was asked for so many microseconds after the start.
+/// The summary of a connection whose SYN was sent this many microseconds after the start.
 fn connection(cookie: u64, us: u64, connect_us: u64, dns: Option<Resolved>) -> Record {
     let connection = ConnectionId::of_socket(cookie, 0);
     let entered = Time(START).after_micros(us);
@@ -206,7 +206,7 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
 }
 
 #[test]
-fn what_was_lost_or_finds_no_room_is_told() {
+fn what_was_lost_or_finds_no_room_is_reported() {
     let mut text = Vec::new();
     let mut sink = Waterfall::holding(&mut text, TimeZone::UTC, 80, 1_500);
     let lost = Loss { time: Time(START), place: LossPlace::Ring, events: 3, cpu: None };

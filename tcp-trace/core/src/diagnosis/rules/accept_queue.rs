@@ -34,7 +34,7 @@ impl Queue {
             let sockets = if listener.diag.rqueue == 0 { &[][..] } else { &facts.now.sockets };
             sockets.iter().filter(|socket| {
                 let is_connected = matches!(socket.state(), State::Established | State::CloseWait);
-                // Listeners that share a port (SO_REUSEPORT) are not told apart.
+                // Listeners that share a port (SO_REUSEPORT) are not distinguished.
                 let of = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
                 is_connected && socket.has_no_file() && of(socket) == of(listener)
             })
@@ -60,8 +60,8 @@ impl Queue {
 }
 
 /// What a listener's socket has dropped since the beginning, unless its queue cannot have been full meanwhile: it drops for
-/// other reasons too, as when two CPUs have segments of one handshake. For a full queue so many connections must have been in
-/// it or come since, to any listener of the namespace.
+/// other reasons too, as when two CPUs have segments of one handshake. For a full queue, as many connections must
+/// have been in it or have arrived since, at any listener of the namespace.
 fn dropped(facts: &Facts<'_>, listener: &Socket) -> Option<u64> {
     let earlier = facts.earlier(listener)?;
     let waiting = u64::from(earlier.diag.rqueue.max(listener.diag.rqueue));
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::{History, testing::Host};
 
-    /// A listener with connections that wait, the first for so many seconds.
+    /// A listener with waiting connections; the first has waited this many seconds.
     fn host(waiting: u16, limit: u32, seconds: u32) -> Host {
         let mut host = Host::new();
         let api = host.process(812, "api");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_told() {
+    fn a_full_queue_is_reported() {
         let findings = host(5, 4, 3).judge("accept_queue_full");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         let expected = "The accept queue of 10.0.0.1:8080 is full (5, limit 4): api (pid 812) does not accept; 5 \
@@ -224,18 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_accepts_no_more_is_told_before_the_queue_is_full() {
+    fn a_process_that_accepts_no_more_is_reported_before_the_queue_is_full() {
         let mut host = host(2, 128, 61);
         host.snapshot.sockets[2].diag.state = State::CloseWait;
         let findings = host.judge("accept_stalled");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("not_accepting"));
         assert_eq!(finding.evidence.get("closed_by_their_clients"), Some(&1u64.into()));
-        assert_eq!(host.judge("close_wait"), [], "told here");
+        assert_eq!(host.judge("close_wait"), [], "reported here");
     }
 
     #[test]
-    fn an_overflow_meanwhile_is_told() {
+    fn an_overflow_meanwhile_is_reported() {
         let (mut before, mut now) = (host(0, 4, 0), host(1, 4, 0));
         now.snapshot.sockets[0].diag.drops = Some(3);
         assert_eq!(now.judge("accept_queue_full"), [], "when it was is not known");
@@ -254,18 +254,18 @@ mod tests {
     fn a_queue_that_cannot_have_been_full_did_not_overflow() {
         let (mut before, mut now) = (host(0, 4, 0), host(1, 4, 0));
         now.snapshot.sockets[0].diag.drops = Some(2);
-        for (opened, is_told) in [(3, false), (4, true)] {
+        for (opened, is_reported) in [(3, false), (4, true)] {
             count(&mut before, &mut now, &[("ListenOverflows", 7), ("PassiveOpens", opened)]);
-            assert_eq!(!overflows_of(&before, &now).is_empty(), is_told, "{opened}");
+            assert_eq!(!overflows_of(&before, &now).is_empty(), is_reported, "{opened}");
         }
     }
 
     #[test]
-    fn what_another_listener_must_have_dropped_is_not_told_of_this_one() {
-        // What a second listener and this one have dropped, the namespace's overflows, and of which it is told.
-        for (others, here, overflows, told) in [
+    fn drops_that_another_listener_must_have_caused_are_not_reported_here() {
+        // What a second listener and this one have dropped, the namespace's overflows, and which are reported.
+        for (others, here, overflows, reported) in [
             (5, 2, 5, &[8081][..]),
-            // All may have been of either: each is told.
+            // All may have been of either: both are reported.
             (4, 4, 4, &[8080, 8081]),
             (5, 2, 6, &[8080, 8081]),
             (2, 5, 3, &[8080]),
@@ -281,7 +281,7 @@ mod tests {
             let findings = overflows_of(&before, &now);
             let ports: Vec<_> =
                 findings.iter().map(|finding| finding.connections[0].network.local.port).collect();
-            assert_eq!(ports, told, "{others}, {here}, {overflows}");
+            assert_eq!(ports, reported, "{others}, {here}, {overflows}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! CLOSE_WAIT: the peer has closed, and the process here has not.
 //!
 //! The receive queue names the cause: the FIN counts as one byte in it until it was read. That is when `read()` has
-//! returned 0, or with the last data where the FIN was there already (`tcp_recvmsg_locked()`, `found_fin_ok`): then the
-//! process is told at its next read.
+//! returned 0, or with the last data where the FIN was there already (`tcp_recvmsg_locked()`, `found_fin_ok`): then
+//! the process gets EOF at its next read.
 
 use tcp_trace_model::{
     event::{Role, State},
@@ -12,9 +12,9 @@ use tcp_trace_model::{
 use super::super::{
     Facts, Thresholds,
     attempts::who_says_close,
+    call_sites::CallSites,
     finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
     snapshot::Socket,
-    uses::Uses,
 };
 use crate::prose::{Size, counted};
 
@@ -124,7 +124,7 @@ fn still_sends(socket: &Socket, thresholds: &Thresholds) -> bool {
 
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    // What is not accepted yet is its listener's fault, and told there.
+    // A connection that is not accepted yet is its listener's fault, and reported there.
     let accepted = facts.in_state(State::CloseWait).filter(|socket| !socket.has_no_file());
     let cases = accepted.filter_map(|socket| {
         let age = age_us(facts, socket)?;
@@ -156,8 +156,9 @@ fn finding(
         Cause::DataNotRead => format!("{} ({} unread)", cause.in_words(), Size(unread)),
         _ => cause.in_words().to_owned(),
     };
-    let uses = Uses::of(facts, &cases);
-    let opened = uses.opened_at.as_ref().map_or_else(String::new, |place| format!(", opened at {place}"));
+    let call_sites = CallSites::of(facts, &cases);
+    let opened =
+        call_sites.opened_at.as_ref().map_or_else(String::new, |place| format!(", opened at {place}"));
     let summary = format!(
         "{} of {}, {service}{opened}, in CLOSE_WAIT {}: the peer has closed, {what}.",
         counted(count, "socket"),
@@ -165,7 +166,7 @@ fn finding(
         for_how_long(&cases),
     );
     let (oldest, youngest) = ages(&cases).unwrap_or_default();
-    let evidence = uses.and(
+    let evidence = call_sites.and(
         Evidence::default()
             .and("sockets", count)
             .and("oldest_us", oldest)
@@ -180,14 +181,14 @@ fn finding(
         severity: if takes_much { Severity::Critical } else { thresholds.severity(count) },
         summary,
         evidence,
-        stacks: uses.stacks,
+        stacks: call_sites.stacks,
         why: cause.why(service).to_owned(),
         advice: advice(facts, cause, service),
         ..of(facts, cases)
     }
 }
 
-/// What to do; and how to learn whose code it is, where nobody traced.
+/// What to do; and, without a trace, how to find out whose code it is.
 fn advice(facts: &Facts<'_>, cause: Cause, service: Service) -> String {
     let is_traced = facts.history.from.is_some();
     let how = if is_traced {

@@ -8,7 +8,7 @@ use tcp_trace_model::{
 use super::*;
 use crate::diagnosis::{History, testing::Host, testing_http::NOW};
 
-/// A server with a listener, and connections that the peer closed so many seconds ago with this in their queue.
+/// A server with a listener, and connections that the peer closed this many seconds ago, with this in their queue.
 fn server(connections: &[(u32, u32)]) -> Host {
     let mut host = Host::new();
     let api = host.process(812, "api");
@@ -20,7 +20,7 @@ fn server(connections: &[(u32, u32)]) -> Host {
 }
 
 #[test]
-fn the_receive_queue_tells_the_cause() {
+fn the_receive_queue_shows_the_cause() {
     for (queue, cause, in_summary) in [
         (0, "not_closed", "everything was read"),
         (1, "end_not_read", "but not EOF"),

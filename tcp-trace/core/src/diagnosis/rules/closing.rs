@@ -10,8 +10,8 @@ use super::{
     super::{
         Facts, Thresholds,
         finding::{Case, for_how_long, grouped, of, peers, who},
-        silence,
         snapshot::Socket,
+        unanswered,
     },
     zero_window,
 };
@@ -58,7 +58,7 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, state: State, findings: &mu
 
 /// Why a socket does not get on, and for how long, if it does not.
 fn stuck(facts: &Facts<'_>, socket: &Socket) -> Option<(Cause, u64)> {
-    if let Some((_, age)) = silence::of(socket) {
+    if let Some((_, age)) = unanswered::of(socket) {
         return Some((Cause::NoAnswer, age));
     }
     let info = socket.diag.info?;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fin_that_nobody_acknowledges_is_told_in_every_state() {
+    fn an_unacknowledged_fin_is_reported_in_every_state() {
         for (state, code) in [
             (State::FinWait1, "fin_wait1_unsent"),
             (State::Closing, "closing_stuck"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_a_peer_does_not_take_is_told() {
+    fn data_that_a_peer_does_not_take_is_reported() {
         let mut host = host(State::FinWait1);
         host.snapshot.sockets[0].diag.timer = Timer::Probe;
         let findings = host.judge("fin_wait1_unsent");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_on_this_host_that_does_not_read_is_told_instead() {
+    fn a_reader_on_this_host_that_does_not_read_is_reported_instead() {
         let mut host = host(State::FinWait1);
         host.snapshot.sockets[0].diag.timer = Timer::Probe;
         let slow = host.process(9, "slow");

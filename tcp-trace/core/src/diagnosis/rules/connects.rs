@@ -16,7 +16,7 @@ use super::{
         Facts, Thresholds,
         attempts::{Destination, Failures, Sums},
         finding::{CONNECTIONS_MAX, Case, of, peers, places, who_named},
-        silence,
+        unanswered,
     },
     accept_queue,
 };
@@ -28,7 +28,7 @@ const SYN_RETRANSMITS_MIN: u8 = 2;
 /// Connects that failed sooner have no time that is worth telling, in microseconds.
 const SHORT_US: u64 = 1_000;
 
-/// What is told of each way to fail.
+/// What is reported for each way to fail.
 struct Way {
     cause: &'static str,
     /// Of one connect, and of several.
@@ -172,14 +172,14 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let mut by_process = BTreeMap::<Option<u32>, Vec<Case<'_>>>::new();
     for socket in facts.in_state(State::SynSent) {
         let Some(info) = socket.diag.info else { continue };
-        // That listener is told by itself.
+        // That listener is reported separately.
         let is_explained = || {
             let listener = facts.listener_at(socket.netns, socket.diag.endpoints.peer);
             listener.is_some_and(|listener| accept_queue::is_full(facts, listener))
         };
         let is_silent = socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN;
         if is_silent && !is_explained() {
-            let age = facts.traced_age_us(socket).unwrap_or_else(|| silence::resending_us(socket, &info));
+            let age = facts.traced_age_us(socket).unwrap_or_else(|| unanswered::resending_us(socket, &info));
             let pid = facts.owner(socket).map(|process| process.named.pid);
             by_process.entry(pid).or_default().push(Case::new(socket, Some(age)));
         }

@@ -32,7 +32,7 @@ fn history(connects: &[(&str, How, Option<&str>)]) -> History {
 }
 
 #[test]
-fn each_way_to_fail_is_told() {
+fn each_way_to_fail_is_reported() {
     for (how, reason, code, cause) in [
         (How::Refused, "ECONNREFUSED", "connect_refused", "refused"),
         (How::Error, "ECONNREFUSED", "connect_refused", "refused"),
@@ -54,7 +54,7 @@ fn each_way_to_fail_is_told() {
 }
 
 #[test]
-fn many_peers_are_counted_and_successes_told() {
+fn many_peers_are_counted_and_successes_reported() {
     let history = history(&[
         ("10.0.0.5:80", How::Refused, None),
         ("10.0.0.6:80", How::Refused, None),
@@ -78,7 +78,7 @@ fn what_succeeds_or_falls_back_to_the_other_ip_version_is_no_fault() {
 }
 
 #[test]
-fn a_connect_that_waits_is_told_by_its_syns() {
+fn a_connect_that_waits_is_reported_by_its_syns() {
     let mut host = Host::new();
     let client = host.process(5, "client");
     let socket = host.socket(Some(client), State::SynSent, "10.0.0.1:50000", "10.0.0.5:80");
@@ -94,7 +94,7 @@ fn a_connect_that_waits_is_told_by_its_syns() {
 }
 
 #[test]
-fn a_full_queue_on_this_host_is_told_instead() {
+fn a_full_queue_on_this_host_is_reported_instead() {
     let mut host = Host::new();
     let (client, api) = (host.process(5, "client"), host.process(6, "api"));
     host.listener(Some(api), 5, 4);

@@ -1,16 +1,15 @@
 //! Small messages that take 40 ms again and again: Nagle's algorithm at the sender waits for an ACK that the receiver
-//! delays. Inferred from the time alone: what was asked for with TCP_NODELAY is not seen.
+//! delays. Inferred from timing alone: whether TCP_NODELAY is set is unknown.
 
 use tcp_trace_model::record::{Evidence, Finding, Severity};
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Thresholds, exchange_findings,
     exchanges::{Sender, Small},
     finding::who_named,
-    told,
 };
 
-/// From so many messages on that took as long, it is no chance.
+/// This many messages that took as long are no coincidence.
 const DELAYED_MIN: u64 = 5;
 
 const WHY: &str = "The message was written in several small parts. Nagle's algorithm holds the last part back until the \
@@ -27,12 +26,12 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     let senders = || facts.history.exchanges().senders();
     let is_delayed = |small: &Small| small.delayed >= DELAYED_MIN && small.delayed * 4 >= small.count;
     for (sender, small) in senders().filter(|(_, small)| is_delayed(small)) {
-        // The sender's own end tells it, when that was traced.
-        let is_told = |(other, small): (&Sender, &Small)| {
+        // The sender's own end reports it, if that was traced.
+        let is_reported = |(other, small): (&Sender, &Small)| {
             let is_same = (other.server, other.is_request) == (sender.server, sender.is_request);
             is_same && other.is_own && is_delayed(small)
         };
-        if sender.is_own || !senders().any(is_told) {
+        if sender.is_own || !senders().any(is_reported) {
             findings.push(finding(thresholds, sender, small));
         }
     }
@@ -62,11 +61,11 @@ fn finding(thresholds: &Thresholds, sender: &Sender, small: &Small) -> Finding {
             .and("messages", small.count)
             .and("shortest_us", shortest)
             .and("longest_us", longest)
-            .and_known("such_as", small.example.as_deref().map(told::request)),
+            .and_known("such_as", small.example.as_deref().map(exchange_findings::request)),
         process: small.process.clone(),
         why: WHY.to_owned(),
         advice: ADVICE.to_owned(),
-        connections: small.example.as_deref().map(told::example).into_iter().collect(),
+        connections: small.example.as_deref().map(exchange_findings::example).into_iter().collect(),
         connections_omitted: 0,
         ..Finding::default()
     }
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_in_parts_are_told_at_the_end_that_sends_them() {
+    fn messages_in_parts_are_reported_at_the_end_that_sends_them() {
         for (role, is_request, words) in [
             (Role::Client, true, "12 of 20 small requests from client (pid 5) to 10.0.0.1:8080 took"),
             (Role::Client, false, "12 of 20 small responses from 10.0.0.1:8080 to client (pid 5) took"),

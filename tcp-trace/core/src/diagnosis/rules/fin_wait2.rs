@@ -32,7 +32,7 @@ fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Fi
         let age = age_us(facts, socket)?;
         let received_ms = socket.diag.info.map(|info| u64::from(info.last_data_recv_ms));
         let still_receives = received_ms.is_some_and(|ms| ms * 1_000 < thresholds.min_age_us);
-        // That end is told by itself.
+        // That end is reported separately.
         let is_explained = facts.other_end(socket).is_some_and(|other| other.state() == State::CloseWait);
         let is_stuck = age >= thresholds.min_age_us && !still_receives && !is_explained;
         is_stuck.then(|| Case::new(socket, Some(age)))
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_close_that_the_peer_does_not_answer_is_told() {
+    fn a_half_close_that_the_peer_does_not_answer_is_reported() {
         let findings = host(90).judge("fin_wait2_stuck");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_other_end_is_here_that_one_is_told() {
+    fn where_the_other_end_is_here_that_one_is_reported() {
         let mut host = host(90);
         let server = host.process(6, "server");
         host.socket(Some(server), State::CloseWait, "10.0.0.5:80", "10.0.0.1:50000").idle(90);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_told_when_there_are_very_many() {
+    fn orphans_are_reported_when_there_are_very_many() {
         let mut host = Host::new();
         host.listener(None, 0, 128);
         for port in 0..19_999 {

@@ -1,7 +1,7 @@
 //! Responses 408, 502, 503 and 504, with what this host's connections show of their cause.
 
+mod text;
 mod unfinished;
-mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -17,8 +17,8 @@ use unfinished::Unfinished;
 
 use super::super::{
     Facts, Thresholds,
+    exchange_findings::{self, request, server_of, whose},
     finding::{CONNECTIONS_MAX, named, places},
-    told::{self, request, server_of, whose},
     upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
 };
 use crate::prose::{Micros, Size, counted};
@@ -31,7 +31,7 @@ const LOSS_NOTICED_US: u64 = 1_000_000;
 enum Cause {
     /// This became of what the process tried itself.
     Upstream(Fate),
-    /// The server that it asked had answered with the same status.
+    /// Its upstream had answered with the same status.
     PassedOn,
     /// It tried nothing that failed.
     Own,
@@ -111,14 +111,14 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     }
     let upstreams = Upstreams::new(facts);
     let mut cases: Vec<_> = all()
-        // Of two ends that are traced, the one that answered tells it.
+        // If both ends are traced, the one that answered is reported.
         .filter(|http| {
             let at_server = || facts.history.exchanges().responses(server_of(http), true);
             http.role == Some(Role::Server) || at_server().is_none()
         })
         .filter_map(|http| case(facts, &upstreams, http))
         .collect();
-    // What was passed on is told by who passed it on.
+    // An error that was passed on is reported at the process that passed it on.
     let passed_on: HashSet<_> = cases
         .iter()
         .filter(|case| case.cause == Cause::PassedOn)
@@ -155,7 +155,7 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
     }
     case.cause = match (http.role, process) {
         (Some(Role::Server), Some(process)) => {
-            // Of a request that was not seen, nobody knows when it began.
+            // It is unknown when a request began that was not seen.
             let from = http.http.request.is_none().then(|| facts.history.from.unwrap_or_default());
             let (tried, is_all) = upstreams.during(process.pid, http, from);
             case.tried = best(http, &tried);
@@ -212,13 +212,13 @@ impl<'a> Case<'a> {
                 Fate::Answered(_) => String::new(),
                 _ => format!(" after {}", Micros(it.took_us())),
             };
-            format!(", {} {}{took}", it.attempt.server, words::fate(it.fate))
+            format!(", {} {}{took}", it.attempt.server, text::fate(it.fate))
         });
         format!("{}: {status} after {after}{tried}", request(http))
     }
 
     fn example(&self, upstreams: &Upstreams<'_>) -> FindingConnection {
-        let mut example = told::example(self.http);
+        let mut example = exchange_findings::example(self.http);
         if let Some(summary) = upstreams.life(self.http.connection).and_then(|life| life.summary.as_ref()) {
             let last = summary.states.last().filter(|_| summary.open);
             example.state = last.map_or(State::Close, |span| span.state);
@@ -249,7 +249,7 @@ fn finding(
     let unfinished = || cases.iter().filter_map(|case| case.unfinished);
     let waited = unfinished().filter_map(|it| it.waited_us).max();
     let longest = cases.iter().filter_map(|case| Some(case.chosen()?.took_us())).max();
-    let told = words::Told {
+    let subject = text::Subject {
         count: cases.len(),
         of_process,
         status: first.status,
@@ -261,12 +261,12 @@ fn finding(
     let failed = pids.map_or(Vec::new(), |pids| failed_otherwise(facts, pids, until));
     let came = unfinished().filter_map(|it| it.came);
     let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection));
-    let is_client_told = first.cause.is_of_client() && is_at_server;
+    let is_client_reported = first.cause.is_of_client() && is_at_server;
     let all = facts.history.exchanges().responses(server, is_at_server);
     Some(Finding {
-        cause: Some(words::name(first.cause).to_owned()),
+        cause: Some(text::name(first.cause).to_owned()),
         severity: severity(first.cause, &tried, thresholds.severity(cases.len())),
-        summary: words::summary(first.cause, &told),
+        summary: text::summary(first.cause, &subject),
         evidence: Evidence::default()
             .and("responses", cases.len())
             .and("status", u64::from(first.status))
@@ -282,12 +282,12 @@ fn finding(
             .and_known("least_that_came_bytes", came.map(|came| came.offset).min())
             .and_known("error", tried.error.filter(|_| first.cause.is_failure()))
             .and_known("server_header", header(first.http).filter(|_| first.cause == Cause::Remote))
-            .and_known("client", clients().next().map(named).filter(|_| is_client_told))
+            .and_known("client", clients().next().map(named).filter(|_| is_client_reported))
             .and_known("upstreams", Some(tried.places).filter(|it| !it.is_empty()))
             .and_known("upstream_processes", Some(tried.processes).filter(|it| !it.is_empty()))
             .and_known("connects_that_failed_otherwise", (!failed.is_empty()).then(|| failed.clone())),
-        why: words::why(first.cause, first.status, !failed.is_empty()),
-        advice: words::advice(first.cause, first.status).to_owned(),
+        why: text::why(first.cause, first.status, !failed.is_empty()),
+        advice: text::advice(first.cause, first.status).to_owned(),
         explain: first.status.to_string(),
         process: cases.iter().find_map(|case| case.process.cloned()),
         connections: cases.iter().take(CONNECTIONS_MAX).map(|case| case.example(upstreams)).collect(),
@@ -296,7 +296,7 @@ fn finding(
     })
 }
 
-/// What fails on behalf of others, or is told where it was made, is worth less.
+/// A failure on behalf of others, or one that is reported where it was made, is less severe.
 fn severity(cause: Cause, tried: &Tried, of_count: Severity) -> Severity {
     match cause {
         Cause::NotSent(_) => Severity::Notice,

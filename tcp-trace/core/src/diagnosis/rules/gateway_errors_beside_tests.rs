@@ -1,5 +1,5 @@
-//! Tests of what must not be taken for the cause, and of what is told of it: requests of others, illegal messages, retries,
-//! idle connections.
+//! Tests of what must not be taken for the cause, and of what is reported: requests of others, illegal messages,
+//! retries, idle connections.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn add(history: &mut History, (http, end): (Http, Connection)) {
     life(history, Vec::new(), vec![http], end);
 }
 
-/// The gateway was asked at 1 s and answered so after this time.
+/// The gateway got its request at 1 s and answered after this time.
 fn gateway_after(status: u16, ms: u64) -> History {
     let http = answer(Role::Server, status, 1_000, ms);
     lived(Vec::new(), vec![http], summary(Role::Server, By::Peer, How::Fin))
@@ -81,7 +81,7 @@ fn requests_for_something_else_are_not_counted_with_the_cause() {
 }
 
 #[test]
-fn what_is_passed_on_after_a_retry_is_told_once() {
+fn what_is_passed_on_after_a_retry_is_reported_once() {
     let mut history = gateway_after(503, 100);
     add(&mut history, other(10, 503, (1_010, 1_040), "/pay"));
     add(&mut history, other(11, 503, (1_050, 1_080), "/pay"));
@@ -91,7 +91,7 @@ fn what_is_passed_on_after_a_retry_is_told_once() {
 }
 
 #[test]
-fn a_connect_without_a_port_is_told_as_such() {
+fn a_connect_without_a_port_is_reported_as_such() {
     for (how, reason, port) in [(How::Error, Some("EADDRNOTAVAIL"), 40_000), (How::Abandoned, None, 0)] {
         let mut history = gateway(502);
         let mut end = failed(10, (1_010, 1_011), how);

@@ -116,7 +116,7 @@ fn what_became_of_the_request_is_the_cause() {
         (invalid, By::Local, fin, 502, "upstream_invalid"),
         (answer(Role::Client, 502, 1_010, 50), By::Peer, fin, 502, "passed_on"),
         (answer(Role::Client, 200, 1_010, 50), By::Local, rst, 502, "upstream_answer_not_taken"),
-        // It asked somebody else too, which went well.
+        // It asked another server too, successfully.
         (answer(Role::Client, 200, 1_010, 50), By::Local, fin, 503, "own_answer"),
     ] {
         let mut history = gateway(status);
@@ -127,7 +127,7 @@ fn what_became_of_the_request_is_the_cause() {
 }
 
 #[test]
-fn a_connection_without_readable_http_tells_by_its_end() {
+fn a_connection_without_readable_http_is_judged_by_its_end() {
     for (by, how, sent, received, status, expected) in [
         (By::Peer, How::Fin, 300, 0, 502, "upstream_closed"),
         (By::Peer, How::Rst, 300, 0, 502, "upstream_reset"),
@@ -229,7 +229,7 @@ fn the_text_says_who_how_often_and_what_was_tried() {
 }
 
 #[test]
-fn of_both_ends_the_one_that_answered_tells_it() {
+fn if_both_ends_are_traced_the_one_that_answered_is_reported() {
     let mut history = gateway(502);
     let client = || answer(Role::Client, 502, 1_000, 100);
     life(&mut history, Vec::new(), vec![client()], summary(Role::Client, By::Local, How::Fin));

@@ -8,7 +8,7 @@ use tcp_trace_model::{
 use super::super::{
     Facts, Thresholds,
     finding::{Case, Service, for_how_long, grouped, of, who},
-    silence::{self, Unanswered},
+    unanswered::{self, Unanswered},
 };
 use crate::prose::counted;
 
@@ -18,12 +18,12 @@ const IN_USE: [State; 3] = [State::Established, State::CloseWait, State::FinWait
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
     let cases = facts.chosen().filter(|socket| IN_USE.contains(&socket.state())).filter_map(|socket| {
-        let (_, age) = silence::of(socket).filter(|(_, age)| *age >= thresholds.min_stall_us)?;
+        let (_, age) = unanswered::of(socket).filter(|(_, age)| *age >= thresholds.min_stall_us)?;
         Some(Case::new(socket, Some(age)))
     });
     let key = |case: &Case<'_>| {
         let pid = facts.owner(case.socket).map(|process| process.named.pid);
-        (pid, Service::of(facts, case.socket), silence::of(case.socket).map(|(what, _)| what))
+        (pid, Service::of(facts, case.socket), unanswered::of(case.socket).map(|(what, _)| what))
     };
     for ((_, service, what), cases) in grouped(cases, key) {
         let Some(what) = what else { continue };
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_answered_is_told() {
+    fn whatever_is_not_answered_is_reported() {
         for (timer, cause) in [
             (Timer::Retransmit, "data_unanswered"),
             (Timer::KeepAlive, "keep_alive_unanswered"),

@@ -9,7 +9,7 @@ use super::super::{
     Facts, Thresholds,
     attempts::says_close,
     broken::{Broken, Fault, Race},
-    told::{between, grouped, of, server_process},
+    exchange_findings::{between, grouped, of, server_process},
 };
 use crate::prose::{Micros, counted};
 

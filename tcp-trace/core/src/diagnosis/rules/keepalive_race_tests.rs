@@ -12,7 +12,7 @@ use crate::diagnosis::{
     testing_http::{exchange, id, life, lived, segment, summary, unanswered},
 };
 
-/// All rules of exchanges that break off: none is told twice.
+/// All rules of failed exchanges: none is reported twice.
 const RULES: [&str; 4] = ["keepalive_race", "response_cut", "unread_data_reset", "no_response"];
 
 /// A client whose second request was sent at 5 s, 4.99 s idle; the FIN or RST came at this time.
@@ -108,7 +108,7 @@ fn an_end_without_idle_time_is_no_race() {
 }
 
 #[test]
-fn the_longest_idle_that_went_well_is_told() {
+fn the_longest_idle_that_went_well_is_reported() {
     let mut history = client(Flags::FIN, 4_010, true);
     let mut fine = exchange(Role::Client, 1, 3_000);
     fine.timing.idle_us = Some(3_000_000);

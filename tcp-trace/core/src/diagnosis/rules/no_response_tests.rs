@@ -11,7 +11,7 @@ use crate::diagnosis::{
 };
 
 #[test]
-fn what_ended_the_wait_is_told() {
+fn what_ended_the_wait_is_reported() {
     let reset = Outcome::Reset;
     for (by, how, outcome, cause) in [
         (By::Peer, How::Fin, Outcome::NoResponse, "server_closed"),

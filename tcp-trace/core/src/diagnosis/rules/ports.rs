@@ -58,8 +58,8 @@ pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &m
     }
 }
 
-/// Whose they were: sockets in TIME_WAIT belong to nobody. The listener's; else the process that was seen to close most
-/// of them, or one that has others of the same service now.
+/// The process that closed them: sockets in TIME_WAIT have none. The listener's; otherwise the process that was seen
+/// to close most of them, or one that has others of the same service now.
 fn closer(facts: &Facts<'_>, service: Service, cases: &[Case<'_>]) -> Option<Process> {
     let now = match service {
         Service::Accepted(_) => facts.owner(facts.listener_of(cases.first()?.socket)?),
@@ -115,7 +115,7 @@ pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &
         used.time_wait += u64::from(socket.state() == State::TimeWait);
         used.cases.push(Case::new(socket, None));
     }
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for ((netns, _, peer), used) in destinations {
         let Some(network) = facts.network(netns) else { continue };
         let failed = without_port(facts, peer);
@@ -123,13 +123,13 @@ pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &
         let percent = used.ports.len() as u64 * 100 / all;
         let is_server = used.cases.first().is_some_and(|case| facts.listener_of(case.socket).is_some());
         if !is_server && (percent >= thresholds.ports_percent || failed > 0) {
-            told.insert(peer);
+            reported.insert(peer);
             findings.push(exhausted(facts, network, peer, percent, failed, used));
         }
     }
     // Sockets that have gone since.
     for (destination, sums) in facts.history.attempts().destinations() {
-        if sums.without_port.count > 0 && told.insert(destination.peer) {
+        if sums.without_port.count > 0 && reported.insert(destination.peer) {
             let none = Used { ports: BTreeSet::new(), time_wait: 0, cases: Vec::new() };
             let network =
                 destination.netns.and_then(|netns| facts.network(netns)).cloned().unwrap_or_default();
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::{Host, NETNS};
 
-    /// A host with 100 ephemeral ports, of which so many are in TIME_WAIT towards one server.
+    /// A host with 100 ephemeral ports, of which this many are in TIME_WAIT towards one server.
     fn client(count: u16) -> Host {
         let mut host = Host::new();
         host.snapshot.networks[0].port_range = Some((40_000, 40_099));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_run_out_are_told_with_their_destination() {
+    fn ports_that_run_out_are_reported_with_their_destination() {
         let findings = client(79).judge("port_exhaustion");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         let expected =
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn time_wait_is_told_when_it_piles_up() {
+    fn time_wait_is_reported_when_it_piles_up() {
         let mut host = Host::new();
         let server = host.process(6, "server");
         host.listener(Some(server), 0, 128);

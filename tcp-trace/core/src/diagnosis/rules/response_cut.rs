@@ -7,7 +7,7 @@ use tcp_trace_model::record::{Evidence, Finding, Part};
 use super::super::{
     Facts, Thresholds,
     broken::{Broken, Fault, Stop},
-    told::{between, grouped, of, server_process},
+    exchange_findings::{between, grouped, of, server_process},
 };
 use crate::prose::{Size, counted};
 

@@ -11,7 +11,7 @@ use crate::diagnosis::{
 };
 
 #[test]
-fn who_cut_it_off_and_what_is_missing_is_told() {
+fn who_cut_it_off_and_what_is_missing_is_reported() {
     for (how, outcome, cause, words) in [
         (How::Fin, Outcome::Truncated, "closed", "was cut off: the server closed before the end."),
         (How::Rst, Outcome::Reset, "reset", "was cut off by an RST from the server."),
@@ -30,7 +30,7 @@ fn who_cut_it_off_and_what_is_missing_is_told() {
 }
 
 #[test]
-fn both_ends_are_told_once() {
+fn both_ends_are_reported_once() {
     let mut client = summary(Role::Client, By::Peer, How::Rst);
     client.peer_connection = Some(id(Role::Server));
     let mut history = lived(Vec::new(), vec![cut(Role::Client, Outcome::Reset)], client);

@@ -1,4 +1,4 @@
-//! Exchanges that take long, told apart by what took the time: the server's work, losses on the way, or a receiver that
+//! Exchanges that take long, by what took the time: the server's work, losses on the way, or a receiver that
 //! does not read.
 
 use std::{
@@ -13,9 +13,9 @@ use tcp_trace_model::{
 
 use super::super::{
     Facts, Thresholds,
+    exchange_findings::{self, server_of, whose},
     exchanges::SLOW_LEAST_US,
     finding::CONNECTIONS_MAX,
-    told::{self, server_of, whose},
 };
 use crate::prose::{Micros, counted};
 
@@ -161,14 +161,14 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
     let slow_us = thresholds.slow_us.max(SLOW_LEAST_US);
     let all = || facts.history.exchanges().slow();
     for blame in blames {
-        // Of two ends that saw it, the one that is to blame tells it.
-        let teller = if *blame == Blame::Client { Role::Client } else { Role::Server };
-        let by_teller: HashSet<Key> = all().filter(|http| http.role == Some(teller)).map(key).collect();
+        // If both ends saw it, the one to blame is reported.
+        let reporter = if *blame == Blame::Client { Role::Client } else { Role::Server };
+        let by_reporter: HashSet<Key> = all().filter(|http| http.role == Some(reporter)).map(key).collect();
         let mut groups = BTreeMap::<(SocketAddr, String), Vec<(&Http, u64)>>::new();
         for http in all() {
-            let is_told = http.role == Some(teller) || !by_teller.contains(&key(http));
+            let is_reported = http.role == Some(reporter) || !by_reporter.contains(&key(http));
             match Blame::of(http, slow_us) {
-                Some((it, us)) if it == *blame && is_told => {
+                Some((it, us)) if it == *blame && is_reported => {
                     groups.entry((server_of(http), place(http))).or_default().push((http, us));
                 }
                 _ => {}
@@ -183,7 +183,7 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
     }
 }
 
-/// The host that was asked and the first part of the path: `api.example/users`.
+/// The requested host and the first part of the path: `api.example/users`.
 fn place(http: &Http) -> String {
     let Some(url) = &http.url else { return String::new() };
     let host = url.host.as_ref().map(|host| host.printable().to_string()).unwrap_or_default();
@@ -201,7 +201,7 @@ fn finding(
 ) -> Finding {
     let times = || cases.iter().map(|(_, us)| *us);
     let example = |(http, us): &(&Http, u64)| {
-        let mut example = told::example(http);
+        let mut example = exchange_findings::example(http);
         example.notes[0] += &format!(": {} of {}", Micros(*us), Micros(http.timing.total_us));
         example
     };

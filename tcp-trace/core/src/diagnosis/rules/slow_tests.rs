@@ -31,7 +31,7 @@ fn waits(http: &mut Http) {
 }
 
 #[test]
-fn what_took_the_time_is_told() {
+fn what_took_the_time_is_reported() {
     type Set = fn(&mut Http);
     let cases: [(&str, &str, Set); 5] = [
         ("slow_server", "first_byte", waits),
@@ -68,7 +68,7 @@ fn what_took_the_time_is_told() {
 }
 
 #[test]
-fn both_ends_are_told_once_by_the_one_to_blame() {
+fn both_ends_are_reported_once_by_the_one_to_blame() {
     let (mut both, server) = (history(Role::Client, 3, waits), history(Role::Server, 3, waits));
     server.exchanges().slow().for_each(|http| both.record(&Record::Http(Box::new(http.clone()))));
     let findings = Host::new().judge_with("slow_server", &both);

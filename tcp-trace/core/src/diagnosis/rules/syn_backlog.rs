@@ -26,15 +26,15 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
         let key = (socket.netns, socket.diag.endpoints.local.port());
         by_listener.entry(key).or_default().push(Case::new(socket, None));
     }
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for ((netns, _), cases) in by_listener {
         let finding = of_listener(facts, thresholds, cases);
-        told.extend(finding.is_some().then_some(netns));
+        reported.extend(finding.is_some().then_some(netns));
         findings.extend(finding);
     }
-    // Counters are of a whole namespace: they say nothing of a few sockets that were asked for.
+    // Counters cover a whole namespace: they say nothing about a few selected sockets.
     if facts.now.sockets.iter().all(|socket| socket.is_chosen) {
-        let rest = facts.now.networks.iter().filter(|network| !told.contains(&network.netns));
+        let rest = facts.now.networks.iter().filter(|network| !reported.contains(&network.netns));
         findings.extend(rest.filter_map(|network| overflowed(facts, network.netns)));
     }
 }
@@ -72,7 +72,7 @@ fn overflowed(facts: &Facts<'_>, netns: u32) -> Option<Finding> {
 fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>) -> Option<Finding> {
     let listener = facts.listener_of(cases.first()?.socket)?;
     if accept_queue::is_full(facts, listener) {
-        // Then the kernel ignores the last segment of each handshake: that is told of the queue.
+        // Then the kernel ignores the last segment of each handshake: that is reported for the queue.
         return None;
     }
     let (total, limit) = (cases.len() as u64, u64::from(listener.diag.wqueue));
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::{History, testing::Host};
 
-    /// Half-open connections from so many addresses, each answered with so many SYN+ACKs again.
+    /// Half-open connections from this many addresses, each with this many retransmitted SYN+ACKs.
     fn host(count: u16, sources: u16, retransmits: u8, limit: u32) -> Host {
         let mut host = Host::new();
         let api = host.process(812, "api");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_told_by_its_sources() {
+    fn a_flood_is_reported_by_its_sources() {
         let findings = host(200, 200, 2, 4096).judge("syn_backlog");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!((finding.cause.as_deref(), finding.severity), (Some("many_sources"), Severity::Warning));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_accept_queue_is_told_instead() {
+    fn a_full_accept_queue_is_reported_instead() {
         let mut host = host(200, 200, 2, 4);
         host.snapshot.sockets[0].diag.rqueue = 5;
         host.accepted(None, State::Established, 40_000).idle(5);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_that_were_sent_meanwhile_are_told() {
+    fn cookies_that_were_sent_meanwhile_are_reported() {
         let (mut before, mut now) = (Host::new(), Host::new());
         let counters = |host: &mut Host, count| {
             host.snapshot.networks[0].counters = vec![("SyncookiesSent".to_owned(), count)];

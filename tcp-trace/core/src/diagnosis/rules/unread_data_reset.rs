@@ -5,7 +5,7 @@ use tcp_trace_model::record::{Evidence, Finding};
 use super::super::{
     Facts, Thresholds,
     broken::{Broken, Fault},
-    told::{between, grouped, of, server_process},
+    exchange_findings::{between, grouped, of, server_process},
 };
 use crate::prose::{Size, counted};
 

@@ -19,7 +19,7 @@ fn answered_early(role: Role) -> Http {
 }
 
 #[test]
-fn the_server_and_what_it_left_are_told() {
+fn the_server_and_what_it_left_are_reported() {
     let mut client = summary(Role::Client, By::Peer, How::Rst);
     client.peer_connection = Some(id(Role::Server));
     let mut history = lived(Vec::new(), vec![answered_early(Role::Client)], client);

@@ -8,14 +8,14 @@ use tcp_trace_model::{
 
 use super::super::{
     Facts, Thresholds,
+    call_sites::CallSites,
     finding::{Case, Service, for_how_long, grouped, of, who},
-    silence,
     snapshot::Socket,
-    uses::Uses,
+    unanswered,
 };
 use crate::prose::{Size, counted};
 
-/// Bytes that wait unread where the kernel does not tell the window that it offers.
+/// Unread bytes that count as a closed window if the kernel does not report the window that it offers.
 const UNREAD_MIN: u32 = 64 << 10;
 /// States in which data can come.
 const RECEIVING: [State; 3] = [State::Established, State::FinWait1, State::FinWait2];
@@ -62,7 +62,7 @@ fn cannot_send(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
     let waits = SENDING.contains(&socket.state()) && socket.diag.wqueue > 0 && is_closed;
     let is_explained = || {
         let reader = facts.other_end(socket).and_then(|other| reads_not(facts, other));
-        reader.is_some() || silence::of(socket).is_some()
+        reader.is_some() || unanswered::of(socket).is_some()
     };
     (waits && !is_explained()).then(|| blocked_us(&info))
 }
@@ -84,7 +84,7 @@ fn other_end(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
 fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {
     let process = cases.first().and_then(|case| facts.owner(case.socket));
     let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue)).sum();
-    let uses = Uses::of(facts, &cases);
+    let call_sites = CallSites::of(facts, &cases);
     Finding {
         cause: Some("process_not_reading".to_owned()),
         severity: Severity::Warning,
@@ -95,13 +95,13 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
             for_how_long(&cases),
             Size(unread),
         ),
-        evidence: uses.and(
+        evidence: call_sites.and(
             Evidence::default()
                 .and("sockets", cases.len())
                 .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
                 .and("unread_bytes", unread),
         ),
-        stacks: uses.stacks,
+        stacks: call_sites.stacks,
         why: "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The \
               network is not slow: the process does not call read(). Its thread is busy or blocked, often because \
               it writes to a process that does not read either."
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_does_not_read_is_told() {
+    fn a_process_that_does_not_read_is_reported() {
         let findings = reader(30).judge("zero_window");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
@@ -176,7 +176,7 @@ mod tests {
             finding.summary
         );
         assert_eq!(finding.connections[0].age_us, Some(30_000_000));
-        // A kernel that does not tell the window tells the queue.
+        // A kernel that does not report the window reports the queue.
         let mut host = reader(30);
         host.snapshot.sockets[0].info().rcv_wnd = None;
         assert_eq!(host.judge("zero_window"), []);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_does_not_read_is_told() {
+    fn a_peer_that_does_not_read_is_reported() {
         let findings = writer(30).judge("zero_window");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("peer_not_reading"));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn of_both_ends_the_one_that_does_not_read_is_told() {
+    fn of_both_ends_the_one_that_does_not_read_is_reported() {
         let mut host = writer(30);
         let slow = host.process(9, "slow");
         let socket = host.accepted(Some(slow), State::Established, 40_000).idle(30);

@@ -40,7 +40,7 @@ fn a_lookup_stands_above_the_connection_that_follows_it() {
         }
     }
     records.insert(0, lookup(1, "example.com", DnsOutcome::Ok));
-    // The same process asks for another type at the same time, and for another name.
+    // The same process queries another type at the same time, and another name.
     let Record::Dns(mut other) = lookup(3, "Example.com", DnsOutcome::NoData) else { unreachable!() };
     if let Some(question) = &mut other.question {
         question.kind = "AAAA".to_owned();

@@ -143,7 +143,7 @@ fn ends_that_are_older_than_the_recording_are_paired_by_their_addresses() {
 #[test]
 fn reused_ports_are_two_connections() {
     // The same addresses later, only the server's end of it recorded: not the first one's other end.
-    // No handshake tells them apart.
+    // No handshake distinguishes them.
     let without_syn = |id| {
         let mut records = without_summaries(only(id));
         records

@@ -16,7 +16,7 @@ use tcp_trace_model::record::Filter;
 use super::{CliError, args::Tracing};
 use crate::{kernel::Options, session::Settings};
 
-/// Where programs are looked for when nobody says where (`_CS_PATH` of glibc).
+/// Where programs are looked for if `PATH` is not set (`_CS_PATH` of glibc).
 const PATH: &str = "/bin:/usr/bin";
 
 /// Checks what was typed; nothing has been attached or written yet.
@@ -42,7 +42,7 @@ pub(super) fn settings(
     Ok((settings, command))
 }
 
-/// The command to follow. Looked up now, so that a typing error is told before anything is traced.
+/// The command to follow. Looked up now, so that a typing error is reported before anything is traced.
 fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
     let Some((program, arguments)) = words.split_first() else {
         // What was typed behind `--` may have been a variable with nothing in it: that does not ask for the whole host.

@@ -15,7 +15,7 @@ use super::args::{Colour, Format, Printing};
 use crate::sink::{COLUMNS_DEFAULT, JsonLines, Ladder, Sink, Table, Waterfall};
 
 /// How errors call it.
-pub(super) const OUTPUT: &str = "standard output";
+pub(super) const NAME: &str = "standard output";
 
 /// What prints records to `output`, which is standard output or leads there.
 pub(super) fn sink<'a>(printing: Printing, output: impl Write + 'a) -> Box<dyn Sink + 'a> {
@@ -39,7 +39,7 @@ fn columns() -> usize {
     typed.or_else(terminal).filter(|columns| *columns > 0).unwrap_or(COLUMNS_DEFAULT)
 }
 
-/// The colours that were asked for.
+/// The colours chosen on the command line.
 pub(super) fn palette(colour: Colour) -> Palette {
     let is_terminal = io::stdout().is_terminal();
     let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));

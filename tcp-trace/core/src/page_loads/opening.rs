@@ -11,7 +11,7 @@ use tcp_trace_model::{
 pub struct Resolution {
     /// Number of the lookup in the recording.
     pub lookup: u64,
-    /// When the name was asked for.
+    /// When the name was queried.
     pub started: Time,
     /// When the answer came.
     pub ended: Time,
@@ -20,7 +20,7 @@ pub struct Resolution {
 /// The beginning of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// When it was asked for: the SYN.
+    /// When it was requested: the SYN.
     pub connecting: Time,
     /// When it was established.
     pub established: Time,

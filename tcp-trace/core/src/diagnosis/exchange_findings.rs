@@ -25,8 +25,8 @@ pub(super) fn server_of(http: &Http) -> SocketAddr {
     SocketAddr::new(end.address, end.port)
 }
 
-/// The exchanges that broke off and have a `key`, by what they have in common: this, the server, and the program that
-/// is told.
+/// The exchanges that broke off and have a `key`, by what they have in common: this, the server, and the reported
+/// program.
 pub(super) fn grouped<'a, K: Ord>(
     facts: &Facts<'a>,
     key: impl Fn(&Broken<'a>) -> Option<K>,

@@ -20,7 +20,8 @@ pub const START: u64 = 1_790_000_000_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Exchange(pub Http);
 
-/// A GET of Firefox, process 100, that begins so many milliseconds after the start and takes 10 ms: `http://HOST/PATH`.
+/// A GET of Firefox, process 100, that begins this many milliseconds after the start and takes 10 ms:
+/// `http://HOST/PATH`.
 pub fn get(ms: u64, url: &str) -> Exchange {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, target) = rest.split_at(rest.find('/').unwrap());
@@ -89,12 +90,12 @@ impl Exchange {
         self.with("Referer", url)
     }
 
-    /// As a browser asks for what is opened in a tab, at a host that it trusts.
+    /// As a browser requests what is opened in a tab, from a host that it trusts.
     pub fn document(self) -> Self {
         self.with("Sec-Fetch-Dest", "document").with("Sec-Fetch-Site", "none").is("text/html")
     }
 
-    /// As a browser asks for a document at any other host.
+    /// As a browser requests a document from any other host.
     pub fn navigation(self) -> Self {
         self.with("Accept", "text/html,application/xhtml+xml,*/*;q=0.8").is("text/html")
     }
@@ -138,7 +139,7 @@ impl Exchange {
         self
     }
 
-    /// As the server's end tells it, of a client at this address.
+    /// As the server's end records it, from a client at this address.
     pub fn at_server(mut self, client: [u8; 4]) -> Self {
         let network = &mut self.0.network;
         network.local.address = client.into();

@@ -36,7 +36,7 @@ struct Span {
     started: Time,
     /// The end of the last exchange so far.
     ended: Time,
-    /// Whether its document was asked for as browsers do.
+    /// Whether its document was requested as browsers do.
     is_of_browser: bool,
     /// Whether its document so far only leads to another one.
     is_redirected: bool,
@@ -79,7 +79,7 @@ pub(super) struct Pages {
     pub(super) others: Option<usize>,
 }
 
-/// Who asked for an address.
+/// Who requested an address.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     /// The group that did last, and when.

@@ -4,7 +4,7 @@ use tcp_trace_model::record::{Fields, Http};
 
 use super::address::Address;
 
-/// Fields of a request that tell its page.
+/// Fields of a request that identify its page.
 const REQUEST: [&str; 6] =
     ["referer", "origin", "accept", "sec-fetch-dest", "sec-fetch-site", "upgrade-insecure-requests"];
 /// Fields of a response that do.
@@ -37,11 +37,11 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) purpose: Purpose,
-    /// The page or part that asked for it.
+    /// The page or part that requested it.
     pub(super) referer: Option<Address>,
-    /// The origin of the page that asked for it (RFC 6454, section 7).
+    /// The origin of the page that requested it (RFC 6454, section 7).
     pub(super) origin: Option<Address>,
-    /// Sec-Fetch-Site: how the page that asked is related to what is asked for.
+    /// Sec-Fetch-Site: how the requesting page is related to what it requests.
     pub(super) site: Option<String>,
     /// Where the response leads.
     pub(super) location: Option<String>,

@@ -37,7 +37,7 @@ fn last_use(tid: u32) -> LastUse {
     LastUse { time: OPENED, pid: 812, tid, thread: "reader".into(), operation: Operation::Read }
 }
 
-/// What is found of sockets in CLOSE_WAIT whose summaries tell this.
+/// The finding for sockets in CLOSE_WAIT with these summaries.
 fn judged(sockets: Vec<(bool, Option<Stacks>)>) -> Finding {
     let (mut host, mut history) = (Host::new(), History::default());
     let api = host.process(812, "api");
@@ -122,7 +122,7 @@ fn of_what_is_older_than_the_trace_the_opening_was_not_seen() {
 }
 
 #[test]
-fn end_and_threads_are_told() {
+fn end_and_threads_are_reported() {
     let stacks = |tid| Stacks {
         first_use: Some(one_use(stack(20, "main"))),
         eof: Some(one_use(stack(30, "main"))),

@@ -19,7 +19,7 @@ pub enum Client {
     },
     /// An address on this host: which process it was is not known.
     Local(IpAddr),
-    /// An address whose end is not in the recording: its requests are told by the server's end.
+    /// An address whose end is not in the recording: its requests come from the server's end.
     Remote(IpAddr),
     /// Which end of the connection sent the request is not known.
     Unknown,

@@ -3,7 +3,7 @@
 use tcp_trace_core::{
     diagnosis::{
         Facts, History, Snapshot,
-        snapshot::{Socket, Unseen},
+        snapshot::{Blindspots, Socket},
     },
     prose::counted,
 };
@@ -17,7 +17,7 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
 }
 
 /// A connect() that finds no route changes no state of its socket (`tcp_v4_connect()` looks for one before): only the
-/// kernel's counter tells. That of IPv6 says nothing: resolvers try addresses of both kinds.
+/// kernel's counter shows it. That of IPv6 is useless: resolvers try addresses of both kinds.
 fn without_route(facts: &Facts<'_>) -> Option<String> {
     let networks = facts.now.networks.iter();
     let count: u64 = networks.filter_map(|network| facts.growth(network.netns, "OutNoRoutes")).sum();
@@ -29,7 +29,8 @@ fn without_route(facts: &Facts<'_>) -> Option<String> {
 }
 
 fn of_snapshot(now: &Snapshot) -> Vec<String> {
-    let Unseen { processes, namespaces_of, namespaces, is_incomplete, malformed, holders } = &now.unseen;
+    let Blindspots { processes, namespaces_of, namespaces, is_incomplete, malformed, holders } =
+        &now.blindspots;
     let is_unknown =
         |socket: &&Socket| socket.is_chosen && !socket.has_no_file() && socket.holders.is_empty();
     let unknown = now.sockets.iter().filter(is_unknown).count();
@@ -129,7 +130,7 @@ mod tests {
             let end = summary(Role::Client, By::Local, How::Fin);
             history.record(&Record::Connection(Box::new(Connection { process: process(number), ..end })));
         }
-        // Of each process requests and responses are told apart.
+        // Requests and responses of each process count separately.
         for number in 0..=PAIRS_MAX / 2 {
             let http = Http { process: process(number), ..exchange(Role::Client, 0, 0) };
             history.record(&Record::Http(Box::new(http)));
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn whatever_is_missing_is_said() {
-        let unseen = Unseen {
+        let blindspots = Blindspots {
             processes: 3,
             namespaces_of: 5,
             namespaces: vec![4_026_531_840],
@@ -162,7 +163,7 @@ mod tests {
         let networks =
             |count| vec![Network { counters: vec![("OutNoRoutes".to_owned(), count)], ..Network::default() }];
         let before = Snapshot { networks: networks(5), ..Snapshot::default() };
-        let now = Snapshot { unseen, networks: networks(12), ..Snapshot::default() };
+        let now = Snapshot { blindspots, networks: networks(12), ..Snapshot::default() };
         let mut history = crowded();
         (history.lost, history.forgotten) = (1, 4);
         let said = sentences(&Facts::new(&now, Some(&before), &history));

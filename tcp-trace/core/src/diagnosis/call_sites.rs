@@ -14,9 +14,9 @@ const PLACES_MAX: usize = 4;
 /// Frames of a stack in a finding: the innermost ones.
 const FRAMES_MAX: usize = 32;
 
-/// What is known of where sockets were used; empty when nobody traced it.
+/// What is known of where sockets were used; empty without a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Uses {
+pub(super) struct CallSites {
     facts: Vec<(String, Fact)>,
     /// The line that opened all of them, if it was one.
     pub(super) opened_at: Option<String>,
@@ -33,29 +33,29 @@ const FIRST_USED: Kind = ("first_used_at", StackMoment::FirstUse, |stacks| stack
 const USED: Kind = ("used_at", StackMoment::Use, |stacks| stacks.first_use.as_ref());
 const END_READ: Kind = ("end_read_at", StackMoment::Eof, |stacks| stacks.eof.as_ref());
 
-impl Uses {
+impl CallSites {
     /// Of the sockets of these cases.
     pub(super) fn of(facts: &Facts<'_>, cases: &[Case<'_>]) -> Self {
         let life = |case: &Case<'_>| facts.history.life(case.socket.diag.cookie)?.summary.as_deref();
         let all: Vec<&Connection> = cases.iter().filter_map(life).collect();
         let (new, older): (Vec<_>, Vec<_>) = all.iter().copied().partition(|one| one.seen_from_start);
-        let mut uses = Self::default();
-        let opened = uses.add(OPENED, &new).filter(|(_, count)| *count == cases.len());
-        uses.opened_at = opened.map(|(place, _)| place);
+        let mut call_sites = Self::default();
+        let opened = call_sites.add(OPENED, &new).filter(|(_, count)| *count == cases.len());
+        call_sites.opened_at = opened.map(|(place, _)| place);
         if !older.is_empty() {
             let were = if older.len() == 1 { "was" } else { "were" };
             let what = format!("not seen: {} {were} opened before the trace", counted(older.len(), "socket"));
-            uses.facts.push(("opening".to_owned(), what.into()));
+            call_sites.facts.push(("opening".to_owned(), what.into()));
         }
-        uses.add(FIRST_USED, &new);
-        uses.add(USED, &older);
-        uses.add(END_READ, &all);
+        call_sites.add(FIRST_USED, &new);
+        call_sites.add(USED, &older);
+        call_sites.add(END_READ, &all);
         let threads = all.iter().filter_map(|one| one.stacks.as_ref()?.last_use.as_ref()).map(thread);
         let threads = most_first(threads);
         if !threads.is_empty() {
-            uses.facts.push(("last_used_by".to_owned(), listed(&threads, "thread").into()));
+            call_sites.facts.push(("last_used_by".to_owned(), listed(&threads, "thread").into()));
         }
-        uses
+        call_sites
     }
 
     /// Adds where these were used in this way, and gives the most frequent place with how many it has.
@@ -149,5 +149,5 @@ fn bounded(stack: &Stack) -> Stack {
 }
 
 #[cfg(test)]
-#[path = "uses_tests.rs"]
+#[path = "call_sites_tests.rs"]
 mod tests;

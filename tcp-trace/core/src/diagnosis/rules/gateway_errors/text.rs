@@ -3,8 +3,8 @@
 use super::{super::super::upstreams::LOOKED_AT_MAX, Cause, Fate, Idle, Unseen};
 use crate::prose::{Micros, counted};
 
-/// What a finding's sentence tells.
-pub(super) struct Told {
+/// What a finding's sentence says.
+pub(super) struct Subject {
     /// How many responses.
     pub(super) count: usize,
     /// Whose they were, or who got them: `of nginx (pid 7) at 10.0.0.1:80`.
@@ -70,8 +70,8 @@ fn phrase(status: u16) -> &'static str {
 }
 
 /// What is wrong, in one sentence.
-pub(super) fn summary(cause: Cause, told: &Told) -> String {
-    let Told { count, of_process, status, upstream, longest_us } = told;
+pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
+    let Subject { count, of_process, status, upstream, longest_us } = subject;
     let (phrase, one) = (phrase(*status), *count == 1);
     let us = Micros(longest_us.unwrap_or_default());
     let was = if one { "was" } else { "were" };

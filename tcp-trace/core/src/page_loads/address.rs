@@ -18,7 +18,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// What a request asks for. `None` for CONNECT, for `*`, and where the host is not known.
+    /// The address that a request is for. `None` for CONNECT, for `*`, and if the host is unknown.
     pub(super) fn of_request(http: &Http) -> Option<Self> {
         let url = http.url.as_ref()?;
         let (scheme, host) = (text(url.scheme.as_ref()?), text(url.host.as_ref()?));

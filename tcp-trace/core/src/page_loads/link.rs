@@ -17,9 +17,9 @@ pub enum Link {
     RefererOrigin,
     /// Its Origin field says the origin of the page.
     Origin,
-    /// Sec-Fetch-Site says that a page asked for it.
+    /// Sec-Fetch-Site says that a page requested it.
     FetchSite,
-    /// It asks for a document, and may be a frame of the page or a page of its own.
+    /// It requests a document, and may be a frame of the page or a separate page.
     Frame,
     /// The page was loading.
     Time,

@@ -6,7 +6,7 @@ use super::{Facts, Thresholds, rules::RULES};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Report {
     /// The most severe first; of the same severity, what concerns more connections.
     pub findings: Vec<Finding>,
     /// Sockets that would be in a finding if they were older, by state's name.
@@ -14,7 +14,7 @@ pub struct Verdict {
 }
 
 /// Judges by all rules.
-pub fn judge(facts: &Facts<'_>, thresholds: &Thresholds) -> Verdict {
+pub fn judge(facts: &Facts<'_>, thresholds: &Thresholds) -> Report {
     let mut findings = Vec::new();
     for rule in RULES {
         let first = findings.len();
@@ -32,10 +32,10 @@ pub fn judge(facts: &Facts<'_>, thresholds: &Thresholds) -> Verdict {
         let connections = finding.connections.len() as u64 + finding.connections_omitted;
         std::cmp::Reverse((finding.severity, connections))
     });
-    Verdict { findings, too_young: too_young(facts, thresholds) }
+    Report { findings, too_young: too_young(facts, thresholds) }
 }
 
-/// Waiting sockets that have not waited long enough to be told.
+/// Waiting sockets that have not waited long enough to be reported.
 fn too_young(facts: &Facts<'_>, thresholds: &Thresholds) -> Vec<(String, u64)> {
     let state = tcp_trace_model::event::State::CloseWait;
     let young = facts

@@ -164,5 +164,5 @@ pub fn nothing_found(words: &[String], nearest: &[&str], language: Language) -> 
 }
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
+#[path = "render_tests.rs"]
 mod tests;

@@ -52,7 +52,7 @@ mod tests {
     use super::{super::args::Cli, *};
 
     #[test]
-    fn what_was_meant_is_told() {
+    fn what_was_meant_is_reported() {
         for (typed, expected) in [
             (
                 "live curl -v http://a/",

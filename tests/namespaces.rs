@@ -15,7 +15,7 @@ const REQUESTS: usize = 200;
 const AT_ONCE: usize = 50;
 
 /// How long after its last connection a namespace may live on in the tracer: sockets in it are kept for ten seconds.
-const KEPT: Duration = Duration::from_secs(15);
+const KEPT: Duration = Duration::from_secs(30);
 
 /// Every namespace has its own ports, so the same one can be used; the address makes it this test's own.
 const PORT: u16 = 8080;

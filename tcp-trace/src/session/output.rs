@@ -59,16 +59,20 @@ impl<'a> Output<'a> {
         self.hold(Loss { time, place, events, cpu });
         let dropped = std::mem::take(&mut self.dropped);
         self.hold(Loss { time, place: LossPlace::Output, events: dropped, cpu: None });
-        if self.is_stalled() { Ok(()) } else { self.put_losses() }
+        if self.has_room() { self.put_losses() } else { Ok(()) }
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
+        // Rendered lines go into the queue with it, and would wait for room there.
+        if self.has_room() { self.sink.flush() } else { Ok(()) }
     }
 
     /// Nothing comes from the kernel any more: from now on nothing is dropped.
     pub(super) fn begin_end(&mut self) {
         self.is_ending = true;
+        if let Some(backlog) = &self.backlog {
+            backlog.lift_limit();
+        }
     }
 
     /// Puts out the last line, and hands everything to the writer.

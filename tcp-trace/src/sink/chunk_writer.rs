@@ -42,7 +42,7 @@ struct Shared {
     written: Condvar,
     /// Bytes that are queued or being written. Changed only with the lock held.
     bytes: AtomicUsize,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl ChunkWriter {
             filled: Condvar::new(),
             written: Condvar::new(),
             bytes: AtomicUsize::new(0),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
         }));
         let shared = Arc::clone(&backlog.0);
         thread::Builder::new().name("writer".to_owned()).spawn(move || shared.write(output))?;
@@ -127,12 +127,17 @@ impl Drop for ChunkWriter {
 impl Backlog {
     /// Whether a write would have to wait.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.0.bytes_max
+        self.bytes() >= self.0.bytes_max.load(Ordering::Relaxed)
     }
 
     /// Whether at most half of the queue is used.
     pub fn is_half_empty(&self) -> bool {
-        self.bytes() <= self.0.bytes_max / 2
+        self.bytes() <= self.0.bytes_max.load(Ordering::Relaxed) / 2
+    }
+
+    /// Lets the queue grow from now on: what is still to come is limited by itself, and nobody waits for it.
+    pub fn lift_limit(&self) {
+        self.0.bytes_max.store(usize::MAX, Ordering::Relaxed);
     }
 
     /// Bytes that are not written yet.

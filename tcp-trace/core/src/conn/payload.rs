@@ -114,11 +114,11 @@ impl Connection {
             let is_other_incomplete = self.stream.half(direction).has_held();
             let lasts_until_fin = layer.lasts_until_fin(other);
             let chunks = self.stream.half_mut(other).advance_to(number, lasts_until_fin, time);
-            hand(&mut layer, other, chunks, &mut Cx { is_other_incomplete, found });
+            hand(&mut layer, other, chunks, &mut Cx::new(is_other_incomplete, found));
         }
         let is_other_incomplete = self.stream.half(other).has_held();
         let chunks = self.stream.half_mut(direction).read(time, segment);
-        hand(&mut layer, direction, chunks, &mut Cx { is_other_incomplete, found });
+        hand(&mut layer, direction, chunks, &mut Cx::new(is_other_incomplete, found));
         self.put_back(layer, before, found);
     }
 
@@ -130,20 +130,22 @@ impl Connection {
     /// Gives up payload that was not seen, after a loss of events.
     pub fn give_up_holes(&mut self, time: Time, found: &mut Found) {
         let before = found.exchanges.len();
-        let layer = self.payload.layer.take();
-        let is_begun = layer.is_some();
-        let mut layer = layer.unwrap_or(Layer::Opaque);
+        let Some(mut layer) = self.payload.layer.take() else {
+            // Nothing was read yet, so nothing is yielded: it may still begin at its first byte.
+            for direction in [Direction::Out, Direction::In] {
+                drop(self.stream.half_mut(direction).give_up(time));
+            }
+            return;
+        };
         self.give_up_missing(&mut layer, time, found);
-        if is_begun {
-            self.put_back(layer, before, found);
-        }
+        self.put_back(layer, before, found);
     }
 
     fn give_up_missing(&mut self, layer: &mut Layer, time: Time, found: &mut Found) {
         for direction in [Direction::Out, Direction::In] {
             let is_other_incomplete = self.stream.half(direction.opposite()).has_held();
             let chunks = self.stream.half_mut(direction).give_up(time);
-            hand(layer, direction, chunks, &mut Cx { is_other_incomplete, found });
+            hand(layer, direction, chunks, &mut Cx::new(is_other_incomplete, found));
         }
     }
 
@@ -161,10 +163,10 @@ impl Connection {
                 let lasts_until_fin = layer.lasts_until_fin(direction);
                 let half = self.stream.half_mut(direction);
                 let chunks = half.advance_to(passed[direction.index()], lasts_until_fin, time);
-                hand(&mut layer, direction, chunks, &mut Cx { is_other_incomplete: false, found });
+                hand(&mut layer, direction, chunks, &mut Cx::new(false, found));
             }
         }
-        layer.finish(time, self.end(), &mut Cx { is_other_incomplete: false, found });
+        layer.finish(time, self.end(), &mut Cx::new(false, found));
         self.put_back(Layer::Opaque, before, found);
     }
 

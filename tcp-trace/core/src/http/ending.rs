@@ -17,7 +17,10 @@ use super::{
 impl HttpConnection {
     /// Ends the connection: exchanges that are not over are appended with what is known of them.
     pub fn finish(&mut self, time: Time, end: ConnectionEnd, exchanges: &mut Vec<Exchange>) {
-        self.lose_after_gap(exchanges);
+        // What was lost behind a request has no part in the response that it still waits for.
+        if self.open.iter().all(Open::is_response_done) {
+            self.lose_after_gap(exchanges);
+        }
         let Some(requests) = self.requests else {
             return;
         };

@@ -30,4 +30,13 @@ pub struct Cx<'a> {
     pub is_other_incomplete: bool,
     /// Takes what the layer finds.
     pub found: &'a mut Found,
+    /// Changes of layers so far, which the same chunk brought about.
+    pub(super) switches: u8,
+}
+
+impl<'a> Cx<'a> {
+    /// That of what was just seen.
+    pub fn new(is_other_incomplete: bool, found: &'a mut Found) -> Self {
+        Self { is_other_incomplete, found, switches: 0 }
+    }
 }

@@ -33,7 +33,7 @@ impl Played {
     fn bytes(&mut self, direction: Direction, bytes: &[u8]) {
         let offset = self.offsets[direction.index()];
         let chunk = Chunk::Bytes { offset, bytes, time: Time(0) };
-        let mut cx = Cx { is_other_incomplete: false, found: &mut self.found };
+        let mut cx = Cx::new(false, &mut self.found);
         self.layer.input(direction, chunk, &mut cx);
         self.offsets[direction.index()] += bytes.len() as u64;
     }
@@ -163,10 +163,19 @@ fn missing_bytes_of_a_beginning_are_survived() {
         ] {
             let mut played = Played::new(start());
             played.bytes(Direction::Out, bytes);
-            let mut cx = Cx { is_other_incomplete: false, found: &mut played.found };
+            let mut cx = Cx::new(false, &mut played.found);
             played.layer.input(Direction::Out, chunk, &mut cx);
             played.layer.finish(Time(0), ConnectionEnd::without_fin(crate::http::End::Fin), &mut cx);
             assert_eq!(played.found.exchanges.len(), 0, "{bytes:?} {chunk:?}");
         }
     }
+}
+
+/// What a peer sends decides how many headers there are: no number of them costs more than a few are worth.
+#[test]
+fn headers_without_end_are_not_read() {
+    let bytes = b"PROXY UNKNOWN\r\n".repeat(20_000);
+    assert!(Played::play(&[('>', &bytes)], bytes.len()).is_opaque());
+    let few = [&b"PROXY UNKNOWN\r\n".repeat(5)[..], GET].concat();
+    assert_eq!(Played::play(&[('>', &few), ('<', OK)], few.len()).told(), "0 /a, http");
 }

@@ -224,7 +224,7 @@ impl Half {
     /// Whether the FIN comes next, and has not been yielded.
     pub(super) fn take_fin(&mut self) -> bool {
         let Some(fin) = self.fin.filter(|_| !self.is_finished) else { return false };
-        self.is_finished = *self.next.get_or_insert(fin) == fin;
+        self.is_finished = self.next.is_none_or(|next| next == fin);
         self.is_finished
     }
 

@@ -128,6 +128,7 @@ fn assert_nothing_invented(scene: &Scene, dropped: &HashSet<usize>) -> Result<()
             state = Some(change.new);
         }
         for http in exchanges(&records, end) {
+            prop_assert!(http.outcome != Outcome::Invalid, "{:?}", http.reason);
             let is_whole = (http.outcome, http.integrity) == (Outcome::Ok, Integrity::Complete);
             if is_whole && http.http.request.is_some() {
                 prop_assert!(truth.contains(&facts(http)), "{:?} did not happen", facts(http));

@@ -242,7 +242,7 @@ fn a_file_that_is_cut_is_shown_up_to_there() {
         assert!(said.contains("cut.jsonl: ") && said.contains("the totals are missing"), "{cut}: {said}");
         let is_in_line = cut != ends[lines - 1] && cut != ends[lines - 1] + 1;
         let place =
-            if is_in_line { format!("in line {}:", lines + 1) } else { format!("behind line {lines}:") };
+            if is_in_line { format!("in line {}:", lines + 1) } else { format!("after line {lines}:") };
         assert!(said.contains(&place), "{cut}: {place} in {said}");
         for format in ["table", "ladder"] {
             assert_eq!(both(&mut session.show("cut.jsonl", &["--format", format])).1, said, "{cut} {format}");

@@ -301,3 +301,22 @@ proptest! {
         pages(&bytes);
     }
 }
+
+/// Recordings that an earlier version made: each line is what is written of what was read, and what is printed stays.
+#[test]
+fn recordings_made_before_are_read_as_they_were() {
+    for (name, recording) in [
+        ("http", include_str!("../../recordings/http.jsonl")),
+        ("lookups", include_str!("../../recordings/lookups.jsonl")),
+    ] {
+        for line in recording.lines() {
+            let record: Record = serde_json::from_str(line).unwrap();
+            assert_eq!(tcp_trace_model::json::to_string(&record).unwrap(), line);
+        }
+        for (kind, format) in [("table", Format::Table), ("ladder", Format::Ladder)] {
+            let (printed, report) = all(recording, format);
+            insta::assert_snapshot!(format!("{name}-{kind}"), printed);
+            assert!(report.is_empty(), "{report:?}");
+        }
+    }
+}

@@ -5,13 +5,14 @@
 
 mod dns;
 mod found;
-mod hello;
+
 mod http1;
 mod prefix;
 mod sniff;
 mod socks5;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use tcp_trace_model::{event::Direction, time::Time};
 
@@ -170,7 +171,7 @@ layers! {
     /// The beginning of SOCKS5.
     Socks5(socks5::Socks5),
     /// The beginning of TLS.
-    Tls(hello::ClientHello),
+    Tls(tls::ClientHello),
     /// HTTP/1 and WebSocket; also what nothing else begins with: it judges itself whether it is HTTP.
     Http1(HttpConnection),
 }

@@ -9,6 +9,7 @@ use super::{Cx, HeldBack, Layer, Protocol, Step, Switch};
 use crate::{http::HttpConnection, stream::Chunk};
 
 /// Bytes that are held while they may be the beginning of something: more than any protocol's signature has.
+/// [`Protocol::guess`](super::Protocol::guess) has to decide within them.
 const HELD_MAX: usize = 64;
 
 /// What is known before the first byte is read: of a connection, or of what a tunnel carries.
@@ -45,7 +46,8 @@ impl Start {
 pub(super) struct First<'a> {
     /// At least one.
     pub(super) bytes: &'a [u8],
-    /// Whether the client sent them; else the server, before the client said anything.
+    /// Whether the client is known to have sent them. If not, the server did, before the client said anything, or the client
+    /// is unknown (`start.client`).
     pub(super) is_client: bool,
     pub(super) start: Start,
 }

@@ -94,7 +94,7 @@ pub struct Connection {
     /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub syns_unanswered: u32,
-    /// What it carried, once that was sure: `http`, `websocket`, `tls`, `dns` or `socks5`. Of a tunnel, what is inside it.
+    /// The name of what it carried, once that was sure (docs/recording-format.md lists them). Of a tunnel, of what is inside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// What a header of the PROXY protocol before it says.

@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::HashSet;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use tcp_trace_model::{
     event::State,
     exchange::{Integrity, Outcome},
@@ -137,8 +137,17 @@ fn assert_nothing_invented(scene: &Scene, dropped: &HashSet<usize>) -> Result<()
     Ok(())
 }
 
+/// The same scenes in each run, so that a run fails for a change alone. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(9293);
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn on_a_perfect_link_all_is_recorded_as_it_was(scene in scenes(0, 0)) {

@@ -21,7 +21,9 @@ use crate::{
 pub struct Fields {
     /// A [`Place`] for each name and for each value, and then what they are places in.
     bytes: Bytes,
-    count: usize,
+    /// The [`mark`]s of all names: most names that are looked for are not there, which this says at once.
+    marks: u64,
+    count: u32,
     /// Whether these are parts of the lines of a head, and have no ends of lines in them.
     is_head: bool,
 }
@@ -35,25 +37,27 @@ const PLACES: usize = 2 * size_of::<Place>();
 impl Fields {
     /// None.
     pub const fn new() -> Self {
-        Self { bytes: Bytes::new(), count: 0, is_head: false }
+        Self { bytes: Bytes::new(), marks: 0, count: 0, is_head: false }
     }
 
     /// Those whose names and values are parts of lines of `head`.
     pub fn of_head<'a>(head: &'a [u8], fields: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let count = fields.len();
+        let mut marks = 0;
         let bytes = blocks::part(count * PLACES + head.len(), |block| {
             for (name, value) in fields {
+                marks |= mark(name);
                 put(block, place_of(head, name), place_of(head, value));
             }
             block.extend_from_slice(head);
         });
-        Self { bytes, count, is_head: true }
+        Self { bytes, marks, count: count as u32, is_head: true }
     }
 
     /// A part of the head that these are of, sharing their memory.
     pub fn share(&self, head: &[u8], part: &[u8]) -> Bytes {
         let (start, length) = place_of(head, part);
-        let start = self.count * PLACES + start as usize;
+        let start = self.places_len() + start as usize;
         self.bytes.slice(start..start + length as usize)
     }
 
@@ -62,6 +66,7 @@ impl Fields {
         let parts = fields.clone().flat_map(|(name, value)| [name, value]);
         let count = fields.clone().count();
         let length: usize = parts.clone().map(<[u8]>::len).sum();
+        let marks = fields.clone().fold(0, |marks, (name, _)| marks | mark(name));
         let bytes = blocks::part(count * PLACES + length, |block| {
             let mut start = 0;
             for (name, value) in fields {
@@ -72,12 +77,12 @@ impl Fields {
             }
             parts.for_each(|part| block.extend_from_slice(part));
         });
-        Self { bytes, count, is_head: false }
+        Self { bytes, marks, count: count as u32, is_head: false }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.count
+        self.count as usize
     }
 
     /// Whether there are none.
@@ -94,10 +99,15 @@ impl Fields {
         })
     }
 
+    /// Bytes of all places.
+    fn places_len(&self) -> usize {
+        self.count as usize * PLACES
+    }
+
     /// Where names and values are, and what they are places in.
     fn places(&self) -> (&[[u8; PLACES]], &[u8]) {
         // The places are there by construction.
-        let (places, text) = self.bytes.split_at_checked(self.count * PLACES).unwrap_or_default();
+        let (places, text) = self.bytes.split_at_checked(self.places_len()).unwrap_or_default();
         (places.as_chunks().0, text)
     }
 
@@ -109,7 +119,8 @@ impl Fields {
 
     /// The values of the fields of this name, in whatever case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let (places, text) = self.places();
+        let is_possible = self.marks & mark(name.as_bytes()) != 0;
+        let (places, text) = if is_possible { self.places() } else { Default::default() };
         // Most names are of another length.
         places.iter().map(of_bytes).filter_map(move |(field, value)| {
             let is_it =
@@ -138,15 +149,16 @@ impl Fields {
 
     /// Those with one of these names, without the rest of their head.
     pub fn only(&self, names: &[&str]) -> Self {
-        let Self { bytes, count, is_head } =
-            Self::collected(self.iter().filter(|(name, _)| is_one_of(name, names)));
+        let mut only = Self::collected(self.iter().filter(|(name, _)| is_one_of(name, names)));
         // These are kept: not in a block, which would be kept with them.
-        Self { bytes: Bytes::copy_from_slice(&bytes), count, is_head }
+        only.bytes = Bytes::copy_from_slice(&only.bytes);
+        only
     }
 
     /// The same fields, where those with one of these names have this value.
     pub fn redacted(self, names: &[&str], value: &str) -> Self {
-        if !self.iter().any(|(name, _)| is_one_of(name, names)) {
+        let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_bytes()));
+        if self.marks & marks == 0 || !self.iter().any(|(name, _)| is_one_of(name, names)) {
             return self;
         }
         let of = |(name, own)| (name, if is_one_of(name, names) { value.as_bytes() } else { own });
@@ -159,6 +171,16 @@ impl Fields {
     pub fn push(&mut self, name: &str, value: &str) {
         *self = Self::collected(self.iter().chain([(name.as_bytes(), value.as_bytes())]));
     }
+}
+
+/// One of 64 bits, by a name's length and first letter: names that are equal in whatever case have the same.
+#[inline]
+const fn mark(name: &[u8]) -> u64 {
+    let first = match name {
+        [first, ..] => *first | 0x20,
+        [] => 0,
+    };
+    1 << ((first as usize + name.len()) % 64)
 }
 
 fn put(block: &mut BytesMut, name: Place, value: Place) {
@@ -253,6 +275,23 @@ mod tests {
         assert_eq!(fields.first_shared("host").unwrap().as_ptr(), fields.first("host").unwrap().as_ptr());
         assert_eq!(fields.share(head, &head[9..16]), "X-Empty");
         assert_eq!(fields.share(head, &head[17..17]), "");
+    }
+
+    #[test]
+    fn names_with_the_same_mark_are_told_apart() {
+        // Their lengths and first letters add up to the same.
+        let fields = fields(&[("Upgrade", "a"), ("transfer", "b"), ("", "c"), ("[x", "d")]);
+        for (name, expected) in [
+            ("upgrade", Some("a")),
+            ("TRANSFER", Some("b")),
+            ("", Some("c")),
+            ("[X", Some("d")),
+            ("{x", None),
+            ("trailers", None),
+        ] {
+            assert_eq!(fields.first(name), expected.map(str::as_bytes), "{name}");
+        }
+        assert_eq!(fields.clone().redacted(&["trailers"], "-"), fields);
     }
 
     #[test]

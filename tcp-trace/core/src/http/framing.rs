@@ -93,23 +93,30 @@ fn coding(fields: &Fields, version: u8) -> Result<Coding, Reason> {
 /// The Content-Length; an error when it is no number or several different ones.
 fn length(fields: &Fields) -> Result<Option<u64>, Reason> {
     let mut length = None;
-    for value in fields.values("content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
-        let value = value.trim_ascii();
-        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(format!("Content-Length {} is not a number", quoted(value)).into());
-        }
-        let number = str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok());
-        let Some(number) = number else {
-            return Err(format!("Content-Length {} is too large", quoted(value)).into());
-        };
-        match length {
-            Some(other) if other != number => {
-                return Err(format!("different Content-Length: {other} and {number}").into());
+    for list in fields.values("content-length") {
+        for value in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+                return Err(format!("Content-Length {} is not a number", quoted(value)).into());
             }
-            _ => length = Some(number),
+            let Some(number) = number(value) else {
+                return Err(format!("Content-Length {} is too large", quoted(value)).into());
+            };
+            match length {
+                Some(other) if other != number => {
+                    return Err(format!("different Content-Length: {other} and {number}").into());
+                }
+                _ => length = Some(number),
+            }
         }
     }
     Ok(length)
+}
+
+/// The number that these digits are; `None` when it is too large.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits
+        .iter()
+        .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -136,6 +143,8 @@ mod tests {
             (&["+5"], None),
             (&["5,"], None),
             (&[""], None),
+            (&["18446744073709551615"], Some(Framing::Length(u64::MAX))),
+            (&["18446744073709551616"], None),
             (&["99999999999999999999"], None),
         ] {
             assert_eq!(of_request("Content-Length", values), expected, "{values:?}");

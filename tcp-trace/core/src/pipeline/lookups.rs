@@ -164,15 +164,25 @@ pub(super) fn host_name(host: &[u8]) -> Option<&str> {
     name.parse::<std::net::Ipv4Addr>().is_err().then_some(name)
 }
 
-/// Learns from an exchange what its server is called, where its request is the first that says so.
-pub(super) fn learn_host(connection: &mut Connection, exchange: &crate::http::Exchange) {
+/// Learns from an exchange what its server is called, where its request is the first that says so. `nameless` is the
+/// value of the last Host field that named none: that of the next request is often the same.
+pub(super) fn learn_host(
+    connection: &mut Connection,
+    exchange: &crate::http::Exchange,
+    nameless: &mut Vec<u8>,
+) {
     let Some(request) = exchange.request.as_ref().filter(|_| !connection.knows_host()) else { return };
     // A request to a proxy names another server than the one it goes to.
     if !request.target.starts_with(b"/") {
         return;
     }
-    if let Some(name) = request.headers.first("host").and_then(host_name) {
-        connection.learn_host(name);
+    let Some(host) = request.headers.first("host").filter(|host| host != nameless) else { return };
+    match host_name(host) {
+        Some(name) => connection.learn_host(name),
+        None => {
+            nameless.clear();
+            nameless.extend_from_slice(host);
+        }
     }
 }
 

@@ -49,16 +49,15 @@ impl Pipeline {
         segment: &Segment<'_>,
         out: &mut Vec<Record>,
     ) {
-        let Some(tracked) = self.table.get_mut(&cookie) else {
+        let Some(mut tracked) = self.table.get_mut(&cookie) else {
             return;
         };
         tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
         if tracked.gate.is_undecided() {
             self.pass_linked(cookie, out);
+            let Some(again) = self.table.get_mut(&cookie) else { return };
+            tracked = again;
         }
-        let Some(tracked) = self.table.get_mut(&cookie) else {
-            return;
-        };
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
         if let Some(record) = tracked.connection.segment(time, segment) {
             // A connect that hangs: its route is asked for before it has failed.
@@ -78,8 +77,9 @@ impl Pipeline {
             if is_unanswered {
                 self.ask_route(cookie);
             }
+            let Some(again) = self.table.get_mut(&cookie) else { return };
+            tracked = again;
         }
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
         let is_read = !tracked.gate.is_shut() || tracked.connection.may_carry_dns();
         if is_read {
             tracked.connection.read(time, segment, &mut self.found);
@@ -92,6 +92,9 @@ impl Pipeline {
 
     /// Takes what the layers of a connection found.
     pub(super) fn take_found(&mut self, cookie: Cookie, now: Time, out: &mut Vec<Record>) {
+        if !self.found.has_contents() {
+            return;
+        }
         if !self.found.messages.is_empty() {
             self.dns_messages(cookie, out);
         }
@@ -104,7 +107,7 @@ impl Pipeline {
         for exchange in self.found.exchanges.drain(..) {
             // What a tunnel leads to is not this connection's server.
             if !tracked.connection.is_tunnel() {
-                lookups::learn_host(&mut tracked.connection, &exchange);
+                lookups::learn_host(&mut tracked.connection, &exchange, &mut self.nameless_host);
             }
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)

@@ -93,6 +93,8 @@ pub struct Pipeline {
     pub(super) found: Found,
     /// Of an exchange that was written.
     pub(super) spare: Option<Box<Http>>,
+    /// The last Host field that named no server.
+    pub(super) nameless_host: Vec<u8>,
 }
 
 impl Pipeline {
@@ -118,6 +120,7 @@ impl Pipeline {
             route_questions: Vec::new(),
             found: Found::default(),
             spare: None,
+            nameless_host: Vec::new(),
         }
     }
 

@@ -23,6 +23,13 @@ pub struct Found {
     pub is_tunnel: bool,
 }
 
+impl Found {
+    /// Whether there is something in it beside what is said of the connection.
+    pub fn has_contents(&self) -> bool {
+        !self.exchanges.is_empty() || !self.messages.is_empty() || self.server_name.is_some()
+    }
+}
+
 /// What a layer may know and change beside its chunk.
 #[derive(Debug)]
 pub struct Cx<'a> {

@@ -117,15 +117,15 @@ impl Line<'_> {
     /// Appends what both messages end with.
     fn headers(&mut self, fields: &Fields, header_size: u64, body_size: u64) {
         self.put(b",\"headers\":[");
-        let mut begin: &[u8] = b"[\"";
         if fields.are_plain() {
-            for (name, value) in fields.iter() {
-                self.put_short(begin);
-                self.put_short(name);
-                self.put(b"\",\"");
-                self.put_short(value);
-                self.put(b"\"]");
-                begin = b",[\"";
+            let mut fields = fields.iter();
+            if let Some(first) = fields.next() {
+                self.put(b"[\"");
+                self.plain_field(first);
+            }
+            for field in fields {
+                self.put(b",[\"");
+                self.plain_field(field);
             }
         } else {
             for (number, (name, value)) in fields.iter().enumerate() {
@@ -144,6 +144,15 @@ impl Line<'_> {
         self.put(b",\"body\":{\"size\":");
         self.number(body_size);
         self.put(b"}}");
+    }
+
+    /// Appends what follows the opening quotation mark of a field's name.
+    #[inline(always)]
+    fn plain_field(&mut self, (name, value): (&[u8], &[u8])) {
+        self.put_short(name);
+        self.put(b"\",\"");
+        self.put_short(value);
+        self.put(b"\"]");
     }
 
     fn url(&mut self, url: &Url) {

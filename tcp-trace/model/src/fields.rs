@@ -118,6 +118,7 @@ impl Fields {
     }
 
     /// The values of the fields of this name, in whatever case.
+    #[inline]
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let is_possible = self.marks & mark(name.as_bytes()) != 0;
         let (places, text) = if is_possible { self.places() } else { Default::default() };
@@ -138,7 +139,13 @@ impl Fields {
     }
 
     /// The value of the first field of this name, in whatever case.
+    #[inline(always)]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
+        if self.marks & mark(name.as_bytes()) == 0 { None } else { self.find(name) }
+    }
+
+    #[inline(never)]
+    fn find(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
 
@@ -156,9 +163,14 @@ impl Fields {
     }
 
     /// The same fields, where those with one of these names have this value.
+    #[inline(always)]
     pub fn redacted(self, names: &[&str], value: &str) -> Self {
         let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_bytes()));
-        if self.marks & marks == 0 || !self.iter().any(|(name, _)| is_one_of(name, names)) {
+        if self.marks & marks == 0 { self } else { self.redacted_if_named(names, value) }
+    }
+
+    fn redacted_if_named(self, names: &[&str], value: &str) -> Self {
+        if !self.iter().any(|(name, _)| is_one_of(name, names)) {
             return self;
         }
         let of = |(name, own)| (name, if is_one_of(name, names) { value.as_bytes() } else { own });
@@ -174,7 +186,7 @@ impl Fields {
 }
 
 /// One of 64 bits, by a name's length and first letter: names that are equal in whatever case have the same.
-#[inline]
+#[inline(always)]
 const fn mark(name: &[u8]) -> u64 {
     let first = match name {
         [first, ..] => *first | 0x20,

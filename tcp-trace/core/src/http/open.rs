@@ -107,6 +107,7 @@ impl Open {
     }
 
     /// The exchange, without what only its end can tell.
+    #[inline(always)]
     pub(super) fn into_exchange(self, integrity: Integrity, outcome: Outcome) -> Exchange {
         let Self { index, request, response, informational, is_gap, invalid, reused, timing, stalls, .. } =
             self;

@@ -4,7 +4,7 @@ use tcp_trace_model::{
     event::{Cookie, Datagram, Role, State, StateChange},
     filter::Facts,
     lookup::Transport,
-    record::{ConnectionId, Dns, Network, Record},
+    record::{ConnectionId, Dns, Http, Network, Record, Url},
     time::Time,
 };
 
@@ -166,17 +166,18 @@ pub(super) fn host_name(host: &[u8]) -> Option<&str> {
 
 /// Learns from an exchange what its server is called, where its request is the first that says so. `nameless` is the
 /// value of the last Host field that named none: that of the next request is often the same.
-pub(super) fn learn_host(
-    connection: &mut Connection,
-    exchange: &crate::http::Exchange,
-    nameless: &mut Vec<u8>,
-) {
-    let Some(request) = exchange.request.as_ref().filter(|_| !connection.knows_host()) else { return };
+pub(super) fn learn_host(connection: &mut Connection, http: &Http, nameless: &mut Vec<u8>) {
+    let Some(request) = http.http.request.as_ref().filter(|_| !connection.knows_host()) else { return };
     // A request to a proxy names another server than the one it goes to.
-    if !request.target.starts_with(b"/") {
+    if !request.target.0.starts_with(b"/") {
         return;
     }
-    let Some(host) = request.headers.first("host").filter(|host| host != nameless) else { return };
+    let host = match &http.url {
+        // Of such a target, it is the value of the Host field.
+        Some(Url { scheme: Some(_), host, .. }) => host.as_ref().map(|host| &*host.0),
+        _ => request.headers.first("host"),
+    };
+    let Some(host) = host.filter(|host| host != nameless) else { return };
     match host_name(host) {
         Some(name) => connection.learn_host(name),
         None => {

@@ -27,35 +27,35 @@ impl Pipeline {
             self.half_open_segment(time, cookie, segment, out);
             return;
         }
-        if !self.table.contains_key(&cookie) {
-            let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
-            else {
-                self.mini_socket_segment(time, segment, out);
-                return;
-            };
-            let id = ConnectionId::of_socket(cookie, 0);
-            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
-                return;
-            }
+        if self.own_segment(time, cookie, segment, out) {
+            return;
         }
-        self.own_segment(time, cookie, segment, out);
+        let Some(state) = segment.state.filter(|state| !matches!(state, State::Close | State::TimeWait))
+        else {
+            self.mini_socket_segment(time, segment, out);
+            return;
+        };
+        let id = ConnectionId::of_socket(cookie, 0);
+        if self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
+            self.own_segment(time, cookie, segment, out);
+        }
     }
 
-    /// Takes a segment of a connection that is followed.
+    /// Takes a segment of a connection, if it is followed: whether it is.
     pub(super) fn own_segment(
         &mut self,
         time: Time,
         cookie: Cookie,
         segment: &Segment<'_>,
         out: &mut Vec<Record>,
-    ) {
+    ) -> bool {
         let Some(mut tracked) = self.table.get_mut(&cookie) else {
-            return;
+            return false;
         };
         tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
         if tracked.gate.is_undecided() {
             self.pass_linked(cookie, out);
-            let Some(again) = self.table.get_mut(&cookie) else { return };
+            let Some(again) = self.table.get_mut(&cookie) else { return true };
             tracked = again;
         }
         tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
@@ -77,7 +77,7 @@ impl Pipeline {
             if is_unanswered {
                 self.ask_route(cookie);
             }
-            let Some(again) = self.table.get_mut(&cookie) else { return };
+            let Some(again) = self.table.get_mut(&cookie) else { return true };
             tracked = again;
         }
         let is_read = !tracked.gate.is_shut() || tracked.connection.may_carry_dns();
@@ -88,6 +88,7 @@ impl Pipeline {
             self.skips.push(Skip { cookie, direction: segment.direction, until });
         }
         self.take_found(cookie, time, out);
+        true
     }
 
     /// Takes what the layers of a connection found.
@@ -105,13 +106,13 @@ impl Pipeline {
             tracked.connection.learn_sni(name);
         }
         for exchange in self.found.exchanges.drain(..) {
-            // What a tunnel leads to is not this connection's server.
-            if !tracked.connection.is_tunnel() {
-                lookups::learn_host(&mut tracked.connection, &exchange, &mut self.nameless_host);
-            }
             if let Some(http) =
                 exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
             {
+                // What a tunnel leads to is not this connection's server.
+                if !tracked.connection.is_tunnel() {
+                    lookups::learn_host(&mut tracked.connection, &http, &mut self.nameless_host);
+                }
                 let boxed = match self.spare.take() {
                     Some(mut spare) => {
                         *spare = http;

@@ -14,7 +14,8 @@ use rustix::{
 };
 
 use crate::{
-    KernelText, Namespace, PATIENCE, Recording, Tracer, Wire, WireAddresses, process::next_port, wait_for,
+    KernelText, Namespace, PATIENCE, Recording, Tracer, Wire, WireAddresses, process::next_port,
+    stay_on_one_cpu, wait_for,
 };
 
 /// A namespace in which one connection, or a few, live their lives, recorded and witnessed.
@@ -69,6 +70,9 @@ impl Scene {
         let port = next_port();
         let kernel = KernelText::start(port);
         let tracer = Tracer::start(&["--addr", &server.to_string(), "--port", &port.to_string()]);
+        // The tracer may run anywhere. What it watches may not: lives end as the scene says, not by the answer to a
+        // segment that another one overtook.
+        stay_on_one_cpu();
         Self { namespace, server: (server, port).into(), kernel, tracer }
     }
 

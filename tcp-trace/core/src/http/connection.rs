@@ -60,6 +60,10 @@ pub struct HttpConnection {
     previous_ended: Option<Time>,
     /// What its protocol is called.
     pub(super) name: &'static str,
+    /// The first bytes of both directions, where they are no HTTP.
+    other: Option<Box<[Vec<u8>; 2]>>,
+    /// The first bytes of what came instead of a response.
+    pub(super) answer: Option<Box<[u8]>>,
     /// What follows it, once a CONNECT has succeeded.
     tunnel: Option<Box<Tunnel>>,
     /// Whether something of the other direction is missing that may still come.
@@ -90,6 +94,8 @@ impl HttpConnection {
             is_from_start: false,
             previous_ended: None,
             name: "http",
+            other: None,
+            answer: None,
             tunnel: None,
             is_other_incomplete: false,
         }
@@ -116,6 +122,34 @@ impl HttpConnection {
     #[inline]
     pub fn take_tunnel(&mut self) -> Option<Tunnel> {
         self.tunnel.take().map(|tunnel| *tunnel)
+    }
+
+    /// The first bytes of both directions, by [`Direction::index`], where they are no HTTP: the parser has done its work then.
+    #[inline]
+    pub fn take_other(&mut self) -> Option<[Vec<u8>; 2]> {
+        self.other.take().map(|first| *first)
+    }
+
+    /// The first bytes of what came instead of a response, once.
+    #[inline]
+    pub fn take_answer(&mut self) -> Option<Box<[u8]>> {
+        self.answer.take()
+    }
+
+    /// The first bytes of a direction are no HTTP/1.
+    pub(super) fn give_up_http(&mut self, direction: Direction, bytes: &[u8]) {
+        let mut first = self.partial_heads();
+        first[direction.index()] = bytes.to_vec();
+        *self = Self::of_client(self.requests);
+        self.protocol = Protocol::Other;
+        self.other = Some(Box::new(first));
+    }
+
+    /// Heads that are not whole, by [`Direction::index`].
+    pub fn partial_heads(&self) -> [Vec<u8>; 2] {
+        self.streams
+            .each_ref()
+            .map(|stream| stream.partial_head().map_or(Vec::new(), |(head, _)| head.to_vec()))
     }
 
     /// Goes over to what a CONNECT asked for.
@@ -327,6 +361,9 @@ impl HttpConnection {
                 match message {
                     Message::Request => self.request(direction, &head, (started, time), exchanges),
                     Message::Response => self.response(direction, &head, (started, time), exchanges),
+                }
+                if let Some(first) = &mut self.other {
+                    first[direction.index()].extend_from_slice(rest);
                 }
                 rest
             }

@@ -41,6 +41,17 @@ pub struct Tunnel {
     pub idle_since: Option<Time>,
 }
 
+/// What is left to others.
+#[derive(Debug)]
+pub enum Handover {
+    /// A CONNECT has succeeded: the parser has done its work.
+    Tunnel(Box<Tunnel>),
+    /// These first bytes of both directions, by [`Direction::index`], are no HTTP: the parser has done its work.
+    Other(Box<[Vec<u8>; 2]>),
+    /// This came instead of a response.
+    NoResponse(Box<[u8]>),
+}
+
 /// The HTTP/1 of one connection. The bytes of both directions go in, finished exchanges come out.
 ///
 /// Memory: between messages it holds no buffers.
@@ -60,12 +71,7 @@ pub struct HttpConnection {
     previous_ended: Option<Time>,
     /// What its protocol is called.
     pub(super) name: &'static str,
-    /// The first bytes of both directions, where they are no HTTP.
-    other: Option<Box<[Vec<u8>; 2]>>,
-    /// The first bytes of what came instead of a response.
-    pub(super) answer: Option<Box<[u8]>>,
-    /// What follows it, once a CONNECT has succeeded.
-    tunnel: Option<Box<Tunnel>>,
+    pub(super) handover: Option<Handover>,
     /// Whether something of the other direction is missing that may still come.
     pub(super) is_other_incomplete: bool,
 }
@@ -94,9 +100,7 @@ impl HttpConnection {
             is_from_start: false,
             previous_ended: None,
             name: "http",
-            other: None,
-            answer: None,
-            tunnel: None,
+            handover: None,
             is_other_incomplete: false,
         }
     }
@@ -118,22 +122,10 @@ impl HttpConnection {
         (self.protocol == Protocol::Http).then_some(self.name)
     }
 
-    /// What follows, once a CONNECT has succeeded: the parser has done its work then.
+    /// What it hands to the layer that comes next, once.
     #[inline]
-    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
-        self.tunnel.take().map(|tunnel| *tunnel)
-    }
-
-    /// The first bytes of both directions, by [`Direction::index`], where they are no HTTP: the parser has done its work then.
-    #[inline]
-    pub fn take_other(&mut self) -> Option<[Vec<u8>; 2]> {
-        self.other.take().map(|first| *first)
-    }
-
-    /// The first bytes of what came instead of a response, once.
-    #[inline]
-    pub fn take_answer(&mut self) -> Option<Box<[u8]>> {
-        self.answer.take()
+    pub fn take_handover(&mut self) -> Option<Handover> {
+        self.handover.take()
     }
 
     /// The first bytes of a direction are no HTTP/1.
@@ -142,7 +134,7 @@ impl HttpConnection {
         first[direction.index()] = bytes.to_vec();
         *self = Self::of_client(self.requests);
         self.protocol = Protocol::Other;
-        self.other = Some(Box::new(first));
+        self.handover = Some(Handover::Other(Box::new(first)));
     }
 
     /// Heads that are not whole, by [`Direction::index`].
@@ -161,7 +153,8 @@ impl HttpConnection {
         let held = (!bytes.is_empty()).then_some((offset, bytes, time));
         let (exchanges, idle_since) = (self.next_index, self.previous_ended);
         if is_readable {
-            self.tunnel = Some(Box::new(Tunnel { client, held, rest: 0, exchanges, idle_since }));
+            let tunnel = Tunnel { client, held, rest: 0, exchanges, idle_since };
+            self.handover = Some(Handover::Tunnel(Box::new(tunnel)));
         }
     }
 
@@ -264,7 +257,7 @@ impl HttpConnection {
         match &mut stream.position {
             Position::Broken => &[],
             Position::Tunnel => {
-                if let Some(tunnel) = &mut self.tunnel {
+                if let Some(Handover::Tunnel(tunnel)) = &mut self.handover {
                     tunnel.rest = bytes.len();
                 }
                 &[]
@@ -362,7 +355,7 @@ impl HttpConnection {
                     Message::Request => self.request(direction, &head, (started, time), exchanges),
                     Message::Response => self.response(direction, &head, (started, time), exchanges),
                 }
-                if let Some(first) = &mut self.other {
+                if let Some(Handover::Other(first)) = &mut self.handover {
                     first[direction.index()].extend_from_slice(rest);
                 }
                 rest

@@ -7,7 +7,7 @@ use tcp_trace_model::{
 };
 
 use super::{
-    connection::{HttpConnection, Protocol},
+    connection::{Handover, HttpConnection, Protocol},
     exchange::{Exchange, Reason},
     framing::Framing,
     head,
@@ -87,7 +87,7 @@ impl HttpConnection {
         }
         self.protocol = Protocol::Http;
         if response.is_none() {
-            self.answer.get_or_insert_with(|| head.into());
+            self.handover.get_or_insert_with(|| Handover::NoResponse(head.into()));
         }
         let status = response.as_ref().map_or(0, |response| response.status_code);
         let is_unasked = waiting.is_none() && framing.is_ok() && self.is_unasked(direction, status);

@@ -4,7 +4,7 @@ use tcp_trace_model::{event::Direction, time::Time};
 
 use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch, opening::Opening, signatures};
 use crate::{
-    http::{Cause, ConnectionEnd, HttpConnection, Tunnel},
+    http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
     stream::{Chunk, Need},
 };
 
@@ -30,15 +30,17 @@ impl Protocol for HttpConnection {
         Self::input(self, direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
         if let Some(name) = self.protocol_name() {
             cx.found.protocol = Some(name);
-        } else if let Some(first) = self.take_other() {
-            return Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx);
         }
-        if let Some(answer) = self.take_answer() {
-            cx.found.answer = signatures::answer(&answer).ok().filter(|name| *name != "http");
-        }
-        match self.take_tunnel() {
+        match self.take_handover() {
             None => Step::Stay,
-            Some(tunnel) => through(tunnel, chunk, cx),
+            Some(Handover::Tunnel(tunnel)) => through(*tunnel, chunk, cx),
+            Some(Handover::Other(first)) => {
+                Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx)
+            }
+            Some(Handover::NoResponse(bytes)) => {
+                cx.found.answer = signatures::answer(&bytes).ok().filter(|name| *name != "http");
+                Step::Stay
+            }
         }
     }
 

@@ -18,7 +18,7 @@ fn endpoint(address: &str, port: u16) -> Endpoint {
 }
 
 fn network(local: Endpoint, peer: Endpoint) -> Network {
-    Network { kind: NetworkType::Ipv4, local, peer, netns: None }
+    Network { kind: NetworkType::Ipv4, local, peer, netns: None, translated: None }
 }
 
 fn curl() -> Option<Process> {
@@ -52,6 +52,7 @@ fn http(target: &str) -> Http {
             kind: NetworkType::Ipv4,
             local: endpoint("127.0.0.1", 8080),
             peer: endpoint("127.0.0.1", 41352),
+            translated: None,
         },
         http: Messages {
             request: Some(Request {

@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::{Cookie, Datagram, Role, State, StateChange},
-    filter::Facts,
+    filter::{Facts, Translated},
     lookup::Transport,
     record::{ConnectionId, Dns, Http, Network, Record, Url},
     time::Time,
@@ -66,7 +66,12 @@ impl Pipeline {
             let number = self.lookup_count;
             let record = record(&lookup, number);
             let Source { endpoints, netns, .. } = lookup.source;
-            let facts = Facts { endpoints: Some(endpoints), netns, owner: lookup.owner.as_ref() };
+            let facts = Facts {
+                endpoints: Some(endpoints),
+                translated: Translated::No,
+                netns,
+                owner: lookup.owner.as_ref(),
+            };
             let kept = if self.settings.filter.judge(facts) == Some(true) {
                 out.push(Record::Dns(Box::new(record)));
                 None

@@ -13,6 +13,7 @@ mod segments;
 mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod translation;
 
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;

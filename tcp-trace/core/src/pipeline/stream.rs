@@ -79,7 +79,7 @@ pub struct Pipeline {
     /// Closed connections by the time of their closing; their summary is due.
     closed: VecDeque<(Time, ConnectionId)>,
     /// Connections whose gate is not decided.
-    undecided: Vec<Cookie>,
+    pub(super) undecided: Vec<Cookie>,
     pub(super) lookups: Lookups,
     /// Lookups that are over and not recorded yet.
     pub(super) lookups_over: Vec<Lookup>,
@@ -155,6 +155,9 @@ impl Pipeline {
             }
             EventKind::Segment(segment) => {
                 self.segment(event.time, event.cookie, segment, out);
+            }
+            EventKind::Translation(translation) => {
+                self.translation(event.time, event.cookie, translation, out);
             }
             EventKind::Datagram(datagram) => self.datagram(event.time, event.cookie, datagram, out),
             EventKind::Owner(owner) => {

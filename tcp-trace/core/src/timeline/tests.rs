@@ -24,7 +24,13 @@ fn endpoint(text: &str) -> Endpoint {
 }
 
 fn network(local: &str, peer: &str) -> Network {
-    Network { kind: NetworkType::Ipv4, local: endpoint(local), peer: endpoint(peer), netns: None }
+    Network {
+        kind: NetworkType::Ipv4,
+        local: endpoint(local),
+        peer: endpoint(peer),
+        netns: None,
+        translated: None,
+    }
 }
 
 fn transition(cookie: u64, time: u64) -> Record {
@@ -67,7 +73,7 @@ fn http(cookie: u64, role: Role, index: u64, started_us: u64) -> Record {
         connection: id(cookie),
         index,
         role: Some(role),
-        network: HttpNetwork { protocol, kind: ends.kind, local, peer },
+        network: HttpNetwork { protocol, kind: ends.kind, local, peer, translated: None },
         http: Messages { request: None, informational: Vec::new(), response: None },
         url: None,
         process: None,

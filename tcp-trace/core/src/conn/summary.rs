@@ -50,10 +50,10 @@ impl Connection {
                 self.ending().judge(self.state_before_the_end())
             },
             bytes: Bytes {
-                sent: self.stream.half(Direction::Out).bytes,
-                received: self.stream.half(Direction::In).bytes,
+                sent: self.stream.half(Direction::Out).seen.bytes,
+                received: self.stream.half(Direction::In).seen.bytes,
             },
-            retransmits: self.stream.halves().iter().map(|half| u64::from(half.retransmits)).sum(),
+            retransmits: self.stream.halves().iter().map(|half| u64::from(half.seen.retransmits)).sum(),
             receive_queue: self.unread(self.figures.receive_queue),
             srtt_us: known(self.figures.srtt_us),
             cwnd: known(self.figures.cwnd),

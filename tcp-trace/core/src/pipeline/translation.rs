@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::{Cookie, State, Translation},
-    record::{ConnectionId, Record},
+    record::ConnectionId,
     time::Time,
 };
 
@@ -11,27 +11,23 @@ use crate::conn::Connection;
 
 impl Pipeline {
     /// Takes the addresses with which the segments of a socket leave this host, before the first of them.
-    pub(super) fn translation(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        translation: &Translation,
-        out: &mut Vec<Record>,
-    ) {
-        if !self.table.contains_key(&cookie) {
-            let is_over = |state: &State| matches!(state, State::Close | State::TimeWait | State::Listen);
-            let Some(state) = translation.state.filter(|state| !is_over(state)) else { return };
-            let id = ConnectionId::of_socket(cookie, 0);
-            if !self.add(time, cookie, Connection::new(id, time, Some(state), None)) {
-                return;
-            }
-        }
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+    pub(super) fn translation(&mut self, time: Time, cookie: Cookie, translation: &Translation) {
+        let Self { cx, connections, .. } = self;
+        let Some(state) = translation.state else { return };
+        let new = || Connection::new(ConnectionId::of_socket(cookie, 0), time, Some(state), None);
+        // A socket that is closed sends its RST and nothing more.
+        let known = if state == State::Close {
+            connections.get_mut(cookie)
+        } else {
+            connections.get_or_add(time, cookie, new, cx)
+        };
+        let Some(tracked) = known else { return };
         tracked.connection.learn_endpoints(translation.endpoints, translation.netns);
         tracked.connection.learn_translated(translation.translated);
-        if tracked.gate.reconsider(&self.settings.filter, &tracked.connection, time) {
-            self.undecided.push(cookie);
+        let is_open_again = tracked.gate.reconsider(&cx.settings.filter, &tracked.connection, time);
+        tracked.decide(time, false, cx);
+        if is_open_again {
+            connections.wait_for_decision(cookie);
         }
-        tracked.gate.decide(&self.settings.filter, &tracked.connection, time, false, out);
     }
 }

@@ -215,8 +215,8 @@ impl Undecided {
                 (Some(Ends { local, peer }), translated, netns, &transition.process)
             }
             Record::Http(http) => {
-                let HttpNetwork { local, peer, translated, .. } = http.network;
-                (Some(Ends { local, peer }), translated, None, &http.process)
+                let HttpNetwork { local, peer, .. } = http.network;
+                (Some(Ends { local, peer }), None, None, &http.process)
             }
             Record::Connection(summary) => {
                 self.cgroup.clone_from(&summary.cgroup);
@@ -267,7 +267,6 @@ fn endpoints(Ends { local, peer }: Ends) -> Endpoints {
 fn is_translated(record: &Record) -> bool {
     let translated = match record {
         Record::Transition(transition) => transition.network.translated,
-        Record::Http(http) => http.network.translated,
         Record::Connection(summary) => summary.network.and_then(|network| network.translated),
         _ => None,
     };

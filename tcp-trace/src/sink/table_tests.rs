@@ -52,7 +52,6 @@ fn http(target: &str) -> Http {
             kind: NetworkType::Ipv4,
             local: endpoint("127.0.0.1", 8080),
             peer: endpoint("127.0.0.1", 41352),
-            translated: None,
         },
         http: Messages {
             request: Some(Request {

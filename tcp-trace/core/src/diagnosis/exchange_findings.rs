@@ -62,11 +62,11 @@ pub(super) fn of(cases: &[Broken<'_>], note: impl Fn(&Broken<'_>) -> String) -> 
 
 /// An exchange as an example, with its request as the note.
 pub(super) fn example(http: &Http) -> FindingConnection {
-    let HttpNetwork { kind, local, peer, translated, .. } = http.network;
+    let HttpNetwork { kind, local, peer, .. } = http.network;
     FindingConnection {
         connection: http.connection,
         state: if http.outcome == Outcome::Ok { State::Established } else { State::Close },
-        network: Network { kind, local, peer, netns: None, translated },
+        network: Network { kind, local, peer, netns: None, translated: None },
         fd: None,
         age_us: None,
         receive_queue: 0,

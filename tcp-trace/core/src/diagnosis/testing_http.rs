@@ -41,7 +41,7 @@ fn process(role: Role) -> Process {
 
 /// `POST /pay` → 200, complete, this position on its connection, that begins at this time and waits 10 ms.
 pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
-    let Network { kind, local, peer, translated, .. } = network(role);
+    let Network { kind, local, peer, .. } = network(role);
     let body = Body { size: 100 };
     Http {
         time: at(started_ms + 10),
@@ -53,7 +53,6 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
             kind,
             local,
             peer,
-            translated,
         },
         http: Messages {
             request: Some(Request {

@@ -38,7 +38,6 @@ pub fn get(ms: u64, url: &str) -> Exchange {
             kind: NetworkType::Ipv4,
             local: endpoint(40_000),
             peer: endpoint(80),
-            translated: None,
         },
         http: Messages {
             request: Some(Request {

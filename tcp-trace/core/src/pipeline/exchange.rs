@@ -66,7 +66,6 @@ pub(super) fn record(
             kind: network.kind,
             local: network.local,
             peer: network.peer,
-            translated: network.translated,
         },
         url: request.as_ref().map(url),
         http: Messages { request, informational: exchange.informational, response },

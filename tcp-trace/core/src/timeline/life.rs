@@ -51,8 +51,8 @@ impl Life {
     pub fn network(&self) -> Option<Network> {
         let transition = || self.transitions.last().map(|transition| transition.network);
         let http = || {
-            let HttpNetwork { kind, local, peer, translated, .. } = self.exchanges.front()?.network;
-            Some(Network { kind, local, peer, netns: None, translated })
+            let HttpNetwork { kind, local, peer, .. } = self.exchanges.front()?.network;
+            Some(Network { kind, local, peer, netns: None, translated: None })
         };
         self.summary.as_ref().and_then(|summary| summary.network).or_else(transition).or_else(http)
     }

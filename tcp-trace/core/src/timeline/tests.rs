@@ -73,7 +73,7 @@ fn http(cookie: u64, role: Role, index: u64, started_us: u64) -> Record {
         connection: id(cookie),
         index,
         role: Some(role),
-        network: HttpNetwork { protocol, kind: ends.kind, local, peer, translated: None },
+        network: HttpNetwork { protocol, kind: ends.kind, local, peer },
         http: Messages { request: None, informational: Vec::new(), response: None },
         url: None,
         process: None,

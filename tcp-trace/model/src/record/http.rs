@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Endpoint, Ends, NetworkType, Process, Text};
+use super::{ConnectionId, Endpoint, NetworkType, Process, Text};
 use crate::{event::Role, time::Time};
 
 pub use crate::{
@@ -71,9 +71,6 @@ pub struct HttpNetwork {
     pub local: Endpoint,
     /// The other end.
     pub peer: Endpoint,
-    /// The addresses with which its segments leave this host, where it translates them (NAT).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub translated: Option<Ends>,
 }
 
 /// An application protocol.

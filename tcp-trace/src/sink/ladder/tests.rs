@@ -100,7 +100,6 @@ fn http(us: u64, id: u64) -> Record {
             kind,
             local,
             peer,
-            translated: None,
         },
         http: Messages {
             request: Some(Request {

@@ -39,7 +39,6 @@ impl Line<'_> {
         self.role(http.role);
         self.protocol(&http.network.protocol);
         self.ends(http.network.kind, http.network.local, http.network.peer);
-        self.translated(http.network.translated);
         self.put(b"},\"http\":{");
         if let Some(request) = &http.http.request {
             self.request(request);

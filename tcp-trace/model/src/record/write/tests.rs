@@ -200,7 +200,6 @@ fn http() -> BoxedStrategy<Record> {
                     kind: network.kind,
                     local: network.local,
                     peer: network.peer,
-                    translated: network.translated,
                 },
                 http,
                 url,

@@ -2,7 +2,11 @@
 
 use tcp_trace_model::{event::Direction, time::Time};
 
-use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch, opening::Opening, signatures};
+use super::{
+    Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch,
+    opening::Opening,
+    signatures::{self, Answer},
+};
 use crate::{
     http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
     stream::{Chunk, Need},
@@ -38,7 +42,9 @@ impl Protocol for HttpConnection {
                 Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx)
             }
             Some(Handover::NoResponse(bytes)) => {
-                cx.found.answer = signatures::answer(&bytes).ok().filter(|name| *name != "http");
+                if let Answer::Other(answer) = signatures::answer("http", &bytes) {
+                    cx.found.answer = Some(answer);
+                }
                 Step::Stay
             }
         }

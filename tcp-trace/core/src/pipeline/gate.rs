@@ -5,6 +5,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
+use super::output::Outputs;
 use crate::conn::Connection;
 
 /// Records that are held of one connection while the filter cannot judge it, or its process is not known. Further ones
@@ -51,13 +52,23 @@ impl Gate {
     }
 
     /// Lets a record out, or holds or drops it.
-    pub(super) fn pass(&mut self, record: Record, out: &mut Vec<Record>) {
+    pub(super) fn pass(&mut self, record: Record, out: &mut Outputs) {
         match &mut self.state {
-            State::Open => out.push(record),
+            State::Open => out.record(record),
             State::Shut => {}
             State::Undecided(_, held) if held.len() < HELD_RECORDS_MAX => held.push(record),
             State::Undecided(..) => self.dropped = self.dropped.saturating_add(1),
         }
+    }
+
+    /// Decides anew of what was excluded, because other addresses of it became known that may be selected; true when it waits
+    /// for a decision again. What was dropped before is not selected.
+    pub(super) fn reconsider(&mut self, filter: &Filter, connection: &Connection, now: Time) -> bool {
+        let may_pass = self.is_shut() && filter.judge(connection.facts()) != Some(false);
+        if may_pass {
+            *self = Self::new(now);
+        }
+        may_pass
     }
 
     /// Decides if it can be decided now; for the last time when `is_final`.
@@ -67,7 +78,7 @@ impl Gate {
         connection: &Connection,
         now: Time,
         is_final: bool,
-        out: &mut Vec<Record>,
+        out: &mut Outputs,
     ) {
         let State::Undecided(since, held) = &mut self.state else {
             return;
@@ -79,7 +90,7 @@ impl Gate {
                 if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
                     let held = std::mem::take(held);
                     self.state = State::Open;
-                    out.extend(held.into_iter().map(|record| completed(record, connection)));
+                    held.into_iter().for_each(|record| out.record(completed(record, connection)));
                 }
             }
             Some(false) => self.state = State::Shut,

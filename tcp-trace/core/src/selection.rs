@@ -11,8 +11,8 @@ use std::{collections::HashMap, net::SocketAddr};
 use serde::Deserialize;
 use tcp_trace_model::{
     event::Endpoints,
-    filter::{Facts, owner},
-    record::{ConnectionId, Dns, Endpoint, Filter, Network, Process, Record},
+    filter::{Facts, Translated, owner},
+    record::{ConnectionId, Dns, Endpoint, Ends, Filter, HttpNetwork, Network, Process, Record},
 };
 
 use self::lookups::Lookups;
@@ -40,6 +40,8 @@ pub struct Selection {
 enum Choice {
     Undecided(Box<Undecided>),
     Refused,
+    /// There was no room to hold its lines.
+    LeftOut,
     /// With its process, when it was chosen by that.
     Chosen(Option<Box<Process>>),
 }
@@ -48,6 +50,7 @@ enum Choice {
 #[derive(Debug, Default)]
 struct Undecided {
     endpoints: Option<Endpoints>,
+    translated: Option<Ends>,
     netns: Option<u32>,
     process: Option<Process>,
     cgroup: Option<String>,
@@ -136,8 +139,13 @@ impl Selection {
     /// Whether a lookup passes the filter by itself.
     fn is_asked_for(&self, dns: &Dns) -> bool {
         let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
-        let Network { local, peer, netns, .. } = dns.network;
-        let facts = Facts { endpoints: Some(endpoints((local, peer))), netns, owner: owner.as_ref() };
+        let Network { local, peer, netns, translated, .. } = dns.network;
+        let facts = Facts {
+            endpoints: Some(endpoints(Ends { local, peer })),
+            translated: translated_to(translated),
+            netns,
+            owner: owner.as_ref(),
+        };
         self.filter.judge(facts) == Some(true)
     }
 
@@ -157,14 +165,23 @@ impl Selection {
     /// The verdict on a connection with what a record says of it, and the lines that were held until now.
     fn judge(&mut self, id: ConnectionId, record: &Record) -> (Option<bool>, Vec<Vec<u8>>) {
         let choice = self.connections.entry(id).or_insert_with(|| Choice::Undecided(Box::default()));
+        if matches!(choice, Choice::Refused) && is_translated(record) {
+            // Its other addresses became known: they may be selected.
+            *choice = Choice::Undecided(Box::default());
+        }
         let known = match choice {
             Choice::Undecided(known) => known,
-            Choice::Refused => return (Some(false), Vec::new()),
+            Choice::Refused | Choice::LeftOut => return (Some(false), Vec::new()),
             Choice::Chosen(_) => return (Some(true), Vec::new()),
         };
         known.learn(record);
         let owner = known.process.as_ref().map(|process| owner(process, known.cgroup.as_deref()));
-        let facts = Facts { endpoints: known.endpoints, netns: known.netns, owner: owner.as_ref() };
+        let facts = Facts {
+            endpoints: known.endpoints,
+            translated: translated_to(known.translated),
+            netns: known.netns,
+            owner: owner.as_ref(),
+        };
         let Some(is_chosen) = self.filter.judge(facts) else {
             return (None, Vec::new());
         };
@@ -185,27 +202,33 @@ impl Selection {
         } else {
             self.held_bytes -= bytes(&known.held);
             self.left_out += 1;
-            *choice = Choice::Refused;
+            *choice = Choice::LeftOut;
         }
     }
 }
 
 impl Undecided {
     fn learn(&mut self, record: &Record) {
-        let (ends, netns, process) = match record {
+        let (ends, translated, netns, process) = match record {
             Record::Transition(transition) => {
-                let Network { local, peer, netns, .. } = transition.network;
-                (Some((local, peer)), netns, &transition.process)
+                let Network { local, peer, netns, translated, .. } = transition.network;
+                (Some(Ends { local, peer }), translated, netns, &transition.process)
             }
-            Record::Http(http) => (Some((http.network.local, http.network.peer)), None, &http.process),
+            Record::Http(http) => {
+                let HttpNetwork { local, peer, .. } = http.network;
+                (Some(Ends { local, peer }), None, None, &http.process)
+            }
             Record::Connection(summary) => {
                 self.cgroup.clone_from(&summary.cgroup);
-                let ends = summary.network.map(|network| (network.local, network.peer));
-                (ends, summary.network.and_then(|network| network.netns), &summary.process)
+                let network = summary.network;
+                let ends = network.map(|Network { local, peer, .. }| Ends { local, peer });
+                let translated = network.and_then(|network| network.translated);
+                (ends, translated, network.and_then(|network| network.netns), &summary.process)
             }
             _ => return,
         };
         self.endpoints = ends.map(endpoints).or(self.endpoints);
+        self.translated = translated.or(self.translated);
         self.netns = netns.or(self.netns);
         if self.process.is_none() {
             self.process.clone_from(process);
@@ -235,7 +258,21 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
     }
 }
 
-fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
+fn endpoints(Ends { local, peer }: Ends) -> Endpoints {
     let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
     Endpoints { local: address(local), peer: address(peer) }
+}
+
+/// Whether a line says with which other addresses a connection's segments left the host.
+fn is_translated(record: &Record) -> bool {
+    let translated = match record {
+        Record::Transition(transition) => transition.network.translated,
+        Record::Connection(summary) => summary.network.and_then(|network| network.translated),
+        _ => None,
+    };
+    translated.is_some()
+}
+
+fn translated_to(ends: Option<Ends>) -> Translated {
+    ends.map_or(Translated::No, |ends| Translated::To(endpoints(ends)))
 }

@@ -127,6 +127,25 @@ pub struct Network {
     /// Inode number of the network namespace (`/proc/PID/ns/net`), when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
+    /// The addresses with which its segments leave this host, where it translates them (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Ends>,
+}
+
+/// Both ends, seen from the socket that reports them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ends {
+    /// The end that reports.
+    pub local: Endpoint,
+    /// The other end.
+    pub peer: Endpoint,
+}
+
+impl From<Endpoints> for Ends {
+    fn from(endpoints: Endpoints) -> Self {
+        Self { local: endpoints.local.into(), peer: endpoints.peer.into() }
+    }
 }
 
 impl Network {
@@ -136,7 +155,7 @@ impl Network {
             SocketAddr::V4(_) => NetworkType::Ipv4,
             SocketAddr::V6(_) => NetworkType::Ipv6,
         };
-        Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns }
+        Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns, translated: None }
     }
 }
 

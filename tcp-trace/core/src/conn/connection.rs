@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tcp_trace_model::{
     event::{Direction, Endpoints, Figures, Flags, Owner, Role, Segment, State, StateChange},
     filter::Facts,
-    record::{self, ConnectionId, FlagNames, Network, Process, Route, Text, Transition},
+    record::{self, ConnectionId, Ends, FlagNames, Network, Process, Route, Text, Transition},
     time::Time,
 };
 
@@ -33,6 +33,8 @@ pub struct Connection {
     pub(super) id: ConnectionId,
     pub(super) role: Option<Role>,
     pub(super) endpoints: Option<Endpoints>,
+    /// With which addresses its segments leave this host; `None` where these are its own.
+    pub(super) translated: Option<Box<Endpoints>>,
     pub(super) netns: Option<u32>,
     pub(super) owner: Option<Arc<Owner>>,
     /// States left, oldest first, and then the present one.
@@ -70,6 +72,7 @@ impl Connection {
             id,
             role,
             endpoints: None,
+            translated: None,
             netns: None,
             owner: None,
             spans,
@@ -210,7 +213,12 @@ impl Connection {
 
     /// What a filter goes by.
     pub fn facts(&self) -> Facts<'_> {
-        Facts { endpoints: self.endpoints, netns: self.netns, owner: self.owner() }
+        Facts {
+            endpoints: self.endpoints,
+            translated: self.translated_as_known(),
+            netns: self.netns,
+            owner: self.owner(),
+        }
     }
 
     /// Whether its socket is there.
@@ -243,7 +251,8 @@ impl Connection {
 
     /// Addresses as recorded.
     pub fn network(&self) -> Option<Network> {
-        self.endpoints.map(|endpoints| Network::new(endpoints, self.netns))
+        let translated = self.translated().map(Ends::from);
+        self.endpoints.map(|endpoints| Network { translated, ..Network::new(endpoints, self.netns) })
     }
 
     /// Process as recorded.

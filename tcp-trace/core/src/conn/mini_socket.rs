@@ -3,7 +3,7 @@
 
 use tcp_trace_model::{
     event::{Direction, Flags, Segment, State},
-    record::{Network, Transition},
+    record::Transition,
     time::Time,
 };
 
@@ -211,7 +211,7 @@ impl Connection {
             gap: false,
             reason: reason.map(str::to_owned),
             role: self.role,
-            network: Network::new(self.endpoints?, self.netns),
+            network: self.network()?,
             process: self.process(),
         })
     }

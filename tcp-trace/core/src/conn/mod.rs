@@ -10,6 +10,7 @@ mod server_name;
 mod stacks;
 mod stalls;
 mod summary;
+mod translation;
 
 pub use connection::{Connection, process_of};
 pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};

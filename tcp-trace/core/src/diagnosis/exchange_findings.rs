@@ -66,7 +66,7 @@ pub(super) fn example(http: &Http) -> FindingConnection {
     FindingConnection {
         connection: http.connection,
         state: if http.outcome == Outcome::Ok { State::Established } else { State::Close },
-        network: Network { kind, local, peer, netns: None },
+        network: Network { kind, local, peer, netns: None, translated: None },
         fd: None,
         age_us: None,
         receive_queue: 0,

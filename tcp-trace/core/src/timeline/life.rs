@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
-    record::{Connection, ConnectionId, Http, Network, Process, Segment, Transition},
+    record::{Connection, ConnectionId, Http, HttpNetwork, Network, Process, Segment, Transition},
     time::Time,
 };
 
@@ -51,8 +51,8 @@ impl Life {
     pub fn network(&self) -> Option<Network> {
         let transition = || self.transitions.last().map(|transition| transition.network);
         let http = || {
-            let network = &self.exchanges.front()?.network;
-            Some(Network { kind: network.kind, local: network.local, peer: network.peer, netns: None })
+            let HttpNetwork { kind, local, peer, .. } = self.exchanges.front()?.network;
+            Some(Network { kind, local, peer, netns: None, translated: None })
         };
         self.summary.as_ref().and_then(|summary| summary.network).or_else(transition).or_else(http)
     }

@@ -13,12 +13,12 @@ mod session;
 pub mod write;
 
 pub use crate::filter::{Cidr, Filter};
-pub use crate::network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
+pub use crate::network::{ConnectionId, Endpoint, Ends, FlagNames, Network, NetworkType, Process};
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use crate::text::{Text, TextRef};
 pub use connection::{
-    AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, ProxyProtocol, Socks,
-    StateSpan, ZeroWindow,
+    AcceptQueue, By, Bytes, Close, Connection, Container, FirstBytes, Handshake, How, HttpTotals,
+    ProxyProtocol, Socks, StateSpan, ZeroWindow,
 };
 pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,

@@ -11,8 +11,9 @@ use crate::{
     fields::Fields,
     json,
     record::{
-        Body, ConnectionId, Endpoint, FlagNames, Http, HttpNetwork, Messages, Network, NetworkType, Process,
-        Protocol, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url, reader,
+        Body, ConnectionId, Endpoint, Ends, FlagNames, Http, HttpNetwork, Messages, Network, NetworkType,
+        Process, Protocol, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url,
+        reader,
     },
     time::Time,
 };
@@ -55,8 +56,9 @@ fn endpoint() -> BoxedStrategy<Endpoint> {
 
 fn network() -> BoxedStrategy<Network> {
     let kind = proptest::sample::select(vec![NetworkType::Ipv4, NetworkType::Ipv6]);
-    (kind, endpoint(), endpoint(), option::of(any::<u32>()))
-        .prop_map(|(kind, local, peer, netns)| Network { kind, local, peer, netns })
+    let translated = (endpoint(), endpoint()).prop_map(|(local, peer)| Ends { local, peer });
+    (kind, endpoint(), endpoint(), option::of(any::<u32>()), option::of(translated))
+        .prop_map(|(kind, local, peer, netns, translated)| Network { kind, local, peer, netns, translated })
         .boxed()
 }
 

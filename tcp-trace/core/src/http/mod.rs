@@ -18,7 +18,7 @@ mod stream;
 mod tests;
 mod websocket;
 
-pub use connection::{HttpConnection, Tunnel};
+pub use connection::{Handover, HttpConnection, Tunnel};
 pub use exchange::{ConnectionEnd, End, Exchange, Reason, Request, Response, Timing};
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX};

@@ -105,8 +105,11 @@ impl Gate {
 fn completed(mut record: Record, connection: &Connection) -> Record {
     match &mut record {
         Record::Transition(transition) => {
-            if let Some(network) = connection.network().filter(|_| transition.network.local.port == 0) {
-                transition.network = network;
+            if let Some(network) = connection.network() {
+                if transition.network.local.port == 0 {
+                    transition.network = network;
+                }
+                transition.network.translated = network.translated;
             }
             if transition.process.is_none() {
                 transition.process = connection.process();

@@ -274,7 +274,7 @@ mod tests {
             }
             recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
             let complete =
-                |record: &&Record| matches!(record, Record::Http(http) if http.http.response.is_some());
+                |record: &&Record| matches!(record, Record::Http(http) if http.exchange.response.is_some());
             assert_eq!(records.iter().filter(complete).count(), 100);
         }
     }

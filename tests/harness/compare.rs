@@ -21,8 +21,8 @@ pub fn assert_same(recording: &Recording, log: &[AccessLogLine], curls: &[Curl])
 /// The same for a server whose processes have this name.
 pub fn assert_same_at(server_name: &str, recording: &Recording, log: &[AccessLogLine], curls: &[Curl]) {
     assert_eq!(recording.end.lost, 0);
-    let server = by_key(recording.http_of(Role::Server), |http| http.network.peer.port);
-    let client = by_key(recording.http_of(Role::Client), |http| http.network.local.port);
+    let server = by_key(recording.http_of(Role::Server), |http| http.connection.ends().peer.port);
+    let client = by_key(recording.http_of(Role::Client), |http| http.connection.ends().local.port);
     assert_eq!(server.len(), log.len(), "exchanges at the server's end");
     assert_eq!(client.len(), log.len(), "exchanges at the client's end");
     let pids: HashMap<u16, u32> = curls.iter().map(|curl| (curl.local_port, curl.pid)).collect();
@@ -44,12 +44,12 @@ pub fn assert_same_at(server_name: &str, recording: &Recording, log: &[AccessLog
 
 fn assert_has(client: &HashMap<Key, &Http>, curl: &Curl) {
     let of_curl = client.values().find(|http| {
-        let response = http.http.response.as_ref().expect("it was answered");
-        http.network.local.port == curl.local_port
-            && http.process.as_ref().is_some_and(|process| process.pid == curl.pid)
+        let response = http.exchange.response.as_ref().expect("it was answered");
+        http.connection.ends().local.port == curl.local_port
+            && http.connection.process.as_ref().is_some_and(|process| process.pid == curl.pid)
             && response.status_code == curl.http_code
             && response.header_size == curl.size_header
-            && http.http.request.as_ref().is_some_and(|request| {
+            && http.exchange.request.as_ref().is_some_and(|request| {
                 (request.header_size, request.body.size)
                     == (curl.size_request - curl.size_upload, curl.size_upload)
             })
@@ -61,7 +61,7 @@ fn assert_has(client: &HashMap<Key, &Http>, curl: &Curl) {
 fn by_key(exchanges: Vec<&Http>, port: impl Fn(&Http) -> u16) -> HashMap<Key, &Http> {
     let mut by_key = HashMap::new();
     for http in exchanges {
-        let target = &http.http.request.as_ref().expect("requests are seen").target;
+        let target = &http.exchange.request.as_ref().expect("requests are seen").target;
         let key = (port(http), target.printable().to_string());
         assert!(by_key.insert(key.clone(), http).is_none(), "{key:?} is there twice");
     }
@@ -69,8 +69,8 @@ fn by_key(exchanges: Vec<&Http>, port: impl Fn(&Http) -> u16) -> HashMap<Key, &H
 }
 
 pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
-    assert_eq!(http.outcome, Outcome::Ok, "{line:?}");
-    let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
+    assert_eq!(http.exchange.outcome, Outcome::Ok, "{line:?}");
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
         panic!("half an exchange: {http:?}");
     };
     assert_eq!(request.method.printable().to_string(), line.method);
@@ -90,7 +90,7 @@ pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
 }
 
 pub(crate) fn assert_process(http: &Http, pid: u32, name: &str) {
-    let process = http.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
+    let process = http.connection.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
     assert_eq!((process.pid, process.name.clone()), (pid, name.into()), "{http:?}");
 }
 
@@ -99,12 +99,12 @@ pub(crate) fn assert_ends_agree(recording: &Recording) {
     let servers: HashMap<u16, &Connection> = recording
         .connections_of(Role::Server)
         .into_iter()
-        .map(|server| (server.network.expect("it is known").peer.port, server))
+        .map(|server| (server.connection.network.expect("it is known").peer.port, server))
         .collect();
     let clients = recording.connections_of(Role::Client);
     assert_eq!(clients.len(), servers.len());
     for client in clients {
-        let server = servers[&client.network.expect("it is known").local.port];
+        let server = servers[&client.connection.network.expect("it is known").local.port];
         let sequences = |end: &Connection| {
             let handshake = end.handshake.expect("it was seen");
             (handshake.syn_seq.expect("it was seen"), handshake.syn_ack_seq.expect("it was seen"))
@@ -113,7 +113,7 @@ pub(crate) fn assert_ends_agree(recording: &Recording) {
         let (sent, received) = (client.bytes.sent, client.bytes.received);
         assert_eq!((sent, received), (server.bytes.received, server.bytes.sent), "{client:?} {server:?}");
         assert!(client.seen_from_start && server.seen_from_start, "{client:?} {server:?}");
-        assert_handshake(recording, client.connection, server.connection);
+        assert_handshake(recording, client.connection.id, server.connection.id);
     }
 }
 

@@ -6,13 +6,13 @@ mod recording_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use tcp_trace_model::{
     event::Endpoints,
     filter::{Facts, owner},
-    record::{ConnectionId, Dns, Endpoint, Filter, Network, Process, Record},
+    record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, Transition},
 };
 
 use self::lookups::Lookups;
@@ -41,7 +41,7 @@ enum Choice {
     Undecided(Box<Undecided>),
     Refused,
     /// With its process, when it was chosen by that.
-    Chosen(Option<Box<Process>>),
+    Chosen(Option<Arc<Process>>),
 }
 
 /// What is known so far.
@@ -49,7 +49,7 @@ enum Choice {
 struct Undecided {
     endpoints: Option<Endpoints>,
     netns: Option<u32>,
-    process: Option<Process>,
+    process: Option<Arc<Process>>,
     cgroup: Option<String>,
     held: Vec<Vec<u8>>,
 }
@@ -136,21 +136,24 @@ impl Selection {
     /// Whether a lookup passes the filter by itself.
     fn is_asked_for(&self, dns: &Dns) -> bool {
         let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
-        let Network { local, peer, netns, .. } = dns.network;
-        let facts = Facts { endpoints: Some(endpoints((local, peer))), netns, owner: owner.as_ref() };
+        let network = &dns.network;
+        let facts =
+            Facts { endpoints: Some(network.endpoints()), netns: network.netns, owner: owner.as_ref() };
         self.filter.judge(facts) == Some(true)
     }
 
     /// Fills in the process that a connection was chosen by, in records that are older than that knowledge: as
     /// when tracing, where they wait for it.
     pub fn complete(&self, record: &mut Record) {
-        let (id, process) = match record {
-            Record::Transition(transition) => (transition.connection, &mut transition.process),
-            Record::Http(http) => (http.connection, &mut http.process),
-            _ => return,
+        let (Record::Transition(Transition { connection, .. }) | Record::Http(Http { connection, .. })) =
+            record
+        else {
+            return;
         };
-        if let (None, Some(Choice::Chosen(Some(known)))) = (&process, self.connections.get(&id)) {
-            *process = Some(Process::clone(known));
+        if let (None, Some(Choice::Chosen(Some(known)))) =
+            (&connection.process, self.connections.get(&connection.id))
+        {
+            Arc::make_mut(connection).process = Some(known.clone());
         }
     }
 
@@ -170,7 +173,7 @@ impl Selection {
         };
         let held = std::mem::take(&mut known.held);
         self.held_bytes -= bytes(&held);
-        let process = known.process.take().filter(|_| self.filter.asks_for_processes()).map(Box::new);
+        let process = known.process.take().filter(|_| self.filter.asks_for_processes());
         *choice = if is_chosen { Choice::Chosen(process) } else { Choice::Refused };
         (Some(is_chosen), held)
     }
@@ -192,23 +195,20 @@ impl Selection {
 
 impl Undecided {
     fn learn(&mut self, record: &Record) {
-        let (ends, netns, process) = match record {
-            Record::Transition(transition) => {
-                let Network { local, peer, netns, .. } = transition.network;
-                (Some((local, peer)), netns, &transition.process)
-            }
-            Record::Http(http) => (Some((http.network.local, http.network.peer)), None, &http.process),
+        let info = match record {
+            Record::Transition(transition) => &transition.connection,
+            Record::Http(http) => &http.connection,
             Record::Connection(summary) => {
                 self.cgroup.clone_from(&summary.cgroup);
-                let ends = summary.network.map(|network| (network.local, network.peer));
-                (ends, summary.network.and_then(|network| network.netns), &summary.process)
+                &summary.connection
             }
             _ => return,
         };
-        self.endpoints = ends.map(endpoints).or(self.endpoints);
-        self.netns = netns.or(self.netns);
+        let network = info.network.as_ref();
+        self.endpoints = network.map(Network::endpoints).or(self.endpoints);
+        self.netns = network.and_then(|network| network.netns).or(self.netns);
         if self.process.is_none() {
-            self.process.clone_from(process);
+            self.process.clone_from(&info.process);
         }
     }
 }
@@ -224,18 +224,13 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
         connection: ConnectionId,
     }
     match record {
-        Record::Transition(transition) => Some(transition.connection),
-        Record::Segment(segment) => Some(segment.connection),
-        Record::Http(http) => Some(http.connection),
-        Record::Connection(summary) => Some(summary.connection),
+        Record::Transition(transition) => Some(transition.connection.id),
+        Record::Segment(segment) => Some(segment.connection.id),
+        Record::Http(http) => Some(http.connection.id),
+        Record::Connection(summary) => Some(summary.connection.id),
         // Not even those by TCP: a lookup is judged by itself.
         Record::Dns(_) => None,
         Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Loss(_) | Record::End(_) => None,
         Record::Unknown => serde_json::from_slice::<Of>(raw).ok().map(|of| of.connection),
     }
-}
-
-fn endpoints((local, peer): (Endpoint, Endpoint)) -> Endpoints {
-    let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
-    Endpoints { local: address(local), peer: address(peer) }
 }

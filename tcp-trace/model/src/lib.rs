@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+pub mod connection_info;
 pub mod event;
 pub mod exchange;
 pub mod fields;

@@ -1,6 +1,5 @@
 //! Events in, records out. Pure: time comes with the events and ticks, and the same events give the same records.
 
-mod exchange;
 mod existing;
 mod gate;
 mod half_open;

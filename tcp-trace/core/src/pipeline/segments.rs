@@ -2,12 +2,12 @@
 
 use tcp_trace_model::{
     event::{Cookie, Direction, Flags, Role, Segment, State},
-    record::{ConnectionId, Record},
+    record::{ConnectionId, Http, Record},
     time::Time,
 };
 
-use super::{Pipeline, exchange, lookups, mini_sockets::four_tuple, stream::Skip};
-use crate::conn::Connection;
+use super::{Pipeline, lookups, mini_sockets::four_tuple, stream::Skip};
+use crate::{conn::Connection, http};
 
 impl Pipeline {
     /// Takes a segment.
@@ -105,23 +105,20 @@ impl Pipeline {
         {
             tracked.connection.learn_sni(name);
         }
-        for exchange in self.found.exchanges.drain(..) {
-            if let Some(http) =
-                exchange::record(exchange, &tracked.connection, now, self.settings.show_secrets)
-            {
-                // What a tunnel leads to is not this connection's server.
-                if !tracked.connection.is_tunnel() {
-                    lookups::learn_host(&mut tracked.connection, &http, &mut self.nameless_host);
-                }
-                let boxed = match self.spare.take() {
-                    Some(mut spare) => {
-                        *spare = http;
-                        spare
-                    }
-                    None => Box::new(http),
-                };
-                tracked.gate.pass(Record::Http(boxed), out);
+        for mut exchange in self.found.exchanges.drain(..) {
+            let connection = &mut tracked.connection;
+            if connection.info().network.is_none() {
+                continue;
             }
+            if !self.settings.show_secrets {
+                exchange.redact();
+            }
+            // What a tunnel leads to is not this connection's server.
+            if !connection.is_tunnel() {
+                lookups::learn_host(connection, &exchange, &mut self.nameless_host);
+            }
+            let connection = connection.info().clone();
+            tracked.gate.pass(Record::Http(Http { time: now, connection, exchange }), out);
         }
     }
 
@@ -129,7 +126,7 @@ impl Pipeline {
     pub fn take_back(&mut self, records: &mut Vec<Record>) {
         for record in records.drain(..) {
             if let Record::Http(http) = record {
-                self.spare = Some(http);
+                http::recycle(http.exchange);
             }
         }
     }

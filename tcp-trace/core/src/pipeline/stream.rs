@@ -8,7 +8,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
     event::{Cookie, Direction, Event, EventKind, Flags, LastUse, Role, State, StateChange},
-    record::{ConnectionId, Dns, Filter, Http, Record},
+    record::{ConnectionId, Dns, Filter, Record},
     time::Time,
 };
 
@@ -91,8 +91,6 @@ pub struct Pipeline {
     pub(super) route_questions: Vec<RouteQuestion>,
     /// Reused from event to event.
     pub(super) found: Found,
-    /// Of an exchange that was written.
-    pub(super) spare: Option<Box<Http>>,
     /// The last Host field that named no server.
     pub(super) nameless_host: Vec<u8>,
 }
@@ -119,7 +117,6 @@ impl Pipeline {
             skips: Vec::new(),
             route_questions: Vec::new(),
             found: Found::default(),
-            spare: None,
             nameless_host: Vec::new(),
         }
     }

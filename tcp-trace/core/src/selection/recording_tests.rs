@@ -39,12 +39,12 @@ fn by_connection(records: impl IntoIterator<Item = Record>) -> BTreeMap<Connecti
     let mut all = BTreeMap::<_, Vec<_>>::new();
     for mut record in records {
         let connection = match &mut record {
-            Record::Transition(transition) => transition.connection,
-            Record::Segment(segment) => segment.connection,
-            Record::Http(http) => http.connection,
+            Record::Transition(transition) => transition.connection.id,
+            Record::Segment(segment) => segment.connection.id,
+            Record::Http(http) => http.connection.id,
             Record::Connection(summary) => {
                 summary.peer_connection = None;
-                summary.connection
+                summary.connection.id
             }
             _ => continue,
         };

@@ -10,7 +10,7 @@ use std::{
 
 use tcp_trace_model::record::{Fact, Finding, StackMoment};
 use tcp_trace_tests::{
-    Diagnosing, Folder, Running, Script, assert_ages, free_port, now, number,
+    Diagnosing, Folder, Moment, Running, Script, assert_ages, free_port, now, number,
     pool::{compile_c, compile_rust, line, source},
     wait_for,
 };
@@ -180,12 +180,15 @@ fn assert_reader(name: &str, program: &std::path::Path) {
         BufReader::new(stdout).read_line(&mut String::new()).expect("it says that it listens");
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         client.set_nonblocking(true).expect("it is a socket");
-        let (from, mut taken) = (now(), now());
+        let from = now();
+        let mut taken = Moment::from(from);
         wait_for("the time", || {
+            let mut before = now();
             while client.write(&[b'x'; 1 << 16]).is_ok() {
-                taken = now();
+                taken = Moment { from: before, to: now() };
+                before = taken.to;
             }
-            (now().micros_since(if reads_all { from } else { taken }) > 2_000_000).then_some(())
+            (now().micros_since(if reads_all { from } else { taken.to }) > 2_000_000).then_some(())
         });
         let diagnosis = diagnosing.end();
         if reads_all {
@@ -198,7 +201,7 @@ fn assert_reader(name: &str, program: &std::path::Path) {
             ("zero_window", Some("process_not_reading"))
         );
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(reader.pid()));
-        assert_ages(finding, taken.into());
+        assert_ages(finding, taken);
         let place = only(finding, "first_used_at");
         assert!(place.starts_with(&format!("{name}:{} (", line(name, "line of read"))), "{place}");
         assert!(place.contains("read_some") && place.ends_with(": 1 socket"), "{place}");

@@ -1,7 +1,7 @@
 //! Sockets opened before the tracer started: found with their processes, and followed from then on.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
 };
@@ -12,10 +12,11 @@ use tcp_trace_model::{
 };
 use tcp_trace_tests::{Namespace, Running, Tracer, free_port, output, wait_for, wait_for_listener};
 
-/// Accepts two connections, reads nothing, and waits for its end.
+/// Accepts two connections, says so, reads nothing, and waits for its end.
 const SERVER: &str = "import socket, sys, time\n\
     l = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
     a = [l.accept(), l.accept()]\n\
+    print('accepted', flush=True)\n\
     time.sleep(600)";
 
 struct Older {
@@ -30,11 +31,16 @@ struct Older {
 fn older() -> Older {
     let port = free_port();
     let mut command = Command::new("python3");
-    let server = Running::start(command.args(["-c", SERVER, &port.to_string()]).stdin(Stdio::null()));
+    command.args(["-c", SERVER, &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut server = Running::start(&mut command);
     wait_for_listener(Command::new("ss"), port, 1);
     let connect = || TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     let (closing, mut staying) = (connect(), connect());
     staying.write_all(b"hello").expect("it is open");
+    let mut said = String::new();
+    let stdout = server.0.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut said).expect("it prints text");
+    assert_eq!(said, "accepted\n");
     Older { server, port, closing, staying }
 }
 

@@ -13,7 +13,8 @@ use tcp_trace_model::{
     record::{Connection, ConnectionId, Outcome, Process},
 };
 use tcp_trace_tests::{
-    AccessLogLine, Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, wait_for,
+    AccessLogLine, Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output,
+    stay_on_one_cpu, wait_for,
 };
 
 /// Makes requests on one connection, and says how many responses it read to their ends.
@@ -138,6 +139,8 @@ fn keep_alive(mut python: Command, port: u16, requests: u32) -> u32 {
 
 #[test]
 fn connections_selected_by_process_are_recorded_as_without_a_filter() {
+    // A tracer that ends before another would not have the end of a TIME_WAIT.
+    stay_on_one_cpu();
     let (one, other) = (Nginx::start(free_port()), Nginx::start(free_port()));
     let ports = format!("{},{}", one.port(), other.port());
     let cgroup = Cgroup::new(&format!("tcp-trace-filters-{}/below", std::process::id()));
@@ -229,6 +232,7 @@ fn assert_is_logged(worker: u32, tracer: Tracer, log: &[AccessLogLine]) {
 
 #[test]
 fn a_worker_that_its_master_accepts_for_is_distinguished_from_the_master() {
+    stay_on_one_cpu();
     let port = free_port();
     let mut command = Command::new("python3");
     command.args(["-c", FORKING, &port.to_string(), "2"]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -260,6 +264,7 @@ fn a_worker_that_its_master_accepts_for_is_distinguished_from_the_master() {
 
 #[test]
 fn a_network_namespace_is_selected_by_path_or_number() {
+    stay_on_one_cpu();
     let (asked_for, other) = (Namespace::new(), Namespace::new());
     let (one, two) = (Nginx::start_in(&asked_for, 8080), Nginx::start_in(&other, 8080));
     let all = Tracer::start(&["--port", "8080"]);
@@ -351,6 +356,7 @@ const TWICE: &str = "import socket, sys\n\
 
 #[test]
 fn a_socket_that_connects_again_is_judged_anew() {
+    stay_on_one_cpu();
     let nginx = Nginx::start(free_port());
     let peers = format!("1,{}", nginx.port());
     for are_older_known in [false, true] {

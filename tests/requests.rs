@@ -4,7 +4,8 @@ use std::{process::Command, thread};
 
 use tcp_trace_model::{event::Role, record::Outcome};
 use tcp_trace_tests::{
-    Curl, Nginx, Recording, Running, Tracer, accept, assert_same, assert_statuses, curl, free_port,
+    Curl, Namespace, Nginx, Recording, Running, Tracer, accept, assert_same, assert_statuses, curl, curl_in,
+    free_port,
 };
 
 const REQUESTS: usize = 200;
@@ -17,7 +18,10 @@ fn target(number: usize) -> String {
 
 /// Starts nginx and a tracer of its port, lets `make` make its requests, and gives recording and figures.
 fn traced(make: impl FnOnce(&Nginx) -> Vec<Curl>) -> (Recording, Vec<Curl>, Nginx) {
-    let nginx = Nginx::start(free_port());
+    traced_at(Nginx::start(free_port()), make)
+}
+
+fn traced_at(nginx: Nginx, make: impl FnOnce(&Nginx) -> Vec<Curl>) -> (Recording, Vec<Curl>, Nginx) {
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
     let curls = make(&nginx);
     tracer.wait_for_lines("http", 2 * curls.len());
@@ -39,6 +43,21 @@ fn sequential_requests_over_ipv4_are_recorded_once_per_end() {
 fn sequential_requests_over_ipv6_are_recorded_once_per_end() {
     let (recording, curls, nginx) = traced(|nginx| sequential(nginx, "[::1]"));
     assert_same(&recording, &nginx.access_log(REQUESTS), &curls);
+}
+
+/// As in a run of more than a minute, after which a port that was in TIME_WAIT is free again.
+#[test]
+fn a_port_that_is_used_again_is_recorded_with_each_process_that_has_it() {
+    const PORTS: usize = 10;
+    let namespace = Namespace::new();
+    namespace.set("ipv4/ip_local_port_range", "40000 40009");
+    namespace.set("ipv4/tcp_max_tw_buckets", "0");
+    let nginx = Nginx::start_in(&namespace, free_port());
+    let (recording, curls, nginx) = traced_at(nginx, |nginx| {
+        let request = |number| curl_in(&namespace, &[&nginx.url("127.0.0.1", &target(number))]);
+        (0..4 * PORTS).flat_map(request).collect()
+    });
+    assert_same(&recording, &nginx.access_log(4 * PORTS), &curls);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use tcp_trace_model::{
     record::{Connection, RouteType},
 };
 use tcp_trace_tests::{
-    DnsServer, Folder, Namespace, Nginx, Recording, Routed, Tracer, curl_in, ip_json, output, tcp_trace,
+    DnsServer, Folder, Namespace, Nginx, Recording, Routed, Tracer, curl_in, ip_json, output,
+    stay_on_one_cpu, tcp_trace,
 };
 
 /// A port of servers: each test has namespaces of its own.
@@ -171,6 +172,7 @@ fn assert_steps(text: &str, steps: &[&str]) {
 
 #[test]
 fn a_ladder_shows_the_life_of_a_url_from_its_name_to_the_close() {
+    stay_on_one_cpu();
     let hosts = Routed::new();
     let dns = DnsServer::start(&hosts.client);
     let _nginx = Nginx::start_in(&hosts.server, PORT);

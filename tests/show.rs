@@ -14,8 +14,8 @@ use serde_json::Value;
 use tcp_trace::sink::{Ladder, Sink, Table};
 use tcp_trace_model::record::Record;
 use tcp_trace_tests::{
-    Curl, Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, unprivileged,
-    wait_for,
+    Curl, Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, stay_on_one_cpu, tcp_trace,
+    unprivileged, wait_for,
 };
 
 /// A recording of curl at nginx over both IP versions, at both ends.
@@ -123,6 +123,8 @@ fn comparable(table: &str) -> Vec<String> {
 
 #[test]
 fn the_table_is_what_live_printed() {
+    // One that ends before the other would not have the end of a TIME_WAIT.
+    stay_on_one_cpu();
     let nginx = Nginx::start(free_port());
     let port = nginx.port().to_string();
     for filter in [&["--port", port.as_str()][..], &["--port", &port, "--comm", "nginx"]] {

@@ -8,7 +8,7 @@ use tcp_trace::{
 };
 use tcp_trace_core::{
     http::HttpConnection,
-    pipeline::{Pipeline, Settings},
+    pipeline::{Output, Pipeline, Settings},
     stream::{Chunk, Half},
 };
 use tcp_trace_model::{
@@ -72,14 +72,28 @@ fn decode_segments(count: u64) {
 
 fn live(count: u64) {
     let mut pipeline = Pipeline::new(Settings::default());
-    let mut records = Vec::new();
     for number in 0..count {
         let begin = BEGIN + number * 100_000;
         for event in life::transitions(number + 1, begin) {
-            pipeline.event(&event, &mut records);
+            pipeline.event(&event);
+            take_records(&mut pipeline, |record| {
+                black_box(record);
+            });
         }
-        pipeline.tick(Time(begin), &mut records);
-        black_box(&mut records).clear();
+        pipeline.tick(Time(begin));
+        take_records(&mut pipeline, |record| {
+            black_box(record);
+        });
+    }
+}
+
+/// Hands what the pipeline writes to `take`, and lets it use the memory again.
+fn take_records(pipeline: &mut Pipeline, mut take: impl FnMut(&Record)) {
+    while let Some(output) = pipeline.poll() {
+        if let Output::Record(record) = output {
+            take(&record);
+            Pipeline::take_back(record);
+        }
     }
 }
 
@@ -178,16 +192,15 @@ fn record_lives(count: u64) {
 /// So many times so many transitions, of one life after the other.
 fn live_through(count: u64, transitions: u64, mut take: impl FnMut(&Record)) {
     let mut pipeline = Pipeline::new(Settings::default());
-    let mut records = Vec::new();
     for number in 0..(count * transitions).div_ceil(life::LENGTH) {
         // So far from each other that summaries come out.
         let begin = BEGIN + number * 10_000_000;
         for event in life::transitions(number + 1, begin) {
-            pipeline.event(&event, &mut records);
+            pipeline.event(&event);
+            take_records(&mut pipeline, &mut take);
         }
-        pipeline.tick(Time(begin), &mut records);
-        records.iter().for_each(&mut take);
-        records.clear();
+        pipeline.tick(Time(begin));
+        take_records(&mut pipeline, &mut take);
     }
 }
 
@@ -213,7 +226,6 @@ fn record_all(count: u64, request: &'static [u8], response: &'static [u8]) {
 /// What lies between the ring buffer and the sink.
 struct Recorder {
     pipeline: Pipeline,
-    records: Vec<Record>,
     /// Records of the ring buffer, patched from exchange to exchange.
     raw: [Vec<u8>; 2],
     /// Their payload.
@@ -227,23 +239,23 @@ const SEQUENCE: std::ops::Range<usize> = 64..68;
 
 impl Recorder {
     fn new(request: &'static [u8], response: &'static [u8]) -> Self {
-        let (mut pipeline, mut records) = (Pipeline::new(Settings::default()), Vec::new());
+        let mut pipeline = Pipeline::new(Settings::default());
         for cookie in 1..=CONNECTIONS {
             // From the middle of their lives on; whose they are is known, so nothing waits for it.
             let change = life::transitions(cookie, BEGIN).nth(1);
             let owner = Event { time: Time(BEGIN), cookie, kind: EventKind::Owner(Owner::new(812, "nginx")) };
             for event in change.iter().chain([&owner]) {
-                pipeline.event(event, &mut records);
+                pipeline.event(event);
             }
         }
-        pipeline.tick(Time(BEGIN + 1_000_000_000), &mut records);
-        records.clear();
+        pipeline.tick(Time(BEGIN + 1_000_000_000));
+        take_records(&mut pipeline, |_| {});
         let raw = [raw::segment(0, 0, false, 0, request), raw::segment(0, 0, true, 0, response)];
-        Self { pipeline, records, raw, payloads: [request, response] }
+        Self { pipeline, raw, payloads: [request, response] }
     }
 
     /// Hands the records of one exchange of a connection, the server's end, to `take`.
-    fn exchange(&mut self, cookie: u64, number: u64, take: impl FnMut(&Record)) {
+    fn exchange(&mut self, cookie: u64, number: u64, mut take: impl FnMut(&Record)) {
         let time = BEGIN + number * 10_000;
         let turn = (number / CONNECTIONS) as u32;
         for (raw, (delay, payload)) in self.raw.iter_mut().zip([0, 5_000].into_iter().zip(self.payloads)) {
@@ -251,12 +263,10 @@ impl Recorder {
             raw[COOKIE].copy_from_slice(&cookie.to_ne_bytes());
             raw[SEQUENCE].copy_from_slice(&turn.wrapping_mul(payload.len() as u32).to_ne_bytes());
             if let Ok(event) = decode(raw, 0) {
-                self.pipeline.event(&event, &mut self.records);
+                self.pipeline.event(&event);
+                take_records(&mut self.pipeline, &mut take);
             }
         }
-        self.pipeline.take_skips().for_each(drop);
-        self.records.iter().for_each(take);
-        self.pipeline.take_back(&mut self.records);
     }
 }
 
@@ -272,7 +282,8 @@ mod tests {
             for number in 0..100 {
                 recorder.exchange(1 + number % CONNECTIONS, number, |record| records.push(record.clone()));
             }
-            recorder.pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
+            recorder.pipeline.finish(Time(BEGIN + 1_000_000_000));
+            take_records(&mut recorder.pipeline, |record| records.push(record.clone()));
             let complete =
                 |record: &&Record| matches!(record, Record::Http(http) if http.exchange.response.is_some());
             assert_eq!(records.iter().filter(complete).count(), 100);
@@ -284,9 +295,10 @@ mod tests {
         let mut pipeline = Pipeline::new(Settings::default());
         let mut records = Vec::new();
         for event in life::transitions(1, BEGIN) {
-            pipeline.event(&event, &mut records);
+            pipeline.event(&event);
         }
-        pipeline.finish(Time(BEGIN + 1_000_000_000), &mut records);
+        pipeline.finish(Time(BEGIN + 1_000_000_000));
+        take_records(&mut pipeline, |record| records.push(record.clone()));
         let count = |wanted: fn(&&Record) -> bool| records.iter().filter(wanted).count();
         assert_eq!(count(|record| matches!(record, Record::Transition(_))), 5);
         assert_eq!(count(|record| matches!(record, Record::Connection(_))), 1);

@@ -3,6 +3,7 @@
 #[cfg(any(test, feature = "capture"))]
 mod capture;
 mod command;
+mod dispatch;
 mod enrich;
 mod error;
 mod namespaces;

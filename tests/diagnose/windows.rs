@@ -7,9 +7,9 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use tcp_trace_model::{event::Flags, record::Finding, time::Time};
+use tcp_trace_model::{event::Flags, record::Finding};
 use tcp_trace_tests::{
-    Diagnosis, FIN_ACK, Peer, Script, assert_ages, free_port, now, number, wait_for, while_doing,
+    Diagnosis, FIN_ACK, Moment, Peer, Script, assert_ages, free_port, now, number, wait_for, while_doing,
 };
 
 use crate::closes::Place;
@@ -17,19 +17,22 @@ use crate::closes::Place;
 const STALL: [&str; 2] = ["--min-stall", "2s"];
 
 /// Writes until nothing more is taken for a while: what is taken moves on to the other end. Gives when it was taken last.
-fn fill(client: &mut TcpStream) -> Time {
+fn fill(client: &mut TcpStream) -> Moment {
     client.set_nonblocking(true).expect("a socket can be non-blocking");
     let block = vec![b'x'; 1 << 16];
-    let mut taken = now();
-    wait_for("full buffers", || match client.write(&block) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            (now().micros_since(taken) > 300_000).then_some(())
+    let mut taken = Moment::from(now());
+    wait_for("full buffers", || {
+        let from = now();
+        match client.write(&block) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (now().micros_since(taken.to) > 300_000).then_some(())
+            }
+            Ok(_) => {
+                taken = Moment { from, to: now() };
+                None
+            }
+            Err(error) => panic!("{error}"),
         }
-        Ok(_) => {
-            taken = now();
-            None
-        }
-        Err(error) => panic!("{error}"),
     });
     taken
 }
@@ -43,7 +46,7 @@ fn of_two_ends_here_the_process_that_does_not_read_is_reported() {
     assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(server.pid()));
     assert!(number(&finding, "unread_bytes") > 10_000);
-    assert_ages(&finding, start.into());
+    assert_ages(&finding, start);
     assert_eq!(Diagnosis::of_port(server.port(), &STALL).findings.len(), 1, "the cause only");
     // Closed now, with data unsent: the same cause.
     drop(client);

@@ -1,15 +1,18 @@
 //! A recording against what a server logged and curl reported.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+};
 
 use tcp_trace_model::{
     event::Role,
     record::{Connection, ConnectionId, Http, Outcome},
 };
 
-use crate::{AccessLogLine, Curl, Recording};
+use crate::{AccessLogLine, Curl, Recording, logged::client_port};
 
-/// What distinguishes requests: the client's port and the target.
+/// What distinguishes requests: the client's port, which may come again in a long run, and the target, which does not.
 type Key = (u16, String);
 
 /// Every request that curl made and nginx logged is in the recording exactly once per end, with the figures
@@ -21,49 +24,58 @@ pub fn assert_same(recording: &Recording, log: &[AccessLogLine], curls: &[Curl])
 /// The same for a server whose processes have this name.
 pub fn assert_same_at(server_name: &str, recording: &Recording, log: &[AccessLogLine], curls: &[Curl]) {
     assert_eq!(recording.end.lost, 0);
-    let server = by_key(recording.http_of(Role::Server), |http| http.connection.ends().peer.port);
-    let client = by_key(recording.http_of(Role::Client), |http| http.connection.ends().local.port);
-    assert_eq!(server.len(), log.len(), "exchanges at the server's end");
-    assert_eq!(client.len(), log.len(), "exchanges at the client's end");
-    let pids: HashMap<u16, u32> = curls.iter().map(|curl| (curl.local_port, curl.pid)).collect();
-    for line in log {
-        let key = (line.remote_port, line.uri.clone());
-        for (role, exchanges) in [("server", &server), ("client", &client)] {
-            let http =
-                exchanges.get(&key).unwrap_or_else(|| panic!("{key:?} is missing at the {role}'s end"));
-            assert_figures(http, line);
-        }
-        assert_process(server[&key], line.pid, server_name);
-        assert_process(client[&key], pids[&line.remote_port], "curl");
+    let server = exchanges_of(recording, Role::Server);
+    let client = exchanges_of(recording, Role::Client);
+    let curls = by_key(curls, |curl| (curl.local_port, curl.target().to_owned()));
+    let log = by_key(log, |line| (line.remote_port, line.uri.clone()));
+    for (whose, keys) in [
+        ("server's exchanges", server.keys().collect::<BTreeSet<_>>()),
+        ("client's exchanges", client.keys().collect()),
+        ("transfers", curls.keys().collect()),
+    ] {
+        assert_eq!(keys, log.keys().collect(), "{whose}");
     }
-    for curl in curls {
-        assert_has(&client, curl);
+    for (key, line) in log {
+        assert_figures(server[&key], line);
+        assert_figures(client[&key], line);
+        assert_process(server[&key], line.pid, server_name);
+        assert_is_curls(client[&key], curls[&key]);
     }
     assert_ends_agree(recording);
 }
 
-fn assert_has(client: &HashMap<Key, &Http>, curl: &Curl) {
-    let of_curl = client.values().find(|http| {
-        let response = http.exchange.response.as_ref().expect("it was answered");
-        http.connection.ends().local.port == curl.local_port
-            && http.connection.process.as_ref().is_some_and(|process| process.pid == curl.pid)
-            && response.status_code == curl.http_code
-            && response.header_size == curl.size_header
-            && http.exchange.request.as_ref().is_some_and(|request| {
-                (request.header_size, request.body.size)
-                    == (curl.size_request - curl.size_upload, curl.size_upload)
-            })
-            && response.body.size == curl.size_download
-    });
-    assert!(of_curl.is_some(), "no exchange has the figures of {curl:?}");
+/// The exchange at the client's end is this transfer.
+fn assert_is_curls(http: &Http, curl: &Curl) {
+    assert_process(http, curl.pid, "curl");
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
+        panic!("half an exchange: {http:?}");
+    };
+    assert_eq!(
+        (response.status_code, response.header_size, response.body.size),
+        (curl.http_code, curl.size_header, curl.size_download),
+        "{curl:?}"
+    );
+    assert_eq!(
+        (request.header_size, request.body.size),
+        (curl.size_request - curl.size_upload, curl.size_upload),
+        "{curl:?}"
+    );
 }
 
-fn by_key(exchanges: Vec<&Http>, port: impl Fn(&Http) -> u16) -> HashMap<Key, &Http> {
-    let mut by_key = HashMap::new();
-    for http in exchanges {
+fn exchanges_of(recording: &Recording, role: Role) -> HashMap<Key, &Http> {
+    by_key(recording.http_of(role), |http| {
         let target = &http.exchange.request.as_ref().expect("requests are seen").target;
-        let key = (port(http), target.printable().to_string());
-        assert!(by_key.insert(key.clone(), http).is_none(), "{key:?} is there twice");
+        (client_port(http), target.printable().to_string())
+    })
+}
+
+fn by_key<T: Debug>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> Key) -> HashMap<Key, T> {
+    let mut by_key = HashMap::new();
+    for one in all {
+        let key = key(&one);
+        if let Some(other) = by_key.insert(key.clone(), one) {
+            panic!("{key:?} is there twice: {other:?}");
+        }
     }
     by_key
 }
@@ -96,20 +108,23 @@ pub(crate) fn assert_process(http: &Http, pid: u32, name: &str) {
 
 /// Both ends of each connection are there, and saw the same handshake and the same bytes.
 pub(crate) fn assert_ends_agree(recording: &Recording) {
-    let servers: HashMap<u16, &Connection> = recording
+    let sequences = |end: &Connection| {
+        let handshake = end.handshake.expect("it was seen");
+        (handshake.syn_seq.expect("it was seen"), handshake.syn_ack_seq.expect("it was seen"))
+    };
+    // Ports come again; initial sequence numbers of the same port do not.
+    let servers: HashMap<(u16, (u32, u32)), &Connection> = recording
         .connections_of(Role::Server)
         .into_iter()
-        .map(|server| (server.connection.network.expect("it is known").peer.port, server))
+        .map(|server| {
+            ((server.connection.network.expect("it is known").peer.port, sequences(server)), server)
+        })
         .collect();
     let clients = recording.connections_of(Role::Client);
-    assert_eq!(clients.len(), servers.len());
+    assert_eq!(clients.len(), recording.connections_of(Role::Server).len());
     for client in clients {
-        let server = servers[&client.connection.network.expect("it is known").local.port];
-        let sequences = |end: &Connection| {
-            let handshake = end.handshake.expect("it was seen");
-            (handshake.syn_seq.expect("it was seen"), handshake.syn_ack_seq.expect("it was seen"))
-        };
-        assert_eq!(sequences(client), sequences(server));
+        let key = (client.connection.network.expect("it is known").local.port, sequences(client));
+        let server = servers.get(&key).unwrap_or_else(|| panic!("no server has the handshake of {client:?}"));
         let (sent, received) = (client.bytes.sent, client.bytes.received);
         assert_eq!((sent, received), (server.bytes.received, server.bytes.sent), "{client:?} {server:?}");
         assert!(client.seen_from_start && server.seen_from_start, "{client:?} {server:?}");

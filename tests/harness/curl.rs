@@ -12,6 +12,8 @@ pub struct Curl {
     /// curl's process id.
     #[serde(skip)]
     pub pid: u32,
+    /// The URL as it was given.
+    pub url: String,
     /// Local port of the connection.
     pub local_port: u16,
     /// Status code.
@@ -26,6 +28,14 @@ pub struct Curl {
     pub size_upload: u64,
     /// Seconds from start to end.
     pub time_total: f64,
+}
+
+impl Curl {
+    /// What it requested from the server: the URL from its path on.
+    pub fn target(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_scheme, rest)| rest);
+        rest.find('/').map_or("/", |path| &rest[path..])
+    }
 }
 
 /// Requests in one curl, in order, on as few connections as it can.

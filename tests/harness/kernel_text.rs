@@ -97,9 +97,15 @@ fn parse(line: &str, offset_ns: u64) -> KernelLine {
     }
 }
 
-/// What to add to the monotonic clock for wall time, in nanoseconds.
+/// What to add to the monotonic clock for wall time, in nanoseconds: of several pairs, that between which the least time
+/// passed.
 fn wall_offset_ns() -> u64 {
-    nanos(ClockId::Realtime) - nanos(ClockId::Monotonic)
+    let pairs = (0..5).map(|_| {
+        let before = nanos(ClockId::Monotonic);
+        let wall = nanos(ClockId::Realtime);
+        (nanos(ClockId::Monotonic) - before, wall - before)
+    });
+    pairs.min().expect("there are several").1
 }
 
 /// The wall clock.

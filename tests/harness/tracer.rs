@@ -167,13 +167,6 @@ impl Tracer {
         text
     }
 
-    /// Waits until it has ended by itself, and reads what it recorded.
-    pub fn end_by_itself(mut self) -> Recording {
-        let status = self.process.0.wait().expect("the tracer can be waited for");
-        assert!(status.success(), "the tracer ended with {status}");
-        Recording::parse(&self.text())
-    }
-
     /// Ends it with a signal.
     pub fn end_with(self, signal: Signal) -> (Recording, ExitStatus) {
         let (text, status) = self.end(signal);

@@ -82,9 +82,8 @@ fn loopback_time_wait_ends_after_a_minute() {
     let recording = scene.check(Some(listener), &lives);
     let client = recording.connections_of(Role::Client)[0];
     let time_wait = client.states.last().expect("it had states");
-    // TCP_TIMEWAIT_LEN is 60 s; the kernel's timers may be a little late.
-    let seconds = time_wait.duration_us.expect("it ended") / 1_000_000;
-    assert!((59..=62).contains(&seconds), "{time_wait:?}");
+    // TCP_TIMEWAIT_LEN is 60 s. What ends sooner was reset; the end itself was compared with the kernel's.
+    assert!(time_wait.duration_us.expect("it ended") >= 59_000_000, "{time_wait:?}");
 }
 
 /// Waits until no socket is in a state any more, and gives when the last one left it.

@@ -38,15 +38,17 @@ const PEER_CLOSES: &str = "CLOSE SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE"
 fn wire_unacknowledged_data_ends_at_the_user_timeout() {
     let (scene, wire) = to_server();
     let (mut client, mut peer) = connected(&scene, &wire);
-    set_tcp_user_timeout(&client, 500).expect("a socket has this option");
     hold();
     client.write_all(DATA).expect("it is connected");
-    let data = peer.expect(Flags::ACK);
-    assert_eq!(data.payload, DATA);
+    for _ in 0..2 {
+        let data = peer.expect(Flags::ACK);
+        assert_eq!(data.payload, DATA);
+    }
+    // It holds from the next of the kernel's tries on: a pause of the machine may be longer than the first wait.
+    set_tcp_user_timeout(&client, 500).expect("a socket has this option");
     let error = client.read(&mut [0]).expect_err("never acknowledged");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     let retransmits = peer.retransmits();
-    assert!(retransmits > 0, "the kernel tries again: {:#?}", peer.received);
     let life = Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").carried(BYTES, 0);
     let life = life.closed(By::None, How::Timeout).because("ETIMEDOUT").retransmitted(retransmits);
     scene.check(None, &[life]);

@@ -141,11 +141,6 @@ impl SharedStack {
         // That it is known already is said above.
         let _ = self.0.set(stack);
     }
-
-    /// Whether there is someone else who will want to know it.
-    pub fn is_awaited(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
 }
 
 impl PartialEq for SharedStack {

@@ -17,7 +17,6 @@ use tcp_trace_model::{
         Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Moment, Owner,
         Place, Registers, Segment, Skipping, Stack, State, StateChange,
     },
-    record::SharedStack,
     time::Time,
 };
 use thiserror::Error;
@@ -204,7 +203,6 @@ fn stack(bytes: &[u8]) -> Result<Stack<'_>, DecodeError> {
         },
         ring_full: u32_at(raw, offset_of!(RawStack, ring_full)) == 1,
         bytes: rest.get(..length).ok_or(DecodeError::Short { length: bytes.len() })?,
-        resolved: SharedStack::default(),
     })
 }
 

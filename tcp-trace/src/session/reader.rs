@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use tcp_trace_core::pipeline::{self, Pipeline, Skip, TICK_US};
-use tcp_trace_model::record::{LossPlace, Record};
+use tcp_trace_model::record::LossPlace;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -14,11 +14,12 @@ use super::capture::{Capture, Frame};
 use super::{
     SessionError, Settings,
     command::Followed,
+    dispatch::Dispatch,
     enrich::Enricher,
     output::Output,
     routes::Routes,
-    sockets::{Answer, Pace, Sockets},
-    stacks::{Stacks, put_all},
+    sockets::{Answer, Sockets},
+    stacks::Stacks,
 };
 use crate::kernel::{NewlyLost, Readiness, Tracer, WAKE_PAUSE, decode, wakes_reader};
 
@@ -76,19 +77,13 @@ enum Wake {
 /// A session that is attached.
 pub(super) struct Reader<'a> {
     tracer: Tracer,
-    output: Output<'a>,
     pipeline: Pipeline,
+    dispatch: Dispatch<'a>,
     enricher: Enricher,
-    sockets: Sockets,
-    routes: Routes,
-    pace: Pace,
-    /// When they are asked for.
-    stacks: Option<Stacks>,
     duration: Option<Duration>,
     settle: Duration,
     events: u64,
     decode_errors: u64,
-    records: Vec<Record>,
     /// When to look at the ring buffer before the next tick.
     look: Option<Instant>,
     #[cfg(feature = "capture")]
@@ -104,7 +99,10 @@ impl<'a> Reader<'a> {
         let no_thread = || SessionError::io("cannot start a thread");
         let sockets = Sockets::new(tracer.clock()).map_err(no_thread())?;
         let routes = Routes::new().map_err(no_thread())?;
-        let stacks = tracer.take_last_uses().map(Stacks::new).transpose().map_err(no_thread())?;
+        let stacks = match tracer.take_last_uses() {
+            Some(last_uses) => Some((Stacks::new().map_err(no_thread())?, last_uses)),
+            None => None,
+        };
         // What a command will do begins with sockets of its own.
         let wants_existing = !settings.filter.followed;
         #[cfg(feature = "capture")]
@@ -113,6 +111,7 @@ impl<'a> Reader<'a> {
             filter: settings.filter,
             show_secrets: settings.show_secrets,
             reset_reasons: tracer.reset_reasons().clone(),
+            stacks: stacks.is_some(),
         });
         if wants_existing {
             pipeline.expect_existing();
@@ -122,18 +121,13 @@ impl<'a> Reader<'a> {
         }
         Ok(Self {
             tracer,
-            output,
             pipeline,
+            dispatch: Dispatch::new(output, sockets, routes, stacks),
             enricher: Enricher::new(),
-            sockets,
-            routes,
-            pace: Pace::new(),
-            stacks,
             duration: settings.duration,
             settle: settings.settle,
             events: 0,
             decode_errors: 0,
-            records: Vec::new(),
             look: None,
             #[cfg(feature = "capture")]
             capture,
@@ -164,7 +158,7 @@ impl<'a> Reader<'a> {
         // Whether a signal ended it, once only TIME_WAIT is waited for.
         let mut settling = None;
         loop {
-            let sockets = &mut self.sockets;
+            let sockets = &mut self.dispatch.sockets;
             let wake =
                 wake(&ring, has_more, (&mut tick, self.look), signals, deadline, command, sockets).await;
             let mut ended = None;
@@ -210,7 +204,7 @@ impl<'a> Reader<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, SessionError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, enricher, stacks, records, output, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, enricher, dispatch, events, decode_errors, .. } = self;
         #[cfg(feature = "capture")]
         let capture = &mut self.capture;
         let (mut written, mut was_announced) = (Ok(()), false);
@@ -227,12 +221,9 @@ impl<'a> Reader<'a> {
                 Ok(mut event) => {
                     was_announced |= wakes_reader(&event);
                     enricher.enrich(&mut event);
-                    match stacks {
-                        Some(stacks) => stacks.event(&event, pipeline, records),
-                        None => pipeline.event(&event, records),
-                    }
-                    // While they are still in the processor's caches.
-                    written = put_all(records, stacks.as_mut(), output, pipeline);
+                    pipeline.event(&event);
+                    // While the records are still in the processor's caches.
+                    written = dispatch.take(pipeline);
                 }
                 Err(error) => {
                     log::debug!("record of the ring buffer: {error}");
@@ -249,8 +240,8 @@ impl<'a> Reader<'a> {
                 self.tracer.exclude_cgroup(id);
             }
         }
-        self.routes.exchange(&mut self.pipeline);
-        self.put_records()?;
+        self.dispatch.answer(&mut self.pipeline)?;
+        self.take_outputs()?;
         Ok(count)
     }
 
@@ -263,21 +254,11 @@ impl<'a> Reader<'a> {
             if let Some(capture) = &mut self.capture {
                 capture.put(&Frame::Tick(now));
             }
-            self.pipeline.tick(now, &mut self.records);
+            self.pipeline.tick(now);
         }
-        self.put_records()?;
+        self.take_outputs()?;
         self.report_losses()?;
-        if let Some(stacks) = &mut self.stacks {
-            stacks.put_resolved(&mut self.output)?;
-        }
-        if self.pace.is_due() {
-            let namespaces = self.pipeline.namespaces_to_list(now);
-            if !namespaces.is_empty() {
-                self.pace.asked();
-                self.sockets.ask_listed(namespaces);
-            }
-        }
-        Ok(self.output.flush()?)
+        Ok(self.dispatch.output.flush()?)
     }
 
     /// Takes what the kernel listed.
@@ -287,22 +268,21 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         match answer {
             Answer::Existing(sockets) => {
-                self.pipeline.existing(now, sockets, &mut self.records);
+                self.pipeline.existing(now, sockets);
                 self.tracer.mark_existing_loaded();
             }
             Answer::Listed(lists, processor_time) => {
-                self.pace.answered(processor_time);
                 for list in lists {
                     match list.sockets {
-                        Some((read, sockets)) => {
-                            self.pipeline.listed(list.netns, read, &sockets, &mut self.records);
-                        }
-                        None => self.pipeline.not_listed(list.netns, now, &mut self.records),
+                        Some((read, sockets)) => self.pipeline.listed(list.netns, read, &sockets),
+                        None => self.pipeline.not_listed(list.netns, now),
                     }
                 }
+                // Some 500,000 years fit.
+                self.pipeline.lists_over(processor_time.as_micros() as u64);
             }
         }
-        self.put_records()
+        self.take_outputs()
     }
 
     /// Whether the end has to wait for TIME_WAIT to be over.
@@ -318,9 +298,10 @@ impl<'a> Reader<'a> {
         Ok(waits)
     }
 
-    fn put_records(&mut self) -> Result<(), SessionError> {
-        put_all(&mut self.records, self.stacks.as_mut(), &mut self.output, &mut self.pipeline)?;
-        for Skip { cookie, direction, until } in self.pipeline.take_skips() {
+    /// Does what the pipeline puts out.
+    fn take_outputs(&mut self) -> Result<(), SessionError> {
+        self.dispatch.take(&mut self.pipeline)?;
+        for Skip { cookie, direction, until } in self.dispatch.take_skips() {
             self.tracer.skip(cookie, direction, until);
         }
         Ok(())
@@ -330,14 +311,15 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         let newly_lost = self.tracer.newly_lost()?;
         if !newly_lost.is_empty() {
-            self.pipeline.events_lost(now, &mut self.records);
-            self.put_records()?;
+            self.pipeline.events_lost(now);
+            self.take_outputs()?;
         }
         for NewlyLost { place, cpu, events } in newly_lost {
-            self.output.loss(now, place, events, cpu)?;
+            self.dispatch.output.loss(now, place, events, cpu)?;
         }
-        self.output.loss(now, LossPlace::Reader, std::mem::take(&mut self.decode_errors), None)?;
-        Ok(self.output.loss(now, LossPlace::Table, self.pipeline.take_lost(), None)?)
+        let (undecoded, given_up) = (std::mem::take(&mut self.decode_errors), self.dispatch.take_lost());
+        self.dispatch.output.loss(now, LossPlace::Reader, undecoded, None)?;
+        Ok(self.dispatch.output.loss(now, LossPlace::Table, given_up, None)?)
     }
 
     /// Whether the connections of a command that has ended are closed.
@@ -349,27 +331,25 @@ impl<'a> Reader<'a> {
 
     async fn end(mut self, interrupted: bool, mut signals: Signals) -> Result<(), SessionError> {
         self.tracer.detach();
-        self.output.begin_end();
+        self.dispatch.output.begin_end();
         self.read(ALL)?;
         self.last_list().await?;
-        self.routes.finish(&mut self.pipeline).await;
+        self.dispatch.finish_routes(&mut self.pipeline).await;
         self.tracer.flush_log();
         let now = self.tracer.clock().now();
-        if let Some(stacks) = &self.stacks {
-            stacks.tell_last_uses(&mut self.pipeline);
-        }
+        self.pipeline.ask_last_uses();
+        self.take_outputs()?;
         #[cfg(feature = "capture")]
         if let Some(capture) = self.capture.take() {
             capture.end(now);
         }
-        self.pipeline.finish(now, &mut self.records);
-        self.put_records()?;
+        self.pipeline.finish(now);
+        self.take_outputs()?;
         self.report_losses()?;
-        if let Some(stacks) = self.stacks.take() {
-            stacks.finish(&mut self.output).await?;
-        }
-        self.output.end(self.tracer.clock().now(), self.events, interrupted)?;
-        Ok(self.output.written(signals.any()).await?)
+        self.dispatch.finish_stacks(&mut self.pipeline).await?;
+        let mut output = self.dispatch.output;
+        output.end(self.tracer.clock().now(), self.events, interrupted)?;
+        Ok(output.written(signals.any()).await?)
     }
 }
 
@@ -382,9 +362,9 @@ impl Reader<'_> {
             return Ok(());
         }
         if !is_first {
-            self.sockets.ask_existing();
+            self.dispatch.sockets.ask_existing();
         }
-        while let Some(answer) = self.sockets.answer_within(LAST_LIST).await {
+        while let Some(answer) = self.dispatch.sockets.answer_within(LAST_LIST).await {
             match answer {
                 Answer::Existing(sockets) if !is_first => {
                     self.pipeline.still_open(sockets);

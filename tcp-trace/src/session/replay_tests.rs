@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, env, fs, path::PathBuf, sync::Arc};
 
 use proptest::prelude::*;
-use tcp_trace_core::pipeline::{Pipeline, Settings};
+use tcp_trace_core::pipeline::{Output, Pipeline, Settings};
 use tcp_trace_model::{
     json,
-    record::{Record, reader},
+    record::{Record, Stack, reader},
 };
 
 use super::*;
@@ -79,19 +79,29 @@ fn sessions(bytes: &[u8]) -> Vec<Captured> {
 
 fn replay(session: &Captured) -> Replayed {
     let mut pipeline = Pipeline::new(session.settings.clone());
-    let (mut records, mut replayed) = (Vec::new(), Replayed::default());
+    let mut replayed = Replayed::default();
     for step in &session.steps {
         match step {
             Step::Event(bytes) => match decode(bytes, session.clock_offset) {
-                Ok(event) => pipeline.event(&event, &mut records),
+                Ok(event) => pipeline.event(&event),
                 Err(_) => replayed.refused += 1,
             },
-            Step::Tick(time) => pipeline.tick(*time, &mut records),
-            Step::Finish(time) => pipeline.finish(*time, &mut records),
+            Step::Tick(time) => pipeline.tick(*time),
+            Step::Finish(time) => pipeline.finish(*time),
         }
-        for record in records.drain(..) {
-            replayed.lines += &json::to_string(&record).expect("a record is JSON");
-            replayed.lines.push('\n');
+        while let Some(output) = pipeline.poll() {
+            match output {
+                Output::Record(record) => {
+                    replayed.lines += &json::to_string(&record).expect("a record is JSON");
+                    replayed.lines.push('\n');
+                }
+                // Its process is long gone.
+                Output::ResolveStack(question) => {
+                    let missing = Stack::missing("it was not resolved in time");
+                    pipeline.stack_resolved(question.id, Arc::new(missing));
+                }
+                _ => {}
+            }
         }
     }
     replayed

@@ -65,24 +65,23 @@ impl Routes {
         Ok(Self { questions, answers, entries, since, asked: 0, waiting: 0, left_out: 0 })
     }
 
-    /// Hands answers that have come to the pipeline, and asks what it wants to know.
-    pub(super) fn exchange(&mut self, pipeline: &mut Pipeline) {
+    /// Asks for a route; the answer may be known already.
+    pub(super) fn ask(&mut self, question: RouteQuestion, pipeline: &mut Pipeline) {
+        if let Some(answer) = self.known(question, Instant::now()) {
+            pipeline.route(question.connection, answer);
+        }
+    }
+
+    /// Hands the pipeline the answers that have come.
+    pub(super) fn answer(&mut self, pipeline: &mut Pipeline) {
         while let Ok((key, answer)) = self.answers.try_recv() {
             self.take(key, &answer, pipeline);
-        }
-        // Only what can be answered comes back to the pipeline, which is borrowed until all is taken.
-        let now = Instant::now();
-        let questions: Vec<_> = pipeline.take_route_questions().collect();
-        for question in questions {
-            if let Some(answer) = self.ask(question, now) {
-                pipeline.route(question.connection, answer);
-            }
         }
     }
 
     /// Waits for the answers that are still to come, for a while.
     pub(super) async fn finish(&mut self, pipeline: &mut Pipeline) {
-        self.exchange(pipeline);
+        self.answer(pipeline);
         let until = tokio::time::Instant::now() + LAST_ANSWERS;
         while self.waiting > 0 {
             match tokio::time::timeout_at(until, self.answers.recv()).await {
@@ -98,8 +97,8 @@ impl Routes {
         }
     }
 
-    /// The answer, if there is one already.
-    fn ask(&mut self, question: RouteQuestion, now: Instant) -> Option<Answer> {
+    /// The answer, if there is one already; else it is asked for.
+    fn known(&mut self, question: RouteQuestion, now: Instant) -> Option<Answer> {
         if now.duration_since(self.since) >= FRESH {
             self.entries.retain(|_, entry| matches!(entry, Entry::Waiting(_)));
             self.asked = self.entries.len();
@@ -174,14 +173,14 @@ mod tests {
         let mut routes = Routes::new().unwrap();
         let (peer, now) = (SocketAddr::from(([127, 0, 0, 1], 80)), Instant::now());
         for cookie in 0..10 {
-            assert_eq!(routes.ask(question(peer, cookie), now), None, "it is being asked for");
+            assert_eq!(routes.known(question(peer, cookie), now), None, "it is being asked for");
         }
         assert_eq!((routes.asked, routes.waiting), (1, 10));
         let (key, answer) = routes.answers.blocking_recv().unwrap();
         routes.take(key, &answer, &mut Pipeline::new(tcp_trace_core::pipeline::Settings::default()));
         assert_eq!(routes.waiting, 0);
-        assert_eq!(routes.ask(question(peer, 10), now), Some(None), "it is known");
-        assert_eq!(routes.ask(question(peer, 11), now + FRESH), None, "it is asked for again");
+        assert_eq!(routes.known(question(peer, 10), now), Some(None), "it is known");
+        assert_eq!(routes.known(question(peer, 11), now + FRESH), None, "it is asked for again");
         assert_eq!((routes.asked, routes.left_out), (1, 0));
     }
 
@@ -191,11 +190,11 @@ mod tests {
         let peers = |count: u16| (0..count).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let now = Instant::now();
         let answers: Vec<_> =
-            peers(ASKED_MAX as u16 + 3).map(|peer| routes.ask(question(peer, 1), now)).collect();
+            peers(ASKED_MAX as u16 + 3).map(|peer| routes.known(question(peer, 1), now)).collect();
         assert!(answers[..ASKED_MAX].iter().all(Option::is_none));
         assert_eq!(answers[ASKED_MAX..], [Some(None), Some(None), Some(None)]);
         assert_eq!(routes.left_out, 3);
         // Those that are not answered count still: a kernel that does not answer is not asked ever more.
-        assert_eq!(routes.ask(question(SocketAddr::from(([127, 0, 0, 2], 1)), 1), now + FRESH), Some(None));
+        assert_eq!(routes.known(question(SocketAddr::from(([127, 0, 0, 2], 1)), 1), now + FRESH), Some(None));
     }
 }

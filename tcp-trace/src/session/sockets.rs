@@ -283,33 +283,3 @@ fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
-
-/// When to list the next time: about once a second, and seldom enough to cost at most a twentieth of a processor.
-pub(super) struct Pace {
-    next: Instant,
-    asked: Option<Instant>,
-}
-
-impl Pace {
-    /// Ticks and lists take their time too: what ends is to be seen within a second.
-    const INTERVAL: Duration = Duration::from_millis(800);
-    const SHARE: u32 = 20;
-
-    pub(super) fn new() -> Self {
-        Self { next: Instant::now(), asked: None }
-    }
-
-    pub(super) fn is_due(&self) -> bool {
-        self.asked.is_none() && Instant::now() >= self.next
-    }
-
-    pub(super) fn asked(&mut self) {
-        self.asked = Some(Instant::now());
-    }
-
-    pub(super) fn answered(&mut self, processor_time: Duration) {
-        if let Some(asked) = self.asked.take() {
-            self.next = asked + Self::INTERVAL.max(processor_time * Self::SHARE);
-        }
-    }
-}

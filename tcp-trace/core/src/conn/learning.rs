@@ -74,8 +74,8 @@ impl Connection {
     pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
         let Some((sent_before, received_before)) = self.socket.bytes_before else { return };
         let fin = u64::from(self.ending().has_fin(Direction::In));
-        self.stream.half_mut(Direction::Out).bytes = sent.saturating_sub(sent_before);
-        self.stream.half_mut(Direction::In).bytes = received.saturating_sub(received_before + fin);
+        self.stream.half_mut(Direction::Out).seen.bytes = sent.saturating_sub(sent_before);
+        self.stream.half_mut(Direction::In).seen.bytes = received.saturating_sub(received_before + fin);
     }
 
     /// Counts half-open connections of this listener that are given up.

@@ -2,28 +2,33 @@
 
 use tcp_trace_model::{
     event::{self, Moment},
-    record::{LastUse, Operation, Text, Use},
+    record::{LastUse, Operation, SharedStack, Text, Use},
     time::Time,
 };
 
 use super::Connection;
 
 impl Connection {
-    /// Notes where its process was at `time`.
-    pub fn learn_stack(&mut self, time: Time, stack: &event::Stack<'_>) {
+    /// Notes where its process was at `time`; gives what is to be resolved for that, unless it was known.
+    pub fn learn_stack(&mut self, time: Time, stack: &event::Stack<'_>) -> Option<SharedStack> {
         let stacks = self.stacks.get_or_insert_default();
         let known = match stack.moment {
             Moment::Connect => &mut stacks.connect,
             Moment::FirstUse => &mut stacks.first_use,
             Moment::EndOfStream => &mut stacks.eof,
         };
-        known.get_or_insert_with(|| Use {
+        if known.is_some() {
+            return None;
+        }
+        let unresolved = SharedStack::default();
+        *known = Some(Use {
             time,
             pid: stack.owner.pid,
             tid: stack.tid,
             thread: Text::from(stack.thread.clone()),
-            stack: stack.resolved.clone(),
+            stack: unresolved.clone(),
         });
+        Some(unresolved)
     }
 
     /// Notes its last use, in place of an earlier one.

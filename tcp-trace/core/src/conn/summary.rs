@@ -47,10 +47,10 @@ impl Connection {
                 self.ending().judge(self.states.before_the_end())
             },
             bytes: Bytes {
-                sent: self.stream.half(Direction::Out).bytes,
-                received: self.stream.half(Direction::In).bytes,
+                sent: self.stream.half(Direction::Out).seen.bytes,
+                received: self.stream.half(Direction::In).seen.bytes,
             },
-            retransmits: self.stream.halves().iter().map(|half| u64::from(half.retransmits)).sum(),
+            retransmits: self.stream.halves().iter().map(|half| u64::from(half.seen.retransmits)).sum(),
             receive_queue: self.unread(self.socket.figures.receive_queue),
             srtt_us: known(self.socket.figures.srtt_us),
             cwnd: known(self.socket.figures.cwnd),

@@ -7,7 +7,6 @@ use tcp_trace_model::{
 };
 
 /// Exchanges that are over.
-#[expect(clippy::vec_box, reason = "an exchange stays where it is made until its record is written")]
 pub type Exchanges = Vec<Box<Exchange>>;
 
 /// How a connection ended.

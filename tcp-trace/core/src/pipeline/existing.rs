@@ -1,10 +1,10 @@
 //! Sockets that are older than the session.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Cookie, Endpoints, Figures, Owner, Role, State},
-    record::{ConnectionId, Record},
+    record::ConnectionId,
     time::Time,
 };
 
@@ -38,8 +38,8 @@ pub struct ExistingSocket {
 impl Pipeline {
     /// Takes the sockets that were there before the first event. All events up to now need to have been taken:
     /// of a socket that has had one, only the process is news, and what has ended meanwhile is none.
-    pub fn existing(&mut self, now: Time, mut sockets: Vec<ExistingSocket>, out: &mut Vec<Record>) {
-        let ended = self.ended_before_existing.take().unwrap_or_default();
+    pub fn existing(&mut self, now: Time, mut sockets: Vec<ExistingSocket>) {
+        let ended = self.connections.take_ended();
         sockets.retain(|socket| !ended.contains(&socket.cookie));
         // There may be many: without a table of them, the ends of one connection stand beside each other. A list that is
         // read while it changes may have a socket twice, also with the mini-socket that took its place.
@@ -56,43 +56,36 @@ impl Pipeline {
             let after = sockets.peek().map(|next| (next.netns, next.endpoints, next.cookie));
             let is_other = |other: &(u32, Endpoints, Cookie)| (other.0, other.1.reversed()) == (own.0, own.1);
             let other = before.filter(is_other).or(after.filter(is_other)).map(|(.., cookie)| cookie);
-            self.existing_socket(now, socket, other, out);
+            self.existing_socket(now, socket, other);
             before = Some(own);
         }
     }
 
     /// Whether [`Pipeline::existing`] has still to be called.
     pub fn expects_existing(&self) -> bool {
-        self.ended_before_existing.is_some()
+        self.connections.expects_existing()
     }
 
     /// Says that [`Pipeline::existing`] will be called.
     pub fn expect_existing(&mut self) {
-        self.ended_before_existing = Some(HashSet::new());
+        self.connections.expect_existing();
     }
 
-    fn existing_socket(
-        &mut self,
-        now: Time,
-        socket: ExistingSocket,
-        other_end: Option<Cookie>,
-        out: &mut Vec<Record>,
-    ) {
+    fn existing_socket(&mut self, now: Time, socket: ExistingSocket, other_end: Option<Cookie>) {
         let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, bytes, mini_socket_us } =
             socket;
-        let is_new = !self.table.contains_key(&cookie);
-        if is_new && !self.settings.filter.asks_for_netns(netns) {
+        let Self { cx, connections, .. } = self;
+        let is_new = connections.get(cookie).is_none();
+        if is_new && !cx.settings.filter.asks_for_netns(netns) {
             // The kernel side will never tell of it.
             return;
         }
         let id = ConnectionId::of_socket(cookie, 0);
-        if is_new && !self.add(now, cookie, Connection::new(id, now, Some(state), role)) {
-            return;
-        }
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
+        let new = || Connection::new(id, now, Some(state), role);
+        let Some(tracked) = connections.get_or_add(now, cookie, new, cx) else { return };
         tracked.connection.learn_endpoints(endpoints, Some(netns));
         if let Some(owner) = &owner {
-            tracked.connection.learn_owner(self.owners.shared(owner));
+            tracked.connection.learn_owner(cx.owners.shared(owner));
         }
         if is_new {
             tracked.connection.learn_figures(figures);
@@ -103,31 +96,31 @@ impl Pipeline {
                 tracked.connection.learn_peer(ConnectionId::of_socket(other, 0));
             }
         }
-        tracked.gate.decide(&self.settings.filter, &tracked.connection, now, false, out);
+        tracked.decide(now, false, cx);
         if let (true, Some(left)) = (is_new, mini_socket_us) {
             tracked.connection.set_mini_socket(now, left);
-            self.socket_gone(id, now, out);
-            self.follow_mini_socket(id, now, out);
+            self.socket_gone(id, now);
+            self.follow_mini_socket(id, now);
         }
     }
 
     /// Whether a connection that comes out has a socket.
     pub fn has_open(&self) -> bool {
-        self.table.values().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
+        self.connections.iter().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
     }
 
     /// Notes what the sockets know that are still open at the end, and whose they are.
     pub fn still_open(&mut self, sockets: Vec<ExistingSocket>) {
         // A mini-socket has the cookie of a socket of which the end is still unread, and knows nothing.
         for socket in sockets.into_iter().filter(|socket| socket.mini_socket_us.is_none()) {
-            let tracked = self.table.get_mut(&socket.cookie);
+            let tracked = self.connections.get_mut(socket.cookie);
             let Some(tracked) = tracked.filter(|tracked| tracked.connection.has_socket()) else { continue };
             tracked.connection.learn_figures(socket.figures);
             if let Some(bytes) = socket.bytes {
                 tracked.connection.learn_bytes(bytes);
             }
             if let Some(owner) = &socket.owner {
-                tracked.connection.learn_owner(self.owners.shared(owner));
+                tracked.connection.learn_owner(self.cx.owners.shared(owner));
             }
         }
     }

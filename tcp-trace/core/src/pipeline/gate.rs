@@ -8,6 +8,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
+use super::output::Outputs;
 use crate::conn::Connection;
 
 /// Records that are held of one connection while the filter cannot judge it, or its process is not known. Further ones
@@ -54,9 +55,9 @@ impl Gate {
     }
 
     /// Lets a record out, or holds or drops it.
-    pub(super) fn pass(&mut self, record: Record, out: &mut Vec<Record>) {
+    pub(super) fn pass(&mut self, record: Record, out: &mut Outputs) {
         match &mut self.state {
-            State::Open => out.push(record),
+            State::Open => out.record(record),
             State::Shut => {}
             State::Undecided(_, held) if held.len() < HELD_RECORDS_MAX => held.push(record),
             State::Undecided(..) => self.dropped = self.dropped.saturating_add(1),
@@ -70,7 +71,7 @@ impl Gate {
         connection: &Connection,
         now: Time,
         is_final: bool,
-        out: &mut Vec<Record>,
+        out: &mut Outputs,
     ) {
         let State::Undecided(since, held) = &mut self.state else {
             return;
@@ -82,7 +83,7 @@ impl Gate {
                 if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
                     let held = std::mem::take(held);
                     self.state = State::Open;
-                    out.extend(held.into_iter().map(|record| described(record, connection.info())));
+                    held.into_iter().for_each(|record| out.record(described(record, connection.info())));
                 }
             }
             Some(false) => self.state = State::Shut,

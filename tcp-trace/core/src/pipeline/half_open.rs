@@ -1,78 +1,139 @@
 //! Half-open connections: what passes under a listener's cookie, and records of those that came to nothing.
 
+use std::collections::HashSet;
+
 use tcp_trace_model::{
-    event::{Cookie, Direction, Flags, Role, Segment, State, StateChange},
+    event::{Cookie, Endpoints, Role, Segment, State, StateChange},
     record::{ConnectionId, Record},
     time::Time,
 };
 
-use super::{Pipeline, gate::Gate};
-use crate::conn::{Connection, FourTuple, Over};
+use super::{
+    cx::Cx,
+    table::{Connections, Tracked},
+};
+use crate::conn::{Connection, FourTuple, HalfOpen, HeldSegment, Over};
 
-impl Pipeline {
+/// Half-open connections, and those that came to nothing.
+#[derive(Debug, Default)]
+pub(super) struct Unaccepted {
+    half_open: HalfOpen,
+    /// How many were recorded.
+    count: u32,
+}
+
+impl Unaccepted {
     /// Takes a segment that passed under a listener's cookie.
-    pub(super) fn half_open_segment(
+    pub(super) fn segment(
         &mut self,
         time: Time,
         listener: Cookie,
         segment: &Segment<'_>,
-        out: &mut Vec<Record>,
+        connections: &mut Connections,
+        cx: &mut Cx,
     ) {
-        let key = FourTuple { netns: segment.netns.unwrap_or_default(), endpoints: segment.endpoints };
-        if segment.direction == Direction::In && segment.flags.has(Flags::SYN) {
-            // The kernel hands a SYN to the listener only when no mini-socket of these addresses refuses it.
-            self.reused(key, time, out);
-            // A client on this host that the filter leaves out shows here only.
-            self.reused(FourTuple { endpoints: key.endpoints.reversed(), ..key }, time, out);
-        }
-        self.lost += self.half_open.segment(key, listener, time, segment);
-        self.half_open_over(time, out);
+        cx.out.lose(self.half_open.segment(four_tuple(segment), listener, time, segment));
+        self.write(time, connections, cx);
     }
 
-    /// Writes the records of half-open connections that ended without becoming a socket.
-    pub(super) fn half_open_over(&mut self, now: Time, out: &mut Vec<Record>) {
+    /// The segments of one that became a socket.
+    pub(super) fn take(&mut self, key: &FourTuple) -> Vec<HeldSegment> {
+        self.half_open.take(key)
+    }
+
+    /// Notes that a listener was closed.
+    pub(super) fn listener_closed(
+        &mut self,
+        listener: Cookie,
+        time: Time,
+        connections: &mut Connections,
+        cx: &mut Cx,
+    ) {
+        self.half_open.listener_closed(listener, time);
+        self.write(time, connections, cx);
+    }
+
+    /// Takes the kernel's list of a network namespace, read between `from` and `to`.
+    pub(super) fn listed(
+        &mut self,
+        netns: u32,
+        (from, to): (Time, Time),
+        listed: &HashSet<Endpoints>,
+        connections: &mut Connections,
+        cx: &mut Cx,
+    ) {
+        self.half_open.listed(netns, from, listed);
+        self.write(to, connections, cx);
+    }
+
+    /// The network namespaces of which a list is needed now.
+    pub(super) fn namespaces(&self, now: Time, namespaces: &mut Vec<u32>) {
+        self.half_open.namespaces(now, namespaces);
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
+        self.half_open.tick(now);
+        self.write(now, connections, cx);
+    }
+
+    /// Ends the session.
+    pub(super) fn finish(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
+        self.half_open.finish();
+        self.write(now, connections, cx);
+    }
+
+    /// Writes the records of those that ended without becoming a socket.
+    fn write(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
         for listener in self.half_open.take_given_up() {
-            match self.table.get_mut(&listener) {
+            match connections.get_mut(listener) {
                 Some(tracked) => tracked.connection.give_up_half_open(1),
                 // Nobody is there to count it.
-                None => self.lost += 1,
+                None => cx.out.lose(1),
             }
         }
         for over in self.half_open.take_over() {
+            let listener = connections.get_mut(over.listener).map(|tracked| &mut tracked.connection);
             if over.answered {
-                self.record_half_open(over, now, out);
-            } else if let Some(tracked) = self.table.get_mut(&over.listener) {
-                tracked.connection.leave_unanswered(1);
+                self.record(over, listener, now, cx);
+            } else if let Some(listener) = listener {
+                listener.leave_unanswered(1);
             }
         }
     }
 
-    fn record_half_open(&mut self, over: Over, now: Time, out: &mut Vec<Record>) {
-        let Over { four_tuple, listener, segments, ended, estimated, listener_closed, .. } = over;
+    fn record(&mut self, over: Over, listener: Option<&mut Connection>, now: Time, cx: &mut Cx) {
+        let Over { four_tuple, segments, ended, estimated, listener_closed, .. } = over;
         let FourTuple { netns, endpoints } = four_tuple;
         let Some(began) = segments.first().map(|first| first.time) else { return };
-        self.half_open_count = self.half_open_count.wrapping_add(1);
-        let id = ConnectionId::half_open(listener, self.half_open_count);
+        self.count = self.count.wrapping_add(1);
+        let id = ConnectionId::half_open(over.listener, self.count);
         let mut connection = Connection::new(id, began, None, Some(Role::Server));
         connection.learn_endpoints(endpoints, Some(netns));
-        if let Some(owner) = self.table.get(&listener).and_then(|tracked| tracked.connection.owner()) {
-            connection.learn_owner(self.owners.shared(owner));
+        if let Some(owner) = listener.and_then(|listener| listener.owner()) {
+            connection.learn_owner(cx.owners.shared(owner));
         }
-        let mut gate = Gate::new(began);
-        gate.decide(&self.settings.filter, &connection, began, true, out);
+        let mut tracked = Tracked::new(began, connection);
+        tracked.decide(began, true, cx);
+        let Tracked { mut connection, gate } = tracked;
         if gate.is_shut() {
             return;
         }
         let answered = StateChange { endpoints, netns, ..StateChange::new(State::Listen, State::SynRecv) };
-        out.extend(connection.change_state(began, &answered).map(Record::Transition));
+        let mut write = |record: Option<Record>| record.into_iter().for_each(|record| cx.out.record(record));
+        write(connection.change_state(began, &answered).map(Record::Transition));
         for held in segments {
-            out.extend(connection.segment(held.time, &held.segment()).map(Record::Segment));
+            write(connection.segment(held.time, &held.segment()).map(Record::Segment));
         }
         if let Some(ended) = ended {
-            out.extend(
-                connection.close_unaccepted(ended, estimated, listener_closed).map(Record::Transition),
-            );
+            let transition = connection.close_unaccepted(ended, estimated, listener_closed);
+            write(transition.map(Record::Transition));
         }
-        out.push(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now)))));
+        write(Some(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now))))));
     }
+}
+
+/// The addresses of a segment with its network namespace.
+pub(super) fn four_tuple(segment: &Segment<'_>) -> FourTuple {
+    FourTuple { netns: segment.netns.unwrap_or_default(), endpoints: segment.endpoints }
 }

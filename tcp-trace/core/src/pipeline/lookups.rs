@@ -1,28 +1,34 @@
 //! DNS: messages to lookups, their records, and which connection follows which lookup.
 
 use tcp_trace_model::{
-    event::{Cookie, Datagram, Role, State, StateChange},
+    event::{Cookie, Datagram, Owner, Role},
     filter::Facts,
     lookup::Transport,
     record::{ConnectionId, Dns, Exchange, Network, Process, Record, Url},
     time::Time,
 };
 
-use super::Pipeline;
+use super::cx::Cx;
 use crate::{
     conn::Connection,
-    dns::{Lookup, Source},
+    dns::{Lookup, Lookups, Names, Source},
 };
 
-impl Pipeline {
+/// What processes ask DNS servers, and what comes of it.
+#[derive(Debug, Default)]
+pub(super) struct Resolutions {
+    lookups: Lookups,
+    /// Lookups that are over and not recorded yet.
+    over: Vec<Lookup>,
+    /// How many were recorded, or kept to be.
+    count: u64,
+    /// Recent lookups, with their records where those were not asked for yet.
+    names: Names<Box<Dns>>,
+}
+
+impl Resolutions {
     /// Takes a datagram to or from a DNS server.
-    pub(super) fn datagram(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        datagram: &Datagram<'_>,
-        out: &mut Vec<Record>,
-    ) {
+    pub(super) fn datagram(&mut self, time: Time, cookie: Cookie, datagram: &Datagram<'_>, cx: &mut Cx) {
         let Datagram { direction, endpoints, netns, length, payload } = *datagram;
         let source = Source {
             cookie,
@@ -33,18 +39,16 @@ impl Pipeline {
             owner: None,
         };
         let whole = (payload, length as usize);
-        self.lookups.message(time, source, direction, whole, &mut self.lookups_over);
-        self.pass_lookups(out);
+        self.lookups.message(time, source, direction, whole, &mut self.over);
+        self.write(cx);
     }
 
     /// Takes messages that a connection carried.
-    pub(super) fn dns_messages(&mut self, cookie: Cookie, out: &mut Vec<Record>) {
-        let messages = std::mem::take(&mut self.found.messages);
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let Some(endpoints) = tracked.connection.endpoints() else { return };
-        let connection = &tracked.connection;
+    pub(super) fn messages(&mut self, connection: &Connection, cx: &mut Cx) {
+        let messages = std::mem::take(&mut cx.found.messages);
+        let Some(endpoints) = connection.endpoints() else { return };
         let source = Source {
-            cookie,
+            cookie: connection.id().cookie,
             endpoints,
             netns: connection.netns(),
             transport: Transport::Tcp,
@@ -53,53 +57,62 @@ impl Pipeline {
         };
         for message in messages {
             let whole = (message.bytes.as_slice(), message.bytes.len());
-            let over = &mut self.lookups_over;
-            self.lookups.message(message.time, source.clone(), message.direction, whole, over);
+            self.lookups.message(message.time, source.clone(), message.direction, whole, &mut self.over);
         }
-        self.pass_lookups(out);
+        self.write(cx);
+    }
+
+    /// Notes the process of a socket.
+    pub(super) fn owner(&mut self, cookie: Cookie, owner: &Owner, cx: &mut Cx) {
+        self.lookups.owner(cookie, owner, &mut self.over);
+        self.write(cx);
+    }
+
+    /// Gives up what a connection that is over has asked.
+    pub(super) fn closed(&mut self, id: ConnectionId, now: Time, cx: &mut Cx) {
+        self.lookups.closed(id.cookie, now, &mut self.over);
+        self.write(cx);
+    }
+
+    /// Notes that events were lost.
+    pub(super) fn events_lost(&mut self) {
+        self.lookups.events_lost();
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, now: Time, cx: &mut Cx) {
+        self.lookups.tick(now, &mut self.over);
+        self.write(cx);
+        self.names.tick(now);
+    }
+
+    /// Ends the session.
+    pub(super) fn finish(&mut self, now: Time, cx: &mut Cx) {
+        self.lookups.finish(now, &mut self.over);
+        self.write(cx);
     }
 
     /// Writes the records of lookups that are over, and keeps for later those that only a connection can ask for.
-    pub(super) fn pass_lookups(&mut self, out: &mut Vec<Record>) {
-        for lookup in std::mem::take(&mut self.lookups_over) {
-            self.lookup_count += 1;
-            let number = self.lookup_count;
+    fn write(&mut self, cx: &mut Cx) {
+        for lookup in std::mem::take(&mut self.over) {
+            self.count += 1;
+            let number = self.count;
             let record = record(&lookup, number);
             let Source { endpoints, netns, .. } = lookup.source;
             let facts = Facts { endpoints: Some(endpoints), netns, owner: lookup.owner.as_ref() };
-            let kept = if self.settings.filter.judge(facts) == Some(true) {
-                out.push(Record::Dns(Box::new(record)));
+            let kept = if cx.settings.filter.judge(facts) == Some(true) {
+                cx.out.record(Record::Dns(Box::new(record)));
                 None
             } else {
                 Some(Box::new(record))
             };
             self.names.learn(&lookup, number, kept);
         }
-    }
-
-    /// Learns addresses and process from a state change; of a connection that begins, also the lookup that it follows.
-    pub(super) fn learn_ends(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        change: &StateChange,
-        out: &mut Vec<Record>,
-    ) {
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            tracked.connection.learn_owner(self.owners.shared(owner));
-        }
-        if change.old == State::Close {
-            self.link_lookup(time, cookie);
-            self.pass_linked(cookie, out);
-        }
+        cx.out.lose(self.lookups.take_lost());
     }
 
     /// Links a connection that begins to the lookup that its process made for it.
-    fn link_lookup(&mut self, time: Time, cookie: Cookie) {
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let connection = &mut tracked.connection;
+    pub(super) fn link(&mut self, time: Time, connection: &mut Connection) {
         let (Some(Role::Client), Some(endpoints), Some(owner)) =
             (connection.role(), connection.endpoints(), connection.owner())
         else {
@@ -110,24 +123,14 @@ impl Pipeline {
         }
     }
 
-    /// Writes the lookup that a chosen connection follows, unless it was written before.
-    pub(super) fn pass_linked(&mut self, cookie: Cookie, out: &mut Vec<Record>) {
-        let Some(tracked) = self.table.get_mut(&cookie) else { return };
-        let Some(number) = tracked.connection.resolved().map(|resolved| resolved.lookup) else { return };
-        if !tracked.gate.is_undecided() {
-            return;
-        }
-        if self.settings.filter.judge(tracked.connection.facts()) == Some(true)
+    /// Writes the lookup that a chosen connection follows, whose gate is not decided, unless it was written before.
+    pub(super) fn write_linked(&mut self, connection: &Connection, cx: &mut Cx) {
+        let Some(number) = connection.resolved().map(|resolved| resolved.lookup) else { return };
+        if cx.settings.filter.judge(connection.facts()) == Some(true)
             && let Some(record) = self.names.take(number)
         {
-            out.push(Record::Dns(record));
+            cx.out.record(Record::Dns(record));
         }
-    }
-
-    /// Gives up what a connection that is over has asked.
-    pub(super) fn end_lookups_of(&mut self, id: ConnectionId, now: Time, out: &mut Vec<Record>) {
-        self.lookups.closed(id.cookie, now, &mut self.lookups_over);
-        self.pass_lookups(out);
     }
 }
 

@@ -3,27 +3,68 @@
 use std::collections::{HashMap, HashSet};
 
 use tcp_trace_model::{
-    event::{Cookie, Endpoints, Segment, State, StateChange},
+    event::{Endpoints, Segment, State, StateChange},
     record::{ConnectionId, Record, Transition},
     time::Time,
 };
 
 use super::Pipeline;
-use crate::conn::{Connection, FourTuple, Listed};
+use crate::conn::{Connection, FourTuple};
 
 /// Connections that are followed without a socket at the same time. Of further ones the summary is written when
 /// their socket goes, and says when the rest will end.
 pub const MINI_SOCKETS_MAX: usize = 131_072;
 
-/// A socket without a cookie of its own, as the kernel lists it (sock_diag).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedSocket {
-    /// Its addresses.
-    pub endpoints: Endpoints,
-    /// `TIME_WAIT`, `FIN_WAIT2`, or `SYN_RECV` for a half-open connection.
-    pub state: State,
-    /// What is left of its timer, in microseconds.
-    pub expires_us: u64,
+/// Connections whose socket is gone and whose mini-socket is not.
+#[derive(Debug, Default)]
+pub(super) struct MiniSockets(HashMap<FourTuple, ConnectionId>);
+
+impl MiniSockets {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the network namespaces that they are in.
+    pub(super) fn namespaces(&self, namespaces: &mut Vec<u32>) {
+        let all: HashSet<u32> = self.0.keys().map(|key| key.netns).collect();
+        namespaces.extend(all);
+    }
+
+    /// Those of a network namespace, in the order of their names: the table's own differs from run to run.
+    pub(super) fn of(&self, netns: u32) -> Vec<(ConnectionId, Endpoints)> {
+        let of_netns = self.0.iter().filter(|(key, _)| key.netns == netns);
+        let mut ids: Vec<_> = of_netns.map(|(key, id)| (*id, key.endpoints)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The one with these addresses.
+    pub(super) fn get(&self, key: &FourTuple) -> Option<ConnectionId> {
+        self.0.get(key).copied()
+    }
+
+    /// Follows one, unless there are too many: whether it does.
+    fn insert(&mut self, key: FourTuple, id: ConnectionId) -> bool {
+        let has_room = self.0.len() < MINI_SOCKETS_MAX;
+        if has_room {
+            self.0.insert(key, id);
+        }
+        has_room
+    }
+
+    /// Takes out what has these addresses.
+    pub(super) fn remove(&mut self, key: &FourTuple) {
+        self.0.remove(key);
+    }
+
+    /// Takes out that of a connection.
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        if let Some(key) = four_tuple(connection)
+            && self.get(&key) == Some(connection.id())
+        {
+            self.remove(&key);
+        }
+    }
 }
 
 impl Pipeline {
@@ -32,73 +73,18 @@ impl Pipeline {
         !self.mini_sockets.is_empty()
     }
 
-    /// The network namespaces of which a list of the kernel is needed now, in order.
-    pub fn namespaces_to_list(&self, now: Time) -> Vec<u32> {
-        let mut namespaces = Vec::new();
-        self.half_open.namespaces(now, &mut namespaces);
-        let with_mini_sockets: HashSet<u32> = self.mini_sockets.keys().map(|key| key.netns).collect();
-        namespaces.extend(with_mini_sockets);
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        namespaces
-    }
-
-    /// Takes the kernel's list of a namespace's mini-sockets and half-open connections, read between `from` and
-    /// `to`.
-    pub fn listed(
-        &mut self,
-        netns: u32,
-        (from, to): (Time, Time),
-        sockets: &[ListedSocket],
-        out: &mut Vec<Record>,
-    ) {
-        let is_half_open = |socket: &&ListedSocket| socket.state == State::SynRecv;
-        let half_open = sockets.iter().filter(is_half_open).map(|socket| socket.endpoints).collect();
-        self.half_open.listed(netns, from, &half_open);
-        self.half_open_over(to, out);
-        let listed: HashMap<Endpoints, Listed> = sockets
-            .iter()
-            .filter(|socket| !is_half_open(socket))
-            .map(|socket| (socket.endpoints, Listed { state: socket.state, expires_us: socket.expires_us }))
-            .collect();
-        self.each_mini_socket(netns, out, |connection, endpoints| {
-            connection.on_listed(from, to, listed.get(&endpoints).copied())
-        });
-    }
-
-    /// Notes that a namespace's list cannot be read.
-    pub fn not_listed(&mut self, netns: u32, now: Time, out: &mut Vec<Record>) {
-        self.each_mini_socket(netns, out, |connection, _| connection.on_not_listed(now));
-    }
-
-    fn each_mini_socket(
-        &mut self,
-        netns: u32,
-        out: &mut Vec<Record>,
-        change: impl Fn(&mut Connection, Endpoints) -> Option<Transition>,
-    ) {
-        let of_netns = self.mini_sockets.iter().filter(|(key, _)| key.netns == netns);
-        let mut ids: Vec<_> = of_netns.map(|(key, id)| (*id, key.endpoints)).collect();
-        // The table's own order differs from run to run.
-        ids.sort_unstable();
-        for (id, endpoints) in ids {
-            self.change_mini_socket(id, out, |connection| change(connection, endpoints));
-        }
-    }
-
     /// Applies a change to a connection without a socket. Its summary is written when that was the end of it.
     pub(super) fn change_mini_socket(
         &mut self,
         id: ConnectionId,
-        out: &mut Vec<Record>,
         change: impl FnOnce(&mut Connection) -> Option<Transition>,
     ) {
-        let Some(tracked) = self.tracked(id) else { return };
+        let Some(tracked) = self.connections.of(id) else { return };
         let Some(transition) = change(&mut tracked.connection) else { return };
         let (time, new) = (transition.time, transition.new);
-        tracked.gate.pass(Record::Transition(transition), out);
+        tracked.pass(Record::Transition(transition), &mut self.cx);
         if new == State::Close {
-            self.retire(id, time, out);
+            self.retire(id, time);
         }
     }
 
@@ -106,54 +92,43 @@ impl Pipeline {
     pub(super) fn socket_closes(
         &mut self,
         time: Time,
-        cookie: Cookie,
+        id: ConnectionId,
+        peer: Option<ConnectionId>,
         change: &StateChange,
-        out: &mut Vec<Record>,
     ) {
-        let Some(tracked) = self.table.get(&cookie) else { return };
-        let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
-        self.follow_mini_socket(id, time, out);
+        self.follow_mini_socket(id, time);
         // From both states, only the acknowledgment of its FIN leads on.
         if let (State::LastAck | State::Closing, 0, Some(peer)) = (change.old, change.error, peer) {
-            self.change_mini_socket(peer, out, Connection::on_peer_done);
+            self.change_mini_socket(peer, Connection::on_peer_done);
         }
     }
 
     /// Follows the mini-socket of a connection, if it has one and comes out.
-    pub(super) fn follow_mini_socket(&mut self, id: ConnectionId, time: Time, out: &mut Vec<Record>) {
-        let Some(tracked) = self.tracked(id) else { return };
+    pub(super) fn follow_mini_socket(&mut self, id: ConnectionId, time: Time) {
+        let Some(tracked) = self.connections.of(id) else { return };
         let connection = &tracked.connection;
         let is_followed = connection.has_mini_socket() && !tracked.gate.is_shut();
         let Some(key) = four_tuple(connection).filter(|_| is_followed) else { return };
-        self.reused(key, time, out);
-        if self.mini_sockets.len() < MINI_SOCKETS_MAX {
-            self.mini_sockets.insert(key, id);
-        } else if let Some(tracked) = self.tracked(id) {
+        self.reused(key, time);
+        if !self.mini_sockets.insert(key, id)
+            && let Some(tracked) = self.connections.of(id)
+        {
             tracked.connection.leave_mini_socket();
         }
     }
 
     /// The kernel answers in the name of a mini-socket.
-    pub(super) fn mini_socket_segment(&mut self, time: Time, segment: &Segment<'_>, out: &mut Vec<Record>) {
+    pub(super) fn mini_socket_segment(&mut self, time: Time, segment: &Segment<'_>) {
         let Some(netns) = segment.netns else { return };
-        let Some(id) = self.mini_sockets.get(&FourTuple { netns, endpoints: segment.endpoints }) else {
-            return;
-        };
-        self.change_mini_socket(*id, out, |connection| connection.on_answer(time, segment));
-    }
-
-    /// A new connection has these addresses: the mini-socket that had them is gone.
-    pub(super) fn reused(&mut self, key: FourTuple, time: Time, out: &mut Vec<Record>) {
-        if let Some(id) = self.mini_sockets.get(&key).copied() {
-            self.change_mini_socket(id, out, |connection| connection.on_reuse(time));
+        if let Some(id) = self.mini_sockets.get(&FourTuple { netns, endpoints: segment.endpoints }) {
+            self.change_mini_socket(id, |connection| connection.on_answer(time, segment));
         }
     }
 
-    pub(super) fn forget_mini_socket(&mut self, connection: &Connection) {
-        if let Some(key) = four_tuple(connection)
-            && self.mini_sockets.get(&key) == Some(&connection.id())
-        {
-            self.mini_sockets.remove(&key);
+    /// A new connection has these addresses: the mini-socket that had them is gone.
+    pub(super) fn reused(&mut self, key: FourTuple, time: Time) {
+        if let Some(id) = self.mini_sockets.get(&key) {
+            self.change_mini_socket(id, |connection| connection.on_reuse(time));
         }
     }
 }

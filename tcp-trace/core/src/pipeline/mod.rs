@@ -1,23 +1,33 @@
 //! Events in, records out. Pure: time comes with the events and ticks, and the same events give the same records.
 
+mod cx;
 mod existing;
 mod gate;
 mod half_open;
+mod lists;
 mod lookups;
 mod mini_sockets;
+mod output;
 mod owners;
 mod peers;
 mod routes;
 mod segments;
+mod stacks;
 mod stream;
+mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use cx::Settings;
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
-pub use mini_sockets::{ListedSocket, MINI_SOCKETS_MAX};
+pub use lists::ListedSocket;
+pub use mini_sockets::MINI_SOCKETS_MAX;
+pub use output::{Output, Skip};
 pub use routes::RouteQuestion;
-pub use stream::{CONNECTIONS_MAX, Pipeline, Settings, Skip, TICK_US};
+pub use stacks::{StackId, StackQuestion};
+pub use stream::{Pipeline, TICK_US};
+pub use table::CONNECTIONS_MAX;
 
 #[cfg(test)]
 mod tests;

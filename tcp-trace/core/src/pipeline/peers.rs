@@ -3,13 +3,17 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 use tcp_trace_model::{
-    event::{Cookie, Direction, Endpoints, Flags, Role, Segment},
-    record::{ConnectionId, Record},
+    event::{Direction, Endpoints, Flags, Role, Segment},
+    record::ConnectionId,
     time::Time,
 };
 
-use super::{Pipeline, mini_sockets::four_tuple, stream::Tracked};
-use crate::conn::Connection;
+use super::{
+    Pipeline,
+    mini_sockets::four_tuple,
+    table::{Connections, Tracked},
+};
+use crate::conn::{Connection, FourTuple};
 
 /// What both ends know and no other connection shares: addresses and initial sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,66 +29,21 @@ pub(super) struct Peers {
     waiting: HashMap<Pair, ConnectionId>,
 }
 
-impl Pipeline {
-    /// Looks at a segment of the handshake or the close, for what it says of the other end on this host.
-    pub(super) fn note_other_end(
-        &mut self,
-        time: Time,
-        cookie: Cookie,
-        segment: &Segment<'_>,
-        out: &mut Vec<Record>,
-    ) {
-        let Some(tracked) = self.table.get(&cookie) else { return };
-        let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
-        let four_tuple = four_tuple(&tracked.connection);
-        let is_end = segment.flags.has(Flags::FIN) || segment.flags.has(Flags::RST);
-        if !is_end {
-            if segment.flags.has(Flags::SYN)
-                && segment.direction == Direction::Out
-                && !segment.flags.has(Flags::ACK)
-                && let Some(key) = four_tuple
-                && self.mini_sockets.get(&key).is_some_and(|before| *before != id)
-            {
-                self.reused(key, time, out);
-            }
-            if peer.is_none() {
-                self.link(id);
-            }
-            return;
-        }
-        let Some(peer) = peer else { return };
-        if segment.direction == Direction::In {
-            if segment.flags.has(Flags::RST) {
-                // From Linux 6.13 on, what a mini-socket sends is seen where it arrives and nowhere else.
-                self.change_mini_socket(peer, out, |connection| {
-                    connection.mini_socket_sent_reset(time, true)
-                });
-            }
-            return;
-        }
-        if segment.flags.has(Flags::RST) {
-            self.change_mini_socket(peer, out, |connection| {
-                connection.peer_sent_reset(time, segment.sequence)
-            });
-        } else if let Some(tracked) = self.tracked(peer) {
-            tracked.connection.peer_sent_fin(time);
-        }
-    }
-
+impl Peers {
     /// Links a connection with its other end, if its handshake was seen and the other end is there.
-    fn link(&mut self, id: ConnectionId) {
-        let Some(pair) = self.tracked(id).and_then(|tracked| pair(&tracked.connection)) else { return };
-        let other = match self.peers.waiting.get(&pair) {
+    fn link(&mut self, id: ConnectionId, connections: &mut Connections) {
+        let Some(pair) = connections.of(id).and_then(|tracked| pair(&tracked.connection)) else { return };
+        let other = match self.waiting.get(&pair) {
             None => {
-                self.peers.waiting.insert(pair, id);
+                self.waiting.insert(pair, id);
                 return;
             }
             Some(other) if *other == id => return,
             Some(other) => *other,
         };
-        self.peers.waiting.remove(&pair);
+        self.waiting.remove(&pair);
         for (one, another) in [(id, other), (other, id)] {
-            if let Some(tracked) = self.tracked(one) {
+            if let Some(tracked) = connections.of(one) {
                 tracked.connection.learn_peer(another);
             }
         }
@@ -92,21 +51,71 @@ impl Pipeline {
 
     /// Takes a connection that leaves the table out of the links. The other end of one that does not come out is
     /// not told either.
-    pub(super) fn forget_peer(&mut self, leaving: &mut Tracked) {
+    pub(super) fn forget(&mut self, leaving: &mut Tracked, connections: &mut Connections) {
         if let Some(pair) = pair(&leaving.connection)
-            && self.peers.waiting.get(&pair) == Some(&leaving.connection.id())
+            && self.waiting.get(&pair) == Some(&leaving.connection.id())
         {
-            self.peers.waiting.remove(&pair);
+            self.waiting.remove(&pair);
         }
         let Some(peer) = leaving.connection.peer() else { return };
         let is_shut = leaving.gate.is_shut();
-        if let Some(tracked) = self.tracked(peer) {
+        if let Some(tracked) = connections.of(peer) {
             if tracked.gate.is_shut() {
                 leaving.connection.forget_peer();
             }
             if is_shut {
                 tracked.connection.forget_peer();
             }
+        }
+    }
+}
+
+/// What is known of the ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    id: ConnectionId,
+    peer: Option<ConnectionId>,
+    four_tuple: Option<FourTuple>,
+}
+
+impl Ends {
+    /// Those of a connection.
+    pub(super) fn of(connection: &Connection) -> Self {
+        Self { id: connection.id(), peer: connection.peer(), four_tuple: four_tuple(connection) }
+    }
+}
+
+impl Pipeline {
+    /// Looks at a segment of the handshake or the close, for what it says of the other end on this host.
+    pub(super) fn note_other_end(&mut self, time: Time, ends: Ends, segment: &Segment<'_>) {
+        let Ends { id, peer, four_tuple } = ends;
+        let is_end = segment.flags.has(Flags::FIN) || segment.flags.has(Flags::RST);
+        if !is_end {
+            if segment.flags.has(Flags::SYN)
+                && segment.direction == Direction::Out
+                && !segment.flags.has(Flags::ACK)
+                && let Some(key) = four_tuple
+                && self.mini_sockets.get(&key).is_some_and(|before| before != id)
+            {
+                self.reused(key, time);
+            }
+            if peer.is_none() {
+                self.peers.link(id, &mut self.connections);
+            }
+            return;
+        }
+        let Some(peer) = peer else { return };
+        if segment.direction == Direction::In {
+            if segment.flags.has(Flags::RST) {
+                // From Linux 6.13 on, what a mini-socket sends is seen where it arrives and nowhere else.
+                self.change_mini_socket(peer, |connection| connection.mini_socket_sent_reset(time, true));
+            }
+            return;
+        }
+        if segment.flags.has(Flags::RST) {
+            self.change_mini_socket(peer, |connection| connection.peer_sent_reset(time, segment.sequence));
+        } else if let Some(tracked) = self.connections.of(peer) {
+            tracked.connection.peer_sent_fin(time);
         }
     }
 }

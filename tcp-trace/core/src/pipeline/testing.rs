@@ -9,7 +9,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Pipeline, Settings};
+use super::{Output, Pipeline, Settings};
 
 const NETNS: u32 = 4_026_531_840;
 const CLIENT_ISN: u32 = 1_000;
@@ -75,14 +75,25 @@ pub fn play(
         };
         now += 1_000;
         if !is_lost(number) {
-            pipeline.event(&Event { time: Time(now), cookie, kind }, &mut out);
+            pipeline.event(&Event { time: Time(now), cookie, kind });
+            take_records(&mut pipeline, &mut out);
         }
         number += 1;
     }
     now += 1_000_000_000;
-    pipeline.tick(Time(now), &mut out);
-    pipeline.finish(Time(now), &mut out);
+    pipeline.tick(Time(now));
+    pipeline.finish(Time(now));
+    take_records(&mut pipeline, &mut out);
     out
+}
+
+/// Takes what the pipeline puts out, and adds its records to `records`.
+pub fn take_records(pipeline: &mut Pipeline, records: &mut Vec<Record>) {
+    while let Some(output) = pipeline.poll() {
+        if let Output::Record(record) = output {
+            records.push(record);
+        }
+    }
 }
 
 impl Life {

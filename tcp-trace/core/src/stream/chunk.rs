@@ -87,10 +87,10 @@ impl Chunks<'_> {
         let time = self.time;
         if self.elided > 0 {
             let length = std::mem::take(&mut self.elided);
-            return Some(Chunk::Elided { offset: self.half.advance(length), length, time });
+            return Some(Chunk::Elided { offset: self.half.cursor.advance(length), length, time });
         }
         if let Some((start, piece)) = self.piece.take()
-            && let Some(chunk) = self.half.take_piece(start, piece, time)
+            && let Some(chunk) = self.half.cursor.take(start, piece, time, &mut self.half.trouble)
         {
             return Some(chunk);
         }
@@ -102,22 +102,25 @@ impl Chunks<'_> {
 
     fn next_held(&mut self) -> Option<Chunk<'_>> {
         let time = self.time;
-        while let Some(start) = self.half.first_held() {
-            let offset = self.half.offset();
-            if start > offset {
-                if start > self.given_up && !self.half.holds_too_much() {
-                    return self.rest_of_gap();
+        let Half { cursor, trouble, .. } = &mut *self.half;
+        let Some(held) = trouble.as_deref_mut().map(|trouble| &mut trouble.held) else {
+            return self.rest_of_gap();
+        };
+        while let Some(start) = held.first() {
+            if start > cursor.offset {
+                if start > self.given_up && !held.is_too_much() {
+                    break;
                 }
-                let length = start - offset;
-                return Some(Chunk::Gap { offset: self.half.advance(length), length, time });
+                let length = start - cursor.offset;
+                return Some(Chunk::Gap { offset: cursor.advance(length), length, time });
             }
-            let Some((seen, held)) = self.half.pop_held() else { break };
-            let (known, time) = (offset - start, seen.max(time));
-            let Some(length) = held.length().checked_sub(known).filter(|length| *length > 0) else {
+            let Some((seen, piece)) = held.pop() else { break };
+            let (known, time) = (cursor.offset - start, seen.max(time));
+            let Some(length) = piece.length().checked_sub(known).filter(|length| *length > 0) else {
                 continue;
             };
-            let offset = self.half.advance(length);
-            match held {
+            let offset = cursor.advance(length);
+            match piece {
                 Held::Elided(_) => return Some(Chunk::Elided { offset, length, time }),
                 Held::Bytes(bytes) => {
                     self.buffer = bytes;
@@ -135,7 +138,7 @@ impl Chunks<'_> {
         // Of a whole direction, only what is before something that was seen is known to be missing.
         let end = if self.given_up == u64::MAX { 0 } else { self.given_up };
         match end.checked_sub(self.half.offset()).filter(|length| *length > 0) {
-            Some(length) => Some(Chunk::Gap { offset: self.half.advance(length), length, time }),
+            Some(length) => Some(Chunk::Gap { offset: self.half.cursor.advance(length), length, time }),
             None => self.half.take_fin().then_some(Chunk::Fin { time }),
         }
     }

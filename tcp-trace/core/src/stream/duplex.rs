@@ -5,7 +5,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{half::Half, number::ahead, progress::Arrival, send_times::SendTimes};
+use super::{half::Half, number::ahead, seen::Arrival, send_times::SendTimes};
 
 /// How far a segment may be from what is expected for its acknowledgment to be believed, in bytes. The kernel looks at
 /// one segment only after this: it may be forged, or of an earlier connection.
@@ -51,7 +51,7 @@ impl Duplex {
             Direction::In => {
                 let arrival = incoming.track(time, segment, None);
                 if segment.flags.has(Flags::ACK)
-                    && let Some(highest) = out.highest
+                    && let Some(highest) = out.highest()
                 {
                     self.send_times.acknowledged(segment.acknowledgment, highest);
                 }
@@ -69,18 +69,18 @@ impl Duplex {
             return None;
         }
         let other = self.half(segment.direction.opposite());
-        let (number, next) = (segment.acknowledgment, other.next()?);
+        let (number, next) = (segment.acknowledgment, other.cursor.next?);
         let is_ahead = ahead(number, next) > 0;
-        let needed = other.elidable.unwrap_or(next);
+        let needed = other.elision.until.unwrap_or(next);
         (is_ahead && ahead(number, needed) <= ACKNOWLEDGED_MAX && self.is_near(segment)).then_some(number)
     }
 
     /// Whether a segment is where its direction is.
     fn is_near(&self, segment: &Segment<'_>) -> bool {
         let half = self.half(segment.direction);
-        let Some(next) = half.next() else { return false };
+        let Some(next) = half.cursor.next else { return false };
         let behind = |number: u32| ahead(segment.sequence, number);
-        let until = half.elidable.unwrap_or(next);
+        let until = half.elision.until.unwrap_or(next);
         // What is elided lies between the two.
         behind(next) >= -WINDOW && (behind(next) <= WINDOW || behind(until) <= WINDOW)
     }

@@ -4,21 +4,25 @@
 //! [`Chunk`]s, and says with [`Need`] which bytes it can do without.
 
 mod chunk;
+mod cursor;
 mod duplex;
+mod elision;
 mod half;
 mod held;
 mod holes;
 mod number;
-mod progress;
+mod seen;
 mod send_times;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod zero_window;
 
 pub use chunk::{Chunk, Chunks, Need};
 pub use duplex::Duplex;
+pub use elision::SKIP_MAX;
 pub use half::Half;
 pub use held::{HELD_BYTES_MAX, HELD_SEGMENTS_MAX};
 pub use number::ahead;
-pub use progress::{Arrival, SKIP_MAX};
+pub use seen::{Arrival, Seen};

@@ -35,7 +35,7 @@ pub fn unneeded_until(half: &Half, need: Need) -> Option<u32> {
     match need {
         Need::From(offset) => {
             let length = (offset - half.offset()).min(SKIP_MAX.into());
-            Some(half.next()?.wrapping_add(u32::try_from(length).unwrap()))
+            Some(half.cursor.next?.wrapping_add(u32::try_from(length).unwrap()))
         }
         Need::All | Need::Nothing => None,
     }
@@ -43,5 +43,5 @@ pub fn unneeded_until(half: &Half, need: Need) -> Option<u32> {
 
 /// Lets payload before this number pass unreported.
 pub fn elide_until(half: &mut Half, until: u32) {
-    half.elidable = Some(until);
+    half.elision.until = Some(until);
 }

@@ -1,18 +1,18 @@
 //! How many bytes of memory records take, to within what allocators add.
 
-use tcp_trace_model::record::{Connection, Dns, Exchange, Fields, Http, Process, Segment, Text, Transition};
+use tcp_trace_model::record::{
+    Connection, ConnectionInfo, Dns, Exchange, Fields, Http, Process, Segment, Text, Transition,
+};
 
 /// What an entry takes in the tables of a store, beside the records.
 pub(super) const LIFE: usize = 256;
 
 pub(super) fn transition(transition: &Transition) -> usize {
-    size_of::<Transition>()
-        + process(transition.connection.process.as_deref())
-        + string(transition.reason.as_ref())
+    size_of::<Transition>() + info(&transition.connection) + string(transition.reason.as_ref())
 }
 
-pub(super) fn segment(_: &Segment) -> usize {
-    size_of::<Segment>()
+pub(super) fn segment(segment: &Segment) -> usize {
+    size_of::<Segment>() + info(&segment.connection)
 }
 
 pub(super) fn http(http: &Http) -> usize {
@@ -29,7 +29,7 @@ pub(super) fn http(http: &Http) -> usize {
         + request
         + response
         + url
-        + process(http.connection.process.as_deref())
+        + info(&http.connection)
         + http.exchange.reason.as_ref().map_or(0, |reason| reason.len())
 }
 
@@ -37,7 +37,7 @@ pub(super) fn connection(summary: &Connection) -> usize {
     let stacks = if summary.stacks.is_some() { STACKS } else { 0 };
     size_of::<Connection>()
         + size_of_val(summary.states.as_slice())
-        + process(summary.connection.process.as_deref())
+        + info(&summary.connection)
         + string(summary.cgroup.as_ref())
         + string(summary.unit.as_ref())
         + string(summary.close.reason.as_ref())
@@ -59,6 +59,12 @@ pub(super) fn dns(dns: &Dns) -> usize {
 
 /// Of the frames of a connection's stacks, which connections share.
 const STACKS: usize = 1024;
+
+/// As if each record had its own: those that were read have.
+fn info(info: &ConnectionInfo) -> usize {
+    let shared = info.process.as_deref();
+    size_of::<ConnectionInfo>() + shared.map_or(0, |_| size_of::<Process>()) + process(shared)
+}
 
 fn process(process: Option<&Process>) -> usize {
     process.map_or(0, |process| text(&process.name) + process.executable.as_ref().map_or(0, text))

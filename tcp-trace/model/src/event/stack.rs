@@ -1,7 +1,7 @@
 //! Where in a process a socket was used.
 
 use super::Owner;
-use crate::{stack::SharedStack, time::Time};
+use crate::time::Time;
 
 /// When a stack was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,6 @@ pub struct Stack<'a> {
     pub ring_full: bool,
     /// Its stack from the stack pointer on, or the beginning of it.
     pub bytes: &'a [u8],
-    /// What the above means: it becomes known later.
-    pub resolved: SharedStack,
 }
 
 /// The last read or write of a socket.

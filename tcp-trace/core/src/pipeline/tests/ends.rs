@@ -12,7 +12,8 @@ impl Host {
     /// The kernel's list of mini-sockets and half-open connections, read in an instant.
     fn list(&mut self, sockets: &[ListedSocket]) {
         let now = Time(self.now);
-        self.pipeline.listed(NETNS, (now, now), sockets, &mut self.out);
+        self.pipeline.listed(NETNS, (now, now), sockets);
+        self.take();
     }
 
     fn last_transition(&self, id: &str) -> &Transition {
@@ -172,10 +173,12 @@ fn where_nothing_can_be_listed_the_timer_is_trusted() {
     host.exchange();
     host.close();
     host.tick(59);
-    host.pipeline.not_listed(NETNS, Time(host.now), &mut host.out);
+    host.pipeline.not_listed(NETNS, Time(host.now));
+    host.take();
     assert!(host.pipeline.has_mini_sockets());
     host.tick(2);
-    host.pipeline.not_listed(NETNS, Time(host.now), &mut host.out);
+    host.pipeline.not_listed(NETNS, Time(host.now));
+    host.take();
     let end = host.last_transition("c4101");
     assert_eq!((end.new, end.estimated, end.in_old_us), (State::Close, true, Some(60_000_000)));
 }
@@ -294,7 +297,8 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         },
     ];
     let now = Time(host.now);
-    host.pipeline.existing(now, existing, &mut host.out);
+    host.pipeline.existing(now, existing);
+    host.take();
     assert!(host.out.is_empty(), "nothing has happened to it");
     let nginx = Some(owner(812, "nginx"));
     host.state(SERVER, endpoints(8080, 41352), State::CloseWait, State::LastAck, nginx, 0);
@@ -332,7 +336,8 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         bytes: None,
         mini_socket_us: None,
     };
-    host.pipeline.existing(Time(host.now), vec![existing], &mut host.out);
+    host.pipeline.existing(Time(host.now), vec![existing]);
+    host.take();
     host.finish();
     assert_eq!(host.connections(), 1);
 }

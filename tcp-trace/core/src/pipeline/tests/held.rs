@@ -19,7 +19,7 @@ fn play(filter: Filter, exchanges: usize) -> (usize, u64) {
     host.out.clear();
     host.tick(1);
     let count = host.out.iter().filter(|record| matches!(record, Record::Http(_))).count();
-    (count, host.pipeline.take_lost())
+    (count, host.lost)
 }
 
 #[test]
@@ -30,4 +30,25 @@ fn records_that_are_dropped_while_they_wait_are_counted() {
     assert_eq!(play(Filter::default(), 10), (10, 0));
     let other = Filter { port: vec![9], ..Filter::default() };
     assert_eq!(play(other, HELD_RECORDS_MAX + 10), (0, 0), "what is not selected is not lost");
+}
+
+#[test]
+fn the_port_that_was_not_chosen_yet_is_filled_in() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let Some(Record::Transition(first)) = host.out.first() else { panic!("{:?}", host.out) };
+    assert_eq!(first.connection.ends().local.port, 41352);
+}
+
+#[test]
+fn an_accepted_connection_waits_for_its_process_but_not_for_ever() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    assert!(host.transitions("c4102").is_empty());
+    host.tick(1);
+    assert_eq!(host.transitions("c4102").len(), 2);
+    let unknown = host.out.iter().any(|record| {
+        matches!(record, Record::Transition(t) if t.connection.id.cookie == SERVER && t.connection.process.is_none())
+    });
+    assert!(unknown, "unknown stays unknown");
 }

@@ -26,11 +26,12 @@ impl Host {
 
     fn tick_us(&mut self, us: u64) {
         self.now += us * 1_000;
-        self.pipeline.tick(Time(self.now), &mut self.out);
+        self.pipeline.tick(Time(self.now));
+        self.take();
     }
 
     fn questions(&mut self) -> Vec<RouteQuestion> {
-        self.pipeline.take_route_questions().collect()
+        std::mem::take(&mut self.questions)
     }
 
     fn client(&self) -> Option<&Connection> {

@@ -96,7 +96,8 @@ fn play_with(
                 ms
             }
             Lost(ms) => {
-                host.pipeline.events_lost(Time(start + ms * 1_000_000), &mut host.out);
+                host.pipeline.events_lost(Time(start + ms * 1_000_000));
+                host.take();
                 continue;
             }
         };
@@ -108,7 +109,8 @@ fn play_with(
         }
         host.now = start + ms * 1_000_000;
         let event = Event { time: Time(host.now), cookie, kind: EventKind::Segment(segment) };
-        host.pipeline.event(&event, &mut host.out);
+        host.pipeline.event(&event);
+        host.take();
     }
     host.finish();
     let id = ConnectionId::of_socket(cookie, 0);

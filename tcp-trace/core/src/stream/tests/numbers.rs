@@ -25,8 +25,8 @@ fn syn_and_fin_take_a_number_but_are_no_bytes() {
     assert!(!repeats(&mut half, &segment(Direction::Out, Flags::SYN, 1000, 0)));
     assert!(!repeats(&mut half, &segment(Direction::Out, Flags::ACK, 1001, 79)));
     assert!(!repeats(&mut half, &segment(Direction::Out, Flags::FIN, 1080, 0)));
-    assert_eq!(half.bytes, 79);
-    assert_eq!(half.retransmits, 0);
+    assert_eq!(half.seen.bytes, 79);
+    assert_eq!(half.seen.retransmits, 0);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn numbers_used_before_are_a_retransmit_and_count_once() {
         !repeats(&mut half, &segment(Direction::Out, Flags::ACK, 1001, 100)),
         "it brings new bytes as well"
     );
-    assert_eq!((half.bytes, half.retransmits), (100, 2));
+    assert_eq!((half.seen.bytes, half.seen.retransmits), (100, 2));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn segments_that_overtake_each_other_are_no_retransmits() {
     let order = [10, 12, 11, 14, 13];
     assert!(order.into_iter().all(|number| !send(number)));
     assert!(order.into_iter().all(send), "and now they are all sent again");
-    assert_eq!((half.bytes, half.retransmits), (500, 5));
+    assert_eq!((half.seen.bytes, half.seen.retransmits), (500, 5));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_fin_counts_the_bytes_that_nobody_reported() {
     let mut half = Half::default();
     repeats(&mut half, &segment(Direction::Out, Flags::SYN, 1000, 0));
     repeats(&mut half, &segment(Direction::Out, Flags::FIN, 1_001_001, 0));
-    assert_eq!(half.bytes, 1_000_000);
+    assert_eq!(half.seen.bytes, 1_000_000);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn numbers_wrap_at_two_to_the_32() {
     repeats(&mut half, &segment(Direction::Out, Flags::ACK, u32::MAX - 8, 100));
     assert!(repeats(&mut half, &segment(Direction::Out, Flags::ACK, u32::MAX - 8, 100)));
     assert!(!repeats(&mut half, &segment(Direction::Out, Flags::ACK, 91, 9)));
-    assert_eq!(half.bytes, 109);
+    assert_eq!(half.seen.bytes, 109);
 }
 
 #[test]
@@ -87,5 +87,5 @@ fn a_fin_that_an_acknowledgment_behind_it_overtakes_is_no_byte() {
     for _ in 0..2 {
         repeats(&mut half, &segment(Direction::In, Flags::FIN, 1080, 0));
     }
-    assert_eq!(half.bytes, 79);
+    assert_eq!(half.seen.bytes, 79);
 }

@@ -33,7 +33,7 @@ fn where_all_is_needed_nothing_is_skipped() {
 #[test]
 fn an_entry_that_lies_behind_is_taken_back() {
     let mut half = Half::default();
-    half.entry = Some(5_000);
+    half.elision.entry = Some(5_000);
     assert_eq!(half.want(&out(4_990, 20), Need::All), Some(None));
     assert_eq!(half.want(&out(5_010, 20), Need::All), None);
 }

@@ -19,7 +19,7 @@ use super::{
     super::{CLIENT, CLIENT_ISN, LISTENER, NETNS, SERVER, SERVER_ISN, endpoints, owner},
     world::{self, Kind, Observation, Played},
 };
-use crate::pipeline::{Pipeline, Settings, TICK_US};
+use crate::pipeline::{Output, Pipeline, Settings, Skip, TICK_US, testing::take_records};
 
 /// What the kernel side remembers of a socket.
 #[derive(Debug, Default)]
@@ -41,9 +41,9 @@ pub(super) fn record(played: &Played, drops: impl Fn(usize) -> bool) -> Vec<Reco
         while observation.time >= ticked + TICK_US * 1_000 {
             ticked += TICK_US * 1_000;
             if std::mem::take(&mut has_lost) {
-                pipeline.events_lost(Time(ticked), &mut out);
+                pipeline.events_lost(Time(ticked));
             }
-            pipeline.tick(Time(ticked), &mut out);
+            pipeline.tick(Time(ticked));
         }
         let Some(kind) = reported(observation, &mut memory) else { continue };
         if drops(number) {
@@ -51,15 +51,22 @@ pub(super) fn record(played: &Played, drops: impl Fn(usize) -> bool) -> Vec<Reco
             continue;
         }
         let event = Event { time: Time(observation.time), cookie: cookie(observation.end), kind };
-        pipeline.event(&event, &mut out);
-        for wish in pipeline.take_skips() {
-            memory.entry(wish.cookie).or_default().skip[wish.direction.index()] = wish.until;
+        pipeline.event(&event);
+        while let Some(output) = pipeline.poll() {
+            match output {
+                Output::Record(record) => out.push(record),
+                Output::Skip(Skip { cookie, direction, until }) => {
+                    memory.entry(cookie).or_default().skip[direction.index()] = until;
+                }
+                _ => {}
+            }
         }
     }
     for tick in 1..=20 {
-        pipeline.tick(Time(played.ended + tick * TICK_US * 1_000), &mut out);
+        pipeline.tick(Time(played.ended + tick * TICK_US * 1_000));
     }
-    pipeline.finish(Time(played.ended + 3_000_000_000), &mut out);
+    pipeline.finish(Time(played.ended + 3_000_000_000));
+    take_records(&mut pipeline, &mut out);
     out
 }
 

@@ -8,7 +8,7 @@ fn long(role: Role, steps: &[Step]) -> String {
     all.extend(steps);
     let (exchanges, host) = play_with(role, &all, LONG);
     let cookie = if role == Role::Client { CLIENT } else { SERVER };
-    let skip = host.pipeline.skips.iter().find(|skip| skip.cookie == cookie);
+    let skip = host.skips.iter().find(|skip| skip.cookie == cookie);
     assert!(skip.is_some_and(|skip| skip.until.is_some()), "the body is left out");
     let lines: Vec<_> = exchanges
         .iter()
@@ -89,7 +89,8 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
             skipping,
         };
         let kind = EventKind::Segment(segment);
-        host.pipeline.event(&Event { time: Time(host.now), cookie: CLIENT, kind }, &mut host.out);
+        host.pipeline.event(&Event { time: Time(host.now), cookie: CLIENT, kind });
+        host.take();
     };
     let (out, inward, fin) = (Direction::Out, Direction::In, Flags::FIN.with(Flags::ACK));
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
@@ -140,6 +141,7 @@ fn after_a_loss_nothing_waits_for_the_bytes_that_were_lost() {
         })
     };
     assert_eq!(integrity(&host), None, "it might still come");
-    host.pipeline.events_lost(Time(host.now), &mut host.out);
+    host.pipeline.events_lost(Time(host.now));
+    host.take();
     assert_eq!(integrity(&host), Some(tcp_trace_model::exchange::Integrity::Gap));
 }

@@ -1,20 +1,15 @@
-//! How far a direction has come: how many bytes, what was sent again, and which payload the kernel side may leave out.
+//! What the segments of a direction say by their numbers: how many bytes, what came late, and what was sent again.
 
 use tcp_trace_model::{
     event::{Direction, Flags, Segment, Skipping},
     time::Time,
 };
 
-use super::{chunk::Need, half::Half, number::ahead, send_times::SendTimes};
-
-/// How far ahead payload is skipped of a direction that is not read, in bytes: half of what sequence numbers can tell
-/// apart, so that they are never taken for old ones.
-const AHEAD: u32 = 1 << 30;
-/// How far ahead payload is elided whose bytes are counted: half of what sequence numbers can be told apart by here, so
-/// that what comes behind it is still known to be ahead.
-pub const SKIP_MAX: u32 = 1 << 29;
-/// Bytes that are left of a body when it is worth a system call to do without them.
-const WORTH_SKIPPING: i32 = 32 << 10;
+use super::{
+    half::{DISTANCE_MAX, Fin, Trouble},
+    number::ahead,
+    send_times::SendTimes,
+};
 
 /// What a segment's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +22,28 @@ pub enum Arrival {
     Retransmit(Option<Time>),
 }
 
-impl Half {
+/// What was seen of a direction, whether it is read or not.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The number after the highest one seen; `None` before the first segment.
+    pub(super) highest: Option<u32>,
+    /// Payload bytes, each counted once, with those that passed before the last one seen.
+    pub bytes: u64,
+    /// Segments whose numbers had been used before.
+    pub retransmits: u32,
+    /// Whether segments pass that are not reported.
+    pub(super) is_elided: bool,
+}
+
+impl Seen {
     /// Takes a segment into account. `sent` notes when bytes were sent, of the direction that leaves this host.
     pub(super) fn track(
         &mut self,
         time: Time,
         segment: &Segment<'_>,
         mut sent: Option<&mut SendTimes>,
+        fin_seen: &mut Fin,
+        trouble: &mut Option<Box<Trouble>>,
     ) -> Arrival {
         let mut note_sent = |start: u32, time: Time| {
             if let (Some(sent), 1..) = (&mut sent, segment.length) {
@@ -44,9 +54,9 @@ impl Half {
         let fin = u32::from(segment.flags.has(Flags::FIN));
         let start = segment.sequence;
         let end = start.wrapping_add(syn).wrapping_add(segment.length).wrapping_add(fin);
-        let is_first_fin = fin > 0 && self.fin.is_none();
+        let is_first_fin = fin > 0 && fin_seen.number().is_none();
         if fin > 0 {
-            self.fin = Some(end.wrapping_sub(1));
+            fin_seen.set(end.wrapping_sub(1));
         }
         // Where segments pass unseen, only with how far they had come it is known that one is missing.
         let are_holes_known = !self.is_elided || matches!(segment.skipping, Skipping::Since(_));
@@ -66,8 +76,7 @@ impl Half {
                 self.highest = Some(next);
             }
         }
-        let filled = self
-            .trouble
+        let filled = trouble
             .as_deref_mut()
             .and_then(|trouble| trouble.holes.fill(start, end))
             .map(Arrival::OutOfOrder);
@@ -77,7 +86,7 @@ impl Half {
             let is_after_hole = ahead(start, next) > 0;
             if is_after_hole {
                 let since = (are_holes_known && segment.direction == Direction::In).then_some(time);
-                self.trouble.get_or_insert_default().holes.open(next, start, since);
+                trouble.get_or_insert_default().holes.open(next, start, since);
             }
             note_sent(if is_after_hole { start } else { next }, time);
             self.bytes += u64::from(beyond.cast_unsigned() - (syn + fin).min(beyond.cast_unsigned()));
@@ -96,50 +105,20 @@ impl Half {
             Arrival::Retransmit(sent.and_then(|sent| sent.first(start)))
         })
     }
-    /// What the kernel side's skip entry has to be after a segment: payload of the direction is not needed before the
-    /// sequence number (`Some(Some(..))`), or is needed again (`Some(None)`). `None` if the entry is right.
-    pub fn want(&mut self, segment: &Segment<'_>, need: Need) -> Option<Option<u32>> {
-        if segment.length == 0 || segment.flags.has(Flags::SYN) || segment.flags.has(Flags::FIN) {
-            return None;
-        }
-        let end = segment.sequence.wrapping_add(segment.length);
-        let entry = self.entry;
-        if entry.is_none() && need == Need::All {
-            return None;
-        }
-        let until = match need {
-            Need::All => None,
-            Need::From(offset) => self.elide(offset, end),
-            Need::Nothing => {
-                let is_far = entry.is_some_and(|entry| ahead(entry, end) > AHEAD.cast_signed() / 2);
-                if is_far { entry } else { Some(end.wrapping_add(AHEAD)) }
-            }
-        };
-        // A stale entry has to be cleared before numbers wrap around to it.
-        let until = until.filter(|until| ahead(*until, end) > 0);
-        self.entry = until;
-        (until != entry).then(|| {
-            // Holes are unknown until the next report.
-            self.is_elided = false;
-            until
-        })
+
+    /// The number before which all payload has passed, seen or elided.
+    pub(super) fn in_order(&self, fin: Fin, trouble: Option<&Trouble>) -> Option<u32> {
+        let highest = self.highest?;
+        let payload = fin.number().filter(|fin| ahead(highest, *fin) > 0).unwrap_or(highest);
+        Some(trouble.and_then(|trouble| trouble.holes.first()).unwrap_or(payload))
     }
 
-    /// The entry that lets payload before `offset` pass unreported after `end`, if it is worth that.
-    fn elide(&mut self, offset: u64, end: u32) -> Option<u32> {
-        let length = offset.checked_sub(self.offset()).filter(|length| *length > 0)?;
-        // At most SKIP_MAX, so it fits.
-        let until = self.next()?.wrapping_add(length.min(SKIP_MAX.into()) as u32);
-        let left = ahead(until, end);
-        // An entry holds as long as it lasts: of a body whose end is not known, there is always more.
-        let is_enough = |entry: &u32| *entry == until || (WORTH_SKIPPING..left).contains(&ahead(*entry, end));
-        if self.entry.as_ref().is_some_and(is_enough) {
-            return self.entry;
+    /// Counts what the receiver took, see [`Half::received_before`](super::Half::received_before).
+    pub(super) fn received_before(&mut self, number: u32, fin: Fin) {
+        let surplus = self.highest.map_or(0, |highest| ahead(highest, number));
+        if surplus > 0 && surplus.unsigned_abs() <= DISTANCE_MAX {
+            let fin = u64::from(fin.number().is_some_and(|fin| ahead(fin, number) >= 0));
+            self.bytes = self.bytes.saturating_sub(u64::from(surplus.unsigned_abs()) - fin);
         }
-        if left < WORTH_SKIPPING {
-            return None;
-        }
-        self.elidable = Some(until);
-        Some(until)
     }
 }

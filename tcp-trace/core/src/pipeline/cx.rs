@@ -1,0 +1,33 @@
+//! What the parts of a pipeline share.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tcp_trace_model::record::Filter;
+
+use super::{output::Outputs, owners::Owners};
+use crate::protocols::Found;
+
+/// What a pipeline is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Which connections come out.
+    pub filter: Filter,
+    /// Whether credentials in header fields are kept.
+    pub show_secrets: bool,
+    /// The running kernel's names of the reasons for which it sends an RST.
+    pub reset_reasons: HashMap<u32, Arc<str>>,
+    /// Whether stacks are recorded, and the last use of each socket with them.
+    pub stacks: bool,
+}
+
+/// What every part may use beside what it owns.
+#[derive(Debug, Default)]
+pub(super) struct Cx {
+    pub(super) settings: Settings,
+    pub(super) owners: Owners,
+    pub(super) out: Outputs,
+    /// What layers found in the payload at hand; reused from event to event.
+    pub(super) found: Found,
+    /// The last Host field that named no server.
+    pub(super) nameless_host: Vec<u8>,
+}

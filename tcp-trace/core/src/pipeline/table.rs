@@ -1,0 +1,210 @@
+//! The connections that are followed, by cookie.
+
+use std::collections::{HashSet, VecDeque, hash_map::Entry};
+
+use rustc_hash::FxHashMap;
+use tcp_trace_model::{
+    event::Cookie,
+    record::{ConnectionId, Http, Record},
+    time::Time,
+};
+
+use super::{
+    cx::Cx,
+    gate::Gate,
+    lookups::{self, Resolutions},
+};
+use crate::conn::Connection;
+
+/// Connections that are followed at the same time; further ones are counted as lost.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+/// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
+/// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
+const LINGER_US: u64 = 50_000;
+/// How long it waits for an answer to the question for its route.
+const ROUTE_LINGER_US: u64 = 1_000_000;
+
+/// A connection with its gate.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) connection: Connection,
+    pub(super) gate: Gate,
+}
+
+impl Tracked {
+    /// A connection whose gate is not decided.
+    pub(super) fn new(time: Time, connection: Connection) -> Self {
+        Self { connection, gate: Gate::new(time) }
+    }
+
+    /// Decides whether it comes out, if that can be decided now; for the last time when `is_final`.
+    #[inline]
+    pub(super) fn decide(&mut self, now: Time, is_final: bool, cx: &mut Cx) {
+        self.gate.decide(&cx.settings.filter, &self.connection, now, is_final, &mut cx.out);
+    }
+
+    /// Lets a record of it out, or holds or drops it.
+    #[inline]
+    pub(super) fn pass(&mut self, record: Record, cx: &mut Cx) {
+        self.gate.pass(record, &mut cx.out);
+    }
+
+    /// Whether its payload is read.
+    pub(super) fn is_read(&self) -> bool {
+        !self.gate.is_shut() || self.connection.may_carry_dns()
+    }
+
+    /// Ends what it carries.
+    pub(super) fn finish_payload(&mut self, now: Time, resolutions: &mut Resolutions, cx: &mut Cx) {
+        self.connection.finish_payload(now, &mut cx.found);
+        self.take_found(now, resolutions, cx);
+    }
+
+    /// Takes what the layers that read it found.
+    pub(super) fn take_found(&mut self, now: Time, resolutions: &mut Resolutions, cx: &mut Cx) {
+        if !cx.found.has_contents() {
+            return;
+        }
+        if !cx.found.messages.is_empty() {
+            resolutions.messages(&self.connection, cx);
+        }
+        let Self { connection, gate } = self;
+        let Cx { found, settings, out, nameless_host, .. } = cx;
+        if let Some(name) = found.server_name.take()
+            && let Some(name) = lookups::host_name(&name)
+        {
+            connection.learn_sni(name);
+        }
+        for mut exchange in found.exchanges.drain(..) {
+            if connection.info().network.is_none() {
+                continue;
+            }
+            if !settings.show_secrets {
+                exchange.redact();
+            }
+            // What a tunnel leads to is not this connection's server.
+            if !connection.is_tunnel() {
+                lookups::learn_host(connection, &exchange, nameless_host);
+            }
+            let http = Http { time: now, connection: connection.info().clone(), exchange };
+            gate.pass(Record::Http(http), out);
+        }
+    }
+}
+
+/// The connections that are followed.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// The kernel counts cookies up: nobody can choose them so that they collide.
+    table: FxHashMap<Cookie, Box<Tracked>>,
+    /// Those whose gate is not decided.
+    undecided: Vec<Cookie>,
+    /// Those whose socket is gone, by when it went: their summary is due.
+    closed: VecDeque<(Time, ConnectionId)>,
+    /// Sockets that ended while the list of those that were there before is read.
+    ended_before_existing: Option<HashSet<Cookie>>,
+}
+
+impl Connections {
+    #[inline]
+    pub(super) fn get(&self, cookie: Cookie) -> Option<&Tracked> {
+        self.table.get(&cookie).map(Box::as_ref)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, cookie: Cookie) -> Option<&mut Tracked> {
+        self.table.get_mut(&cookie).map(Box::as_mut)
+    }
+
+    /// The connection with this name, if it is still there: its socket may have another by now.
+    pub(super) fn of(&mut self, id: ConnectionId) -> Option<&mut Tracked> {
+        self.get_mut(id.cookie).filter(|tracked| tracked.connection.id() == id)
+    }
+
+    /// The connection of a socket, or a `new` one; `None`, counted as lost, when there are too many.
+    pub(super) fn get_or_add(
+        &mut self,
+        time: Time,
+        cookie: Cookie,
+        new: impl FnOnce() -> Connection,
+        cx: &mut Cx,
+    ) -> Option<&mut Tracked> {
+        let is_full = self.table.len() >= CONNECTIONS_MAX;
+        match self.table.entry(cookie) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(_) if is_full => {
+                cx.out.lose(1);
+                None
+            }
+            Entry::Vacant(vacant) => {
+                self.undecided.push(cookie);
+                Some(vacant.insert(Box::new(Tracked::new(time, new()))))
+            }
+        }
+    }
+
+    /// Takes a connection out.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Box<Tracked>> {
+        self.of(id)?;
+        if let Some(ended) = &mut self.ended_before_existing {
+            ended.insert(id.cookie);
+        }
+        self.table.remove(&id.cookie)
+    }
+
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
+        self.table.values().map(Box::as_ref)
+    }
+
+    /// The names of those that are `wanted`, in their order: the table's own differs from run to run.
+    pub(super) fn names(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
+        let wanted = self.iter().map(|tracked| &tracked.connection).filter(|connection| wanted(connection));
+        let mut names: Vec<_> = wanted.map(Connection::id).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Notes that the socket of a connection is gone.
+    pub(super) fn close(&mut self, time: Time, id: ConnectionId) {
+        self.closed.push_back((time, id));
+    }
+
+    /// A connection whose socket went long enough ago, with when it did; any when the session `is_over`.
+    pub(super) fn next_closed(&mut self, now: Time, is_over: bool) -> Option<(Time, ConnectionId)> {
+        let (time, id) = *self.closed.front()?;
+        let closed_us = now.micros_since(time);
+        let mut awaits_route = || self.of(id).is_some_and(|tracked| tracked.connection.awaits_route());
+        if !is_over && (closed_us < LINGER_US || closed_us < ROUTE_LINGER_US && awaits_route()) {
+            return None;
+        }
+        self.closed.pop_front()
+    }
+
+    /// Decides which come out whose records have waited long enough.
+    pub(super) fn decide(&mut self, now: Time, cx: &mut Cx) {
+        self.undecided.retain(|cookie| {
+            let Some(tracked) = self.table.get_mut(cookie) else {
+                return false;
+            };
+            tracked.decide(now, false, cx);
+            cx.out.lose(tracked.gate.take_lost());
+            tracked.gate.is_undecided()
+        });
+    }
+
+    /// Notes from now on which sockets end: a list is on its way of those that were there before.
+    pub(super) fn expect_existing(&mut self) {
+        self.ended_before_existing = Some(HashSet::new());
+    }
+
+    /// Whether that list has not come.
+    pub(super) fn expects_existing(&self) -> bool {
+        self.ended_before_existing.is_some()
+    }
+
+    /// The sockets that ended since [`expect_existing`](Self::expect_existing).
+    pub(super) fn take_ended(&mut self) -> HashSet<Cookie> {
+        self.ended_before_existing.take().unwrap_or_default()
+    }
+}

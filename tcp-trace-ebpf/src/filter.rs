@@ -1,58 +1,88 @@
 //! What the filter excludes, by the filter's maps: see [`decide::filter`](tcp_trace_ebpf::decide::filter).
 
+use core::arch::asm;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{
-    decide::filter::{Listed, are_ports_excluded, is_judged_by_network, is_process_excluded},
+    decide::{
+        filter::{Listed, are_ports_excluded, is_judged_by_network, is_process_excluded},
+        translation::Ports,
+    },
     port_place,
 };
 
 use crate::{
     maps::{
         COMMS, EXCLUDED_CGROUPS, FILTERS_NETWORKS, FILTERS_PORTS, FILTERS_PROCESS, NETWORKS, PIDS, PORTS,
+        TRANSLATED_PORTS,
     },
     sock,
 };
 
 /// Whether the ports of a connection are excluded; a port that is 0 is not known.
 #[inline(always)]
-pub(crate) fn is_excluded(local_port: u16, peer_port: u16) -> bool {
-    // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
-    // value.
-    let sets = unsafe { core::ptr::read_volatile(&raw const FILTERS_PORTS) };
-    are_ports_excluded(sets, local_port, peer_port, |set, port| {
+pub(crate) fn is_excluded(ports: Ports) -> bool {
+    are_ports_excluded(port_sets(), ports.local, ports.peer, |set, port| {
         let (word, bit) = port_place(set, port);
         PORTS.get(word).is_some_and(|word| word & bit != 0)
-    })
+    }) && !is_translated(ports.local)
 }
 
-/// The same of the socket that a packet belongs to, by its network namespace too, before anything is read of the packet
-/// itself; `None` when the socket has no peer: what the packet says counts then.
+/// Which sets of ports are in use.
 #[inline(always)]
-pub(crate) fn is_packet_excluded(ctx: &SkBuffContext) -> Option<bool> {
-    // SAFETY: the context's fields are readable, these two where the packet has a socket.
-    let (local, peer) = unsafe { ((*ctx.skb.skb).local_port, (*ctx.skb.skb).remote_port) };
-    // The peer's port is in network byte order.
-    let (local, peer) = (local as u16, u16::from_be(peer as u16));
-    (peer != 0).then(|| is_segment_excluded(ctx, local, peer))
+fn port_sets() -> u8 {
+    // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
+    // value.
+    unsafe { core::ptr::read_volatile(&raw const FILTERS_PORTS) }
 }
 
-/// The same of a segment with these ports, by the network namespace of its socket too.
+/// Whether ports are filtered at all. When not, the verifier removes what depends on it.
 #[inline(always)]
-pub(crate) fn is_segment_excluded(ctx: &SkBuffContext, local_port: u16, peer_port: u16) -> bool {
+pub(crate) fn are_ports_filtered() -> bool {
+    port_sets() != 0
+}
+
+/// Where [`TRANSLATED_PORTS`] has a port: the index of a word, and its bit.
+#[inline(always)]
+fn translated_place(port: u16) -> (u32, u64) {
+    (u32::from(port) / 64, 1 << (port % 64))
+}
+
+/// Whether a socket with this local port may be one that only its translated ports select.
+#[inline(always)]
+fn is_translated(local_port: u16) -> bool {
+    let (word, bit) = translated_place(local_port);
+    TRANSLATED_PORTS.get(word).is_some_and(|word| word & bit != 0)
+}
+
+/// Notes that only their translated ports select sockets with this local port: from now on nothing of them is excluded
+/// here, and user space decides. A bit stays, also when another connection has the port later: that costs events, and
+/// nothing else.
+#[inline(always)]
+pub(crate) fn select_translated(local_port: u16) {
+    let (word, bit) = translated_place(local_port);
+    let Some(word) = TRANSLATED_PORTS.get_ptr_mut(word) else { return };
+    // SAFETY: the pointer is to a word of the map. Another CPU may set another bit of it at the same time, so it has to be
+    // one instruction; the target has no atomic types in Rust.
+    unsafe { asm!("lock *(u64 *)({word} + 0) |= {bit}", word = in(reg) word, bit = in(reg) bit) };
+}
+
+/// Whether a packet's socket is in a network namespace that is excluded.
+#[inline(always)]
+pub(crate) fn is_packet_in_excluded_network(ctx: &SkBuffContext, peer_port: u16) -> bool {
     // A namespace that cannot be read may be selected.
-    is_excluded(local_port, peer_port)
-        || is_judged_by_network(are_networks_selected(), peer_port)
-            && sock::netns_of_packet(ctx).is_ok_and(is_network_excluded)
+    is_judged_by_network(are_networks_selected(), peer_port)
+        && sock::netns_of_packet(ctx).is_ok_and(is_network_excluded)
 }
 
-/// The same of a TCP socket, by its network namespace too.
+/// Whether a TCP socket is excluded, by its network namespace too.
 #[inline(always)]
 pub(crate) fn is_socket_excluded(sk: *const u8) -> bool {
-    let (local, peer) = sock::ports(sk);
-    is_excluded(local, peer) || is_in_excluded_network(sk, peer)
+    let ports = sock::ports(sk);
+    is_excluded(ports) || is_in_excluded_network(sk, ports.peer)
 }
 
 /// Whether a TCP socket is in a network namespace that is excluded.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{
     COMM_LEN, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
-    PORT_WORDS, RawLastUse, Registers, SKIP_SOCKETS,
+    PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS,
     decide::{process::Verdict, segment::DirectionMemory, skip::SkipProgress},
 };
 
@@ -24,6 +24,10 @@ pub(crate) static COUNTERS: PerCpuArray<u64, { COUNTERS_LEN }> = PerCpuArray::ne
 
 #[btf_map]
 pub(crate) static PORTS: Array<u64, { PORT_SETS * PORT_WORDS }> = Array::new();
+
+/// Local ports of sockets that only their translated ports select: see [`decide::filter`](tcp_trace_ebpf::decide::filter).
+#[btf_map]
+pub(crate) static TRANSLATED_PORTS: Array<u64, { PORT_WORDS }> = Array::new();
 
 #[btf_map]
 pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
@@ -75,9 +79,24 @@ pub(crate) struct SocketMemory {
     pub(crate) end_reported: u8,
     /// Whether its process is selected.
     pub(crate) verdict: Verdict,
+    /// 1 once it has been reported that its addresses are translated.
+    pub(crate) translation_known: u8,
     /// How often the socket left `CLOSE`.
     pub(crate) incarnations: u32,
 }
+
+/// A connect that the ports of its socket exclude: its SYN may show that others select it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct HeldConnect {
+    /// `bpf_ktime_get_ns()`.
+    pub(crate) time_ns: u64,
+    /// Who connects.
+    pub(crate) process: RawProcess,
+}
+
+#[btf_map]
+pub(crate) static CONNECTS: SkStorage<HeldConnect> = SkStorage::new();
 
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketMemory> = SkStorage::new();
@@ -129,6 +148,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     skc_family: 0,
     skc_num: 0,
     skc_dport: 0,
+    inet_sport: 0,
     skc_rcv_saddr: 0,
     skc_daddr: 0,
     skc_v6_rcv_saddr: 0,

@@ -3,7 +3,10 @@
 use core::arch::asm;
 
 use aya_ebpf::programs::SkBuffContext;
-use tcp_trace_ebpf::{AF_INET, AF_INET6, Bytes16, DIRECTION_OUT, IPPROTO_TCP, IPPROTO_UDP, RawEndpoints};
+use tcp_trace_ebpf::{
+    AF_INET, AF_INET6, Bytes16, DIRECTION_OUT, IPPROTO_TCP, IPPROTO_UDP, RawEndpoints,
+    decide::translation::Ports,
+};
 
 /// Extension headers that are looked behind for the TCP header (RFC 8200, section 4.1).
 const EXTENSION_HEADERS_MAX: usize = 4;
@@ -62,11 +65,15 @@ impl TcpHeader {
         u16::from_be(self.window)
     }
 
-    /// Local and peer's port of a segment in this direction.
+    /// Ports of a segment in this direction.
     #[inline(always)]
-    pub(crate) fn ports(&self, direction: u8) -> (u16, u16) {
+    pub(crate) fn ports(&self, direction: u8) -> Ports {
         let (source, destination) = (u16::from_be(self.source), u16::from_be(self.destination));
-        if direction == DIRECTION_OUT { (source, destination) } else { (destination, source) }
+        if direction == DIRECTION_OUT {
+            Ports { local: source, peer: destination }
+        } else {
+            Ports { local: destination, peer: source }
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The only reader of kernel memory: socket and task fields at the offsets that user space looked up.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void, mem::offset_of};
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::__sk_buff,
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_probe_read_kernel,
@@ -15,6 +16,7 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, Bytes16, COMM_LEN, FOLLOW_PROCESS, IPPROTO_TCP, RawEndpoints, RawProcess, RawTcpStats,
+    decide::translation::Ports,
 };
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
@@ -57,16 +59,79 @@ pub(crate) fn is_tcp(sk: *const u8) -> bool {
         && direct::<u16>(sk, offset!(sk_protocol)) == u16::from(IPPROTO_TCP)
 }
 
-/// Local and peer's port of a socket; those that are not chosen yet are 0.
+/// Ports of a socket; those that are not chosen yet are 0.
 #[inline(always)]
-pub(crate) fn ports(sk: *const u8) -> (u16, u16) {
-    (direct(sk, offset!(skc_num)), u16::from_be(direct(sk, offset!(skc_dport))))
+pub(crate) fn ports(sk: *const u8) -> Ports {
+    Ports { local: direct(sk, offset!(skc_num)), peer: u16::from_be(direct(sk, offset!(skc_dport))) }
+}
+
+/// The local port that a connection's socket has, or had before it was closed.
+#[inline(always)]
+pub(crate) fn last_local_port(sk: *const u8) -> u16 {
+    // SAFETY: the verifier checks that it is a socket.
+    let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
+    if tcp.is_null() { 0 } else { u16::from_be(direct(tcp, offset!(inet_sport))) }
+}
+
+/// Ports of the socket that a packet belongs to: a listener has no peer, and the kernel's control sockets have no port at
+/// all.
+#[inline(always)]
+pub(crate) fn ports_of_packet(ctx: &SkBuffContext) -> Ports {
+    // SAFETY: the context's fields are readable, these two where the packet has a socket.
+    let (local, peer) = unsafe { ((*ctx.skb.skb).local_port, (*ctx.skb.skb).remote_port) };
+    // The peer's port is in network byte order, in a word that is too.
+    Ports { local: local as u16, peer: u32::from_be(peer) as u16 }
+}
+
+/// The word at an offset of the context. Written so, the compiler adds nothing to the pointer, as it does to choose one of two
+/// fields: the verifier allows no context but the very one that the program was called with.
+macro_rules! context_word {
+    ($ctx:expr, $offset:expr) => {{
+        let word: u64;
+        // SAFETY: the field is readable where the packet has a socket, which the verifier checks.
+        unsafe {
+            asm!(
+                "{word} = *(u32 *)({ctx} + {offset})",
+                word = lateout(reg) word,
+                ctx = in(reg) $ctx.skb.skb,
+                offset = const $offset,
+                options(pure, readonly, nostack)
+            );
+        }
+        word as u32
+    }};
+}
+
+/// Addresses and ports of the socket that a packet of this family belongs to.
+#[inline(always)]
+pub(crate) fn endpoints_of_packet(ctx: &SkBuffContext, family: u16) -> RawEndpoints {
+    let Ports { local: local_port, peer: peer_port } = ports_of_packet(ctx);
+    let mut endpoints = RawEndpoints { family, local_port, peer_port, ..RawEndpoints::default() };
+    if family == AF_INET6 {
+        endpoints.local_address = Bytes16([
+            context_word!(ctx, offset_of!(__sk_buff, local_ip6)),
+            context_word!(ctx, offset_of!(__sk_buff, local_ip6) + 4),
+            context_word!(ctx, offset_of!(__sk_buff, local_ip6) + 8),
+            context_word!(ctx, offset_of!(__sk_buff, local_ip6) + 12),
+        ]);
+        endpoints.peer_address = Bytes16([
+            context_word!(ctx, offset_of!(__sk_buff, remote_ip6)),
+            context_word!(ctx, offset_of!(__sk_buff, remote_ip6) + 4),
+            context_word!(ctx, offset_of!(__sk_buff, remote_ip6) + 8),
+            context_word!(ctx, offset_of!(__sk_buff, remote_ip6) + 12),
+        ]);
+    } else {
+        // Also of an IPv6 socket that talks IPv4.
+        endpoints.local_address.0[0] = context_word!(ctx, offset_of!(__sk_buff, local_ip4));
+        endpoints.peer_address.0[0] = context_word!(ctx, offset_of!(__sk_buff, remote_ip4));
+    }
+    endpoints
 }
 
 /// Addresses and ports of a socket; ports that are not chosen yet are 0.
 #[inline(always)]
 pub(crate) fn endpoints(sk: *const u8) -> RawEndpoints {
-    let (local_port, peer_port) = ports(sk);
+    let Ports { local: local_port, peer: peer_port } = ports(sk);
     let mut endpoints = RawEndpoints {
         family: direct(sk, offset!(skc_family)),
         local_port,

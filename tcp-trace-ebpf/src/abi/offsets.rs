@@ -10,6 +10,8 @@ pub struct Offsets {
     pub skc_num: u32,
     /// `sock_common.skc_dport`, u16 in network byte order.
     pub skc_dport: u32,
+    /// `tcp_sock.inet_conn.icsk_inet.inet_sport`, u16 in network byte order: the local port, also when the socket is closed.
+    pub inet_sport: u32,
     /// `sock_common.skc_rcv_saddr`, local IPv4 address.
     pub skc_rcv_saddr: u32,
     /// `sock_common.skc_daddr`, peer's IPv4 address.

@@ -17,6 +17,8 @@ pub const KIND_RESET: u32 = 4;
 pub const KIND_DATAGRAM: u32 = 5;
 /// [`RawHeader::kind`] of a [`RawStack`].
 pub const KIND_STACK: u32 = 6;
+/// [`RawHeader::kind`] of a [`RawTranslation`].
+pub const KIND_TRANSLATION: u32 = 7;
 
 /// [`RawStack::trigger`]: the process connects the socket.
 pub const TRIGGER_CONNECT: u32 = 1;
@@ -175,6 +177,25 @@ pub struct RawSegment {
     pub elided_age_us: u32,
 }
 
+/// The host translates the addresses of what a socket sends. Once per socket, before its first segment that is reported
+/// with other addresses than its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawTranslation {
+    /// Kind [`KIND_TRANSLATION`].
+    pub header: RawHeader,
+    /// The socket's own.
+    pub endpoints: RawEndpoints,
+    /// Of the packet, turned so that local is the reporting socket's end.
+    pub translated: RawEndpoints,
+    /// Inode number of the network namespace; 0 when it could not be read.
+    pub netns: u32,
+    /// Number of the socket's state.
+    pub state: u8,
+    /// Always 0.
+    pub padding: [u8; 3],
+}
+
 /// One UDP datagram to or from [`DNS_PORT`](crate::DNS_PORT) of the other end. `captured` bytes of its payload follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,6 +292,7 @@ const _: () = assert!(size_of::<RawProcess>() == 56);
 const _: () = assert!(size_of::<RawTcpStats>() == 32);
 const _: () = assert!(size_of::<RawTransition>() == 24 + 40 + 56 + 16 + 32);
 const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
+const _: () = assert!(size_of::<RawTranslation>() == 24 + 40 + 40 + 8);
 const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawProcessUse>() == 24 + 56);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);

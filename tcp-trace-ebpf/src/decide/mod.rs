@@ -9,6 +9,7 @@ pub mod process;
 pub mod segment;
 pub mod skip;
 pub mod transition;
+pub mod translation;
 
 use crate::DIRECTION_OUT;
 

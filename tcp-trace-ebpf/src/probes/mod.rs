@@ -1,5 +1,6 @@
 //! One hook per file: a thin attach function and what it does, in a `try_` twin where that can fail.
 
+mod connect;
 mod datagram;
 mod fork;
 mod process_use;
@@ -7,3 +8,4 @@ mod reset;
 mod segment;
 mod stack;
 mod state;
+mod translation;

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tcp_trace_ebpf::{KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE};
+use tcp_trace_ebpf::{KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE, decide::process::Verdict};
 
 use crate::{
     emit, filter,
@@ -66,7 +66,7 @@ pub(crate) fn note(ctx: &BtfTracePointContext) {
     let is_reported = report(sk);
     if process_filter::is_enabled() && is_reported {
         // SAFETY: `remember` gives no null pointer.
-        process_filter::judge_first_use(unsafe { &mut *memory }, sock::ports(sk).1);
+        process_filter::judge_first_use(unsafe { &mut *memory }, sock::ports(sk).peer);
     }
     if stack::are_reported() && !process_filter::is_excluded(sk) {
         stack::report(sk, TRIGGER_FIRST_USE);
@@ -93,10 +93,25 @@ fn report(sk: *const u8) -> bool {
     true
 }
 
+/// Remembers a socket that leaves `CLOSE`, whose process is being reported: it gives the number of this incarnation.
+#[inline(always)]
+pub(crate) fn remember_new<T>(sk: *const T) -> u32 {
+    let Some(memory) = remember(sk) else { return 0 };
+    // SAFETY: `remember` gives no null pointer.
+    unsafe {
+        let incarnation = (*memory).incarnations;
+        (*memory).incarnations = incarnation.wrapping_add(1);
+        (*memory).end_reported = 0;
+        (*memory).translation_known = 0;
+        (*memory).verdict = Verdict::Undecided;
+        incarnation
+    }
+}
+
 /// Remembers that the process of `sk` is being reported. `None` when the kernel has no memory for it: the process is then
 /// reported with a later use.
 #[inline(always)]
-pub(crate) fn remember(sk: *const u8) -> Option<*mut SocketMemory> {
+pub(crate) fn remember<T>(sk: *const T) -> Option<*mut SocketMemory> {
     let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
     if memory.is_null() {
         return None;

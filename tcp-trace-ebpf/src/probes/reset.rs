@@ -18,7 +18,7 @@ pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let reason: u32 = ctx.arg(2);
     if sk.is_null()
         || process_filter::is_excluded(sk)
-        || filter::is_in_excluded_network(sk, sock::ports(sk).1)
+        || filter::is_in_excluded_network(sk, sock::ports(sk).peer)
     {
         return 0;
     }

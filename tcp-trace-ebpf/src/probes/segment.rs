@@ -15,12 +15,13 @@ use tcp_trace_ebpf::{
         process::Verdict,
         segment::{self, MemoryUse},
         skip::{self, Detail},
+        translation::Selection,
     },
     skip_index, skip_until,
     tcp::RST,
 };
 
-use super::datagram;
+use super::{connect, datagram, translation};
 use crate::{
     emit, filter,
     maps::{self, SKIP, SKIP_PROGRESS},
@@ -55,24 +56,43 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if sk.is_null() {
         return Ok(());
     }
-    // With a port filter most packets on a host are excluded: they leave before anything is read of them.
-    let is_excluded = filter::is_packet_excluded(ctx);
-    if is_excluded == Some(true) {
-        return Ok(());
-    }
-    let verdict = process_filter::verdict(sk);
-    if verdict == Verdict::ExcludedUnreported {
+    // With a port filter most packets on a host are excluded: those that arrive leave before anything is read of them.
+    let own = sock::ports_of_packet(ctx);
+    let is_connected = own.peer != 0;
+    if is_connected
+        && (direction == DIRECTION_IN && filter::is_excluded(own)
+            || filter::is_packet_in_excluded_network(ctx, own.peer))
+    {
         return Ok(());
     }
     let Some((offset, protocol)) = packet::transport(ctx)? else {
         return Ok(());
     };
     if protocol == IPPROTO_UDP {
+        if process_filter::verdict(sk) == Verdict::ExcludedUnreported {
+            return Ok(());
+        }
         return datagram::try_datagram(ctx, sk, offset, direction);
     }
     let header = packet::tcp_header(ctx, offset)?;
-    let (local_port, peer_port) = header.ports(direction);
-    if is_excluded.is_none() && filter::is_segment_excluded(ctx, local_port, peer_port) {
+    let ports = header.ports(direction);
+    if !is_connected && filter::is_packet_in_excluded_network(ctx, ports.peer) {
+        return Ok(());
+    }
+    if filter::are_ports_filtered() && (!is_connected || direction == DIRECTION_OUT) {
+        match translation::selection(sk, own, &header, direction) {
+            Selection::Excluded => return Ok(()),
+            Selection::Own => {}
+            Selection::Translated => {
+                filter::select_translated(own.local);
+                if is_connected {
+                    connect::report_held(ctx, sk)?;
+                }
+            }
+        }
+    }
+    let verdict = process_filter::verdict(sk);
+    if verdict == Verdict::ExcludedUnreported {
         return Ok(());
     }
     let flags = header.flags();
@@ -107,7 +127,11 @@ fn try_segment(ctx: &SkBuffContext, direction: u8) -> Result<(), i32> {
     if detail == Detail::Nothing {
         return Ok(());
     }
-    record.endpoints = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
+    record.endpoints =
+        RawEndpoints { local_port: ports.local, peer_port: ports.peer, ..packet::addresses(ctx, direction)? };
+    if is_connected && direction == DIRECTION_OUT {
+        translation::report(ctx, sk, &record);
+    }
     if segment::names_netns(&record) {
         record.netns = sock::netns_of_packet(ctx)?;
     }

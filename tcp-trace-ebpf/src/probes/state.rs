@@ -10,6 +10,7 @@ use tcp_trace_ebpf::{
     decide::{
         process::Verdict,
         transition::{self, Stats},
+        translation::Ports,
     },
     tcp::{CLOSE, SYN_SENT},
 };
@@ -17,7 +18,7 @@ use tcp_trace_ebpf::{
 use crate::{
     emit, filter,
     maps::STATE_RUNNING,
-    probes::{process_use, stack},
+    probes::{connect, process_use, stack},
     process_filter, sock,
 };
 
@@ -61,24 +62,18 @@ fn report(ctx: &BtfTracePointContext) {
     if !sock::is_tcp(sk) {
         return;
     }
-    let (local_port, peer_port) = sock::ports(sk);
-    // A client whose beginning was reported without a port has to be known by it.
-    if old != SYN_SENT && filter::is_excluded(local_port, peer_port)
-        || filter::is_in_excluded_network(sk, peer_port)
-    {
+    let Ports { peer: peer_port, .. } = sock::ports(sk);
+    if filter::is_in_excluded_network(sk, peer_port) {
+        return;
+    }
+    if filter::are_ports_filtered() && is_excluded_by_ports(sk, (old, new)) {
+        if (old, new) == (CLOSE, SYN_SENT) {
+            connect::hold(sk);
+        }
         return;
     }
     let is_by_process = transition::is_by_process(old, new);
-    let mut incarnation = 0;
-    if is_by_process && let (CLOSE, Some(memory)) = (old, process_use::remember(sk)) {
-        // SAFETY: `remember` gives no null pointer.
-        unsafe {
-            incarnation = (*memory).incarnations;
-            (*memory).incarnations = incarnation.wrapping_add(1);
-            (*memory).end_reported = 0;
-            (*memory).verdict = Verdict::Undecided;
-        }
-    }
+    let incarnation = if is_by_process && old == CLOSE { process_use::remember_new(sk) } else { 0 };
     let mut verdict = Verdict::Undecided;
     if process_filter::is_enabled() {
         verdict = process_filter::judge_transition(sk, (old, new), is_by_process, peer_port);
@@ -101,6 +96,21 @@ fn report(ctx: &BtfTracePointContext) {
     if stack::are_reported() && old == CLOSE && new == SYN_SENT {
         stack::report(sk, TRIGGER_CONNECT);
     }
+}
+
+/// Whether ports exclude a transition.
+#[inline(always)]
+fn is_excluded_by_ports(sk: *const u8, (old, new): (u8, u8)) -> bool {
+    let Ports { mut local, peer } = sock::ports(sk);
+    if old == SYN_SENT && !filter::is_excluded(Ports { local: 0, peer }) {
+        // A client whose beginning was reported without a port has to be known by it.
+        return false;
+    }
+    if new == CLOSE && local == 0 && filter::is_excluded(Ports { local, peer }) {
+        // It has given its port back, by which it may be known.
+        local = sock::last_local_port(sk);
+    }
+    filter::is_excluded(Ports { local, peer })
 }
 
 /// Fills in a record in its place: it is too large for the stack.

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde::Deserialize;
 use tcp_trace_model::{
     event::Endpoints,
-    filter::{Facts, owner},
+    filter::{Facts, Translated, owner},
     record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, Transition},
 };
 
@@ -40,6 +40,8 @@ pub struct Selection {
 enum Choice {
     Undecided(Box<Undecided>),
     Refused,
+    /// There was no room to hold its lines.
+    LeftOut,
     /// With its process, when it was chosen by that.
     Chosen(Option<Arc<Process>>),
 }
@@ -48,6 +50,7 @@ enum Choice {
 #[derive(Debug, Default)]
 struct Undecided {
     endpoints: Option<Endpoints>,
+    translated: Option<Endpoints>,
     netns: Option<u32>,
     process: Option<Arc<Process>>,
     cgroup: Option<String>,
@@ -137,8 +140,12 @@ impl Selection {
     fn is_asked_for(&self, dns: &Dns) -> bool {
         let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
         let network = &dns.network;
-        let facts =
-            Facts { endpoints: Some(network.endpoints()), netns: network.netns, owner: owner.as_ref() };
+        let facts = Facts {
+            endpoints: Some(network.endpoints()),
+            translated: translated_to(network.translated.map(Endpoints::from)),
+            netns: network.netns,
+            owner: owner.as_ref(),
+        };
         self.filter.judge(facts) == Some(true)
     }
 
@@ -160,14 +167,23 @@ impl Selection {
     /// The verdict on a connection with what a record says of it, and the lines that were held until now.
     fn judge(&mut self, id: ConnectionId, record: &Record) -> (Option<bool>, Vec<Vec<u8>>) {
         let choice = self.connections.entry(id).or_insert_with(|| Choice::Undecided(Box::default()));
+        if matches!(choice, Choice::Refused) && is_translated(record) {
+            // Its other addresses became known: they may be selected.
+            *choice = Choice::Undecided(Box::default());
+        }
         let known = match choice {
             Choice::Undecided(known) => known,
-            Choice::Refused => return (Some(false), Vec::new()),
+            Choice::Refused | Choice::LeftOut => return (Some(false), Vec::new()),
             Choice::Chosen(_) => return (Some(true), Vec::new()),
         };
         known.learn(record);
         let owner = known.process.as_ref().map(|process| owner(process, known.cgroup.as_deref()));
-        let facts = Facts { endpoints: known.endpoints, netns: known.netns, owner: owner.as_ref() };
+        let facts = Facts {
+            endpoints: known.endpoints,
+            translated: translated_to(known.translated),
+            netns: known.netns,
+            owner: owner.as_ref(),
+        };
         let Some(is_chosen) = self.filter.judge(facts) else {
             return (None, Vec::new());
         };
@@ -188,7 +204,7 @@ impl Selection {
         } else {
             self.held_bytes -= bytes(&known.held);
             self.left_out += 1;
-            *choice = Choice::Refused;
+            *choice = Choice::LeftOut;
         }
     }
 }
@@ -206,6 +222,8 @@ impl Undecided {
         };
         let network = info.network.as_ref();
         self.endpoints = network.map(Network::endpoints).or(self.endpoints);
+        let translated = network.and_then(|network| network.translated).map(Endpoints::from);
+        self.translated = translated.or(self.translated);
         self.netns = network.and_then(|network| network.netns).or(self.netns);
         if self.process.is_none() {
             self.process.clone_from(&info.process);
@@ -233,4 +251,18 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
         Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Loss(_) | Record::End(_) => None,
         Record::Unknown => serde_json::from_slice::<Of>(raw).ok().map(|of| of.connection),
     }
+}
+
+/// Whether a line says with which other addresses a connection's segments left the host.
+fn is_translated(record: &Record) -> bool {
+    let connection = match record {
+        Record::Transition(transition) => &transition.connection,
+        Record::Connection(summary) => &summary.connection,
+        _ => return false,
+    };
+    connection.ends().translated.is_some()
+}
+
+fn translated_to(translated: Option<Endpoints>) -> Translated {
+    translated.map_or(Translated::No, Translated::To)
 }

@@ -317,7 +317,8 @@ pub struct Segment<'a> {
     pub length: u32,
     /// The captured payload: all of it, or the beginning.
     pub payload: &'a [u8],
-    /// Addresses and ports of the packet, seen from the local socket.
+    /// Addresses and ports of the packet, seen from the local socket. Of a segment that arrives, they are the socket's own; one
+    /// that leaves has those of the wire.
     pub endpoints: Endpoints,
     /// Inode number of the network namespace, where the kernel side has read it.
     pub netns: Option<u32>,
@@ -367,6 +368,19 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
+/// Other addresses than its own, with which a socket's segments leave this host: it translates them (NAT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The socket's own.
+    pub endpoints: Endpoints,
+    /// Those of its segments, seen from the socket.
+    pub translated: Endpoints,
+    /// Inode number of the network namespace, where the kernel side could read it.
+    pub netns: Option<u32>,
+    /// State of the socket when the segment passed.
+    pub state: Option<State>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind<'a> {
@@ -374,6 +388,8 @@ pub enum EventKind<'a> {
     StateChange(StateChange),
     /// A segment passed.
     Segment(Segment<'a>),
+    /// The next segment of the socket is the first that leaves with other addresses.
+    Translation(Translation),
     /// A datagram passed.
     Datagram(Datagram<'a>),
     /// A process used the socket for the first time, or sent the last datagram that passed.

@@ -67,15 +67,40 @@ impl std::str::FromStr for Cidr {
     }
 }
 
+/// Whether the segments of a connection leave this host with other addresses than its socket's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translated {
+    /// Not as far as is known.
+    #[default]
+    No,
+    /// Its first segment will tell.
+    Unknown,
+    /// With these.
+    To(Endpoints),
+}
+
 /// What is known of a connection when it is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Both ends, as far as known.
+    /// Both ends, as far as known: the socket's own addresses.
     pub endpoints: Option<Endpoints>,
+    /// The other addresses that its segments leave this host with.
+    pub translated: Translated,
     /// Inode number of its network namespace, when known.
     pub netns: Option<u32>,
     /// Its process, when known.
     pub owner: Option<&'a Owner>,
+}
+
+impl Facts<'_> {
+    /// Judges by the socket's own addresses, and where they do not pass, by the translated ones.
+    fn either(&self, judge: impl Fn(Endpoints) -> Option<bool>) -> Option<bool> {
+        match (judge(self.endpoints?), self.translated) {
+            (Some(false), Translated::Unknown) => None,
+            (Some(false), Translated::To(translated)) => judge(translated),
+            (verdict, _) => verdict,
+        }
+    }
 }
 
 /// A recorded process, as far as a filter goes by it.
@@ -111,26 +136,28 @@ impl Filter {
         if self.port.is_empty() && self.local_port.is_empty() && self.peer_port.is_empty() {
             return Some(true);
         }
-        let Endpoints { local, peer } = facts.endpoints?;
-        let (local, peer) = (local.port(), peer.port());
-        let is_peer = self.peer_port.is_empty() || self.peer_port.contains(&peer);
-        let is_either = |port| self.port.is_empty() || self.port.contains(&port);
-        let is_local = self.local_port.is_empty() || self.local_port.contains(&local);
-        match (is_peer && (is_either(local) || is_either(peer)), is_local) {
-            (true, true) => Some(true),
-            // A port that the kernel has not chosen yet may still match.
-            _ if local == 0 && is_peer => None,
-            _ => Some(false),
-        }
+        facts.either(|Endpoints { local, peer }| {
+            let (local, peer) = (local.port(), peer.port());
+            let is_peer = self.peer_port.is_empty() || self.peer_port.contains(&peer);
+            let is_either = |port| self.port.is_empty() || self.port.contains(&port);
+            let is_local = self.local_port.is_empty() || self.local_port.contains(&local);
+            match (is_peer && (is_either(local) || is_either(peer)), is_local) {
+                (true, true) => Some(true),
+                // A port that the kernel has not chosen yet may still match.
+                _ if local == 0 && is_peer => None,
+                _ => Some(false),
+            }
+        })
     }
 
     fn judge_addresses(&self, facts: Facts<'_>) -> Option<bool> {
         if self.addr.is_empty() {
             return Some(true);
         }
-        let Endpoints { local, peer } = facts.endpoints?;
-        let matches = self.addr.iter().any(|net| net.contains(local.ip()) || net.contains(peer.ip()));
-        if !matches && local.port() == 0 { None } else { Some(matches) }
+        facts.either(|Endpoints { local, peer }| {
+            let matches = self.addr.iter().any(|net| net.contains(local.ip()) || net.contains(peer.ip()));
+            if !matches && local.port() == 0 { None } else { Some(matches) }
+        })
     }
 
     fn judge_netns(&self, facts: Facts<'_>) -> Option<bool> {
@@ -191,7 +218,7 @@ mod tests {
     }
 
     fn judge(filter: &Filter, endpoints: Option<Endpoints>, owner: Option<&Owner>) -> Option<bool> {
-        filter.judge(Facts { endpoints, netns: Some(4_026_531_840), owner })
+        filter.judge(Facts { endpoints, translated: Translated::No, netns: Some(4_026_531_840), owner })
     }
 
     #[test]
@@ -244,6 +271,37 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_matches_the_sockets_own_addresses_or_the_translated_ones() {
+        // REDIRECT of 10.0.0.2:8080 to 127.0.0.1:15001.
+        let translated = Endpoints {
+            local: SocketAddr::from(([10, 0, 0, 1], 41352)),
+            peer: SocketAddr::from(([127, 0, 0, 1], 15_001)),
+        };
+        let addr = |net: &str| vec![net.parse().unwrap()];
+        for (filter, without, with) in [
+            (Filter { port: vec![8080], ..Filter::default() }, true, true),
+            (Filter { port: vec![15_001], ..Filter::default() }, false, true),
+            (Filter { peer_port: vec![15_001], ..Filter::default() }, false, true),
+            (Filter { local_port: vec![15_001], ..Filter::default() }, false, false),
+            (Filter { addr: addr("10.0.0.2"), ..Filter::default() }, true, true),
+            (Filter { addr: addr("127.0.0.0/8"), ..Filter::default() }, false, true),
+            (Filter { addr: addr("127.0.0.1"), port: vec![8080], ..Filter::default() }, false, true),
+            (Filter { addr: addr("192.0.2.1"), port: vec![8080], ..Filter::default() }, false, false),
+        ] {
+            let judge = |translated| {
+                filter.judge(Facts { endpoints: endpoints(41352), translated, netns: None, owner: None })
+            };
+            assert_eq!(judge(Translated::No), Some(without), "{filter:?}");
+            assert_eq!(judge(Translated::To(translated)), Some(with), "{filter:?}");
+            assert_eq!(
+                judge(Translated::Unknown),
+                without.then_some(true),
+                "{filter:?}: it may become known"
+            );
+        }
+    }
+
+    #[test]
     fn the_process_is_waited_for() {
         let filter = Filter { comm: vec!["curl".to_owned()], ..Filter::default() };
         assert_eq!(judge(&filter, endpoints(1), None), None);
@@ -255,7 +313,8 @@ mod tests {
     #[test]
     fn a_network_namespace_is_asked_for_by_its_inode_number() {
         let filter = Filter { netns: vec![7, 4_026_531_840], ..Filter::default() };
-        let judge = |netns| filter.judge(Facts { endpoints: None, netns, owner: None });
+        let judge =
+            |netns| filter.judge(Facts { endpoints: None, translated: Translated::No, netns, owner: None });
         assert_eq!(judge(Some(4_026_531_840)), Some(true));
         assert_eq!(judge(Some(8)), Some(false));
         assert_eq!(judge(None), None, "it may become known");

@@ -133,13 +133,38 @@ pub struct Network {
     /// Inode number of the network namespace (`/proc/PID/ns/net`), when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
+    /// The addresses with which its segments leave this host, where it translates them (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Ends>,
+}
+
+/// Both ends, seen from the socket that reports them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ends {
+    /// The end that reports.
+    pub local: Endpoint,
+    /// The other end.
+    pub peer: Endpoint,
+}
+
+impl From<Ends> for Endpoints {
+    fn from(ends: Ends) -> Self {
+        Self { local: ends.local.into(), peer: ends.peer.into() }
+    }
+}
+
+impl From<Endpoints> for Ends {
+    fn from(endpoints: Endpoints) -> Self {
+        Self { local: endpoints.local.into(), peer: endpoints.peer.into() }
+    }
 }
 
 impl Default for Network {
     /// What stands for ends that are not known.
     fn default() -> Self {
         let nowhere = Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
-        Self { kind: NetworkType::Ipv4, local: nowhere, peer: nowhere, netns: None }
+        Self { kind: NetworkType::Ipv4, local: nowhere, peer: nowhere, netns: None, translated: None }
     }
 }
 
@@ -150,7 +175,7 @@ impl Network {
             SocketAddr::V4(_) => NetworkType::Ipv4,
             SocketAddr::V6(_) => NetworkType::Ipv6,
         };
-        Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns }
+        Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns, translated: None }
     }
 
     /// Both ends as socket addresses.

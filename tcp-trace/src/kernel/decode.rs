@@ -8,14 +8,14 @@ use std::{
 use bytes::Bytes;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
-    KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, RawDatagram, RawEndpoints,
-    RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition, TRIGGER_CONNECT,
-    TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
+    KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, KIND_TRANSLATION, RawDatagram,
+    RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition,
+    RawTranslation, TRIGGER_CONNECT, TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
 };
 use tcp_trace_model::{
     event::{
         Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Moment, Owner,
-        Place, Registers, Segment, Skipping, Stack, State, StateChange,
+        Place, Registers, Segment, Skipping, Stack, State, StateChange, Translation,
     },
     time::Time,
 };
@@ -59,6 +59,7 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
         }
         KIND_DATAGRAM => EventKind::Datagram(datagram(bytes)?),
         KIND_STACK => EventKind::Stack(stack(bytes)?),
+        KIND_TRANSLATION => EventKind::Translation(translation(bytes)?),
         kind => return Err(DecodeError::Kind(kind)),
     };
     let time = u64_at(header, offset_of!(RawHeader, time_ns));
@@ -120,6 +121,17 @@ fn segment(bytes: &[u8]) -> Result<Segment<'_>, DecodeError> {
                 us: u32_at(raw, offset_of!(RawSegment, elided_age_us)),
             }),
         },
+    })
+}
+
+fn translation(bytes: &[u8]) -> Result<Translation, DecodeError> {
+    let (raw, _) = fixed::<{ size_of::<RawTranslation>() }>(bytes)?;
+    let netns = u32_at(raw, offset_of!(RawTranslation, netns));
+    Ok(Translation {
+        endpoints: endpoints(raw, offset_of!(RawTranslation, endpoints))?,
+        translated: endpoints(raw, offset_of!(RawTranslation, translated))?,
+        netns: (netns != 0).then_some(netns),
+        state: State::from_kernel(u8_at(raw, offset_of!(RawTranslation, state))),
     })
 }
 

@@ -127,6 +127,24 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
 }
 
 #[test]
+fn a_translation_has_both_pairs_of_addresses() {
+    let redirected = RawEndpoints { peer_port: 15_001, ..loopback() };
+    let raw = RawTranslation {
+        header: header(KIND_TRANSLATION),
+        endpoints: loopback(),
+        translated: redirected,
+        netns: 0,
+        state: 2,
+        padding: [0; 3],
+    };
+    let bytes = bytes_of(&raw);
+    let EventKind::Translation(translation) = decode(&bytes, 0).unwrap().kind else { panic!() };
+    assert_eq!(translation.endpoints.peer.to_string(), "127.0.0.1:8080");
+    assert_eq!(translation.translated.peer.to_string(), "127.0.0.1:15001");
+    assert_eq!((translation.netns, translation.state), (None, Some(State::SynSent)));
+}
+
+#[test]
 fn a_reset_has_a_reason() {
     let bytes = bytes_of(&RawReset { header: header(KIND_RESET), reason: 11, padding: 0 });
     assert_eq!(decode(&bytes, 0).unwrap().kind, EventKind::Reset(11));

@@ -20,7 +20,9 @@ pub fn record(bytes: &[u8]) {
         EventKind::Segment(segment) => (segment.payload, segment.length as usize),
         EventKind::Datagram(datagram) => (datagram.payload, datagram.length as usize),
         EventKind::Stack(stack) => (stack.bytes, stack.bytes.len()),
-        EventKind::StateChange(_) | EventKind::Owner(_) | EventKind::Reset(_) => (&[][..], 0),
+        EventKind::StateChange(_) | EventKind::Translation(_) | EventKind::Owner(_) | EventKind::Reset(_) => {
+            (&[][..], 0)
+        }
     };
     assert!(payload.len() <= length, "{} of {length} bytes", payload.len());
     assert!(payload.is_empty() || bytes.windows(payload.len()).any(|part| part == payload));
@@ -37,7 +39,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_of_a_kind_are_an_event_or_an_error(kind in 0..8_u32, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn any_bytes_of_a_kind_are_an_event_or_an_error(kind in 0..9_u32, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut bytes = bytes;
             if let Some(place) = bytes.get_mut(16..20) {
                 place.copy_from_slice(&kind.to_ne_bytes());

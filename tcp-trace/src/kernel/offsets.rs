@@ -12,6 +12,7 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         skc_family: btf.offset("sock_common", "skc_family")?,
         skc_num: btf.offset("sock_common", "skc_num")?,
         skc_dport: btf.offset("sock_common", "skc_dport")?,
+        inet_sport: btf.offset("tcp_sock", "inet_conn.icsk_inet.inet_sport")?,
         skc_rcv_saddr: btf.offset("sock_common", "skc_rcv_saddr")?,
         skc_daddr: btf.offset("sock_common", "skc_daddr")?,
         skc_v6_rcv_saddr: ipv6("skc_v6_rcv_saddr"),

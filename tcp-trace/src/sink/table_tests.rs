@@ -20,7 +20,7 @@ fn endpoint(address: &str, port: u16) -> Endpoint {
 }
 
 fn network(local: Endpoint, peer: Endpoint) -> Network {
-    Network { kind: NetworkType::Ipv4, local, peer, netns: None }
+    Network { kind: NetworkType::Ipv4, local, peer, netns: None, translated: None }
 }
 
 fn curl() -> Option<Arc<Process>> {

@@ -117,12 +117,12 @@ impl Ending {
 
 /// Whether a connection that failed with this error had no answer.
 pub(super) fn is_timeout(error: i32) -> bool {
-    error.abs() == ETIMEDOUT
+    error.saturating_abs() == ETIMEDOUT
 }
 
 /// The symbolic names of the errors that a TCP connection fails with (errno(3)).
 pub(super) fn errno_name(error: i32) -> Option<&'static str> {
-    Some(match error.abs() {
+    Some(match error.saturating_abs() {
         13 => "EACCES",
         32 => "EPIPE",
         71 => "EPROTO",

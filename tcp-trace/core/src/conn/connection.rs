@@ -99,7 +99,7 @@ impl Connection {
 
     /// What a filter goes by.
     pub fn facts(&self) -> Facts<'_> {
-        self.identity.facts()
+        Facts { translated: self.translated_as_known(), ..self.identity.facts() }
     }
 
     /// The connection of the other end, when that is on this host and known.

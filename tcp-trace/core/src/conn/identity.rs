@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tcp_trace_model::{
     connection_info::ConnectionInfo,
     event::{Endpoints, Owner, Role},
-    filter::Facts,
+    filter::{Facts, Translated},
     record::{ConnectionId, Network, Process},
 };
 
@@ -40,12 +40,13 @@ impl Identity {
         self.owner.as_deref()
     }
 
-    /// What a filter goes by.
+    /// What a filter goes by, but for translated addresses.
     pub(super) fn facts(&self) -> Facts<'_> {
         let network = self.info.network.as_ref();
         Facts {
             endpoints: network.map(Network::endpoints),
             netns: network.and_then(|network| network.netns),
+            translated: Translated::No,
             owner: self.owner(),
         }
     }
@@ -70,12 +71,22 @@ impl Identity {
                 if is_complete || known.local.port != 0 && endpoints.local.port() == 0 {
                     Network { netns, ..*known }
                 } else {
-                    Network::new(endpoints, netns)
+                    Network { translated: known.translated, ..Network::new(endpoints, netns) }
                 }
             }
         };
         if self.info.network != Some(learnt) {
             Arc::make_mut(&mut self.info).network = Some(learnt);
+        }
+    }
+
+    /// Learns with which addresses its segments leave this host; that they are its own is no news.
+    pub(super) fn learn_translated(&mut self, translated: Endpoints) {
+        let is_news = |known: &Network| known.translated.is_none() && known.endpoints() != translated;
+        if self.info.network.as_ref().is_some_and(is_news)
+            && let Some(network) = &mut Arc::make_mut(&mut self.info).network
+        {
+            network.translated = Some(translated.into());
         }
     }
 

@@ -13,6 +13,7 @@ mod stacks;
 mod stalls;
 mod states;
 mod summary;
+mod translation;
 
 pub use connection::Connection;
 pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};

@@ -69,7 +69,7 @@ pub(super) fn example(http: &Http) -> FindingConnection {
     FindingConnection {
         connection: http.connection.id,
         state: if http.exchange.outcome == Outcome::Ok { State::Established } else { State::Close },
-        network: Network { netns: None, ..http.connection.ends() },
+        network: Network { netns: None, translated: None, ..http.connection.ends() },
         fd: None,
         age_us: None,
         receive_queue: 0,

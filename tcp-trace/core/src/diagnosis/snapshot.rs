@@ -154,8 +154,11 @@ impl Snapshot {
         for socket in &self.sockets {
             let endpoints = Some(socket.diag.endpoints);
             let netns = Some(socket.netns).filter(|netns| *netns != 0);
-            let passes =
-                |owner: Option<&Owner>| filter.judge(filter::Facts { endpoints, netns, owner }) == Some(true);
+            // The list says nothing of translation.
+            let translated = filter::Translated::No;
+            let passes = |owner: Option<&Owner>| {
+                filter.judge(filter::Facts { endpoints, translated, netns, owner }) == Some(true)
+            };
             let mut owners = self
                 .owners(socket)
                 .map(|(process, _)| filter::owner(&process.named, process.cgroup.as_deref()));

@@ -64,6 +64,16 @@ impl Gate {
         }
     }
 
+    /// Decides anew of what was excluded, because other addresses of it became known that may be selected; true when it waits
+    /// for a decision again. What was dropped before is not selected.
+    pub(super) fn reconsider(&mut self, filter: &Filter, connection: &Connection, now: Time) -> bool {
+        let may_pass = self.is_shut() && filter.judge(connection.facts()) != Some(false);
+        if may_pass {
+            *self = Self::new(now);
+        }
+        may_pass
+    }
+
     /// Decides if it can be decided now; for the last time when `is_final`.
     pub(super) fn decide(
         &mut self,

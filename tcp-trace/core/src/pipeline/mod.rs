@@ -17,6 +17,7 @@ mod stream;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod translation;
 
 pub use cx::Settings;
 pub use existing::ExistingSocket;

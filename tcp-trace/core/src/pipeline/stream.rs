@@ -85,6 +85,7 @@ impl Pipeline {
         match &event.kind {
             EventKind::StateChange(change) => self.state_change(time, cookie, change),
             EventKind::Segment(segment) => self.segment(time, cookie, segment),
+            EventKind::Translation(translation) => self.translation(time, cookie, translation),
             EventKind::Datagram(datagram) => self.resolutions.datagram(time, cookie, datagram, &mut self.cx),
             EventKind::Owner(owner) => {
                 self.resolutions.owner(cookie, owner, &mut self.cx);

@@ -143,6 +143,11 @@ impl Connections {
         }
     }
 
+    /// Notes that the gate of a connection is undecided again.
+    pub(super) fn wait_for_decision(&mut self, cookie: Cookie) {
+        self.undecided.push(cookie);
+    }
+
     /// Takes a connection out.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Box<Tracked>> {
         self.of(id)?;

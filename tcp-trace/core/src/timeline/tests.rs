@@ -25,7 +25,13 @@ fn endpoint(text: &str) -> Endpoint {
 }
 
 fn network(local: &str, peer: &str) -> Network {
-    Network { kind: NetworkType::Ipv4, local: endpoint(local), peer: endpoint(peer), netns: None }
+    Network {
+        kind: NetworkType::Ipv4,
+        local: endpoint(local),
+        peer: endpoint(peer),
+        netns: None,
+        translated: None,
+    }
 }
 
 fn transition(cookie: u64, time: u64) -> Record {

@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for Http {
         let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer } = line.network;
         let connection = ConnectionInfo {
             role: line.role,
-            network: Some(Network { kind, local, peer, netns: None }),
+            network: Some(Network { kind, local, peer, netns: None, translated: None }),
             process: line.process.map(|process| Arc::new(process.into_owned())),
             ..ConnectionInfo::new(line.connection)
         };

@@ -15,7 +15,7 @@ pub mod write;
 
 pub use crate::connection_info::ConnectionInfo;
 pub use crate::filter::{Cidr, Filter};
-pub use crate::network::{ConnectionId, Endpoint, FlagNames, Network, NetworkType, Process};
+pub use crate::network::{ConnectionId, Endpoint, Ends, FlagNames, Network, NetworkType, Process};
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use crate::text::{Text, TextRef};
 pub use connection::{

@@ -35,7 +35,13 @@ fn is_client(id: u64) -> bool {
 fn network(id: u64) -> Network {
     let endpoint = |port| Endpoint { address: [127, 0, 0, 1].into(), port };
     let (local, peer) = if is_client(id) { (41352, 8080) } else { (8080, 41352) };
-    Network { kind: NetworkType::Ipv4, local: endpoint(local), peer: endpoint(peer), netns: Some(1) }
+    Network {
+        kind: NetworkType::Ipv4,
+        local: endpoint(local),
+        peer: endpoint(peer),
+        netns: Some(1),
+        translated: None,
+    }
 }
 
 fn info(id: u64) -> Arc<ConnectionInfo> {

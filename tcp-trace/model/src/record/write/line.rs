@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     event::Role,
     json,
-    network::{ConnectionId, Endpoint, Network, NetworkType, Process},
+    network::{ConnectionId, Endpoint, Ends, Network, NetworkType, Process},
     time::{Time, pair},
 };
 
@@ -196,7 +196,17 @@ impl Line<'_> {
         self.put(b",\"network\":{");
         self.ends(network.kind, network.local, network.peer);
         self.optional(b",\"netns\":", network.netns.map(u64::from));
+        self.translated(network.translated);
         self.put(b"}");
+    }
+
+    pub(super) fn translated(&mut self, translated: Option<Ends>) {
+        let Some(Ends { local, peer }) = translated else { return };
+        self.put(b",\"translated\":{\"local\":{\"address\":\"");
+        self.endpoint(local);
+        self.put(b"},\"peer\":{\"address\":\"");
+        self.endpoint(peer);
+        self.put(b"}}");
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use crate::{
     fields::Fields,
     json,
     record::{
-        Body, ConnectionId, ConnectionInfo, Endpoint, Exchange, FlagNames, Http, Network, NetworkType,
+        Body, ConnectionId, ConnectionInfo, Endpoint, Ends, Exchange, FlagNames, Http, Network, NetworkType,
         Process, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url, Version,
         reader,
     },
@@ -59,8 +59,9 @@ fn endpoint() -> BoxedStrategy<Endpoint> {
 
 fn network() -> BoxedStrategy<Network> {
     let kind = proptest::sample::select(vec![NetworkType::Ipv4, NetworkType::Ipv6]);
-    (kind, endpoint(), endpoint(), option::of(any::<u32>()))
-        .prop_map(|(kind, local, peer, netns)| Network { kind, local, peer, netns })
+    let translated = (endpoint(), endpoint()).prop_map(|(local, peer)| Ends { local, peer });
+    (kind, endpoint(), endpoint(), option::of(any::<u32>()), option::of(translated))
+        .prop_map(|(kind, local, peer, netns, translated)| Network { kind, local, peer, netns, translated })
         .boxed()
 }
 
@@ -199,7 +200,8 @@ fn http() -> BoxedStrategy<Record> {
             let (integrity, outcome, reason, missing) = outcome;
             let (index, reused, has_ended, has_websocket) = rest;
             // That of an exchange is not written.
-            connection.network.as_mut().unwrap().netns = None;
+            let network = connection.network.as_mut().unwrap();
+            (network.netns, network.translated) = (None, None);
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,

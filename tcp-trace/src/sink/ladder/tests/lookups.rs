@@ -22,7 +22,13 @@ pub(super) fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
         cgroup: None,
         server: endpoint(53),
         transport: Transport::Udp,
-        network: Network { kind: NetworkType::Ipv4, local: endpoint(40000), peer: endpoint(53), netns: None },
+        network: Network {
+            kind: NetworkType::Ipv4,
+            local: endpoint(40000),
+            peer: endpoint(53),
+            netns: None,
+            translated: None,
+        },
         connection: None,
         error: None,
     }))

@@ -120,6 +120,7 @@ impl<'a, R: Read> Replay<'a, R> {
                         // Of what is shown, as a session with this filter counts.
                         let counts = sink.counts();
                         (end.connections, end.http, end.dns) = (counts.connections, counts.http, counts.dns);
+                        end.protocols.clone_from(&counts.protocols);
                     }
                     sink.record(&record)?;
                 }

@@ -85,6 +85,7 @@ impl<'a> Output<'a> {
             connections: counts.connections,
             http: counts.http,
             dns: counts.dns,
+            protocols: counts.protocols.clone(),
             events,
             lost: counts.lost,
             interrupted,

@@ -12,6 +12,7 @@ mod tee;
 mod waterfall;
 mod words;
 mod words_dns;
+mod words_protocol;
 mod words_timing;
 
 pub use chunk_writer::{Backlog, ChunkWriter, OUTPUT_QUEUE_BYTES_MAX};

@@ -6,10 +6,10 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use tcp_trace_core::prose::{Micros, Palette, Phrase, Tone, padded};
+use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, padded};
 use tcp_trace_model::{
     event::Role,
-    record::{Dns, Endpoint, Http, Loss, Process, Record, Transition},
+    record::{Connection, Dns, Endpoint, Http, Loss, Process, Record, Transition},
     time::Time,
 };
 
@@ -17,6 +17,7 @@ use super::{
     Sink,
     words::{exchange, loss, named, recorded, totals},
     words_dns::lookup,
+    words_protocol::carried,
 };
 
 /// Written at once when this many bytes are waiting.
@@ -113,6 +114,15 @@ impl<W: Write> Table<W> {
         self.line(dns.time, dns.process.as_ref(), Some(Role::Client), ends, &lookup(dns));
     }
 
+    fn connection(&mut self, summary: &Connection) {
+        let carried = carried(summary, ["sent", "received"]);
+        let (Some(carried), Some(network)) = (carried, summary.connection.network) else { return };
+        let (sent, received) = (Size(summary.bytes.sent), Size(summary.bytes.received));
+        let event = carried.and(Tone::Aside, format!("; {sent} sent, {received} received"));
+        let ends = (network.local, network.peer);
+        self.line(summary.time, summary.connection.process.as_deref(), summary.connection.role, ends, &event);
+    }
+
     fn loss(&mut self, lost: &Loss) {
         self.header();
         let time = Phrase::new(Tone::Aside, lost.time.time_of_day(&self.zone)).and(Tone::Plain, " ");
@@ -126,16 +136,13 @@ impl<W: Write> Sink for Table<W> {
             Record::Ready(_) => self.header(),
             Record::Transition(transition) => self.transition(transition),
             Record::Http(http) => self.http(http),
+            Record::Connection(summary) => self.connection(summary),
             Record::Dns(dns) => self.dns(dns),
             Record::Loss(loss) => self.loss(loss),
             Record::End(end) => {
                 let _ = writeln!(self.text, "{}", totals(end).painted(&self.palette));
             }
-            Record::Session(_)
-            | Record::Segment(_)
-            | Record::Connection(_)
-            | Record::Finding(_)
-            | Record::Unknown => {}
+            Record::Session(_) | Record::Segment(_) | Record::Finding(_) | Record::Unknown => {}
         }
         if self.text.len() >= BUFFER { self.flush() } else { Ok(()) }
     }

@@ -99,6 +99,7 @@ fn transitions_and_exchanges_have_a_line_each() {
             connections: 1,
             http: 1,
             dns: 0,
+            protocols: Default::default(),
             events: 20,
             lost: 0,
             interrupted: true,
@@ -133,6 +134,7 @@ fn colours_are_for_states_times_and_what_failed() {
             connections: 1,
             http: 1,
             dns: 0,
+            protocols: Default::default(),
             events: 20,
             lost: 12,
             interrupted: true,
@@ -251,7 +253,16 @@ fn a_failed_connection_says_why() {
 #[test]
 fn losses_stand_out() {
     let loss = Loss { time: TIME, place: LossPlace::Ring, events: 12, cpu: Some(1) };
-    let end = End { time: TIME, connections: 1, http: 1, dns: 0, events: 20, lost: 12, interrupted: false };
+    let end = End {
+        time: TIME,
+        connections: 1,
+        http: 1,
+        dns: 0,
+        protocols: Default::default(),
+        events: 20,
+        lost: 12,
+        interrupted: false,
+    };
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)

@@ -5,7 +5,7 @@ use tcp_trace_model::record::{
     End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
 };
 
-use super::words_timing::phases;
+use super::{words_protocol::protocol, words_timing::phases};
 
 /// Longest piece of text from the network that is shown whole, in columns.
 const TEXT_MAX: usize = 120;
@@ -170,7 +170,10 @@ pub(super) fn totals(end: &End) -> Phrase {
     let http = counted(end.http, "HTTP exchange");
     let events = counted(end.events, "event");
     let lookups = if end.dns > 0 { format!("{}, ", counted(end.dns, "lookup")) } else { String::new() };
-    let phrase = Phrase::plain(format!("{sockets}, {http}, {lookups}{events}, "));
+    let protocols: Vec<_> =
+        end.protocols.iter().map(|(name, count)| format!("{count} {}", protocol(name))).collect();
+    let protocols = if protocols.is_empty() { String::new() } else { format!(" ({})", protocols.join(", ")) };
+    let phrase = Phrase::plain(format!("{sockets}{protocols}, {http}, {lookups}{events}, "));
     match end.lost {
         0 => phrase.and(Tone::Plain, "0 lost"),
         lost => phrase.and(Tone::Failure, format!("{lost} LOST")),

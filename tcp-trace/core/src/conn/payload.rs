@@ -4,7 +4,7 @@ use tcp_trace_model::{
     connection_info::ConnectionInfo,
     event::{Direction, Role, Segment},
     exchange::{Exchange, Version},
-    record::{HttpTotals, ProxyProtocol, Socks},
+    record::{self, FirstBytes, HttpTotals, ProxyProtocol, Socks, Text},
     time::Time,
 };
 
@@ -31,16 +31,18 @@ pub(super) struct Payload {
     way: Option<Box<Way>>,
 }
 
-/// What proxies before a connection say, or are asked for.
+/// What is known of few connections: what proxies before them say, or are asked for, and what nothing reads.
 #[derive(Debug, Default)]
 struct Way {
+    answer: Option<&'static str>,
+    first_bytes: Option<FirstBytes>,
     proxy_protocol: Option<ProxyProtocol>,
     socks: Option<Socks>,
 }
 
 impl Payload {
     /// What to say of its HTTP in the summary.
-    pub(super) fn http_totals(&self) -> Option<HttpTotals> {
+    fn http_totals(&self) -> Option<HttpTotals> {
         (self.exchanges > 0)
             .then(|| HttpTotals { requests: self.exchanges, protocol: format!("http/{}", self.version) })
     }
@@ -52,11 +54,16 @@ impl Payload {
         }
     }
 
-    /// The protocol, what a header of the PROXY protocol said, and what a SOCKS server was asked for.
-    pub(super) fn recorded(&self) -> (Option<String>, Option<ProxyProtocol>, Option<Socks>) {
-        let (proxy_protocol, socks) =
-            self.way.as_ref().map_or((None, None), |way| (way.proxy_protocol, way.socks.clone()));
-        (self.protocol.map(str::to_owned), proxy_protocol, socks)
+    /// Writes what it is into a summary.
+    pub(super) fn describe(&self, summary: &mut record::Connection) {
+        summary.protocol = self.protocol.map(str::to_owned);
+        summary.http = self.http_totals();
+        if let Some(way) = &self.way {
+            summary.answer_protocol = way.answer.map(str::to_owned);
+            summary.first_bytes.clone_from(&way.first_bytes);
+            summary.proxy_protocol = way.proxy_protocol;
+            summary.socks.clone_from(&way.socks);
+        }
     }
 
     /// Takes what was found that is said of the connection.
@@ -65,6 +72,14 @@ impl Payload {
             self.protocol = found.protocol.take();
         }
         self.is_tunnel |= std::mem::take(&mut found.is_tunnel);
+        if let Some(answer) = found.answer.take() {
+            self.way.get_or_insert_default().answer = Some(answer);
+        }
+        if let Some(first) = found.first_bytes.take() {
+            let [sent, received] =
+                first.map(|bytes| Some(Text::from(bytes)).filter(|text| !text.0.is_empty()));
+            self.way.get_or_insert_default().first_bytes = Some(FirstBytes { sent, received });
+        }
         if let Some(proxy_protocol) = found.proxy_protocol.take() {
             self.way.get_or_insert_default().proxy_protocol = Some(proxy_protocol);
         }

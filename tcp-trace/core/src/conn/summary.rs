@@ -19,8 +19,7 @@ impl Connection {
         let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
         // The window in a segment that is sent is the local end's.
         let [local_us, peer_us] = self.stream.halves().each_ref().map(|half| half.zero_window_us(now));
-        let (protocol, proxy_protocol, socks) = self.payload.recorded();
-        record::Connection {
+        let mut summary = record::Connection {
             time: now,
             connection: self.info().clone(),
             server: self.other_end.server(),
@@ -61,11 +60,10 @@ impl Connection {
             }),
             half_open_unrecorded: self.listener.half_open_unrecorded,
             syns_unanswered: self.listener.syns_unanswered,
-            protocol,
-            proxy_protocol,
-            socks,
-            http: self.payload.http_totals(),
             stacks: self.stacks.as_deref().cloned(),
-        }
+            ..record::Connection::default()
+        };
+        self.payload.describe(&mut summary);
+        summary
     }
 }

@@ -41,6 +41,17 @@ pub struct Tunnel {
     pub idle_since: Option<Time>,
 }
 
+/// What is left to others.
+#[derive(Debug)]
+pub enum Handover {
+    /// A CONNECT has succeeded: the parser has done its work.
+    Tunnel(Box<Tunnel>),
+    /// These first bytes of both directions, by [`Direction::index`], are no HTTP: the parser has done its work.
+    Other(Box<[Vec<u8>; 2]>),
+    /// This came instead of a response.
+    NoResponse(Box<[u8]>),
+}
+
 /// The HTTP/1 of one connection. The bytes of both directions go in, finished exchanges come out.
 ///
 /// Memory: between messages it holds no buffers.
@@ -60,8 +71,7 @@ pub struct HttpConnection {
     previous_ended: Option<Time>,
     /// What its protocol is called.
     pub(super) name: &'static str,
-    /// What follows it, once a CONNECT has succeeded.
-    tunnel: Option<Box<Tunnel>>,
+    pub(super) handover: Option<Handover>,
     /// Whether something of the other direction is missing that may still come.
     pub(super) is_other_incomplete: bool,
 }
@@ -90,7 +100,7 @@ impl HttpConnection {
             is_from_start: false,
             previous_ended: None,
             name: "http",
-            tunnel: None,
+            handover: None,
             is_other_incomplete: false,
         }
     }
@@ -112,10 +122,26 @@ impl HttpConnection {
         (self.protocol == Protocol::Http).then_some(self.name)
     }
 
-    /// What follows, once a CONNECT has succeeded: the parser has done its work then.
+    /// What it hands to the layer that comes next, once.
     #[inline]
-    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
-        self.tunnel.take().map(|tunnel| *tunnel)
+    pub fn take_handover(&mut self) -> Option<Handover> {
+        self.handover.take()
+    }
+
+    /// The first bytes of a direction are no HTTP/1.
+    pub(super) fn give_up_http(&mut self, direction: Direction, bytes: &[u8]) {
+        let mut first = self.partial_heads();
+        first[direction.index()] = bytes.to_vec();
+        *self = Self::of_client(self.requests);
+        self.protocol = Protocol::Other;
+        self.handover = Some(Handover::Other(Box::new(first)));
+    }
+
+    /// Heads that are not whole, by [`Direction::index`].
+    pub fn partial_heads(&self) -> [Vec<u8>; 2] {
+        self.streams
+            .each_ref()
+            .map(|stream| stream.partial_head().map_or(Vec::new(), |(head, _)| head.to_vec()))
     }
 
     /// Goes over to what a CONNECT asked for.
@@ -127,7 +153,8 @@ impl HttpConnection {
         let held = (!bytes.is_empty()).then_some((offset, bytes, time));
         let (exchanges, idle_since) = (self.next_index, self.previous_ended);
         if is_readable {
-            self.tunnel = Some(Box::new(Tunnel { client, held, rest: 0, exchanges, idle_since }));
+            let tunnel = Tunnel { client, held, rest: 0, exchanges, idle_since };
+            self.handover = Some(Handover::Tunnel(Box::new(tunnel)));
         }
     }
 
@@ -230,7 +257,7 @@ impl HttpConnection {
         match &mut stream.position {
             Position::Broken => &[],
             Position::Tunnel => {
-                if let Some(tunnel) = &mut self.tunnel {
+                if let Some(Handover::Tunnel(tunnel)) = &mut self.handover {
                     tunnel.rest = bytes.len();
                 }
                 &[]
@@ -327,6 +354,9 @@ impl HttpConnection {
                 match message {
                     Message::Request => self.request(direction, &head, (started, time), exchanges),
                     Message::Response => self.response(direction, &head, (started, time), exchanges),
+                }
+                if let Some(Handover::Other(first)) = &mut self.handover {
+                    first[direction.index()].extend_from_slice(rest);
                 }
                 rest
             }

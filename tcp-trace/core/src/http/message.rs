@@ -7,7 +7,7 @@ use tcp_trace_model::{
 };
 
 use super::{
-    connection::{HttpConnection, Protocol},
+    connection::{Handover, HttpConnection, Protocol},
     exchange::Exchanges,
     framing::Framing,
     head,
@@ -33,7 +33,7 @@ impl HttpConnection {
             Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if request.is_none() && self.protocol == Protocol::Unknown {
-            return self.give_up_http();
+            return self.give_up_http(direction, head);
         }
         self.protocol = Protocol::Http;
         let framing = match self.open.len() {
@@ -83,9 +83,12 @@ impl HttpConnection {
             Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
         };
         if response.is_none() && self.protocol == Protocol::Unknown {
-            return self.give_up_http();
+            return self.give_up_http(direction, head);
         }
         self.protocol = Protocol::Http;
+        if response.is_none() {
+            self.handover.get_or_insert_with(|| Handover::NoResponse(head.into()));
+        }
         let status = response.as_ref().map_or(0, |response| response.status_code);
         let is_unasked = waiting.is_none() && framing.is_ok() && self.is_unasked(direction, status);
         if is_unasked {
@@ -134,12 +137,6 @@ impl HttpConnection {
         let requests = &self.streams[direction.opposite().index()];
         let is_readable = requests.position != Position::Lost && !self.is_other_incomplete;
         status != 408 && is_readable
-    }
-
-    /// The first bytes are no HTTP/1.
-    fn give_up_http(&mut self) {
-        *self = Self::new(None);
-        self.protocol = Protocol::Other;
     }
 
     /// The message that a direction is in is illegal: the rest of the direction is not read.

@@ -18,7 +18,7 @@ mod stream;
 mod tests;
 mod websocket;
 
-pub use connection::{HttpConnection, Tunnel};
+pub use connection::{Handover, HttpConnection, Tunnel};
 pub use exchange::{ConnectionEnd, End, Exchanges};
 pub use head::HEAD_MAX;
 pub use open::{INFORMATIONAL_MAX, OPEN_MAX, recycle};

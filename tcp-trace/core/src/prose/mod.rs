@@ -2,10 +2,12 @@
 
 mod palette;
 mod phrase;
+mod protocols;
 mod units;
 mod wrap;
 
 pub use palette::Palette;
 pub use phrase::{Phrase, Tone, cut, padded};
+pub use protocols::protocol_name;
 pub use units::{Age, Micros, Size, counted};
 pub use wrap::{join, width, wrap};

@@ -19,6 +19,11 @@ pub struct Found {
     pub socks: Option<Socks>,
     /// What the protocol is called, once a layer is sure of it. The last one counts.
     pub protocol: Option<&'static str>,
+    /// What the server answered with, where that is another protocol than the client's.
+    pub answer: Option<&'static str>,
+    /// The first bytes of both directions, by [`Direction::index`](tcp_trace_model::event::Direction::index), of a protocol that
+    /// is not known.
+    pub first_bytes: Option<[Vec<u8>; 2]>,
     /// Whether what follows goes to another server, through this one.
     pub is_tunnel: bool,
 }

@@ -2,9 +2,9 @@
 
 use tcp_trace_model::{event::Direction, time::Time};
 
-use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch};
+use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch, opening::Opening, signatures};
 use crate::{
-    http::{Cause, ConnectionEnd, HttpConnection, Tunnel},
+    http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
     stream::{Chunk, Need},
 };
 
@@ -28,14 +28,19 @@ impl Protocol for HttpConnection {
     #[inline]
     fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
         Self::input(self, direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
-        match self.protocol_name() {
-            Some(name) => cx.found.protocol = Some(name),
-            None if self.is_http() == Some(false) => return Step::to(Layer::Opaque),
-            None => {}
+        if let Some(name) = self.protocol_name() {
+            cx.found.protocol = Some(name);
         }
-        match self.take_tunnel() {
+        match self.take_handover() {
             None => Step::Stay,
-            Some(tunnel) => through(tunnel, chunk, cx),
+            Some(Handover::Tunnel(tunnel)) => through(*tunnel, chunk, cx),
+            Some(Handover::Other(first)) => {
+                Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx)
+            }
+            Some(Handover::NoResponse(bytes)) => {
+                cx.found.answer = signatures::answer(&bytes).ok().filter(|name| *name != "http");
+                Step::Stay
+            }
         }
     }
 
@@ -45,7 +50,11 @@ impl Protocol for HttpConnection {
     }
 
     fn finish(&mut self, time: Time, end: ConnectionEnd, cx: &mut Cx<'_>) {
+        let first = self.partial_heads();
         Self::finish(self, time, end, &mut cx.found.exchanges);
+        if self.protocol_name().is_none() {
+            Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).conclude(cx);
+        }
     }
 
     fn lasts_until_fin(&self, direction: Direction) -> bool {

@@ -5,9 +5,10 @@
 
 mod dns;
 mod found;
-
 mod http1;
+mod opening;
 mod prefix;
+mod signatures;
 mod sniff;
 mod socks5;
 #[cfg(test)]
@@ -178,6 +179,8 @@ layers! {
     Tls(tls::ClientHello),
     /// HTTP/1 and WebSocket; also what nothing else begins with: it judges itself whether it is HTTP.
     Http1(HttpConnection),
+    /// What none of these reads.
+    Opening(opening::Opening),
 }
 
 impl Layer {

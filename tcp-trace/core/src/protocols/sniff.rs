@@ -89,7 +89,7 @@ impl Sniff {
     fn fallback(&self, direction: Direction) -> Layer {
         let Start { client, is_tunnel, .. } = self.start;
         if is_tunnel && client != Some(direction) && self.held.is_none() {
-            return Layer::Opaque;
+            return Layer::Opening(Box::new(Protocol::new(self.start)));
         }
         Layer::Http1(Box::new(<HttpConnection as Protocol>::new(self.start)))
     }

@@ -51,7 +51,8 @@ impl Played {
                 .map_or("-".into(), |request| String::from_utf8_lossy(&request.target.0).into_owned());
             format!("{} {target}, ", exchange.index)
         });
-        format!("{}{}", exchanges.collect::<String>(), self.found.protocol.unwrap_or("-"))
+        let answer = self.found.answer.map(|answer| format!(", answered in {answer}")).unwrap_or_default();
+        format!("{}{}{answer}", exchanges.collect::<String>(), self.found.protocol.unwrap_or("-"))
     }
 }
 
@@ -68,7 +69,7 @@ fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
     for (name, conversation, expected) in [
         ("HTTP", &[('>', GET), ('<', OK)][..], "0 /a, http"),
         ("TLS", &[('>', HELLO), ('<', b"\x16\x03\x03")], "tls"),
-        ("SSH", &[('<', b"SSH-2.0-OpenSSH\r\n"), ('>', b"SSH-2.0-x\r\n")], "-"),
+        ("SSH", &[('<', b"SSH-2.0-OpenSSH\r\n"), ('>', b"SSH-2.0-x\r\n")], "ssh"),
         ("PROXY version 1", &[('>', V1), ('>', GET), ('<', OK)], "0 /a, http"),
         ("PROXY version 2", &[('>', V2_LOCAL), ('>', GET), ('<', OK)], "0 /a, http"),
         ("PROXY and TLS", &[('>', V1), ('>', HELLO)], "tls"),
@@ -111,7 +112,14 @@ fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
         (
             "CONNECT, and the server speaks first",
             &[('>', CONNECT), ('<', CONNECTED), ('<', b"SSH-2.0-OpenSSH\r\n"), ('>', GET)],
-            "0 h:80, http",
+            "0 h:80, ssh",
+        ),
+        ("SMTP", &[('<', b"220 h ESMTP\r\n"), ('>', b"EHLO c\r\n"), ('<', b"250 h\r\n")], "smtp"),
+        ("HTTP/2", &[('>', b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), ('<', b"\0\0\x06\x04")], "http/2"),
+        (
+            "TLS to an HTTP server",
+            &[('>', HELLO), ('<', b"HTTP/1.1 400 Bad Request\r\n")],
+            "tls, answered in http",
         ),
     ] {
         for size in [1, 2, 7, 1000] {
@@ -121,14 +129,50 @@ fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
 }
 
 #[test]
+fn an_answer_to_http_in_another_protocol_is_named() {
+    for (answer, name) in [(&b"\x15\x03\x03\0\x02\x02\x46"[..], "tls"), (b"SSH-2.0-OpenSSH\r\n", "ssh")] {
+        let played = Played::play(&[('>', GET), ('<', answer)], 1000);
+        assert_eq!(played.told(), format!("0 /a, http, answered in {name}"));
+    }
+    let played = Played::play(&[('>', GET), ('<', b"<html>")], 1000);
+    assert_eq!(played.told(), "0 /a, http");
+}
+
+#[test]
 fn what_nothing_understands_is_not_needed() {
-    for (bytes, is_understood) in
-        [(GET, true), (b"SSH-2.0-x\r\n", false), (HELLO, false), (b"\x05\x00", false)]
-    {
+    for (bytes, answer) in [
+        (&b"SSH-2.0-x\r\n"[..], &b"SSH-2.0-OpenSSH\r\n"[..]),
+        (HELLO, b"\x16\x03\x03"),
+        (&[0x99; 64], &[0x98; 64]),
+    ] {
         let mut played = Played::new(start());
         played.bytes(Direction::Out, bytes);
-        assert_eq!(!played.is_opaque(), is_understood, "{bytes:?}");
-        assert_eq!(played.layer.need(Direction::In) != Need::Nothing, is_understood);
+        assert_eq!(played.layer.need(Direction::In), Need::All, "{bytes:?}");
+        played.bytes(Direction::In, answer);
+        assert!(played.is_opaque(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn first_bytes_are_kept_where_nothing_is_recognised() {
+    let end = ConnectionEnd::without_fin(crate::http::End::Fin);
+    for (conversation, expected) in [
+        (
+            &[('>', &b"hello there, this is a line of more than 32 bytes\n"[..]), ('<', b"hi\n")][..],
+            ["hello there, this is a line of m", "hi\n"],
+        ),
+        (&[('<', b"welcome\n")], ["", "welcome\n"]),
+        (&[('>', b"PING"), ('<', b"+PONG\r\n")], ["PING", "+PONG\r\n"]),
+        // Not even a line.
+        (&[('>', b"PING")], ["PING", ""]),
+    ] {
+        for size in [1, 3, 1000] {
+            let mut played = Played::play(conversation, size);
+            played.layer.finish(Time(0), end, &mut Cx::new(false, &mut played.found));
+            let first = played.found.first_bytes.unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
+            assert_eq!(first, expected, "pieces of {size}");
+            assert_eq!(played.found.protocol, None);
+        }
     }
 }
 
@@ -141,6 +185,7 @@ fn a_client_hello_is_read_to_its_end_and_then_nothing() {
     assert_eq!(played.layer.need(Direction::Out), Need::All);
     played.bytes(Direction::Out, &[0; 294]);
     assert!(played.is_opaque());
+    assert_eq!(played.found.answer, None);
 }
 
 #[test]

@@ -109,6 +109,13 @@ record_about_connection! {
             /// The name of what it carried, once that was sure (docs/recording-format.md lists them). Of a tunnel, of what is inside it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub protocol: Option<String>,
+            /// The name of the protocol that the server answered in, where it is not the client's: a client that speaks TLS to a port
+            /// that speaks HTTP.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub answer_protocol: Option<String>,
+            /// Its first bytes, of a protocol that is not known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub first_bytes: Option<FirstBytes>,
             /// What a header of the PROXY protocol before it says.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub proxy_protocol: Option<ProxyProtocol>,
@@ -124,6 +131,18 @@ record_about_connection! {
         }
         shared {}
     }
+}
+
+/// The first bytes of each direction, at most 32 of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FirstBytes {
+    /// By the local end; absent when there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Text>,
+    /// By the peer, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Text>,
 }
 
 /// A header of the PROXY protocol: the connection that the proxy had from its own client.

@@ -19,8 +19,8 @@ pub use crate::network::{ConnectionId, Endpoint, Ends, FlagNames, Network, Netwo
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use crate::text::{Text, TextRef};
 pub use connection::{
-    AcceptQueue, By, Bytes, Close, Connection, Container, Handshake, How, HttpTotals, ProxyProtocol, Socks,
-    StateSpan, ZeroWindow,
+    AcceptQueue, By, Bytes, Close, Connection, Container, FirstBytes, Handshake, How, HttpTotals,
+    ProxyProtocol, Socks, StateSpan, ZeroWindow,
 };
 pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,

@@ -1,5 +1,7 @@
 //! The lines about the session itself: `session`, `ready`, `loss`, `end`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{filter::Filter, text::Text, time::Time};
@@ -97,6 +99,9 @@ pub struct End {
     /// Number of `dns` lines.
     #[serde(default)]
     pub dns: u64,
+    /// Number of `connection` lines by `protocol`, of those that nothing reads further; `unknown` where `first_bytes` stands instead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub protocols: BTreeMap<String, u64>,
     /// Events that came from the kernel.
     pub events: u64,
     /// Events that were lost; 0 means nothing was.

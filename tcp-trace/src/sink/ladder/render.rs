@@ -19,6 +19,7 @@ use crate::sink::{
     footer,
     words::{exchange, incomplete, named, outcome, recorded, request_line, status},
     words_dns::lookup,
+    words_protocol::carried,
     words_timing::phases,
 };
 
@@ -44,6 +45,11 @@ pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
     if ladder.has_unseen_arrival() {
         let meaning = ": arrival not observed: lost on the way, or arrived unseen";
         write_line(&mut text, Phrase::new(Tone::Warning, "?").and(Tone::Plain, meaning), palette);
+    }
+    if let Some((side, summary)) = ladder.summary()
+        && let Some(carried) = carried(summary, verbs(ladder, side))
+    {
+        write_line(&mut text, carried, palette);
     }
     write_line(&mut text, ending(ladder), palette);
     text.push('\n');
@@ -100,6 +106,16 @@ fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
 /// What the left and the right side are called.
 fn names(ladder: &Ladder<'_>) -> (&'static str, &'static str) {
     if ladder.has_roles { ("client", "server") } else { ("left end", "right end") }
+}
+
+/// Who sent what the end of a side sent, and what it received.
+fn verbs(ladder: &Ladder<'_>, side: Side) -> [&'static str; 2] {
+    match (ladder.has_roles, side) {
+        (true, Side::Client) => ["the client sent", "the server sent"],
+        (true, Side::Server) => ["the server sent", "the client sent"],
+        (false, Side::Client) => ["the left end sent", "the right end sent"],
+        (false, Side::Server) => ["the right end sent", "the left end sent"],
+    }
 }
 
 /// The lanes of a row, with `inner` columns between them.

@@ -15,6 +15,7 @@ mod response_cut;
 mod slow;
 mod syn_backlog;
 mod unread_data_reset;
+mod wrong_protocol;
 mod zero_window;
 
 use tcp_trace_model::record::Finding;
@@ -45,6 +46,7 @@ pub const RULES: &[Rule] = &[
     Rule { code: "connect_refused", explain: "ECONNREFUSED", judge: connects::refused },
     Rule { code: "connect_timeout", explain: "ETIMEDOUT", judge: connects::timed_out },
     Rule { code: "connect_no_route", explain: "EHOSTUNREACH", judge: connects::no_route },
+    Rule { code: "wrong_protocol", explain: "wrong-protocol", judge: wrong_protocol::judge },
     Rule { code: "response_cut", explain: "outcome", judge: response_cut::judge },
     Rule { code: "unread_data_reset", explain: "TCP_ABORT_ON_CLOSE", judge: unread_data_reset::judge },
     Rule { code: "no_response", explain: "outcome", judge: no_response::judge },

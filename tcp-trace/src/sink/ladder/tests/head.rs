@@ -121,8 +121,16 @@ fn a_long_url_is_cut_to_the_columns() {
 
 /// The line that names topics.
 fn more(records: &[Record]) -> String {
-    let end =
-        End { time: at(2_000), connections: 2, http: 2, dns: 0, events: 20, lost: 0, interrupted: false };
+    let end = End {
+        time: at(2_000),
+        connections: 2,
+        http: 2,
+        dns: 0,
+        protocols: Default::default(),
+        events: 20,
+        lost: 0,
+        interrupted: false,
+    };
     let text = print(&[records, &[Record::End(end)]].concat());
     let start = text.find("more: ").unwrap_or(text.len());
     let lines: Vec<_> = text[start..].lines().take_while(|line| !line.contains(" 0 lost")).collect();

@@ -374,8 +374,16 @@ fn losses_and_totals_are_shown_whatever_was_left_out() {
         let loss = Loss { time: at(2000), place: LossPlace::Ring, events: 12, cpu: Some(cpu) };
         ladder.record(&Record::Loss(loss)).unwrap();
     }
-    let end =
-        End { time: at(3000), connections: 2, http: 2, dns: 0, events: 84, lost: 300, interrupted: false };
+    let end = End {
+        time: at(3000),
+        connections: 2,
+        http: 2,
+        dns: 0,
+        protocols: Default::default(),
+        events: 84,
+        lost: 300,
+        interrupted: false,
+    };
     ladder.record(&Record::End(end)).unwrap();
     ladder.finish().unwrap();
     let text = String::from_utf8(output).unwrap();

@@ -1,0 +1,166 @@
+//! A server that answers in another protocol than the client speaks: TLS to a port for HTTP, HTTP to a port for TLS.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{Connection, Evidence, Finding, FindingConnection, Network, Text},
+};
+
+use super::super::{
+    Facts, Thresholds,
+    exchange_findings::whose,
+    finding::{CONNECTIONS_MAX, named},
+};
+use crate::prose::{counted, protocol_name};
+
+const WHY: &str = "The first bytes of the two ends belong to different protocols. The server could not make sense of what it \
+                   received, said so in its own protocol and usually closed; the client cannot read that answer and \
+                   reports an error of its own protocol (wrong version number, malformed response).";
+
+/// What the client spoke, what the server answered in, where, and the client's program.
+type Key<'a> = (&'a str, &'a str, SocketAddr, Option<&'a Text>);
+
+/// The rule.
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+    let mut groups = BTreeMap::<Key<'_>, Vec<&Connection>>::new();
+    for summary in facts.history.lives().filter_map(|life| life.summary.as_deref()) {
+        if let Some(key) = key(facts, summary) {
+            groups.entry(key).or_default().push(summary);
+        }
+    }
+    findings.extend(groups.iter().map(|(key, cases)| finding(facts, thresholds, *key, cases)));
+}
+
+/// `None` where the protocols are the same, and of a server's end whose client's end says it too.
+fn key<'a>(facts: &Facts<'_>, summary: &'a Connection) -> Option<Key<'a>> {
+    let (spoken, answered) = (summary.protocol.as_deref()?, summary.answer_protocol.as_deref()?);
+    let (network, is_server) = (summary.connection.network?, summary.connection.role == Some(Role::Server));
+    let other = facts.other_life(summary.connection.id).and_then(|life| life.summary.as_deref());
+    if is_server && other.is_some_and(|other| other.answer_protocol.is_some()) {
+        return None;
+    }
+    let server = if is_server { network.local } else { network.peer };
+    let program = summary.connection.process.as_ref().map(|process| &process.name);
+    Some((spoken, answered, SocketAddr::new(server.address, server.port), program))
+}
+
+fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&Connection]) -> Finding {
+    let (spoken, answered, server, _) = key;
+    let processes = whose(cases.iter().filter_map(|case| case.connection.process.as_deref()));
+    let is_server = cases.first().is_some_and(|case| case.connection.role == Some(Role::Server));
+    let between = if is_server {
+        format!("to {processes} at {server}")
+    } else {
+        format!("from {processes} to {server}")
+    };
+    let (speaks, answers) = (protocol_name(spoken), protocol_name(answered));
+    let other_end = cases.iter().find_map(|case| facts.other_life(case.connection.id)?.process());
+    let advice = match (spoken, answered) {
+        ("tls", "http") => {
+            "The port speaks plain HTTP: use http:// for it, or the port that speaks TLS; behind a proxy, let it \
+             connect without TLS (nginx: proxy_pass http://, HAProxy: no `ssl` on the server line)."
+        }
+        ("http", "tls") => {
+            "The port speaks TLS: use https:// for it; behind a proxy, let it connect with TLS (nginx: proxy_pass \
+             https://, HAProxy: `ssl` on the server line)."
+        }
+        _ => {
+            "Check address and port in the client's configuration: what listens there is another service (ss -ltnp \
+             on the server)."
+        }
+    };
+    Finding {
+        cause: Some(format!("{spoken}_answered_in_{answered}")),
+        severity: thresholds.severity(cases.len()),
+        summary: format!(
+            "{} {between} spoke {speaks}, and the server answered in {answers}.",
+            counted(cases.len(), "connection")
+        ),
+        evidence: Evidence::default()
+            .and("connections", cases.len())
+            .and("spoken", spoken.to_owned())
+            .and("answered", answered.to_owned())
+            .and_known("other_end", other_end.map(named)),
+        process: cases.iter().find_map(|case| case.connection.process.as_deref().cloned()),
+        connections: cases.iter().take(CONNECTIONS_MAX).filter_map(|case| example(case)).collect(),
+        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
+        why: WHY.to_owned(),
+        advice: advice.to_owned(),
+        ..Finding::default()
+    }
+}
+
+fn example(summary: &Connection) -> Option<FindingConnection> {
+    let state = summary.states.last().map_or(State::Close, |span| span.state);
+    let network: Network = summary.connection.network?;
+    Some(FindingConnection {
+        connection: summary.connection.id,
+        state: if summary.open { state } else { State::Close },
+        network,
+        fd: None,
+        age_us: None,
+        receive_queue: 0,
+        send_queue: 0,
+        notes: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::record::{By, How};
+
+    use super::*;
+    use crate::diagnosis::{
+        History,
+        testing::Host,
+        testing_http::{life, lived, summary},
+    };
+
+    fn spoken(role: Role, spoken: &str, answered: Option<&str>) -> Connection {
+        let mut summary = summary(role, By::Peer, How::Fin);
+        summary.protocol = Some(spoken.to_owned());
+        summary.answer_protocol = answered.map(str::to_owned);
+        summary
+    }
+
+    #[test]
+    fn each_end_tells_what_was_spoken_and_what_was_answered() {
+        for (role, expected) in [
+            (
+                Role::Client,
+                "1 connection from client (pid 5) to 10.0.0.1:8080 spoke TLS, and the server answered in HTTP.",
+            ),
+            (
+                Role::Server,
+                "1 connection to api (pid 6) at 10.0.0.1:8080 spoke TLS, and the server answered in HTTP.",
+            ),
+        ] {
+            let history = lived(Vec::new(), Vec::new(), spoken(role, "tls", Some("http")));
+            let findings = Host::new().judge_with("wrong_protocol", &history);
+            let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+            assert_eq!(finding.summary, expected);
+            assert_eq!(finding.cause.as_deref(), Some("tls_answered_in_http"));
+            assert!(finding.advice.contains("http://"), "{}", finding.advice);
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_connection_are_one_case() {
+        let mut history = History::default();
+        for role in [Role::Client, Role::Server] {
+            life(&mut history, Vec::new(), Vec::new(), spoken(role, "http", Some("tls")));
+        }
+        let findings = Host::new().judge_with("wrong_protocol", &history);
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert!(finding.summary.starts_with("1 connection from client"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn the_same_protocol_is_no_finding() {
+        for (name, answered) in [("tls", None), ("http", None), ("ssh", None)] {
+            let history = lived(Vec::new(), Vec::new(), spoken(Role::Client, name, answered));
+            assert_eq!(Host::new().judge_with("wrong_protocol", &history), []);
+        }
+    }
+}

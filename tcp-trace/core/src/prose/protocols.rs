@@ -1,0 +1,23 @@
+//! What protocols are called in text.
+
+use std::borrow::Cow;
+
+/// A protocol by its recorded name, as people write it.
+pub fn protocol_name(recorded: &str) -> Cow<'_, str> {
+    const WORDS: [(&str, &str); 9] = [
+        ("cassandra", "Cassandra"),
+        ("fastcgi", "FastCGI"),
+        ("kafka", "Kafka"),
+        ("memcached", "memcached"),
+        ("mongodb", "MongoDB"),
+        ("mysql", "MySQL"),
+        ("postgresql", "PostgreSQL"),
+        ("redis", "Redis"),
+        ("websocket", "WebSocket"),
+    ];
+    match WORDS.iter().find(|(name, _)| *name == recorded) {
+        Some((_, word)) => (*word).into(),
+        // All others are abbreviations.
+        None => recorded.to_ascii_uppercase().into(),
+    }
+}

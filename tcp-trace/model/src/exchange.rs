@@ -294,17 +294,17 @@ pub struct Stalls {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stall {
     /// Segments that this end sent again.
-    #[serde(default, skip_serializing_if = "crate::record::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
     pub retransmits: u64,
     /// Segments that reached this end after later ones: sent again, or overtaken.
-    #[serde(default, skip_serializing_if = "crate::record::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
     pub out_of_order: u64,
     /// Time during which a segment was under way that was retransmitted or out of order, in microseconds: from when
     /// it was first sent to when it was last sent, or from the arrival of a later one to its own.
-    #[serde(default, skip_serializing_if = "crate::record::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
     pub retransmit_us: u64,
     /// Time during which the receiver's window was 0, in microseconds.
-    #[serde(default, skip_serializing_if = "crate::record::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
     pub zero_window_us: u64,
 }
 

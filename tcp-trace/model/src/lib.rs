@@ -11,6 +11,7 @@ pub mod filter;
 pub mod json;
 pub mod lookup;
 pub mod network;
+mod omit;
 pub mod record;
 pub mod socket;
 pub mod stack;

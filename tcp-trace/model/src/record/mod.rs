@@ -35,12 +35,4 @@ pub use line::{Record, Segment, Transition};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{End, FORMAT, Loss, LossPlace, Missing, Ready, Session, VERSION};
 
-/// Whether a flag is left out.
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-/// Whether a count is left out.
-pub(crate) fn is_zero<N: Copy + Into<u64>>(number: &N) -> bool {
-    (*number).into() == 0
-}
+use crate::omit::{is_false, is_zero};

@@ -193,6 +193,7 @@ impl Pipeline {
             }
             _ => Vec::new(),
         };
+        connection.learn_translated_of(&held);
         let time = held.first().map_or(time, |first| first.time);
         if change.old == State::Listen && change.new != State::Close {
             let is_syn = held.first().is_some_and(|first| !first.segment().flags.has(Flags::ACK));

@@ -11,6 +11,7 @@ mod routes;
 mod simulator;
 mod stacks;
 mod stalls;
+mod translation;
 mod unseen;
 
 use tcp_trace_model::{

@@ -65,6 +65,28 @@ fn a_response_that_the_kernel_received_and_nobody_saw_is_a_gap() {
     }
 }
 
+/// The first response was lost, and the SYN+ACK, whose number would say where it begins; the segment from which that follows
+/// was late.
+#[test]
+fn the_second_response_is_not_that_to_the_first_request() {
+    const CUT: usize = 10;
+    let mut host = Host::new(Filter::default());
+    let server = endpoints(8080, 41352);
+    host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    host.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
+    host.state(SERVER, server, State::SynRecv, State::Established, None, 0);
+    let mut data = |direction, numbers, payload: &[u8]| {
+        host.segment(SERVER, server, direction, Flags::ACK, numbers, payload, State::Established);
+    };
+    let (client, peer) = (CLIENT_ISN + 1, SERVER_ISN + 1);
+    data(Direction::In, (client + CUT as u32, peer), &REQUEST[CUT..]);
+    data(Direction::In, (client, peer), &REQUEST[..CUT]);
+    data(Direction::In, (client + SENT, peer + RECEIVED), REQUEST);
+    data(Direction::Out, (peer + RECEIVED, client + 2 * SENT), RESPONSE);
+    host.finish();
+    assert_eq!(host.told(), [LOST, WHOLE]);
+}
+
 /// A socket that connects again ends its earlier connection at once.
 #[test]
 fn it_is_a_gap_also_where_the_socket_connects_again() {

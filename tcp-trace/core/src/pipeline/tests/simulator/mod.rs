@@ -190,6 +190,11 @@ fn faults_that_were_found_stay_fixed() {
     assert_recorded(&scene(0, 0, 0, 100, &[(0, 0)], Finale::Close(CLIENT))).unwrap();
     // The peer of an orphan is in CLOSING.
     assert_recorded(&scene(1_404_038_035_340_201_835, 3, 0, 481, &[(1863, 10_060)], Finale::Both)).unwrap();
+    let two = |exchanges: &[(usize, usize)]| {
+        scene(7_459_436_391_861_702_048, 0, 909_004, 788, exchanges, Finale::Close(CLIENT))
+    };
+    // The SYN+ACK and the first response.
+    assert_nothing_invented(&two(&[(728, 0), (1515, 0)]), &HashSet::from([3, 18])).unwrap();
     for (scene, dropped) in [
         // The FIN that led to CLOSING.
         (scene(12_039_046_548_333_548_740, 58, 410_511, 286, &[(1369, 5680)], Finale::Both), 121),

@@ -81,7 +81,7 @@ fn loopback_fast_open_carries_data_in_the_syn() {
     ];
     let recording = scene.check(Some(listener), &lives);
     for role in [Role::Client, Role::Server] {
-        let syn = recording.segments(recording.connections_of(role)[0].connection)[0];
+        let syn = recording.segments(recording.connections_of(role)[0].connection.id)[0];
         assert_eq!(u64::from(syn.length), bytes, "{role:?}: {syn:?}");
     }
 }

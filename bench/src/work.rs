@@ -76,14 +76,11 @@ fn live(count: u64) {
         let begin = BEGIN + number * 100_000;
         for event in life::transitions(number + 1, begin) {
             pipeline.event(&event);
-            take_records(&mut pipeline, |record| {
-                black_box(record);
-            });
         }
         pipeline.tick(Time(begin));
-        take_records(&mut pipeline, |record| {
-            black_box(record);
-        });
+        while let Some(output) = pipeline.poll() {
+            black_box(&output);
+        }
     }
 }
 

@@ -55,6 +55,7 @@ impl Gate {
     }
 
     /// Lets a record out, or holds or drops it.
+    #[inline]
     pub(super) fn pass(&mut self, record: Record, out: &mut Outputs) {
         match &mut self.state {
             State::Open => out.record(record),

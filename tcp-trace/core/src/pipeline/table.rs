@@ -33,6 +33,7 @@ pub(super) struct Tracked {
 
 impl Tracked {
     /// A connection whose gate is not decided.
+    #[inline]
     pub(super) fn new(time: Time, connection: Connection) -> Self {
         Self { connection, gate: Gate::new(time) }
     }

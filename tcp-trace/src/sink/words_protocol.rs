@@ -16,7 +16,7 @@ pub(super) fn protocol(name: &str) -> String {
 /// What a connection carried that nothing reads further; `None` where other records say it. `verbs` say who sent what the local
 /// end sent, and what it received.
 pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> {
-    let Connection { protocol, answer_protocol, first_bytes, server, role, .. } = summary;
+    let Connection { protocol, answer_protocol, first_bytes, server, connection, .. } = summary;
     let what = match (protocol.as_deref(), first_bytes) {
         (Some("dns" | "http" | "websocket"), _) if answer_protocol.is_none() => return None,
         (Some("tls"), _) => {
@@ -39,7 +39,7 @@ pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> 
     let phrase = Phrase::plain(what);
     Some(match answer_protocol {
         Some(answer) if answer == "unknown" => {
-            let bytes = first_bytes.as_ref().and_then(|first| match role {
+            let bytes = first_bytes.as_ref().and_then(|first| match connection.role {
                 Some(Role::Server) => first.sent.as_ref(),
                 _ => first.received.as_ref(),
             });

@@ -23,6 +23,8 @@ const PAYLOAD_MAX: usize = 65_536;
 const LIFETIME_US: u64 = 120_000_000;
 /// Those that are younger need not be looked for in the kernel's list: most of them become sockets in time.
 const LISTED_AFTER_US: u64 = 1_000_000;
+/// Answers to SYNs that were not seen that are kept: each is acknowledged within a round trip.
+const UNEXPECTED_MAX: usize = 64;
 /// Sequence numbers beyond the expected one at which an RST still counts: the smallest of usual windows.
 const WINDOW: u32 = 65_535;
 
@@ -76,10 +78,20 @@ struct Entry {
     rival: Option<HeldSegment>,
 }
 
-/// All half-open connections of the host.
+/// The number that acknowledges a SYN, or a SYN+ACK, without what it carries.
+fn answer_to(syn: &Segment<'_>) -> u32 {
+    syn.sequence.wrapping_add(1)
+}
+
+/// All half-open connections of the host. Their keys are the addresses with which their segments arrive, which are those of
+/// the socket that will come; where this host translates them, the listener's segments leave with others.
 #[derive(Debug, Default)]
 pub struct HalfOpen {
     entries: HashMap<FourTuple, Entry>,
+    /// Keys by listener and the number that acknowledges the SYN.
+    by_answer: HashMap<(Cookie, u32), FourTuple>,
+    /// The last answers to SYNs that were not seen, each with its listener: where only translated ports are selected.
+    unexpected: VecDeque<(Cookie, HeldSegment)>,
     /// Keys by the time of their first segment.
     order: VecDeque<(Time, FourTuple)>,
     /// Those that ended since they were asked for.
@@ -91,6 +103,7 @@ pub struct HalfOpen {
 impl HalfOpen {
     /// Takes a segment that passed under a listener's cookie. Returns how many events are given up.
     pub fn segment(&mut self, key: FourTuple, listener: Cookie, time: Time, segment: &Segment<'_>) -> u64 {
+        let key = self.own_key(key, listener, segment);
         let is_first = segment.direction == Direction::In
             && segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK);
@@ -100,6 +113,7 @@ impl HalfOpen {
             match self.entries.get_mut(&key).filter(|entry| entry.is_answered()) {
                 Some(entry) => {
                     entry.rival = Some(HeldSegment::new(time, segment));
+                    self.by_answer.insert((listener, answer_to(segment)), key);
                     return 0;
                 }
                 None => self.end(&key, time, false),
@@ -110,19 +124,21 @@ impl HalfOpen {
             self.segment(key, listener, rival.time, &rival.segment());
         }
         if !self.entries.contains_key(&key) {
-            if !is_first {
+            let answer = self.take_unexpected(listener, segment);
+            if !is_first && answer.is_none() {
+                self.note_unexpected(listener, time, segment);
                 return 0;
             }
             self.make_room();
-            self.order.push_back((time, key));
+            let first = answer.as_ref().map_or(time, |answer| answer.time);
+            self.order.push_back((first, key));
+            if let Some(answer) = answer {
+                self.entries.insert(key, Entry::new(listener, vec![answer]));
+            } else {
+                self.by_answer.insert((listener, answer_to(segment)), key);
+            }
         }
-        let entry = self.entries.entry(key).or_insert_with(|| Entry {
-            listener,
-            segments: Vec::new(),
-            payload: 0,
-            listed: None,
-            rival: None,
-        });
+        let entry = self.entries.entry(key).or_insert_with(|| Entry::new(listener, Vec::new()));
         if entry.segments.len() >= SEGMENTS_MAX || entry.payload + segment.payload.len() > PAYLOAD_MAX {
             return 1;
         }
@@ -136,7 +152,7 @@ impl HalfOpen {
 
     /// The segments of the connection that became a socket.
     pub fn take(&mut self, key: &FourTuple) -> Vec<HeldSegment> {
-        self.entries.remove(key).map(|entry| entry.segments).unwrap_or_default()
+        self.remove_entry(key).map(|entry| entry.segments).unwrap_or_default()
     }
 
     /// Those that ended since the last call.
@@ -225,12 +241,49 @@ impl HalfOpen {
         }
     }
 
+    /// The key of the half-open connection that a listener's segment belongs to: what it sends may be translated.
+    fn own_key(&self, key: FourTuple, listener: Cookie, segment: &Segment<'_>) -> FourTuple {
+        if segment.direction == Direction::In || self.entries.contains_key(&key) {
+            return key;
+        }
+        self.by_answer.get(&(listener, segment.acknowledgment)).copied().unwrap_or(key)
+    }
+
+    /// Notes an answer to a SYN that was not seen.
+    fn note_unexpected(&mut self, listener: Cookie, time: Time, segment: &Segment<'_>) {
+        if segment.direction == Direction::Out && segment.flags.has(Flags::SYN.with(Flags::ACK)) {
+            self.unexpected.truncate(UNEXPECTED_MAX - 1);
+            self.unexpected.push_front((listener, HeldSegment::new(time, segment)));
+        }
+    }
+
+    /// The answer to a SYN that was not seen, when this segment acknowledges it.
+    fn take_unexpected(&mut self, listener: Cookie, segment: &Segment<'_>) -> Option<HeldSegment> {
+        let is_acknowledged = |(of, answer): &(Cookie, HeldSegment)| {
+            *of == listener && answer_to(&answer.segment) == segment.acknowledgment
+        };
+        let is_third = segment.direction == Direction::In && segment.flags.has(Flags::ACK);
+        let at = self.unexpected.iter().position(is_acknowledged).filter(|_| is_third)?;
+        self.unexpected.remove(at).map(|(_, answer)| answer)
+    }
+
+    fn remove_entry(&mut self, key: &FourTuple) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        for syn in entry.segments.first().into_iter().chain(&entry.rival) {
+            let answer = (entry.listener, answer_to(&syn.segment));
+            if self.by_answer.get(&answer) == Some(key) {
+                self.by_answer.remove(&answer);
+            }
+        }
+        Some(entry)
+    }
+
     fn end(&mut self, key: &FourTuple, ended: Time, estimated: bool) {
         self.remove(key, Some(ended), estimated);
     }
 
     fn remove(&mut self, key: &FourTuple, ended: Option<Time>, estimated: bool) {
-        if let Some(entry) = self.entries.remove(key) {
+        if let Some(entry) = self.remove_entry(key) {
             let answered = entry.is_answered();
             let Entry { listener, segments, .. } = entry;
             self.over.push(Over {
@@ -271,7 +324,7 @@ impl HalfOpen {
                 break;
             };
             if self.is_of_time(&key, time)
-                && let Some(entry) = self.entries.remove(&key)
+                && let Some(entry) = self.remove_entry(&key)
             {
                 self.given_up.push(entry.listener);
             }
@@ -285,6 +338,10 @@ impl HalfOpen {
 }
 
 impl Entry {
+    fn new(listener: Cookie, segments: Vec<HeldSegment>) -> Self {
+        Self { listener, segments, payload: 0, listed: None, rival: None }
+    }
+
     /// Whether there is more of it than a SYN. Linux 6.1 does not show the answers of IPv6 listeners to cgroup
     /// programs, but lists the connection.
     fn is_answered(&self) -> bool {
@@ -301,177 +358,5 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use tcp_trace_model::event::State;
-
-    use super::*;
-
-    const LISTENER: Cookie = 2;
-
-    fn key(port: u16) -> FourTuple {
-        let endpoints = Endpoints {
-            local: SocketAddr::from(([127, 0, 0, 1], 80)),
-            peer: SocketAddr::from(([127, 0, 0, 1], port)),
-        };
-        FourTuple { netns: 1, endpoints }
-    }
-
-    fn syn(sequence: u32) -> Segment<'static> {
-        Segment {
-            direction: Direction::In,
-            flags: Flags::SYN,
-            sequence,
-            acknowledgment: 0,
-            length: 0,
-            payload: &[],
-            endpoints: key(1).endpoints,
-            netns: Some(1),
-            state: Some(State::Listen),
-            zero_window: false,
-            skipping: Default::default(),
-        }
-    }
-
-    fn ack(payload: &'static [u8]) -> Segment<'static> {
-        let length = u32::try_from(payload.len()).unwrap();
-        Segment { flags: Flags::ACK, sequence: 101, payload, length, ..syn(0) }
-    }
-
-    #[test]
-    fn the_socket_gets_what_passed_before_it_existed() {
-        let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
-        half_open.segment(key(2), LISTENER, Time(2), &syn(200));
-        half_open.segment(key(1), LISTENER, Time(3), &ack(b"GET"));
-        let held = half_open.take(&key(1));
-        assert_eq!(held.len(), 2);
-        assert_eq!((held[0].time, held[0].segment().sequence), (Time(1), 100));
-        assert_eq!(held[1].segment().payload, b"GET");
-        assert!(half_open.take(&key(1)).is_empty(), "they are handed out once");
-        assert_eq!(half_open.take(&key(2)).len(), 1);
-    }
-
-    #[test]
-    fn a_second_syn_replaces_an_answered_one_only_when_it_is_answered() {
-        let syn_ack = |acknowledgment| Segment {
-            direction: Direction::Out,
-            flags: Flags::SYN.with(Flags::ACK),
-            acknowledgment,
-            ..syn(900)
-        };
-        let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
-        half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
-        half_open.segment(key(1), LISTENER, Time(3), &syn(700));
-        half_open.segment(key(1), LISTENER, Time(4), &syn_ack(101));
-        assert!(half_open.take_over().is_empty(), "the kernel keeps the first");
-        half_open.segment(key(1), LISTENER, Time(5), &syn_ack(701));
-        let over = half_open.take_over();
-        assert_eq!((over.len(), over[0].segments.len(), over[0].ended), (1, 3, Some(Time(5))));
-        let held = half_open.take(&key(1));
-        let times: Vec<_> = held.iter().map(|held| held.time).collect();
-        assert_eq!(times, [Time(3), Time(5)]);
-    }
-
-    #[test]
-    fn one_that_the_kernel_lists_is_kept_however_old() {
-        let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
-        let later = Time(119_000_000_000);
-        half_open.listed(1, later, &HashSet::from([key(1).endpoints]));
-        half_open.tick(Time(200_000_000_000));
-        assert!(half_open.take_over().is_empty());
-        half_open.listed(1, Time(201_000_000_000), &HashSet::new());
-        assert_eq!(half_open.take_over().len(), 1);
-    }
-
-    #[test]
-    fn a_new_attempt_with_the_same_addresses_replaces_the_old_one() {
-        let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
-        half_open.segment(key(1), LISTENER, Time(2), &syn(100));
-        half_open.segment(key(1), LISTENER, Time(3), &syn(900));
-        let held = half_open.take(&key(1));
-        assert_eq!(held.len(), 1);
-        assert_eq!(held[0].segment().sequence, 900);
-    }
-
-    #[test]
-    fn an_ack_without_a_syn_is_not_held() {
-        let mut half_open = HalfOpen::default();
-        assert_eq!(half_open.segment(key(1), LISTENER, Time(1), &ack(b"")), 0);
-        assert!(half_open.take(&key(1)).is_empty());
-    }
-
-    #[test]
-    fn a_syn_flood_is_bounded_and_what_it_pushes_out_is_counted() {
-        let mut half_open = HalfOpen::default();
-        for attempt in 0..3 * HALF_OPEN_MAX {
-            let sequence = u32::try_from(attempt).unwrap();
-            let mut key = key(u16::try_from(attempt % 65_536).unwrap());
-            key.netns = u32::try_from(attempt / 65_536).unwrap();
-            assert_eq!(half_open.segment(key, LISTENER, Time(attempt as u64), &syn(sequence)), 0);
-        }
-        assert_eq!(half_open.entries.len(), HALF_OPEN_MAX);
-        assert_eq!(half_open.take_given_up(), vec![LISTENER; 2 * HALF_OPEN_MAX]);
-    }
-
-    #[test]
-    fn connections_that_complete_leave_no_trace() {
-        let mut half_open = HalfOpen::default();
-        for attempt in 0..4 * HALF_OPEN_MAX {
-            let mut key = key(u16::try_from(attempt % 65_536).unwrap());
-            key.netns = u32::try_from(attempt / 65_536).unwrap();
-            half_open.segment(key, LISTENER, Time(attempt as u64), &syn(1));
-            half_open.take(&key);
-        }
-        half_open.tick(Time(u64::MAX));
-        assert_eq!((half_open.entries.len(), half_open.order.len()), (0, 0));
-    }
-
-    #[test]
-    fn the_clients_reset_ends_it_if_its_number_is_expected() {
-        let mut half_open = HalfOpen::default();
-        let reset = |sequence| Segment { flags: Flags::RST, ..syn(sequence) };
-        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
-        half_open.segment(key(1), LISTENER, Time(2), &reset(99));
-        assert!(half_open.take_over().is_empty());
-        half_open.segment(key(1), LISTENER, Time(3), &reset(101));
-        let over = half_open.take_over();
-        assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(3)), false));
-        assert!(half_open.take(&key(1)).is_empty());
-    }
-
-    #[test]
-    fn one_that_the_kernel_listed_and_lists_no_more_is_over() {
-        let mut half_open = HalfOpen::default();
-        let second = Time(1_000_000_000);
-        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
-        half_open.segment(key(2), LISTENER, Time(0), &syn(200));
-        let mut namespaces = vec![];
-        half_open.namespaces(Time(second.0 - 1), &mut namespaces);
-        assert!(namespaces.is_empty(), "it may yet become a socket");
-        half_open.namespaces(second, &mut namespaces);
-        assert_eq!(namespaces, [1]);
-        half_open.listed(1, second, &HashSet::from([key(1).endpoints]));
-        assert!(half_open.take_over().is_empty(), "what was never listed may be a SYN cookie");
-        half_open.listed(1, Time(3 * second.0), &HashSet::new());
-        let over = half_open.take_over();
-        assert_eq!((over.len(), over[0].four_tuple, over[0].ended), (1, key(1), Some(Time(2 * second.0))));
-        assert!(over[0].estimated);
-    }
-
-    #[test]
-    fn what_never_completes_is_over_at_last() {
-        let mut half_open = HalfOpen::default();
-        half_open.segment(key(1), LISTENER, Time(0), &syn(100));
-        half_open.tick(Time(119_000_000_000));
-        half_open.segment(key(2), LISTENER, Time(119_000_000_000), &syn(100));
-        half_open.tick(Time(121_000_000_000));
-        assert_eq!(half_open.take_over().len(), 1);
-        assert!(half_open.take(&key(1)).is_empty());
-        assert_eq!(half_open.take(&key(2)).len(), 1);
-    }
-}
+#[path = "half_open_tests.rs"]
+mod tests;

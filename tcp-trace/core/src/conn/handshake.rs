@@ -14,6 +14,8 @@ pub(super) struct Handshake {
     syn_direction: Option<Direction>,
     /// Data in the SYN, bytes (TCP Fast Open).
     syn_data: u32,
+    /// Of a SYN+ACK that came before any SYN was seen, the number that it acknowledges, less one.
+    syn_answered: Option<u32>,
     syn_ack: Option<u32>,
     syn_ack_at: Option<Time>,
     acknowledged: Option<Time>,
@@ -29,10 +31,10 @@ impl Handshake {
         (self.syn.map(|(sequence, _)| sequence), self.syn_ack)
     }
 
-    /// Initial sequence numbers of client and server, when both are known.
+    /// Initial sequence numbers of client and server, when both are known. That of a SYN that was not seen is in its answer.
     pub(super) fn initial_sequences(&self) -> Option<(u32, u32)> {
         let (syn, syn_ack) = self.sequences();
-        syn.zip(syn_ack)
+        syn.or(self.syn_answered).zip(syn_ack)
     }
 
     /// Takes a segment into account; true when it belongs to the handshake.
@@ -43,6 +45,7 @@ impl Handshake {
             // What a Fast Open's SYN carries may be acknowledged or not (RFC 7413, section 4.2).
             let beyond = syn.map(|syn| segment.acknowledgment.wrapping_sub(syn.wrapping_add(1)));
             self.is_wrong |= beyond.is_some_and(|beyond| beyond > self.syn_data);
+            self.syn_answered.get_or_insert(segment.acknowledgment.wrapping_sub(1));
             self.syn_ack.get_or_insert(segment.sequence);
             self.syn_ack_at.get_or_insert(time);
             return true;

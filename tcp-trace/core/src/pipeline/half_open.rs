@@ -110,6 +110,7 @@ impl Unaccepted {
         let id = ConnectionId::half_open(over.listener, self.count);
         let mut connection = Connection::new(id, began, None, Some(Role::Server));
         connection.learn_endpoints(endpoints, Some(netns));
+        connection.learn_translated_of(&segments);
         if let Some(owner) = listener.and_then(|listener| listener.owner()) {
             connection.learn_owner(cx.owners.shared(owner));
         }

@@ -17,22 +17,30 @@ pub const MINI_SOCKETS_MAX: usize = 131_072;
 
 /// Connections whose socket is gone and whose mini-socket is not.
 #[derive(Debug, Default)]
-pub(super) struct MiniSockets(HashMap<FourTuple, ConnectionId>);
+pub(super) struct MiniSockets {
+    /// By their own addresses, as the kernel lists them.
+    own: HashMap<FourTuple, ConnectionId>,
+    /// Those whose addresses are translated, by the addresses with which their segments leave this host.
+    translated: HashMap<FourTuple, ConnectionId>,
+}
 
 impl MiniSockets {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.own.is_empty()
     }
 
     /// Adds the network namespaces that they are in.
     pub(super) fn namespaces(&self, namespaces: &mut Vec<u32>) {
-        let all: HashSet<u32> = self.0.keys().map(|key| key.netns).collect();
+        if self.is_empty() {
+            return;
+        }
+        let all: HashSet<u32> = self.own.keys().map(|key| key.netns).collect();
         namespaces.extend(all);
     }
 
     /// Those of a network namespace, in the order of their names: the table's own differs from run to run.
     pub(super) fn of(&self, netns: u32) -> Vec<(ConnectionId, Endpoints)> {
-        let of_netns = self.0.iter().filter(|(key, _)| key.netns == netns);
+        let of_netns = self.own.iter().filter(|(key, _)| key.netns == netns);
         let mut ids: Vec<_> = of_netns.map(|(key, id)| (*id, key.endpoints)).collect();
         ids.sort_unstable();
         ids
@@ -40,29 +48,36 @@ impl MiniSockets {
 
     /// The one with these addresses.
     pub(super) fn get(&self, key: &FourTuple) -> Option<ConnectionId> {
-        self.0.get(key).copied()
+        self.own.get(key).copied()
     }
 
-    /// Follows one, unless there are too many: whether it does.
-    fn insert(&mut self, key: FourTuple, id: ConnectionId) -> bool {
-        let has_room = self.0.len() < MINI_SOCKETS_MAX;
+    /// The one whose segments leave with these addresses.
+    fn get_sender(&self, key: &FourTuple) -> Option<ConnectionId> {
+        self.translated.get(key).or_else(|| self.own.get(key)).copied()
+    }
+
+    /// Follows that of a connection, unless there are too many: whether it does.
+    fn insert(&mut self, key: FourTuple, connection: &Connection) -> bool {
+        let has_room = self.own.len() < MINI_SOCKETS_MAX;
         if has_room {
-            self.0.insert(key, id);
+            self.own.insert(key, connection.id());
+            if let Some(endpoints) = connection.translated() {
+                self.translated.insert(FourTuple { endpoints, ..key }, connection.id());
+            }
         }
         has_room
     }
 
-    /// Takes out what has these addresses.
-    pub(super) fn remove(&mut self, key: &FourTuple) {
-        self.0.remove(key);
-    }
-
     /// Takes out that of a connection.
     pub(super) fn forget(&mut self, connection: &Connection) {
-        if let Some(key) = four_tuple(connection)
-            && self.get(&key) == Some(connection.id())
-        {
-            self.remove(&key);
+        let Some(key) = four_tuple(connection) else { return };
+        let of = |key| move |id: &ConnectionId| (*id == connection.id()).then_some(key);
+        if let Some(key) = self.own.get(&key).and_then(of(key)) {
+            self.own.remove(&key);
+        }
+        let translated = connection.translated().map(|endpoints| FourTuple { endpoints, ..key });
+        if let Some(key) = translated.and_then(|key| self.translated.get(&key).and_then(of(key))) {
+            self.translated.remove(&key);
         }
     }
 }
@@ -110,8 +125,8 @@ impl Pipeline {
         let is_followed = connection.has_mini_socket() && !tracked.gate.is_shut();
         let Some(key) = four_tuple(connection).filter(|_| is_followed) else { return };
         self.reused(key, time);
-        if !self.mini_sockets.insert(key, id)
-            && let Some(tracked) = self.connections.of(id)
+        if let Some(tracked) = self.connections.of(id)
+            && !self.mini_sockets.insert(key, &tracked.connection)
         {
             tracked.connection.leave_mini_socket();
         }
@@ -120,7 +135,8 @@ impl Pipeline {
     /// The kernel answers in the name of a mini-socket.
     pub(super) fn mini_socket_segment(&mut self, time: Time, segment: &Segment<'_>) {
         let Some(netns) = segment.netns else { return };
-        if let Some(id) = self.mini_sockets.get(&FourTuple { netns, endpoints: segment.endpoints }) {
+        // The one through which the kernel answers has no addresses of its own.
+        if let Some(id) = self.mini_sockets.get_sender(&FourTuple { netns, endpoints: segment.endpoints }) {
             self.change_mini_socket(id, |connection| connection.on_answer(time, segment));
         }
     }
@@ -128,6 +144,16 @@ impl Pipeline {
     /// A new connection has these addresses: the mini-socket that had them is gone.
     pub(super) fn reused(&mut self, key: FourTuple, time: Time) {
         if let Some(id) = self.mini_sockets.get(&key) {
+            self.change_mini_socket(id, |connection| connection.on_reuse(time));
+        }
+    }
+
+    /// A listener gets a SYN with these addresses: neither its own mini-socket is there that had them, nor a client's on this
+    /// host whose segments had.
+    pub(super) fn reused_by_syn(&mut self, key: FourTuple, time: Time) {
+        self.reused(key, time);
+        let sender = FourTuple { endpoints: key.endpoints.reversed(), ..key };
+        if let Some(id) = self.mini_sockets.get_sender(&sender) {
             self.change_mini_socket(id, |connection| connection.on_reuse(time));
         }
     }

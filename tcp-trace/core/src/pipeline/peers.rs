@@ -1,9 +1,9 @@
 //! Which two connections are the ends of one: both ends of a connection can be on this host.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Flags, Role, Segment},
+    event::{Direction, Flags, Role, Segment},
     record::ConnectionId,
     time::Time,
 };
@@ -15,33 +15,43 @@ use super::{
 };
 use crate::conn::{Connection, FourTuple};
 
-/// What both ends know and no other connection shares: addresses and initial sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Pair {
-    client: SocketAddr,
-    server: SocketAddr,
-    initial_sequences: (u32, u32),
-}
+/// What both ends know and no other connection shares: the initial sequence numbers, of which each end chooses one. Addresses
+/// can differ between the ends, where they are translated on the way.
+type Handshake = (u32, u32);
 
 /// Connections whose other end was not seen yet.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    waiting: HashMap<Pair, ConnectionId>,
+    waiting: HashMap<(Handshake, Side), ConnectionId>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }
 
 impl Peers {
     /// Links a connection with its other end, if its handshake was seen and the other end is there.
     fn link(&mut self, id: ConnectionId, connections: &mut Connections) {
-        let Some(pair) = connections.of(id).and_then(|tracked| pair(&tracked.connection)) else { return };
-        let other = match self.waiting.get(&pair) {
-            None => {
-                self.waiting.insert(pair, id);
-                return;
-            }
-            Some(other) if *other == id => return,
-            Some(other) => *other,
+        let Some((handshake, side)) = connections.of(id).and_then(|tracked| end(&tracked.connection)) else {
+            return;
         };
-        self.waiting.remove(&pair);
+        let Some(other) = self.waiting.remove(&(handshake, side.opposite())) else {
+            self.waiting.insert((handshake, side), id);
+            return;
+        };
+        self.waiting.remove(&(handshake, side));
         for (one, another) in [(id, other), (other, id)] {
             if let Some(tracked) = connections.of(one) {
                 tracked.connection.learn_peer(another);
@@ -52,10 +62,10 @@ impl Peers {
     /// Takes a connection that leaves the table out of the links. The other end of one that does not come out is
     /// not told either.
     pub(super) fn forget(&mut self, leaving: &mut Tracked, connections: &mut Connections) {
-        if let Some(pair) = pair(&leaving.connection)
-            && self.waiting.get(&pair) == Some(&leaving.connection.id())
+        if let Some(end) = end(&leaving.connection)
+            && self.waiting.get(&end) == Some(&leaving.connection.id())
         {
-            self.waiting.remove(&pair);
+            self.waiting.remove(&end);
         }
         let Some(peer) = leaving.connection.peer() else { return };
         let is_shut = leaving.gate.is_shut();
@@ -120,12 +130,12 @@ impl Pipeline {
     }
 }
 
-fn pair(connection: &Connection) -> Option<Pair> {
-    let Endpoints { local, peer } = connection.endpoints()?;
-    let (client, server) = match connection.role()? {
-        Role::Client => (local, peer),
-        Role::Server => (peer, local),
+/// Which end of which handshake a connection is, when that was seen.
+fn end(connection: &Connection) -> Option<(Handshake, Side)> {
+    let side = match connection.role()? {
+        Role::Client => Side::Client,
+        Role::Server => Side::Server,
         Role::Listener => return None,
     };
-    Some(Pair { client, server, initial_sequences: connection.initial_sequences()? })
+    Some((connection.initial_sequences()?, side))
 }

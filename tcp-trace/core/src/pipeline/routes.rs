@@ -35,8 +35,10 @@ impl Tracked {
     /// Asks for its route, if this host began it and it may come out.
     pub(super) fn ask_route(&mut self, cx: &mut Cx) {
         let connection = &mut self.connection;
+        // Where its segments go decides, and not where the process connected to.
+        let ends = connection.translated().or(connection.endpoints());
         let (Some(Role::Client), Some(Endpoints { local, peer }), Some(netns), false) =
-            (connection.role(), connection.endpoints(), connection.netns(), self.gate.is_shut())
+            (connection.role(), ends, connection.netns(), self.gate.is_shut())
         else {
             return;
         };

@@ -6,8 +6,8 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Pipeline, Skip, half_open::four_tuple, mini_sockets, output::Output, peers::Ends};
-use crate::conn::{Connection, FourTuple};
+use super::{Pipeline, Skip, half_open::four_tuple, output::Output, peers::Ends};
+use crate::conn::Connection;
 
 impl Pipeline {
     /// Takes a segment.
@@ -38,11 +38,9 @@ impl Pipeline {
     /// Takes a segment that passed under a listener's cookie.
     fn half_open_segment(&mut self, time: Time, listener: Cookie, segment: &Segment<'_>) {
         if segment.direction == Direction::In && segment.flags.has(Flags::SYN) {
-            let key = four_tuple(segment);
-            // The kernel hands a SYN to the listener only when no mini-socket of these addresses refuses it.
-            self.reused(key, time);
-            // A client on this host that the filter leaves out shows here only.
-            self.reused(FourTuple { endpoints: key.endpoints.reversed(), ..key }, time);
+            // The kernel hands a SYN to the listener only when no mini-socket of these addresses refuses it. A client on this
+            // host that the filter leaves out shows here only.
+            self.reused_by_syn(four_tuple(segment), time);
         }
         self.unaccepted.segment(time, listener, segment, &mut self.connections, &mut self.cx);
     }
@@ -67,9 +65,7 @@ impl Pipeline {
                 && let Some(transition) = tracked.connection.note_reset_at_close()
             {
                 tracked.pass(Record::Transition(transition), cx);
-                if let Some(key) = mini_sockets::four_tuple(&tracked.connection) {
-                    self.mini_sockets.remove(&key);
-                }
+                self.mini_sockets.forget(&tracked.connection);
             }
             if is_unanswered {
                 tracked.ask_route(cx);

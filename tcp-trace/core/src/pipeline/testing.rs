@@ -120,7 +120,7 @@ impl Life {
             client: (1_000 + 2 * u64::from(number), client),
             server: (1_001 + 2 * u64::from(number), client.reversed()),
             listener: (self.port.into(), client.reversed()),
-            next: (CLIENT_ISN, SERVER_ISN),
+            next: (CLIENT_ISN + u32::from(number) * 0x0010_0000, SERVER_ISN),
             steps: Vec::new(),
         };
         played.handshake(self);

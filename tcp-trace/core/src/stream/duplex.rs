@@ -61,15 +61,21 @@ impl Duplex {
     }
 
     /// The number before which a segment says that all of the other direction was received, where something of that has
-    /// not been yielded. Most segments acknowledge what was seen.
+    /// not been yielded. Most segments acknowledge what was seen. A direction of which nothing is known begins there.
     #[inline]
-    pub fn acknowledged(&self, segment: &Segment<'_>) -> Option<u32> {
+    pub fn acknowledged(&mut self, segment: &Segment<'_>) -> Option<u32> {
         // An RST is no proof: it may answer a segment that was not accepted.
         if !segment.flags.has(Flags::ACK) || segment.flags.has(Flags::RST) {
             return None;
         }
+        let number = segment.acknowledgment;
+        let other = self.half_mut(segment.direction.opposite());
+        let Some(next) = other.cursor.next else {
+            // Whatever is seen first of it, what lies before that and behind this number is missing.
+            other.start(number);
+            return None;
+        };
         let other = self.half(segment.direction.opposite());
-        let (number, next) = (segment.acknowledgment, other.cursor.next?);
         let is_ahead = ahead(number, next) > 0;
         let needed = other.elision.until.unwrap_or(next);
         (is_ahead && ahead(number, needed) <= ACKNOWLEDGED_MAX && self.is_near(segment)).then_some(number)

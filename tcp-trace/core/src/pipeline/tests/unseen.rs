@@ -31,7 +31,9 @@ impl Host {
     /// Whether there was a response, and what is said of the exchange.
     fn told(&self) -> Vec<Told> {
         let exchanges = self.out.iter().filter_map(|record| match record {
-            Record::Http(http) => Some((http.http.response.is_some(), http.integrity, http.outcome)),
+            Record::Http(http) => {
+                Some((http.exchange.response.is_some(), http.exchange.integrity, http.exchange.outcome))
+            }
             _ => None,
         });
         exchanges.collect()
@@ -61,6 +63,28 @@ fn a_response_that_the_kernel_received_and_nobody_saw_is_a_gap() {
         host.gone(SENT, received);
         assert_eq!(host.told(), [expected]);
     }
+}
+
+/// The first response was lost, and the SYN+ACK, whose number would say where it begins; the segment from which that follows
+/// was late.
+#[test]
+fn the_second_response_is_not_that_to_the_first_request() {
+    const CUT: usize = 10;
+    let mut host = Host::new(Filter::default());
+    let server = endpoints(8080, 41352);
+    host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    host.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
+    host.state(SERVER, server, State::SynRecv, State::Established, None, 0);
+    let mut data = |direction, numbers, payload: &[u8]| {
+        host.segment(SERVER, server, direction, Flags::ACK, numbers, payload, State::Established);
+    };
+    let (client, peer) = (CLIENT_ISN + 1, SERVER_ISN + 1);
+    data(Direction::In, (client + CUT as u32, peer), &REQUEST[CUT..]);
+    data(Direction::In, (client, peer), &REQUEST[..CUT]);
+    data(Direction::In, (client + SENT, peer + RECEIVED), REQUEST);
+    data(Direction::Out, (peer + RECEIVED, client + 2 * SENT), RESPONSE);
+    host.finish();
+    assert_eq!(host.told(), [LOST, WHOLE]);
 }
 
 /// A socket that connects again ends its earlier connection at once.

@@ -108,6 +108,26 @@ fn without_a_syn_the_first_payload_starts_the_direction() {
 }
 
 #[test]
+fn what_is_acknowledged_first_starts_the_direction() {
+    for (flags, first, expected) in [
+        (Flags::ACK, 500, "abc"),
+        // Something before it was not seen.
+        (Flags::ACK, 498, "<2>abc"),
+        // Neither says anything of the other direction.
+        (Flags::default(), 498, "abc"),
+        (Flags::RST.with(Flags::ACK), 498, "abc"),
+    ] {
+        let (mut duplex, mut out) = (Duplex::default(), String::new());
+        let request = Segment { acknowledgment: first, flags, ..payload(Direction::Out, 100, b"request") };
+        assert_eq!(duplex.acknowledged(&request), None);
+        let half = duplex.half_mut(Direction::In);
+        show(half.read(Time(0), &payload(Direction::In, 500, b"abc")), &mut out);
+        show(half.give_up(Time(0)), &mut out);
+        assert_eq!(out, expected);
+    }
+}
+
+#[test]
 fn sequence_numbers_wrap() {
     let mut read = Read::starting(u32::MAX - 1);
     read.bytes(1, b"def");

@@ -46,7 +46,12 @@ impl Scene {
         let process = connection.connection.process.as_ref().map(|process| process.pid);
         assert_eq!(process, Some(std::process::id()), "the listener's, because it was not accepted");
         assert!(!connection.open, "{connection:?}");
-        assert_eq!((connection.close.by, connection.close.how), (expected.by, expected.how));
+        let close = &connection.close;
+        assert_eq!(
+            (close.by, close.how, &close.reason),
+            (expected.by, expected.how, &None),
+            "{connection:?}"
+        );
         let [half_open] = connection.states.as_slice() else { panic!("one state: {connection:?}") };
         assert_eq!(half_open.state, State::SynRecv);
         let late = expected.syn.micros_from(half_open.entered);

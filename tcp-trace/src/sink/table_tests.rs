@@ -58,7 +58,7 @@ fn http(target: &str) -> Http {
             request: Some(Request {
                 method: "GET".into(),
                 target: target.into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
@@ -66,7 +66,7 @@ fn http(target: &str) -> Http {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },

@@ -43,8 +43,8 @@ fn a_page_of_twenty_parts_is_recorded() {
         .http_of(Role::Client)
         .into_iter()
         .map(|http| {
-            let target = &http.http.request.as_ref().expect("requests are seen").target;
-            let response = http.http.response.as_ref().expect("it was answered");
+            let target = &http.exchange.request.as_ref().expect("requests are seen").target;
+            let response = http.exchange.response.as_ref().expect("it was answered");
             (target.printable().to_string(), (response.status_code, response.body.size))
         })
         .collect();
@@ -74,15 +74,15 @@ fn a_websocket_of_a_page_is_one_exchange_that_is_upgraded() {
         for line in &log {
             let is_it = |uri: &str| uri == line.uri;
             let of = exchanges.iter().find(|http| {
-                let target = &http.http.request.as_ref().expect("requests are seen").target;
+                let target = &http.exchange.request.as_ref().expect("requests are seen").target;
                 is_it(&target.printable().to_string())
             });
             let http = of.unwrap_or_else(|| panic!("{role:?}: not recorded: {line:?}"));
-            let response = http.http.response.as_ref().expect("it was answered");
+            let response = http.exchange.response.as_ref().expect("it was answered");
             assert_eq!(response.status_code, line.status, "{http:?}");
             assert_eq!(response.body.size, line.body_bytes_sent, "{http:?}");
             let expected = if line.status == 101 { Outcome::Upgraded } else { Outcome::Ok };
-            assert_eq!(http.outcome, expected, "{http:?}");
+            assert_eq!(http.exchange.outcome, expected, "{http:?}");
         }
     }
 }

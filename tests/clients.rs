@@ -32,15 +32,15 @@ fn stop(nginx: &Nginx, tracer: Tracer, exchanges: usize) -> Recording {
 /// Status and size of the body of each response to a process, in order.
 fn responses_to(recording: &Recording, pid: u32) -> Vec<(u16, u64)> {
     let exchanges = recording.http_of(Role::Client);
-    let is_its = |http: &&&Http| http.process.as_ref().is_some_and(|process| process.pid == pid);
-    let response = |http: &Http| http.http.response.as_ref().map(|r| (r.status_code, r.body.size));
+    let is_its = |http: &&&Http| http.connection.process.as_ref().is_some_and(|process| process.pid == pid);
+    let response = |http: &Http| http.exchange.response.as_ref().map(|r| (r.status_code, r.body.size));
     exchanges.iter().filter(is_its).map(|http| response(http).expect("it was answered")).collect()
 }
 
 /// Bytes of all responses, and of their bodies alone.
 fn received(recording: &Recording) -> (u64, u64) {
     let responses =
-        recording.http_of(Role::Client).into_iter().filter_map(|http| http.http.response.as_ref());
+        recording.http_of(Role::Client).into_iter().filter_map(|http| http.exchange.response.as_ref());
     let sizes: Vec<_> = responses.map(|response| (response.header_size, response.body.size)).collect();
     (sizes.iter().map(|(head, body)| head + body).sum(), sizes.iter().map(|(_, body)| body).sum())
 }
@@ -120,7 +120,7 @@ for method, path, body in [('GET', '/echo/a', None), ('HEAD', '/big', None), ('G
     let request_bodies: Vec<_> = recording
         .http_of(Role::Client)
         .iter()
-        .filter_map(|http| http.http.request.as_ref().map(|request| request.body.size))
+        .filter_map(|http| http.exchange.request.as_ref().map(|request| request.body.size))
         .collect();
     assert_eq!(request_bodies, [0, 0, 0, 3, 71_000, 0, 0]);
 }

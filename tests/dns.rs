@@ -95,7 +95,7 @@ fn lookups_are_the_queries_to_the_server() {
                 _ => assert_eq!(data, [""; 0]),
             }
             let is_carried =
-                recording.connections().any(|summary| Some(summary.connection) == dns.connection);
+                recording.connections().any(|summary| Some(summary.connection.id) == dns.connection);
             assert_eq!(is_carried, dns.transport == Transport::Tcp);
         }
     }
@@ -160,7 +160,7 @@ fn curl_by_name(namespace: &Namespace, server: &DnsServer, name: &str) -> (Trace
     assert!(curl.0.wait().expect("it can be waited for").success());
     wait_for("both ends", || {
         let is_it = |record: &&Record| match record {
-            Record::Http(http) => http.url.as_ref().is_some_and(|url| *url.path.0 == *b"/echo/x"),
+            Record::Http(http) => http.exchange.url.as_ref().is_some_and(|url| *url.path.0 == *b"/echo/x"),
             _ => false,
         };
         (tracer.records().iter().filter(is_it).count() >= 2).then_some(())
@@ -187,7 +187,7 @@ fn connection_by_name(asked_for: &str, transport: Transport) {
     let netns = Some(namespace.inode());
     let of = |role| {
         let all = recording.connections_of(role).into_iter();
-        let mut ours = all.filter(|end| end.network.is_some_and(|network| network.netns == netns));
+        let mut ours = all.filter(|end| end.connection.network.is_some_and(|network| network.netns == netns));
         ours.next().expect("it is recorded")
     };
     let (client, server_end) = (of(Role::Client), of(Role::Server));
@@ -207,8 +207,9 @@ fn connection_by_name(asked_for: &str, transport: Transport) {
     assert!(server.asked().contains(&(transport, asked_for.to_owned(), "A")));
     let position = |is: &dyn Fn(&Record) -> bool| recording.records.iter().position(is);
     let line = position(&|record| matches!(record, Record::Dns(of) if of.lookup == dns.lookup));
-    let first =
-        position(&|record| matches!(record, Record::Transition(of) if of.connection == client.connection));
+    let first = position(
+        &|record| matches!(record, Record::Transition(of) if of.connection.id == client.connection.id),
+    );
     assert!(line < first, "the lookup comes before what follows it");
 }
 
@@ -276,7 +277,8 @@ fn a_lookup_of_another_process_names_nothing() {
     let recording = tracer.stop();
     let netns = Some(namespace.inode());
     let clients = recording.connections_of(Role::Client);
-    let ours = clients.iter().find(|client| client.network.is_some_and(|network| network.netns == netns));
+    let ours =
+        clients.iter().find(|client| client.connection.network.is_some_and(|network| network.netns == netns));
     let client = ours.expect("it is recorded");
     assert_eq!((&client.dns, &client.server), (&None, &None));
     assert!(lookups(&recording, &namespace).iter().any(|dns| dns.outcome == DnsOutcome::Ok));

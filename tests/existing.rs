@@ -47,7 +47,7 @@ fn older() -> Older {
 /// What is recorded of the end that has a stream's address as its own, or as its peer's.
 fn end_of<'a>(ends: &[&'a Connection], local: bool, address: SocketAddr) -> &'a Connection {
     let is_it = |end: &&&Connection| {
-        let network = end.network.expect("older sockets have addresses");
+        let network = end.connection.network.expect("older sockets have addresses");
         let own = if local { network.local } else { network.peer };
         own == address.into()
     };
@@ -77,7 +77,7 @@ fn sockets_that_are_older_than_the_session_have_their_processes_and_are_followed
     assert_eq!(all.len(), 5, "a listener and two ends of two connections: {all:#?}");
     assert!(all.iter().all(|end| !end.seen_from_start), "{all:#?}");
     let (this, python) = (std::process::id(), server.pid());
-    let pid = |end: &Connection| end.process.as_ref().map(|process| process.pid);
+    let pid = |end: &Connection| end.connection.process.as_ref().map(|process| process.pid);
 
     let listener = recording.connections_of(Role::Listener)[0];
     assert_eq!((pid(listener), listener.open), (Some(python), true));
@@ -87,9 +87,9 @@ fn sockets_that_are_older_than_the_session_have_their_processes_and_are_followed
     assert_eq!((pid(client), pid(accepted)), (Some(this), Some(python)));
     assert_eq!(
         (client.peer_connection, accepted.peer_connection),
-        (Some(accepted.connection), Some(client.connection))
+        (Some(accepted.connection.id), Some(client.connection.id))
     );
-    assert_eq!(accepted.role, Some(Role::Server), "a listener has its port");
+    assert_eq!(accepted.connection.role, Some(Role::Server), "a listener has its port");
     assert_eq!(accepted.receive_queue, 5, "the server reads nothing");
     for end in [client, accepted] {
         let states: Vec<State> = end.states.iter().map(|span| span.state).collect();
@@ -98,10 +98,10 @@ fn sockets_that_are_older_than_the_session_have_their_processes_and_are_followed
 
     let (client, accepted) = (end_of(&all, true, closing_address), end_of(&all, false, closing_address));
     assert_eq!((pid(client), pid(accepted)), (Some(this), Some(python)));
-    assert_eq!(recording.life(client.connection), ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2"]);
+    assert_eq!(recording.life(client.connection.id), ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2"]);
     assert_eq!((client.close.by, client.close.how), (By::Local, How::Fin));
     assert!(client.ends.is_some(), "the orphan is there yet: {client:?}");
-    assert_eq!(recording.life(accepted.connection), ["ESTABLISHED>CLOSE_WAIT"]);
+    assert_eq!(recording.life(accepted.connection.id), ["ESTABLISHED>CLOSE_WAIT"]);
     assert!(accepted.open);
     drop(staying);
 }
@@ -115,8 +115,8 @@ fn older_sockets_of_other_namespaces_are_found_too() {
     let of_namespace: Vec<_> = recording
         .connections_of(Role::Listener)
         .into_iter()
-        .filter(|end| end.network.expect("it is known").netns == Some(namespace.inode()))
+        .filter(|end| end.connection.network.expect("it is known").netns == Some(namespace.inode()))
         .collect();
     let [found] = of_namespace.as_slice() else { panic!("one listener: {of_namespace:#?}") };
-    assert_eq!(found.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    assert_eq!(found.connection.process.as_ref().map(|process| process.pid), Some(std::process::id()));
 }

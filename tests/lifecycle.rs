@@ -71,7 +71,7 @@ fn a_command_is_followed_with_its_children_and_nothing_else_is() {
     assert!(status.success());
     let mut targets: Vec<_> = recording
         .http()
-        .map(|http| http.http.request.as_ref().expect("requests are seen").target.printable().to_string())
+        .map(|http| http.exchange.request.as_ref().expect("requests are seen").target.printable().to_string())
         .collect();
     targets.sort();
     assert_eq!(targets, ["/echo/child", "/echo/grandchild", "/echo/own"]);
@@ -123,7 +123,7 @@ fn orphan(fin_timeout: &str, arguments: &[&str]) -> Recording {
 fn a_session_settles_on_request() {
     let settled = orphan("2", &["--settle", "60s"]);
     let client = settled.connections_of(Role::Client)[0];
-    let life = settled.life(client.connection);
+    let life = settled.life(client.connection.id);
     assert_eq!(life.last().map(String::as_str), Some("FIN_WAIT2>CLOSE"), "{client:?}");
     assert_eq!(client.ends, None);
     let in_fin_wait2 = client.states.last().and_then(|span| span.duration_us).expect("it ended");

@@ -56,7 +56,7 @@ fn the_ring_buffer_that_is_the_default_loses_nothing_under_the_same_load() {
     for role in [Role::Client, Role::Server] {
         assert_eq!(recording.connections_of(role).len(), 200);
         assert_eq!(recording.http_of(role).len(), 4_000);
-        assert!(recording.http_of(role).iter().all(|http| http.http.response.is_some()));
+        assert!(recording.http_of(role).iter().all(|http| http.exchange.response.is_some()));
     }
 }
 
@@ -81,7 +81,7 @@ fn each_connection_of_a_churn_is_recorded_once_though_addresses_and_sockets_are_
     let mut lives: HashMap<ConnectionId, Vec<(State, State)>> = HashMap::new();
     for transition in recording.transitions() {
         assert!(!transition.gap, "{transition:?}");
-        lives.entry(transition.connection).or_default().push((transition.old, transition.new));
+        lives.entry(transition.connection.id).or_default().push((transition.old, transition.new));
     }
     let mut handshakes = HashSet::new();
     for (role, entered) in
@@ -93,7 +93,7 @@ fn each_connection_of_a_churn_is_recorded_once_though_addresses_and_sockets_are_
         assert!(ports.len() <= PORTS, "{} ports", ports.len());
         for end in ends {
             let expected = [entered, (entered.1, State::Established), (State::Established, State::Close)];
-            assert_eq!(lives[&end.connection], expected, "{end:?}");
+            assert_eq!(lives[&end.connection.id], expected, "{end:?}");
             assert!(end.seen_from_start && !end.open, "{end:?}");
             let handshake = end.handshake.expect("it was seen");
             assert_eq!(handshake.acknowledged, Some(true), "{end:?}");
@@ -102,12 +102,14 @@ fn each_connection_of_a_churn_is_recorded_once_though_addresses_and_sockets_are_
         }
     }
     // Each client's handshake is one of a server's, and both know each other.
-    let links: HashMap<_, _> =
-        recording.connections().map(|end| (end.connection, (end.peer_connection, end.handshake))).collect();
+    let links: HashMap<_, _> = recording
+        .connections()
+        .map(|end| (end.connection.id, (end.peer_connection, end.handshake)))
+        .collect();
     for client in recording.connections_of(Role::Client) {
         let peer = client.peer_connection.expect("it is on this host");
         let (back, handshake) = links[&peer];
-        assert_eq!(back, Some(client.connection));
+        assert_eq!(back, Some(client.connection.id));
         let numbers = |handshake: Option<Handshake>| handshake.map(|h| (h.syn_seq, h.syn_ack_seq));
         assert_eq!(numbers(handshake), numbers(client.handshake));
     }
@@ -115,8 +117,8 @@ fn each_connection_of_a_churn_is_recorded_once_though_addresses_and_sockets_are_
 
 /// The port of the end that connected.
 fn peer_port(end: &Connection) -> u16 {
-    let network = end.network.expect("it is known");
-    if end.role == Some(Role::Client) { network.local.port } else { network.peer.port }
+    let network = end.connection.network.expect("it is known");
+    if end.connection.role == Some(Role::Client) { network.local.port } else { network.peer.port }
 }
 
 /// The most memory that a process ever had, in KiB.

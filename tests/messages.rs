@@ -41,14 +41,14 @@ fn only(recording: &Recording, role: Role) -> &Http {
 }
 
 fn body_sizes(http: &Http) -> (u64, u64) {
-    let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
         panic!("half an exchange: {http:?}");
     };
     (request.body.size, response.body.size)
 }
 
 fn status(http: &Http) -> Option<u16> {
-    http.http.response.as_ref().map(|response| response.status_code)
+    http.exchange.response.as_ref().map(|response| response.status_code)
 }
 
 /// Reads until all of `end` has come.
@@ -95,13 +95,13 @@ fn assert_logged_but_bodies(recording: &Recording, nginx: &Nginx) {
         let recorded: Vec<_> = exchanges
             .iter()
             .map(|http| {
-                let request = http.http.request.as_ref().expect("requests are seen");
+                let request = http.exchange.request.as_ref().expect("requests are seen");
                 let [method, target] =
                     [&request.method, &request.target].map(|text| text.printable().to_string());
                 let expected = if method == "POST" { 4 } else { 0 };
                 let (sent, received) = body_sizes(http);
                 assert_eq!(
-                    (sent, http.outcome, http.integrity),
+                    (sent, http.exchange.outcome, http.exchange.integrity),
                     (expected, Outcome::Ok, Integrity::Complete)
                 );
                 (method, target, status(http), received)
@@ -140,10 +140,14 @@ fn assert_chunked_both_ways(size: u64) {
     for role in ENDS {
         let http = only(&recording, role);
         assert_eq!(body_sizes(http), (size, size), "{http:?}");
-        assert_eq!((http.outcome, http.integrity), (Outcome::Ok, Integrity::Complete), "{http:?}");
+        assert_eq!(
+            (http.exchange.outcome, http.exchange.integrity),
+            (Outcome::Ok, Integrity::Complete),
+            "{http:?}"
+        );
         let heads = [
-            &http.http.request.as_ref().expect("seen").headers,
-            &http.http.response.as_ref().expect("seen").headers,
+            &http.exchange.request.as_ref().expect("seen").headers,
+            &http.exchange.response.as_ref().expect("seen").headers,
         ];
         for headers in heads {
             assert!(headers.values("Transfer-Encoding").eq([b"chunked"]), "{http:?}");
@@ -166,7 +170,7 @@ fn a_response_after_100_continue_is_the_final_one() {
     for role in ENDS {
         let http = only(&recording, role);
         assert_eq!((status(http), body_sizes(http)), (Some(200), (SIZE, SIZE)), "{http:?}");
-        let response = http.http.response.as_ref().expect("it was answered");
+        let response = http.exchange.response.as_ref().expect("it was answered");
         assert_eq!(response.header_size, curl.size_header - CONTINUE.len() as u64, "{http:?}");
     }
 }
@@ -206,7 +210,11 @@ fn a_response_that_a_reset_cuts_off_is_truncated() {
     for role in ENDS {
         let http = only(&recording, role);
         assert_eq!((status(http), body_sizes(http)), (Some(200), (0, 9)), "{http:?}");
-        assert_eq!((http.outcome, http.integrity), (Outcome::Reset, Integrity::Truncated), "{http:?}");
+        assert_eq!(
+            (http.exchange.outcome, http.exchange.integrity),
+            (Outcome::Reset, Integrity::Truncated),
+            "{http:?}"
+        );
     }
 }
 
@@ -220,8 +228,12 @@ fn a_response_that_a_fin_cuts_off_is_truncated() {
     for role in ENDS {
         let http = only(&recording, role);
         assert_eq!((status(http), body_sizes(http)), (Some(200), (0, 9)), "{http:?}");
-        assert_eq!((http.outcome, http.integrity), (Outcome::Truncated, Integrity::Truncated), "{http:?}");
-        assert_eq!(http.reason.as_deref(), Some("closed by the server during the response"));
+        assert_eq!(
+            (http.exchange.outcome, http.exchange.integrity),
+            (Outcome::Truncated, Integrity::Truncated),
+            "{http:?}"
+        );
+        assert_eq!(http.exchange.reason.as_deref(), Some("closed by the server during the response"));
     }
 }
 
@@ -264,10 +276,14 @@ fn a_slow_client_takes_the_time_that_it_takes() {
     assert_logged(&recording, &nginx.access_log(1), "nginx");
     for role in ENDS {
         let http = only(&recording, role);
-        assert_eq!((body_sizes(http), http.integrity), ((0, BODY), Integrity::Complete), "{http:?}");
-        assert!(http.timing.send_us >= Some(10_000), "{:?}", http.timing);
-        assert!(http.timing.receive_us >= Some(pauses * 10_000), "{pauses} pauses: {:?}", http.timing);
-        assert!(u128::from(http.timing.total_us) <= took, "{took} us: {:?}", http.timing);
+        assert_eq!((body_sizes(http), http.exchange.integrity), ((0, BODY), Integrity::Complete), "{http:?}");
+        assert!(http.exchange.timing.send_us >= Some(10_000), "{:?}", http.exchange.timing);
+        assert!(
+            http.exchange.timing.receive_us >= Some(pauses * 10_000),
+            "{pauses} pauses: {:?}",
+            http.exchange.timing
+        );
+        assert!(u128::from(http.exchange.timing.total_us) <= took, "{took} us: {:?}", http.exchange.timing);
     }
 }
 
@@ -293,8 +309,8 @@ fn what_follows_a_websocket_handshake_is_no_http() {
     let [line] = &node.access_log(1)[..] else { panic!("one exchange is logged") };
     for role in ENDS {
         let http = only(&recording, role);
-        assert_eq!((http.outcome, status(http)), (Outcome::Upgraded, Some(101)), "{http:?}");
-        let response = http.http.response.as_ref().expect("it was answered");
+        assert_eq!((http.exchange.outcome, status(http)), (Outcome::Upgraded, Some(101)), "{http:?}");
+        let response = http.exchange.response.as_ref().expect("it was answered");
         assert_eq!((response.header_size, response.body.size), (line.bytes_sent, 0), "{http:?}");
     }
 }

@@ -46,7 +46,7 @@ fn requests_between_namespaces_are_recorded_once_per_end() {
         for (role, namespace) in [(Role::Client, &client), (Role::Server, &server)] {
             for connection in recording.connections_of(role) {
                 assert_eq!(
-                    connection.network.expect("it is known").netns,
+                    connection.connection.network.expect("it is known").netns,
                     Some(namespace.inode()),
                     "{role:?}"
                 );

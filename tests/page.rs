@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fs,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use tcp_trace_model::{
@@ -52,27 +53,28 @@ impl Shown {
     /// The exchange of a row as an end recorded it.
     fn exchange(&self, role: Role, row: &Row) -> &Http {
         let exchanges = self.recording.http_of(role);
-        let is_it = |http: &&&Http| format!("{} #{}", http.connection, http.index) == row.connection;
+        let is_it =
+            |http: &&&Http| format!("{} #{}", http.connection.id, http.exchange.index) == row.connection;
         exchanges.iter().find(is_it).unwrap_or_else(|| panic!("not recorded: {row:?}"))
     }
 
     /// Asserts that rows are the recording's exchanges, in its order and with its times.
     fn assert_recorded(&self, role: Role, page: &Page) {
         let first = self.exchange(role, &page.rows[0]);
-        let mut before = first.timing.started;
+        let mut before = first.exchange.timing.started;
         for row in &page.rows {
             let http = self.exchange(role, row);
-            let timing = &http.timing;
+            let timing = &http.exchange.timing;
             assert!(timing.started >= before, "{row:?} in {page:#?}");
             before = timing.started;
             let target =
-                http.http.request.as_ref().expect("requests are seen").target.printable().to_string();
-            let status = http.http.response.as_ref().map(|response| response.status_code);
+                http.exchange.request.as_ref().expect("requests are seen").target.printable().to_string();
+            let status = http.exchange.response.as_ref().map(|response| response.status_code);
             assert_eq!((&row.target, Some(row.status)), (&target, status), "{row:?}");
-            assert_eq!(row.is_new, http.index == 0, "{row:?}");
+            assert_eq!(row.is_new, http.exchange.index == 0, "{row:?}");
             // What is printed is rounded, each to a tenth of a millisecond at least.
             let ms = |us: u64| us as f64 / 1000.0;
-            let start = ms(timing.started.micros_since(first.timing.started));
+            let start = ms(timing.started.micros_since(first.exchange.timing.started));
             assert!((row.start - page.rows[0].start - start).abs() < 0.11, "{start} {row:?}");
             assert!((row.took - ms(timing.total_us)).abs() < 0.06, "{timing:?} {row:?}");
         }
@@ -158,7 +160,7 @@ fn what_a_browser_loads_for_a_page_is_one_page() {
     shown.assert_recorded(Role::Client, page);
     assert!(!page.text.contains('~'), "the browser says all by Referer: {page:#?}");
     let exchanges = shown.recording.http_of(Role::Client);
-    let pid = exchanges[0].process.as_ref().expect("it is known").pid;
+    let pid = exchanges[0].connection.process.as_ref().expect("it is known").pid;
     let start = format!("chromium[{pid}]: {} requests on ", log.len());
     assert!(page.totals.starts_with(&start), "{page:#?}");
     // Without a filter the servers' ends are there too, and each exchange is still shown once.
@@ -167,7 +169,7 @@ fn what_a_browser_loads_for_a_page_is_one_page() {
     let pages = shown.pages(&["--comm", "nginx"]);
     let [page] = pages.as_slice() else { panic!("{pages:#?}") };
     assert_eq!(counts(page.rows.iter().map(|row| row.target.as_str())), logged, "{page:#?}");
-    let client = shown.recording.http_of(Role::Server)[0].network.peer.address;
+    let client = shown.recording.http_of(Role::Server)[0].connection.ends().peer.address;
     assert!(page.totals.starts_with(&format!("{client}, as nginx[")), "{page:#?}");
     shown.assert_recorded(Role::Server, page);
 }
@@ -214,22 +216,27 @@ fn a_page_begins_with_the_lookup_of_its_name() {
     assert!(curl.0.wait().expect("it can be waited for").success());
     // Other tests run a curl too.
     let is_its =
-        |process: &Option<Process>| process.as_ref().is_some_and(|process| process.pid == curl.pid());
+        |process: &Option<Arc<Process>>| process.as_ref().is_some_and(|process| process.pid == curl.pid());
     wait_for("its exchanges", || {
         let records = tracer.records();
-        let is_http = |record: &&Record| matches!(record, Record::Http(http) if is_its(&http.process));
+        let is_http =
+            |record: &&Record| matches!(record, Record::Http(http) if is_its(&http.connection.process));
         (records.iter().filter(is_http).count() == 2).then_some(())
     });
     let shown = Shown::new(&tracer.stop_for_text());
     let pages = shown.pages(&["--pid", &curl.pid().to_string()]);
     let [page, again] = pages.as_slice() else { panic!("{pages:#?}") };
     shown.assert_recorded(Role::Client, page);
-    let summary =
-        shown.recording.connections().find(|summary| is_its(&summary.process)).expect("it connects");
+    let summary = shown
+        .recording
+        .connections()
+        .find(|summary| is_its(&summary.connection.process))
+        .expect("it connects");
     let number = summary.dns.as_ref().expect("it follows a lookup").lookup;
     let lookup = shown.recording.lookups().find(|dns| dns.lookup == number).expect("it is recorded");
     let row = &page.rows[0];
-    let start = shown.exchange(Role::Client, row).timing.started.micros_since(lookup.started) as f64 / 1000.0;
+    let start = shown.exchange(Role::Client, row).exchange.timing.started.micros_since(lookup.started) as f64
+        / 1000.0;
     assert!((row.start - start).abs() < 0.06, "{start} {page:#?}");
     assert_drawn(page, lookup, summary, shown.exchange(Role::Client, row));
     assert!(
@@ -245,10 +252,10 @@ fn a_page_begins_with_the_lookup_of_its_name() {
 fn assert_drawn(page: &Page, lookup: &Dns, summary: &Connection, http: &Http) {
     /// The bar has more, of the 160 of a line.
     const COLUMNS: u64 = 80;
-    let end = http.timing.started.after_micros(http.timing.total_us);
+    let end = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
     let total_us = end.micros_since(lookup.started);
     let connect = summary.states.iter().find(|span| span.state == State::SynSent).expect("it connects");
-    let lasted = [lookup.duration_us, connect.duration_us, http.timing.wait_us];
+    let lasted = [lookup.duration_us, connect.duration_us, http.exchange.timing.wait_us];
     let bar = page.text.lines().nth(3).expect("a row");
     let mut last = None;
     for (glyph, lasted) in ['░', '▒', '─'].into_iter().zip(lasted) {

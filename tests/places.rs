@@ -39,15 +39,19 @@ fn executable_cgroup_and_container_of_a_client_are_reported() {
     tracer.wait_for_lines("http", 2);
     let recording = tracer.stop();
     let curl = recording.connections_of(Role::Client)[0];
-    let executable =
-        curl.process.as_ref().and_then(|process| process.executable.as_ref()).expect("it is recorded");
+    let executable = curl
+        .connection
+        .process
+        .as_ref()
+        .and_then(|process| process.executable.as_ref())
+        .expect("it is recorded");
     let which = output(Command::new("sh").args(["-c", "readlink -f $(command -v curl)"]));
     assert_eq!(executable.printable().to_string(), String::from_utf8_lossy(&which.stdout).trim());
     assert_eq!(curl.cgroup.as_deref(), Some(format!("/{scope}").as_str()));
     let container = curl.container.as_ref().expect("the cgroup's name says it");
     assert_eq!((container.id.as_str(), container.runtime.as_deref()), (id.as_str(), Some("docker")));
     let server = recording.connections_of(Role::Server)[0];
-    let executable = server.process.as_ref().and_then(|process| process.executable.as_ref());
+    let executable = server.connection.process.as_ref().and_then(|process| process.executable.as_ref());
     assert!(executable.is_some_and(|path| path.printable().to_string().ends_with("/nginx")), "{server:?}");
     assert!(server.container.is_none(), "{server:?}");
 }
@@ -75,7 +79,7 @@ fn a_process_that_executes_another_program_is_known_by_the_new_one() {
     let names: Vec<_> = clients
         .iter()
         .map(|client| {
-            let process = client.process.as_ref().expect("a client's process is known");
+            let process = client.connection.process.as_ref().expect("a client's process is known");
             let executable = process.executable.as_ref().expect("it was there").printable().to_string();
             assert_eq!(process.pid, bash.pid());
             executable.rsplit('/').next().unwrap_or_default().to_owned()

@@ -95,7 +95,7 @@ fn one_connection_carries_several_requests() {
     });
     assert_same(&recording, &nginx.access_log(20), &curls);
     for role in [Role::Client, Role::Server] {
-        let indices: Vec<_> = recording.http_of(role).iter().map(|http| http.index).collect();
+        let indices: Vec<_> = recording.http_of(role).iter().map(|http| http.exchange.index).collect();
         assert_eq!(indices, (0..20).collect::<Vec<_>>());
         assert_eq!(recording.connections_of(role).len(), 1);
         assert_eq!(recording.connections_of(role)[0].http.as_ref().expect("it carried HTTP").requests, 20);
@@ -135,11 +135,11 @@ fn each_way_to_frame_a_body_is_counted_as_curl_and_nginx_count_it() {
     ];
     assert_statuses(&log, &statuses);
     let chunked = recording.http_of(Role::Client).into_iter().find(|http| {
-        let response = http.http.response.as_ref().expect("it was answered");
+        let response = http.exchange.response.as_ref().expect("it was answered");
         response.headers.values("Transfer-Encoding").eq([b"chunked"])
     });
     let chunked =
-        chunked.expect("gzip on the fly is chunked").http.response.as_ref().expect("it was answered");
+        chunked.expect("gzip on the fly is chunked").exchange.response.as_ref().expect("it was answered");
     assert!(
         curls.iter().any(|curl| curl.size_download == chunked.body.size),
         "without the framing of the chunks"
@@ -170,6 +170,6 @@ fn a_request_that_nobody_answers_says_so() {
     tracer.wait_for_lines("http", 1);
     let recording = tracer.stop();
     drop((listener, server));
-    let outcomes: Vec<_> = recording.http_of(Role::Client).iter().map(|http| http.outcome).collect();
+    let outcomes: Vec<_> = recording.http_of(Role::Client).iter().map(|http| http.exchange.outcome).collect();
     assert_eq!(outcomes, [Outcome::NoResponse]);
 }

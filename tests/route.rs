@@ -31,8 +31,9 @@ fn recorded(client: &Namespace, nginx: &Nginx, address: &str) -> Connection {
 fn of_namespace(recording: &Recording, namespace: &Namespace) -> Connection {
     let netns = Some(namespace.inode());
     let clients = recording.connections_of(Role::Client);
-    let ours =
-        clients.into_iter().filter(|client| client.network.is_some_and(|network| network.netns == netns));
+    let ours = clients
+        .into_iter()
+        .filter(|client| client.connection.network.is_some_and(|network| network.netns == netns));
     let ours: Vec<_> = ours.collect();
     let [client] = ours[..] else { panic!("one connection of the namespace: {ours:?}") };
     client.clone()
@@ -41,7 +42,7 @@ fn of_namespace(recording: &Recording, namespace: &Namespace) -> Connection {
 /// Compares a recorded route with what `ip route get` says of the same addresses.
 fn assert_same_route(namespace: &Namespace, connection: &Connection, kind: RouteType) {
     let route = connection.route.as_ref().expect("its route is recorded");
-    let network = connection.network.expect("both ends are known");
+    let network = connection.connection.network.expect("both ends are known");
     let (local, peer) = (network.local.address.to_string(), network.peer.address.to_string());
     let told = ip_json(namespace, &["route", "get", &peer, "from", &local]);
     assert_eq!(route.kind, kind, "{told}");
@@ -117,7 +118,10 @@ fn a_source_of_the_programs_choice_is_not_the_preferred_one() {
     tracer.wait_for_closed();
     let client = of_namespace(&tracer.stop(), &hosts.client);
     assert_same_route(&hosts.client, &client, RouteType::Gateway);
-    assert_eq!(client.network.expect("both ends are known").local.address.to_string(), "10.98.1.9");
+    assert_eq!(
+        client.connection.network.expect("both ends are known").local.address.to_string(),
+        "10.98.1.9"
+    );
     let preferred = client.route.expect("it was compared").preferred_source;
     assert_eq!(preferred.map(|address| address.to_string()).as_deref(), Some("10.98.1.2"));
 }
@@ -132,7 +136,7 @@ fn servers_have_no_route() {
     let recording = tracer.stop();
     let netns = Some(hosts.server.inode());
     let mut servers = recording.connections_of(Role::Server);
-    servers.retain(|server| server.network.is_some_and(|network| network.netns == netns));
+    servers.retain(|server| server.connection.network.is_some_and(|network| network.netns == netns));
     assert!(matches!(servers[..], [server] if server.route.is_none()), "{servers:?}");
 }
 

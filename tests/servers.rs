@@ -130,14 +130,18 @@ fn pythons_server_is_recorded_as_its_log_says() {
         for (http, curl) in exchanges.iter().zip(&curls) {
             assert_is_curls(http, curl);
             let expected = if role == Role::Client { curl.pid } else { server.pid() };
-            assert_eq!(http.process.as_ref().map(|process| process.pid), Some(expected), "{http:?}");
+            assert_eq!(
+                http.connection.process.as_ref().map(|process| process.pid),
+                Some(expected),
+                "{http:?}"
+            );
         }
     }
 }
 
 /// What a log says of an exchange.
 fn line_of(http: &Http) -> (String, String, u16) {
-    let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
         panic!("half an exchange: {http:?}");
     };
     let [method, target] = [&request.method, &request.target].map(|text| text.printable().to_string());
@@ -145,7 +149,7 @@ fn line_of(http: &Http) -> (String, String, u16) {
 }
 
 fn assert_is_curls(http: &Http, curl: &Curl) {
-    let response = http.http.response.as_ref().expect("it was answered");
+    let response = http.exchange.response.as_ref().expect("it was answered");
     let sizes = (response.header_size, response.body.size);
     assert_eq!((response.status_code, sizes), (curl.http_code, (curl.size_header, curl.size_download)));
 }
@@ -176,8 +180,9 @@ fn assert_proxied(paths: &[&str]) {
     assert_eq!((proxy_log.len(), nginx_log.len(), curls.len()), (paths.len(), paths.len(), paths.len()));
     let mut ends: HashMap<(String, u16, Role), &Http> = HashMap::new();
     for http in recording.http() {
-        let (role, (_, target, _)) = (http.role.expect("it is known"), line_of(http));
-        let server = if role == Role::Client { http.network.peer } else { http.network.local };
+        let (role, (_, target, _)) = (http.connection.role.expect("it is known"), line_of(http));
+        let server =
+            if role == Role::Client { http.connection.ends().peer } else { http.connection.ends().local };
         assert!(ends.insert((target, server.port, role), http).is_none(), "{http:?} is there twice");
     }
     assert_eq!(ends.len(), 4 * paths.len());
@@ -199,16 +204,23 @@ fn assert_four_ends(ends: [&Http; 4], line: &ProxyLogLine, logged: &AccessLogLin
     for (http, (name, pid)) in ends.iter().zip(processes) {
         assert_eq!(line_of(http), (line.method.clone(), line.uri.clone(), line.status));
         assert_eq!((logged.status, logged.remote_port), (line.status, line.own_port().unwrap_or_default()));
-        assert_eq!((http.outcome, http.integrity), (Outcome::Ok, Integrity::Complete), "{http:?}");
-        let response = http.http.response.as_ref().expect("it was answered");
+        assert_eq!(
+            (http.exchange.outcome, http.exchange.integrity),
+            (Outcome::Ok, Integrity::Complete),
+            "{http:?}"
+        );
+        let response = http.exchange.response.as_ref().expect("it was answered");
         assert_eq!(response.body.size, logged.body_bytes_sent, "{http:?}");
-        let process = http.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
+        let process = http.connection.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
         assert_eq!((process.pid, &process.name), (pid, &name.into()), "{http:?}");
     }
     let [asked, taken, passed_on, answered] = ends;
-    assert_eq!([asked.network.local.port, taken.network.peer.port], [line.client_port; 2]);
     assert_eq!(
-        [passed_on.network.local.port, answered.network.peer.port],
+        [asked.connection.ends().local.port, taken.connection.ends().peer.port],
+        [line.client_port; 2]
+    );
+    assert_eq!(
+        [passed_on.connection.ends().local.port, answered.connection.ends().peer.port],
         [line.own_port().unwrap_or_default(); 2]
     );
     assert_is_curls(asked, curl);

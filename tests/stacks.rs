@@ -40,7 +40,11 @@ fn run(mut program: Command, connections: usize, arguments: &[&str]) -> Run {
     assert_eq!(String::from_utf8_lossy(&leaked.stdout).lines().count(), connections, "leaked connections");
     let recording = tracer.stop();
     let of = |role| -> Vec<_> {
-        recording.connections().filter(|connection| connection.role == Some(role)).cloned().collect()
+        recording
+            .connections()
+            .filter(|connection| connection.connection.role == Some(role))
+            .cloned()
+            .collect()
     };
     let (clients, servers) = (of(Role::Client), of(Role::Server));
     assert_eq!((clients.len(), servers.len()), (connections, connections));

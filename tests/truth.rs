@@ -29,7 +29,7 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
     let recording = one_request(port);
     let of_connection: Vec<_> = kernel.lines().into_iter().filter(|line| line.peer_port != 0).collect();
     let recorded: Vec<_> =
-        recording.transitions().filter(|transition| transition.network.peer.port != 0).collect();
+        recording.transitions().filter(|transition| transition.connection.ends().peer.port != 0).collect();
     assert_eq!(recorded.len(), of_connection.len(), "{of_connection:#?}");
     let mut apart = Vec::new();
     for line in &of_connection {
@@ -39,7 +39,7 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
         let same = recorded.iter().find(|transition| {
             // The kernel's ports of a socket that is not bound yet, or no more, are 0.
             let is_port = |recorded: u16, kernel: u16| kernel == 0 || recorded == kernel;
-            let network = transition.network;
+            let network = transition.connection.ends();
             is_port(network.local.port, line.local_port)
                 && is_port(network.peer.port, line.peer_port)
                 && (transition.old.name(), transition.new.name()) == (line.old.as_str(), new)
@@ -59,7 +59,7 @@ fn transitions_are_the_kernels_but_for_time_wait_and_the_time_of_syn_recv() {
 fn a_server_enters_syn_recv_when_the_syn_comes() {
     let recording = one_request(free_port());
     let server = recording.connections_of(Role::Server)[0];
-    let syn = recording.segments(server.connection)[0];
+    let syn = recording.segments(server.connection.id)[0];
     assert_eq!(server.states[0].state, State::SynRecv);
     assert_eq!(server.states[0].entered, syn.time);
 }
@@ -73,7 +73,7 @@ fn handshake_and_close_are_what_tshark_captured() {
     let mut tshark = Tshark::start(port);
     let recording = one_request(port);
     let client = recording.connections_of(Role::Client)[0];
-    let client_port = client.network.expect("it is known").local.port;
+    let client_port = client.connection.network.expect("it is known").local.port;
     // From this connection's SYN to the ACK of the second FIN.
     let mut captured: Vec<Captured> = Vec::new();
     let mut fins = 0;
@@ -97,7 +97,7 @@ fn handshake_and_close_are_what_tshark_captured() {
         .map(|(_, s)| *s)
         .collect();
     for role in [Role::Client, Role::Server] {
-        let connection = recording.connections_of(role)[0].connection;
+        let connection = recording.connections_of(role)[0].connection.id;
         let recorded: Vec<_> = recording
             .segments(connection)
             .into_iter()
@@ -135,19 +135,19 @@ fn a_server_that_closes_first_has_the_time_wait() {
     let (client, server_end) =
         (recording.connections_of(Role::Client)[0], recording.connections_of(Role::Server)[0]);
     assert_eq!(
-        recording.life(server_end.connection)[2..],
+        recording.life(server_end.connection.id)[2..],
         ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"]
     );
     assert_eq!(
-        recording.life(client.connection)[2..],
+        recording.life(client.connection.id)[2..],
         ["ESTABLISHED>CLOSE_WAIT", "CLOSE_WAIT>LAST_ACK", "LAST_ACK>CLOSE"]
     );
     assert_eq!((server_end.close.by, server_end.close.how), (By::Local, How::Fin));
     assert_eq!((client.close.by, client.close.how), (By::Peer, How::Fin));
-    assert_eq!(server_end.process.as_ref().map(|process| process.pid), Some(server.pid()));
+    assert_eq!(server_end.connection.process.as_ref().map(|process| process.pid), Some(server.pid()));
     let in_time_wait =
         output(Command::new("ss").args(["-Htan", "state", "time-wait", &format!("sport = :{port}")]));
     assert_eq!(in_time_wait.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "ss sees the same");
     let exchange = recording.http_of(Role::Client)[0];
-    assert_eq!(exchange.http.response.as_ref().map(|response| response.status_code), Some(200));
+    assert_eq!(exchange.exchange.response.as_ref().map(|response| response.status_code), Some(200));
 }

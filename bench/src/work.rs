@@ -76,14 +76,11 @@ fn live(count: u64) {
         let begin = BEGIN + number * 100_000;
         for event in life::transitions(number + 1, begin) {
             pipeline.event(&event);
-            take_records(&mut pipeline, |record| {
-                black_box(record);
-            });
         }
         pipeline.tick(Time(begin));
-        take_records(&mut pipeline, |record| {
-            black_box(record);
-        });
+        while let Some(output) = pipeline.poll() {
+            black_box(&output);
+        }
     }
 }
 
@@ -92,7 +89,7 @@ fn take_records(pipeline: &mut Pipeline, mut take: impl FnMut(&Record)) {
     while let Some(output) = pipeline.poll() {
         if let Output::Record(record) = output {
             take(&record);
-            pipeline.take_back(record);
+            Pipeline::take_back(record);
         }
     }
 }
@@ -285,7 +282,7 @@ mod tests {
             recorder.pipeline.finish(Time(BEGIN + 1_000_000_000));
             take_records(&mut recorder.pipeline, |record| records.push(record.clone()));
             let complete =
-                |record: &&Record| matches!(record, Record::Http(http) if http.http.response.is_some());
+                |record: &&Record| matches!(record, Record::Http(http) if http.exchange.response.is_some());
             assert_eq!(records.iter().filter(complete).count(), 100);
         }
     }

@@ -27,7 +27,6 @@ pub struct RecordingError {
 
 /// What a line of a recording is.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one line is read at a time, and nearly all are records")]
 pub enum Item<'a> {
     /// A record of a selected connection, or about the session.
     Record {

@@ -47,7 +47,7 @@ pub fn assert_same_at(server_name: &str, recording: &Recording, log: &[AccessLog
 /// The exchange at the client's end is this transfer.
 fn assert_is_curls(http: &Http, curl: &Curl) {
     assert_process(http, curl.pid, "curl");
-    let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
         panic!("half an exchange: {http:?}");
     };
     assert_eq!(
@@ -64,7 +64,7 @@ fn assert_is_curls(http: &Http, curl: &Curl) {
 
 fn exchanges_of(recording: &Recording, role: Role) -> HashMap<Key, &Http> {
     by_key(recording.http_of(role), |http| {
-        let target = &http.http.request.as_ref().expect("requests are seen").target;
+        let target = &http.exchange.request.as_ref().expect("requests are seen").target;
         (client_port(http), target.printable().to_string())
     })
 }
@@ -81,8 +81,8 @@ fn by_key<T: Debug>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> Key) -
 }
 
 pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
-    assert_eq!(http.outcome, Outcome::Ok, "{line:?}");
-    let (Some(request), Some(response)) = (&http.http.request, &http.http.response) else {
+    assert_eq!(http.exchange.outcome, Outcome::Ok, "{line:?}");
+    let (Some(request), Some(response)) = (&http.exchange.request, &http.exchange.response) else {
         panic!("half an exchange: {http:?}");
     };
     assert_eq!(request.method.printable().to_string(), line.method);
@@ -102,7 +102,7 @@ pub(crate) fn assert_figures(http: &Http, line: &AccessLogLine) {
 }
 
 pub(crate) fn assert_process(http: &Http, pid: u32, name: &str) {
-    let process = http.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
+    let process = http.connection.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
     assert_eq!((process.pid, process.name.clone()), (pid, name.into()), "{http:?}");
 }
 
@@ -116,17 +116,19 @@ pub(crate) fn assert_ends_agree(recording: &Recording) {
     let servers: HashMap<(u16, (u32, u32)), &Connection> = recording
         .connections_of(Role::Server)
         .into_iter()
-        .map(|server| ((server.network.expect("it is known").peer.port, sequences(server)), server))
+        .map(|server| {
+            ((server.connection.network.expect("it is known").peer.port, sequences(server)), server)
+        })
         .collect();
     let clients = recording.connections_of(Role::Client);
     assert_eq!(clients.len(), recording.connections_of(Role::Server).len());
     for client in clients {
-        let key = (client.network.expect("it is known").local.port, sequences(client));
+        let key = (client.connection.network.expect("it is known").local.port, sequences(client));
         let server = servers.get(&key).unwrap_or_else(|| panic!("no server has the handshake of {client:?}"));
         let (sent, received) = (client.bytes.sent, client.bytes.received);
         assert_eq!((sent, received), (server.bytes.received, server.bytes.sent), "{client:?} {server:?}");
         assert!(client.seen_from_start && server.seen_from_start, "{client:?} {server:?}");
-        assert_handshake(recording, client.connection, server.connection);
+        assert_handshake(recording, client.connection.id, server.connection.id);
     }
 }
 

@@ -31,8 +31,7 @@ pub struct HalfOpen {
 impl Scene {
     /// Checks that the recording has the listener and one half-open connection, which is over.
     pub fn check_half_open(self, listener: TcpListener, expected: &HalfOpen) -> Recording {
-        let of_server =
-            |record: &Record| matches!(record, Record::Connection(c) if c.role == Some(Role::Server));
+        let of_server = |record: &Record| matches!(record, Record::Connection(c) if c.connection.role == Some(Role::Server));
         wait_until(SCENE_PATIENCE, || self.tracer.records().iter().any(of_server));
         drop(listener);
         let recording = self.tracer.stop();
@@ -41,13 +40,18 @@ impl Scene {
         let [connection] = servers.as_slice() else {
             panic!("one half-open connection is expected: {servers:#?}");
         };
-        let network = connection.network.expect("addresses are known");
+        let network = connection.connection.network.expect("addresses are known");
         assert_eq!(network.local, self.server.into());
         assert_eq!((network.peer.port, network.netns), (expected.peer_port, Some(self.namespace.inode())));
-        let process = connection.process.as_ref().map(|process| process.pid);
+        let process = connection.connection.process.as_ref().map(|process| process.pid);
         assert_eq!(process, Some(std::process::id()), "the listener's, because it was not accepted");
         assert!(!connection.open, "{connection:?}");
-        assert_eq!((connection.close.by, connection.close.how), (expected.by, expected.how));
+        let close = &connection.close;
+        assert_eq!(
+            (close.by, close.how, &close.reason),
+            (expected.by, expected.how, &None),
+            "{connection:?}"
+        );
         let [half_open] = connection.states.as_slice() else { panic!("one state: {connection:?}") };
         assert_eq!(half_open.state, State::SynRecv);
         let late = expected.syn.micros_from(half_open.entered);

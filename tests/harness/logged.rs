@@ -52,12 +52,16 @@ pub fn assert_statuses(log: &[AccessLogLine], expected: &[(&str, u16)]) {
 
 /// The client's port, whichever end reports.
 pub fn client_port(http: &Http) -> u16 {
-    if http.role == Some(Role::Client) { http.network.local.port } else { http.network.peer.port }
+    if http.connection.role == Some(Role::Client) {
+        http.connection.ends().local.port
+    } else {
+        http.connection.ends().peer.port
+    }
 }
 
 fn targets(exchanges: &[&Http]) -> Vec<String> {
     let target =
-        |http: &&Http| http.http.request.as_ref().map(|request| request.target.printable().to_string());
+        |http: &&Http| http.exchange.request.as_ref().map(|request| request.target.printable().to_string());
     exchanges.iter().map(|http| target(http).expect("requests are seen")).collect()
 }
 

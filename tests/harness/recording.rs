@@ -43,21 +43,21 @@ impl Recording {
         assert_eq!(end.lost, self.losses().map(|loss| loss.events).sum::<u64>(), "end.lost");
         let mut summaries = HashMap::new();
         for connection in self.connections() {
-            let before = summaries.insert(connection.connection, connection);
-            assert!(before.is_none(), "{} has two summaries", connection.connection);
+            let before = summaries.insert(connection.connection.id, connection);
+            assert!(before.is_none(), "{} has two summaries", connection.connection.id);
             check_states(connection);
         }
         let mut next: HashMap<ConnectionId, u64> = HashMap::new();
         for http in self.http() {
-            let expected = next.entry(http.connection).or_default();
-            assert_eq!(http.index, *expected, "index on {}", http.connection);
+            let expected = next.entry(http.connection.id).or_default();
+            assert_eq!(http.exchange.index, *expected, "index on {}", http.connection.id);
             *expected += 1;
         }
         let mut states = HashMap::new();
         for transition in self.transitions() {
-            let summary = summaries.get(&transition.connection);
-            let summary = summary.unwrap_or_else(|| panic!("{} has no summary", transition.connection));
-            let before = states.insert(transition.connection, transition.new);
+            let summary = summaries.get(&transition.connection.id);
+            let summary = summary.unwrap_or_else(|| panic!("{} has no summary", transition.connection.id));
+            let before = states.insert(transition.connection.id, transition.new);
             let before = before.or_else(|| state_before(transition, summary));
             let is_next = before.is_none_or(|state| state == transition.old);
             assert!(is_next != transition.gap, "after {before:?}: {transition:?}");
@@ -67,14 +67,14 @@ impl Recording {
     /// HTTP exchanges.
     pub fn http(&self) -> impl Iterator<Item = &Http> {
         self.records.iter().filter_map(|record| match record {
-            Record::Http(http) => Some(&**http),
+            Record::Http(http) => Some(http),
             _ => None,
         })
     }
 
     /// HTTP exchanges as one end saw them.
     pub fn http_of(&self, role: Role) -> Vec<&Http> {
-        self.http().filter(|http| http.role == Some(role)).collect()
+        self.http().filter(|http| http.connection.role == Some(role)).collect()
     }
 
     /// Summaries.
@@ -87,7 +87,7 @@ impl Recording {
 
     /// Summaries of one kind of end.
     pub fn connections_of(&self, role: Role) -> Vec<&Connection> {
-        self.connections().filter(|connection| connection.role == Some(role)).collect()
+        self.connections().filter(|connection| connection.connection.role == Some(role)).collect()
     }
 
     /// State transitions.
@@ -100,7 +100,7 @@ impl Recording {
 
     /// State transitions of one connection, `OLD>NEW`.
     pub fn life(&self, id: ConnectionId) -> Vec<String> {
-        let of = self.transitions().filter(|transition| transition.connection == id);
+        let of = self.transitions().filter(|transition| transition.connection.id == id);
         of.map(|transition| format!("{}>{}", transition.old.name(), transition.new.name())).collect()
     }
 
@@ -110,7 +110,7 @@ impl Recording {
             Record::Segment(segment) => Some(segment),
             _ => None,
         });
-        all.filter(|segment| segment.connection == id).collect()
+        all.filter(|segment| segment.connection.id == id).collect()
     }
 
     /// Lookups of names.
@@ -147,6 +147,6 @@ fn check_states(connection: &Connection) {
     for pair in connection.states.windows(2) {
         let Some(duration_us) = pair[0].duration_us else { continue };
         let until_next = pair[1].entered.micros_since(pair[0].entered);
-        assert!(until_next.abs_diff(duration_us) <= 1, "{}: {pair:?}", connection.connection);
+        assert!(until_next.abs_diff(duration_us) <= 1, "{}: {pair:?}", connection.connection.id);
     }
 }

@@ -96,7 +96,7 @@ fn read(mut next: impl FnMut() -> Option<String>, counted: &AtomicU64) -> Sums {
                     sum.exchanges += 1;
                     sum.bytes += bytes;
                 }
-                None => broken.push(*http),
+                None => broken.push(http),
             }
             counted.fetch_add(1, Ordering::Relaxed);
         } else if line.starts_with("{\"type\":\"end\"") {
@@ -109,9 +109,9 @@ fn read(mut next: impl FnMut() -> Option<String>, counted: &AtomicU64) -> Sums {
 }
 
 fn kind_and_bytes(http: &Http) -> Option<(Kind, u64)> {
-    let (request, response) = http.http.request.as_ref().zip(http.http.response.as_ref())?;
-    let is_whole = (http.outcome, http.integrity) == (Outcome::Ok, Integrity::Complete);
+    let (request, response) = http.exchange.request.as_ref().zip(http.exchange.response.as_ref())?;
+    let is_whole = (http.exchange.outcome, http.exchange.integrity) == (Outcome::Ok, Integrity::Complete);
     let [method, target] = [&request.method, &request.target].map(|text| text.printable().to_string());
-    let kind = (http.role?, method, target, response.status_code);
+    let kind = (http.connection.role?, method, target, response.status_code);
     is_whole.then_some((kind, response.header_size + response.body.size))
 }

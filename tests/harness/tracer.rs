@@ -82,7 +82,7 @@ impl Tracer {
             let records = self.records();
             for record in &records[seen..] {
                 if let Record::Transition(transition) = record {
-                    states.insert(transition.connection, transition.new);
+                    states.insert(transition.connection.id, transition.new);
                 }
             }
             seen = records.len();

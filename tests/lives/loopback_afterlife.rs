@@ -56,7 +56,9 @@ fn loopback_orphan_whose_peer_never_closes_ends_by_itself() {
             .at("FIN_WAIT2>CLOSE", end)
             .closed(By::Local, How::Fin)
             .because("no FIN from the peer"),
-        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE").closed(By::Peer, How::Rst),
+        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE")
+            .closed(By::Peer, How::Rst)
+            .because("ECONNRESET"),
     ];
     scene.check(Some(listener), &lives);
 }

@@ -52,7 +52,7 @@ fn three_segments_end_it(scene: Scene) -> bool {
     scene.wait_for_states(&["TIME_WAIT"]);
     let lives = [client_first().carried(1, 0), server_second().carried(0, 1)];
     let recording = scene.check(Some(listener), &lives);
-    let client = recording.connections_of(Role::Client)[0].connection;
+    let client = recording.connections_of(Role::Client)[0].connection.id;
     let segments = recording.segments(client);
     let fin = segments.iter().position(|segment| segment.flags.0.has(Flags::FIN));
     let Some([first, second, rest @ ..]) = fin.map(|fin| &segments[fin..]) else {

@@ -48,7 +48,7 @@ fn loopback_filters_keep_selected_connections_whole_and_nothing_else() {
         for end in ends {
             let state = (end.seen_from_start, end.bytes.sent, end.bytes.received);
             assert_eq!(state, (true, 4, 4), "{end:#?}");
-            assert_eq!(end.process.as_ref().map(|process| process.pid), Some(process::id()));
+            assert_eq!(end.connection.process.as_ref().map(|process| process.pid), Some(process::id()));
         }
     }
     for other in others {

@@ -36,7 +36,7 @@ fn loopback_client_gives_up_at_a_full_backlog_and_the_waiting_one_is_reset() {
     hold();
     // Nobody has accepted the other one when the listener closes: the kernel resets it.
     let lives = [
-        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst),
+        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst).because("ECONNRESET"),
         Life::client("CLOSE SYN_SENT CLOSE").closed(By::Local, How::Abandoned),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst).of_unknown_process(),
     ];
@@ -81,7 +81,7 @@ fn loopback_fast_open_carries_data_in_the_syn() {
     ];
     let recording = scene.check(Some(listener), &lives);
     for role in [Role::Client, Role::Server] {
-        let syn = recording.segments(recording.connections_of(role)[0].connection)[0];
+        let syn = recording.segments(recording.connections_of(role)[0].connection.id)[0];
         assert_eq!(u64::from(syn.length), bytes, "{role:?}: {syn:?}");
     }
 }

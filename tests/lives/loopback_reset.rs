@@ -27,7 +27,10 @@ fn loopback_linger_0_resets_at_close() {
         let lives = [
             Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Local, How::Rst),
             // Its process has done nothing with it yet that the kernel reports.
-            Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Peer, How::Rst).of_unknown_process(),
+            Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE")
+                .closed(By::Peer, How::Rst)
+                .because("ECONNRESET")
+                .of_unknown_process(),
         ];
         scene.check(Some(listener), &lives);
     }
@@ -47,7 +50,10 @@ fn loopback_unread_data_resets_at_close() {
     read_reset(&mut client);
     let bytes = UNREAD.len() as u64;
     let lives = [
-        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst).carried(bytes, 0),
+        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE")
+            .closed(By::Peer, How::Rst)
+            .because("ECONNRESET")
+            .carried(bytes, 0),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst).carried(0, bytes),
     ];
     scene.check(Some(listener), &lives);
@@ -69,6 +75,7 @@ fn loopback_linger_0_resets_a_half_closed_connection() {
     let lives = [
         Life::client("CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE")
             .closed(By::Peer, How::Rst)
+            .because("ECONNRESET")
             .carried(1, 0),
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE_WAIT CLOSE")
             .closed(By::Local, How::Rst)

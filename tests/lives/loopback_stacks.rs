@@ -55,7 +55,10 @@ fn loopback_stacks_name_the_functions_that_used_a_connection() {
     let recording = tracer.stop();
     drop(client);
     let of = |role| -> &Connection {
-        recording.connections().find(|connection| connection.role == Some(role)).expect("it was recorded")
+        recording
+            .connections()
+            .find(|connection| connection.connection.role == Some(role))
+            .expect("it was recorded")
     };
     let of_client = of(Role::Client).stacks.as_ref().expect("they were requested");
     let of_server = of(Role::Server).stacks.as_ref().expect("they were requested");

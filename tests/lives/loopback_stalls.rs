@@ -69,8 +69,11 @@ fn loopback_slow_reader_has_a_full_window() {
     for role in [Role::Client, Role::Server] {
         let exchanges = recording.http_of(role);
         assert_eq!(exchanges.len(), 1);
-        let timing = &exchanges[0].timing;
-        assert_eq!(exchanges[0].http.response.as_ref().map(|response| response.body.size), Some(BODY as u64));
+        let timing = &exchanges[0].exchange.timing;
+        assert_eq!(
+            exchanges[0].exchange.response.as_ref().map(|response| response.body.size),
+            Some(BODY as u64)
+        );
         let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = timing.stalls.clone() else {
             panic!("{role:?}: {timing:?}")
         };

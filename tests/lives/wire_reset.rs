@@ -17,8 +17,10 @@ fn reset_client_in(state: &str, path: &'static str, bring: impl FnOnce(&TcpStrea
     let (client, mut peer) = connected(&scene, &wire);
     bring(&client, &mut peer);
     reset_in(&scene, state, &mut peer);
+    // What `tcp_reset()` gives the socket.
+    let error = if state == "CLOSE_WAIT" { "EPIPE" } else { "ECONNRESET" };
     let life = Life::client(path).retransmitted(peer.retransmits());
-    scene.check(None, &[life.closed(By::Peer, How::Rst)]);
+    scene.check(None, &[life.closed(By::Peer, How::Rst).because(error)]);
 }
 
 fn reset_in(scene: &Scene, state: &str, peer: &mut Peer<'_>) {
@@ -47,7 +49,7 @@ fn wire_reset_in_established_of_a_server() {
     // Its process has done nothing with it yet that the kernel reports.
     let life =
         Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").at("LISTEN>SYN_RECV", syn).of_unknown_process();
-    scene.check(Some(listener), &[life.closed(By::Peer, How::Rst)]);
+    scene.check(Some(listener), &[life.closed(By::Peer, How::Rst).because("ECONNRESET")]);
     drop(server);
 }
 

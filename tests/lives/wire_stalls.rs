@@ -58,7 +58,7 @@ fn only_exchange(scene: Scene, role: Role) -> Http {
 fn assert_between(us: u64, (start, end): (Moment, Moment), http: &Http) {
     let (least, most) = start.micros_until(end);
     let expected = least.saturating_sub(TOLERANCE_US)..=most + TOLERANCE_US;
-    assert!(expected.contains(&us), "{us} is not in {expected:?}: {:#?}", http.timing);
+    assert!(expected.contains(&us), "{us} is not in {expected:?}: {:#?}", http.exchange.timing);
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn wire_request_that_is_lost_costs_the_client_its_wait() {
         to: requests.last().expect("it came").time,
     };
     let http = exchange_of_client(scene, client, peer);
-    let Some(Stalls { send: None, wait: Some(wait), receive: None }) = &http.timing.stalls else {
-        panic!("{:#?}", http.timing)
+    let Some(Stalls { send: None, wait: Some(wait), receive: None }) = &http.exchange.timing.stalls else {
+        panic!("{:#?}", http.exchange.timing)
     };
     assert_eq!((wait.retransmits, wait.out_of_order, wait.zero_window_us), (retransmits, 0, 0));
     assert_between(wait.retransmit_us, (written, last), &http);
-    assert!(Some(wait.retransmit_us) <= http.timing.wait_us);
+    assert!(Some(wait.retransmit_us) <= http.exchange.timing.wait_us);
 }
 
 /// Sends a response in segments, the one at `hole` only after the others and a pause. Gives when the first one behind the
@@ -131,13 +131,14 @@ fn wire_segment_that_comes_late_costs_the_client_its_receiving() {
         peer.expect(Flags::ACK);
         let late = respond_with_hole(&mut peer, &mut client, &response(body), hole);
         let http = exchange_of_client(scene, client, peer);
-        let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = &http.timing.stalls else {
-            panic!("{body}: {:#?}", http.timing)
+        let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = &http.exchange.timing.stalls
+        else {
+            panic!("{body}: {:#?}", http.exchange.timing)
         };
         assert_eq!((receive.retransmits, receive.out_of_order, receive.zero_window_us), (0, 1, 0), "{body}");
         assert_between(receive.retransmit_us, late, &http);
-        assert!(Some(receive.retransmit_us) <= http.timing.receive_us, "{body}");
-        let size = http.http.response.as_ref().map(|response| response.body.size);
+        assert!(Some(receive.retransmit_us) <= http.exchange.timing.receive_us, "{body}");
+        let size = http.exchange.response.as_ref().map(|response| response.body.size);
         assert_eq!(size, u64::try_from(body).ok());
     }
 }
@@ -186,14 +187,14 @@ fn wire_server_sends_again_what_is_lost_of_a_long_response_and_waits_for_a_windo
     scene.wait_for_record("FIN_WAIT2>TIME_WAIT");
     let retransmits = peer.retransmits();
     let http = only_exchange(scene, Role::Server);
-    let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = &http.timing.stalls else {
-        panic!("{:#?}", http.timing)
+    let Some(Stalls { send: None, wait: None, receive: Some(receive) }) = &http.exchange.timing.stalls else {
+        panic!("{:#?}", http.exchange.timing)
     };
     // At the wire a segment is cut into several, which count there.
     assert!((2..=retransmits).contains(&receive.retransmits), "{retransmits} at the wire: {receive:?}");
     assert!(receive.retransmit_us > 150_000, "the first time the kernel waits for 200 ms: {receive:?}");
     assert_between(receive.zero_window_us, (shut, open), &http);
-    assert!(Some(receive.retransmit_us.max(receive.zero_window_us)) <= http.timing.receive_us);
+    assert!(Some(receive.retransmit_us.max(receive.zero_window_us)) <= http.exchange.timing.receive_us);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn wire_link_that_drops_is_seen_by_both_ends_and_nothing_else_is() {
         let receive = |role| {
             let exchanges = recording.http_of(role);
             assert_eq!(exchanges.len(), 1);
-            let timing = &exchanges[0].timing;
+            let timing = &exchanges[0].exchange.timing;
             let stall = timing.stalls.clone().unwrap_or_default().receive.unwrap_or_default();
             assert!(stall.retransmit_us <= timing.receive_us.expect("it is over"), "{timing:?}");
             stall

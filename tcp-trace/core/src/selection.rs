@@ -6,13 +6,13 @@ mod recording_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use tcp_trace_model::{
     event::Endpoints,
     filter::{Facts, Translated, owner},
-    record::{ConnectionId, Dns, Endpoint, Ends, Filter, HttpNetwork, Network, Process, Record},
+    record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, Transition},
 };
 
 use self::lookups::Lookups;
@@ -43,16 +43,16 @@ enum Choice {
     /// There was no room to hold its lines.
     LeftOut,
     /// With its process, when it was chosen by that.
-    Chosen(Option<Box<Process>>),
+    Chosen(Option<Arc<Process>>),
 }
 
 /// What is known so far.
 #[derive(Debug, Default)]
 struct Undecided {
     endpoints: Option<Endpoints>,
-    translated: Option<Ends>,
+    translated: Option<Endpoints>,
     netns: Option<u32>,
-    process: Option<Process>,
+    process: Option<Arc<Process>>,
     cgroup: Option<String>,
     held: Vec<Vec<u8>>,
 }
@@ -139,11 +139,11 @@ impl Selection {
     /// Whether a lookup passes the filter by itself.
     fn is_asked_for(&self, dns: &Dns) -> bool {
         let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
-        let Network { local, peer, netns, translated, .. } = dns.network;
+        let network = &dns.network;
         let facts = Facts {
-            endpoints: Some(endpoints(Ends { local, peer })),
-            translated: translated_to(translated),
-            netns,
+            endpoints: Some(network.endpoints()),
+            translated: translated_to(network.translated.map(Endpoints::from)),
+            netns: network.netns,
             owner: owner.as_ref(),
         };
         self.filter.judge(facts) == Some(true)
@@ -152,13 +152,15 @@ impl Selection {
     /// Fills in the process that a connection was chosen by, in records that are older than that knowledge: as
     /// when tracing, where they wait for it.
     pub fn complete(&self, record: &mut Record) {
-        let (id, process) = match record {
-            Record::Transition(transition) => (transition.connection, &mut transition.process),
-            Record::Http(http) => (http.connection, &mut http.process),
-            _ => return,
+        let (Record::Transition(Transition { connection, .. }) | Record::Http(Http { connection, .. })) =
+            record
+        else {
+            return;
         };
-        if let (None, Some(Choice::Chosen(Some(known)))) = (&process, self.connections.get(&id)) {
-            *process = Some(Process::clone(known));
+        if let (None, Some(Choice::Chosen(Some(known)))) =
+            (&connection.process, self.connections.get(&connection.id))
+        {
+            Arc::make_mut(connection).process = Some(known.clone());
         }
     }
 
@@ -187,7 +189,7 @@ impl Selection {
         };
         let held = std::mem::take(&mut known.held);
         self.held_bytes -= bytes(&held);
-        let process = known.process.take().filter(|_| self.filter.asks_for_processes()).map(Box::new);
+        let process = known.process.take().filter(|_| self.filter.asks_for_processes());
         *choice = if is_chosen { Choice::Chosen(process) } else { Choice::Refused };
         (Some(is_chosen), held)
     }
@@ -209,29 +211,22 @@ impl Selection {
 
 impl Undecided {
     fn learn(&mut self, record: &Record) {
-        let (ends, translated, netns, process) = match record {
-            Record::Transition(transition) => {
-                let Network { local, peer, netns, translated, .. } = transition.network;
-                (Some(Ends { local, peer }), translated, netns, &transition.process)
-            }
-            Record::Http(http) => {
-                let HttpNetwork { local, peer, .. } = http.network;
-                (Some(Ends { local, peer }), None, None, &http.process)
-            }
+        let info = match record {
+            Record::Transition(transition) => &transition.connection,
+            Record::Http(http) => &http.connection,
             Record::Connection(summary) => {
                 self.cgroup.clone_from(&summary.cgroup);
-                let network = summary.network;
-                let ends = network.map(|Network { local, peer, .. }| Ends { local, peer });
-                let translated = network.and_then(|network| network.translated);
-                (ends, translated, network.and_then(|network| network.netns), &summary.process)
+                &summary.connection
             }
             _ => return,
         };
-        self.endpoints = ends.map(endpoints).or(self.endpoints);
+        let network = info.network.as_ref();
+        self.endpoints = network.map(Network::endpoints).or(self.endpoints);
+        let translated = network.and_then(|network| network.translated).map(Endpoints::from);
         self.translated = translated.or(self.translated);
-        self.netns = netns.or(self.netns);
+        self.netns = network.and_then(|network| network.netns).or(self.netns);
         if self.process.is_none() {
-            self.process.clone_from(process);
+            self.process.clone_from(&info.process);
         }
     }
 }
@@ -247,10 +242,10 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
         connection: ConnectionId,
     }
     match record {
-        Record::Transition(transition) => Some(transition.connection),
-        Record::Segment(segment) => Some(segment.connection),
-        Record::Http(http) => Some(http.connection),
-        Record::Connection(summary) => Some(summary.connection),
+        Record::Transition(transition) => Some(transition.connection.id),
+        Record::Segment(segment) => Some(segment.connection.id),
+        Record::Http(http) => Some(http.connection.id),
+        Record::Connection(summary) => Some(summary.connection.id),
         // Not even those by TCP: a lookup is judged by itself.
         Record::Dns(_) => None,
         Record::Session(_) | Record::Ready(_) | Record::Finding(_) | Record::Loss(_) | Record::End(_) => None,
@@ -258,21 +253,16 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
     }
 }
 
-fn endpoints(Ends { local, peer }: Ends) -> Endpoints {
-    let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
-    Endpoints { local: address(local), peer: address(peer) }
-}
-
 /// Whether a line says with which other addresses a connection's segments left the host.
 fn is_translated(record: &Record) -> bool {
-    let translated = match record {
-        Record::Transition(transition) => transition.network.translated,
-        Record::Connection(summary) => summary.network.and_then(|network| network.translated),
-        _ => None,
+    let connection = match record {
+        Record::Transition(transition) => &transition.connection,
+        Record::Connection(summary) => &summary.connection,
+        _ => return false,
     };
-    translated.is_some()
+    connection.ends().translated.is_some()
 }
 
-fn translated_to(ends: Option<Ends>) -> Translated {
-    ends.map_or(Translated::No, |ends| Translated::To(endpoints(ends)))
+fn translated_to(translated: Option<Endpoints>) -> Translated {
+    translated.map_or(Translated::No, Translated::To)
 }

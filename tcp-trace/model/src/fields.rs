@@ -162,21 +162,23 @@ impl Fields {
         only
     }
 
-    /// The same fields, where those with one of these names have this value.
+    /// Gives those with one of these names this value.
     #[inline(always)]
-    pub fn redacted(self, names: &[&str], value: &str) -> Self {
+    pub fn redact(&mut self, names: &[&str], value: &str) {
         let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_bytes()));
-        if self.marks & marks == 0 { self } else { self.redacted_if_named(names, value) }
+        if self.marks & marks != 0 {
+            self.redact_if_named(names, value);
+        }
     }
 
-    fn redacted_if_named(self, names: &[&str], value: &str) -> Self {
+    fn redact_if_named(&mut self, names: &[&str], value: &str) {
         if !self.iter().any(|(name, _)| is_one_of(name, names)) {
-            return self;
+            return;
         }
         let of = |(name, own)| (name, if is_one_of(name, names) { value.as_bytes() } else { own });
         // Names are compared once: what is collected is gone through several times.
         let fields: Vec<_> = self.iter().map(of).collect();
-        Self::collected(fields.iter().copied())
+        *self = Self::collected(fields.iter().copied());
     }
 
     /// Adds one.
@@ -303,7 +305,9 @@ mod tests {
         ] {
             assert_eq!(fields.first(name), expected.map(str::as_bytes), "{name}");
         }
-        assert_eq!(fields.clone().redacted(&["trailers"], "-"), fields);
+        let mut redacted = fields.clone();
+        redacted.redact(&["trailers"], "-");
+        assert_eq!(redacted, fields);
     }
 
     #[test]
@@ -328,7 +332,9 @@ mod tests {
     fn values_are_redacted_by_name() {
         let headers = fields(&[("AUTHORIZATION", "Bearer x"), ("Accept", "*/*"), ("cookie", "session=1")]);
         let expected = fields(&[("AUTHORIZATION", "-"), ("Accept", "*/*"), ("cookie", "-")]);
-        assert_eq!(headers.redacted(&["authorization", "cookie"], "-"), expected);
+        let mut redacted = headers;
+        redacted.redact(&["authorization", "cookie"], "-");
+        assert_eq!(redacted, expected);
     }
 
     #[test]

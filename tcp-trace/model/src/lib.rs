@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+pub mod connection_info;
 pub mod event;
 pub mod exchange;
 pub mod fields;
@@ -10,6 +11,7 @@ pub mod filter;
 pub mod json;
 pub mod lookup;
 pub mod network;
+mod omit;
 pub mod record;
 pub mod socket;
 pub mod stack;

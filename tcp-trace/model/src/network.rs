@@ -2,14 +2,14 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
-    event::{Endpoints, Flags},
+    event::{Endpoints, Flags, Owner},
     text::{Text, Word},
 };
 
@@ -107,6 +107,12 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.address, endpoint.port)
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.address, self.port).fmt(f)
@@ -142,9 +148,23 @@ pub struct Ends {
     pub peer: Endpoint,
 }
 
+impl From<Ends> for Endpoints {
+    fn from(ends: Ends) -> Self {
+        Self { local: ends.local.into(), peer: ends.peer.into() }
+    }
+}
+
 impl From<Endpoints> for Ends {
     fn from(endpoints: Endpoints) -> Self {
         Self { local: endpoints.local.into(), peer: endpoints.peer.into() }
+    }
+}
+
+impl Default for Network {
+    /// What stands for ends that are not known.
+    fn default() -> Self {
+        let nowhere = Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
+        Self { kind: NetworkType::Ipv4, local: nowhere, peer: nowhere, netns: None, translated: None }
     }
 }
 
@@ -156,6 +176,11 @@ impl Network {
             SocketAddr::V6(_) => NetworkType::Ipv6,
         };
         Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns, translated: None }
+    }
+
+    /// Both ends as socket addresses.
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints { local: self.local.into(), peer: self.peer.into() }
     }
 }
 
@@ -172,6 +197,17 @@ pub struct Process {
     pub executable: Option<Text>,
     /// Real user id.
     pub uid: u32,
+}
+
+impl From<&Owner> for Process {
+    fn from(owner: &Owner) -> Self {
+        Self {
+            pid: owner.pid,
+            name: Text(owner.name.clone()),
+            executable: owner.place.executable.clone().map(Text),
+            uid: owner.uid,
+        }
+    }
 }
 
 /// TCP control bits as a list of names, `["SYN","ACK"]`.

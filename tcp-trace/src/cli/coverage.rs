@@ -109,6 +109,8 @@ fn of_history(history: &History) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tcp_trace_core::diagnosis::{
         attempts::DESTINATIONS_MAX,
         exchanges::{GATEWAY_MAX, PAIRS_MAX, SLOW_LEAST_US, SLOW_MAX},
@@ -117,7 +119,7 @@ mod tests {
     };
     use tcp_trace_model::{
         event::Role,
-        record::{By, Connection, How, Http, Process, Record},
+        record::{By, ConnectionInfo, How, Process, Record},
     };
 
     use super::*;
@@ -125,21 +127,27 @@ mod tests {
     /// A history with one of everything too many.
     fn crowded() -> History {
         let mut history = History::default();
-        let process = |number: usize| Some(Process { pid: 100 + number as u32, ..Process::default() });
+        let of_process = |info: &mut Arc<ConnectionInfo>, number: usize| {
+            let process = Process { pid: 100 + number as u32, ..Process::default() };
+            Arc::make_mut(info).process = Some(Arc::new(process));
+        };
         for number in 0..=DESTINATIONS_MAX {
-            let end = summary(Role::Client, By::Local, How::Fin);
-            history.record(&Record::Connection(Box::new(Connection { process: process(number), ..end })));
+            let mut end = summary(Role::Client, By::Local, How::Fin);
+            of_process(&mut end.connection, number);
+            history.record(&Record::Connection(Box::new(end)));
         }
         // Requests and responses of each process count separately.
         for number in 0..=PAIRS_MAX / 2 {
-            let http = Http { process: process(number), ..exchange(Role::Client, 0, 0) };
-            history.record(&Record::Http(Box::new(http)));
+            let mut http = exchange(Role::Client, 0, 0);
+            of_process(&mut http.connection, number);
+            history.record(&Record::Http(http));
         }
         for number in 0..=SLOW_MAX.max(GATEWAY_MAX) {
-            let mut http = Http { process: process(0), ..exchange(Role::Client, number as u64, 0) };
-            http.timing.total_us = SLOW_LEAST_US;
-            http.http.response.as_mut().unwrap().status_code = 503;
-            history.record(&Record::Http(Box::new(http)));
+            let mut http = exchange(Role::Client, number as u64, 0);
+            of_process(&mut http.connection, 0);
+            http.exchange.timing.total_us = SLOW_LEAST_US;
+            http.exchange.response.as_mut().unwrap().status_code = 503;
+            history.record(&Record::Http(http));
         }
         history
     }

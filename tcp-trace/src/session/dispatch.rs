@@ -46,7 +46,7 @@ impl<'a> Dispatch<'a> {
             match output {
                 pipeline::Output::Record(record) => {
                     self.output.put(&record)?;
-                    pipeline.take_back(record);
+                    Pipeline::take_back(record);
                 }
                 pipeline::Output::Skip(skip) => self.skips.push(skip),
                 pipeline::Output::AskRoute(question) => self.routes.ask(question, pipeline),

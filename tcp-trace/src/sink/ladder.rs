@@ -71,11 +71,11 @@ impl<W: Write> Ladder<W> {
 /// Header fields are most of a record's bytes, and not drawn. What is drawn does not keep the memory of their head.
 fn without_headers(http: &mut Http) {
     let own = |text: &mut Text| *text = Text::from(text.0.to_vec());
-    if let Some(request) = &mut http.http.request {
+    if let Some(request) = &mut http.exchange.request {
         mem::take(&mut request.headers);
         [&mut request.method, &mut request.target].into_iter().for_each(own);
     }
-    if let Some(response) = &mut http.http.response {
+    if let Some(response) = &mut http.exchange.response {
         mem::take(&mut response.headers);
         own(&mut response.reason);
     }

@@ -94,13 +94,19 @@ impl<W: Write> Table<W> {
         if transition.gap {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, "GAP: what came before was not seen");
         }
-        let ends = (transition.network.local, transition.network.peer);
-        self.line(transition.time, transition.process.as_ref(), transition.role, ends, &event);
+        let ends = (transition.connection.ends().local, transition.connection.ends().peer);
+        self.line(
+            transition.time,
+            transition.connection.process.as_deref(),
+            transition.connection.role,
+            ends,
+            &event,
+        );
     }
 
     fn http(&mut self, http: &Http) {
-        let ends = (http.network.local, http.network.peer);
-        self.line(http.time, http.process.as_ref(), http.role, ends, &exchange(http));
+        let ends = (http.connection.ends().local, http.connection.ends().peer);
+        self.line(http.time, http.connection.process.as_deref(), http.connection.role, ends, &exchange(http));
     }
 
     fn dns(&mut self, dns: &Dns) {
@@ -110,11 +116,11 @@ impl<W: Write> Table<W> {
 
     fn connection(&mut self, summary: &Connection) {
         let carried = carried(summary, ["sent", "received"]);
-        let (Some(carried), Some(network)) = (carried, summary.network) else { return };
+        let (Some(carried), Some(network)) = (carried, summary.connection.network) else { return };
         let (sent, received) = (Size(summary.bytes.sent), Size(summary.bytes.received));
         let event = carried.and(Tone::Aside, format!("; {sent} sent, {received} received"));
         let ends = (network.local, network.peer);
-        self.line(summary.time, summary.process.as_ref(), summary.role, ends, &event);
+        self.line(summary.time, summary.connection.process.as_deref(), summary.connection.role, ends, &event);
     }
 
     fn loss(&mut self, lost: &Loss) {

@@ -1,11 +1,13 @@
 //! What the table looks like.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::State,
     record::{
-        Body, ConnectionId, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Fields, Frames, HttpNetwork,
-        Integrity, LossPlace, Message, Messages, Network, NetworkType, Outcome, Part, Protocol, Ready,
-        Request, Response, Stall, Stalls, Timing, Transport, Url, WebSocket,
+        Body, ConnectionId, ConnectionInfo, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Exchange, Fields,
+        Frames, Integrity, LossPlace, Message, Network, NetworkType, Outcome, Part, Ready, Request, Response,
+        Stall, Stalls, Timing, Transport, Url, Version, WebSocket,
     },
 };
 
@@ -21,73 +23,57 @@ fn network(local: Endpoint, peer: Endpoint) -> Network {
     Network { kind: NetworkType::Ipv4, local, peer, netns: None, translated: None }
 }
 
-fn curl() -> Option<Process> {
-    Some(Process { pid: 13838, name: "curl".into(), ..Process::default() })
+fn curl() -> Option<Arc<Process>> {
+    Some(Arc::new(Process { pid: 13838, name: "curl".into(), ..Process::default() }))
 }
 
 fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
     Transition {
         time: TIME,
-        connection: ConnectionId::of_socket(4101, 0),
+        connection: Arc::new(ConnectionInfo {
+            id: ConnectionId::of_socket(4101, 0),
+            role: Some(Role::Client),
+            network: Some(network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080))),
+            process: curl(),
+        }),
         old,
         new,
         in_old_us,
         estimated: false,
         gap: false,
         reason: None,
-        role: Some(Role::Client),
-        network: network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080)),
-        process: curl(),
     }
 }
 
 fn http(target: &str) -> Http {
     Http {
         time: TIME,
-        connection: ConnectionId::of_socket(4101, 0),
-        index: 0,
-        role: Some(Role::Server),
-        network: HttpNetwork {
-            protocol: Protocol { name: "http".into(), version: "1.1".into() },
-            kind: NetworkType::Ipv4,
-            local: endpoint("127.0.0.1", 8080),
-            peer: endpoint("127.0.0.1", 41352),
-        },
-        http: Messages {
+        connection: Arc::new(ConnectionInfo {
+            id: ConnectionId::of_socket(4101, 0),
+            role: Some(Role::Server),
+            network: Some(network(endpoint("127.0.0.1", 8080), endpoint("127.0.0.1", 41352))),
+            process: None,
+        }),
+        exchange: Box::new(Exchange {
             request: Some(Request {
                 method: "GET".into(),
                 target: target.into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
             }),
-            informational: vec![],
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
             }),
-        },
-        url: None,
-        process: None,
-        timing: Timing {
-            started: TIME,
-            send_us: None,
-            wait_us: None,
-            receive_us: None,
-            total_us: 1_234,
-            idle_us: None,
-            stalls: None,
-        },
-        integrity: Integrity::Complete,
-        outcome: Outcome::Ok,
-        reason: None,
-        ended: None,
-        missing: None,
-        reused: None,
-        websocket: None,
+            timing: Timing { started: TIME, total_us: 1_234, ..Timing::default() },
+            ..Exchange::default()
+        }),
     }
 }
 
@@ -107,7 +93,7 @@ fn transitions_and_exchanges_have_a_line_each() {
         Record::Ready(Ready { time: TIME }),
         Record::Transition(transition(State::Close, State::SynSent, None)),
         Record::Transition(transition(State::SynSent, State::Established, Some(45))),
-        Record::Http(Box::new(http("/a?x=1"))),
+        Record::Http(http("/a?x=1")),
         Record::End(End {
             time: TIME,
             connections: 1,
@@ -133,15 +119,15 @@ fn colours_are_for_states_times_and_what_failed() {
     let mut refused = transition(State::SynSent, State::Close, Some(64));
     refused.reason = Some("ECONNREFUSED".to_owned());
     let mut not_found = http("/a");
-    not_found.http.response.as_mut().unwrap().status_code = 404;
+    not_found.exchange.response.as_mut().unwrap().status_code = 404;
     let mut broken = http("/b");
-    broken.http.response.as_mut().unwrap().status_code = 500;
-    broken.outcome = Outcome::Reset;
-    broken.integrity = Integrity::Truncated;
+    broken.exchange.response.as_mut().unwrap().status_code = 500;
+    broken.exchange.outcome = Outcome::Reset;
+    broken.exchange.integrity = Integrity::Truncated;
     let records = [
         Record::Transition(refused),
-        Record::Http(Box::new(not_found)),
-        Record::Http(Box::new(broken)),
+        Record::Http(not_found),
+        Record::Http(broken),
         Record::Loss(Loss { time: TIME, place: LossPlace::Table, events: 12, cpu: None }),
         Record::End(End {
             time: TIME,
@@ -181,7 +167,8 @@ fn colours_are_for_states_times_and_what_failed() {
 #[test]
 fn wide_characters_keep_the_columns_straight() {
     let mut wide = transition(State::Close, State::SynSent, None);
-    wide.process = Some(Process { pid: 1, name: "日本語".into(), ..Process::default() });
+    let process = Process { pid: 1, name: "日本語".into(), ..Process::default() };
+    Arc::make_mut(&mut wide.connection).process = Some(Arc::new(process));
     let narrow = Record::Transition(transition(State::Close, State::SynSent, None));
     let text = print(&[Record::Transition(wide), narrow]);
     let columns =
@@ -194,10 +181,10 @@ fn wide_characters_keep_the_columns_straight() {
 fn what_is_unusual_is_said_in_words() {
     let unusual = |outcome, integrity, has_response: bool| {
         let mut http = http("/a");
-        http.outcome = outcome;
-        http.integrity = integrity;
+        http.exchange.outcome = outcome;
+        http.exchange.integrity = integrity;
         if !has_response {
-            http.http.response = None;
+            http.exchange.response = None;
         }
         exchange(&http).to_string()
     };
@@ -220,9 +207,9 @@ fn what_is_unusual_is_said_in_words() {
 fn reasons_are_reported_with_the_byte_where_it_broke_off() {
     let told = |outcome, reason: &str, ended, missing| {
         let mut http = http("/a");
-        (http.outcome, http.reason, http.ended, http.missing) =
-            (outcome, Some(reason.to_owned()), ended, missing);
-        http.integrity = Integrity::Truncated;
+        (http.exchange.outcome, http.exchange.reason, http.exchange.ended, http.exchange.missing) =
+            (outcome, Some(reason.to_owned().into()), ended, missing);
+        http.exchange.integrity = Integrity::Truncated;
         exchange(&http).to_string()
     };
     let ended = |part, offset| Some(Ended { message: Message::Response, part, offset });
@@ -245,9 +232,9 @@ fn reasons_are_reported_with_the_byte_where_it_broke_off() {
         assert_eq!(line, format!("GET /a → 200 OK  12 B, {expected}, after 1.23 ms"));
     }
     let mut websocket = http("/ws");
-    websocket.outcome = Outcome::Upgraded;
+    websocket.exchange.outcome = Outcome::Upgraded;
     let server = Frames { text: 2, close: 1, bytes: 9, close_code: Some(1000), ..Frames::default() };
-    websocket.websocket = Some(Box::new(WebSocket { client: Frames::default(), server }));
+    websocket.exchange.websocket = Some(Box::new(WebSocket { client: Frames::default(), server }));
     let line = exchange(&websocket).to_string();
     assert!(line.contains("upgraded, WebSocket 0 frames 0 B up, 3 frames 9 B close 1000 down"), "{line}");
 }
@@ -286,11 +273,11 @@ fn losses_stand_out() {
 #[test]
 fn addresses_are_never_cut_and_listeners_have_no_peer() {
     let mut v6 = transition(State::Established, State::CloseWait, Some(2_000_000));
-    v6.network =
-        network(endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 41352), endpoint("2001:db8::2", 8080));
-    v6.process = None;
+    let ends = network(endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 41352), endpoint("2001:db8::2", 8080));
+    let info = Arc::make_mut(&mut v6.connection);
+    (info.network, info.process) = (Some(ends), None);
     let mut listener = transition(State::Close, State::Listen, None);
-    listener.role = Some(Role::Listener);
+    Arc::make_mut(&mut listener.connection).role = Some(Role::Listener);
     insta::assert_snapshot!(print(&[Record::Transition(v6), Record::Transition(listener)]), @"
     TIME            PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 -                      [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352 → [2001:db8::2]:8080    ESTABLISHED → CLOSE_WAIT  after 2.00 s
@@ -300,7 +287,7 @@ fn addresses_are_never_cut_and_listeners_have_no_peer() {
 
 #[test]
 fn the_network_cannot_steer_the_terminal() {
-    let line = print(&[Record::Http(Box::new(http("/\u{1b}[2J\r\n\u{202e}x")))]);
+    let line = print(&[Record::Http(http("/\u{1b}[2J\r\n\u{202e}x"))]);
     assert!(line.contains(r"GET /\u{1b}[2J\u{d}\u{a}\u{202e}x → 200 OK"), "{line}");
     assert_eq!(line.lines().count(), 2, "a heading and one line: {line}");
 }
@@ -309,14 +296,16 @@ fn the_network_cannot_steer_the_terminal() {
 fn nor_can_a_recording_that_somebody_else_made() {
     let mut transition = transition(State::SynSent, State::Close, None);
     transition.reason = Some("\u{1b}[2Jgone".to_owned());
-    transition.process = Some(Process { pid: 1, name: "\u{1b}]0;x\u{7}".into(), ..Process::default() });
+    let process = Process { pid: 1, name: "\u{1b}]0;x\u{7}".into(), ..Process::default() };
+    Arc::make_mut(&mut transition.connection).process = Some(Arc::new(process));
     let mut http = http("/");
-    if let (Some(request), Some(response)) = (&mut http.http.request, &mut http.http.response) {
+    if let (Some(request), Some(response)) = (&mut http.exchange.request, &mut http.exchange.response) {
         request.method = "\u{1b}c".into();
         response.reason = "\u{9b}2J".into();
     }
-    http.url = Some(Url { scheme: None, host: Some("\r\u{1b}[1A".into()), path: "/".into(), query: None });
-    let text = print(&[Record::Transition(transition), Record::Http(Box::new(http))]);
+    http.exchange.url =
+        Some(Url { scheme: None, host: Some("\r\u{1b}[1A".into()), path: "/".into(), query: None });
+    let text = print(&[Record::Transition(transition), Record::Http(http)]);
     assert_eq!(text.chars().filter(|c| c.is_control() && *c != '\n').count(), 0, "{text:?}");
     assert_eq!(text.lines().count(), 3, "{text}");
 }
@@ -335,7 +324,8 @@ fn the_heading_comes_once_and_above_everything() {
 #[test]
 fn an_ipv4_transition_fits_into_120_columns() {
     let mut longest = transition(State::SynSent, State::Established, Some(123));
-    longest.network = network(endpoint("192.168.100.200", 41352), endpoint("192.168.100.201", 18080));
+    let ends = network(endpoint("192.168.100.200", 41352), endpoint("192.168.100.201", 18080));
+    Arc::make_mut(&mut longest.connection).network = Some(ends);
     let text = print(&[Record::Transition(longest)]);
     assert!(text.lines().all(|line| line.chars().count() <= 121), "{text}");
 }
@@ -344,7 +334,8 @@ fn an_ipv4_transition_fits_into_120_columns() {
 fn a_host_is_shown_when_it_is_more_than_the_address() {
     let with_host = |target: &str, host: &str| {
         let mut http = http(target);
-        http.url = Some(Url { scheme: None, host: Some(host.into()), path: "/".into(), query: None });
+        http.exchange.url =
+            Some(Url { scheme: None, host: Some(host.into()), path: "/".into(), query: None });
         exchange(&http).to_string()
     };
     assert_eq!(with_host("/a", "example.com"), "GET /a → 200 OK  12 B in 1.23 ms  host example.com");
@@ -380,7 +371,7 @@ fn dns(outcome: DnsOutcome, answers: &[(&str, &str)]) -> Dns {
         started: TIME,
         duration_us: (outcome != DnsOutcome::NoAnswer).then_some(1_200),
         retransmits: 0,
-        process: curl(),
+        process: curl().as_deref().cloned(),
         cgroup: None,
         server: ends.peer,
         transport: Transport::Udp,
@@ -424,14 +415,14 @@ fn a_lookup_has_a_line_and_its_failure_is_in_words() {
 fn what_was_lost_on_the_way_and_idle_time_before_a_failure_are_reported() {
     let mut slow = http("/slow");
     let wait = Stall { retransmits: 1, retransmit_us: 800, ..Stall::default() };
-    slow.timing.wait_us = Some(1_000);
-    slow.timing.stalls = Some(Stalls { wait: Some(wait), ..Stalls::default() });
+    slow.exchange.timing.wait_us = Some(1_000);
+    slow.exchange.timing.stalls = Some(Stalls { wait: Some(wait), ..Stalls::default() });
     let mut unanswered = http("/idle");
-    unanswered.http.response = None;
-    unanswered.outcome = Outcome::NoResponse;
-    unanswered.reason = Some("closed by the server before the response".to_owned());
-    (unanswered.reused, unanswered.timing.idle_us) = (Some(true), Some(60_000_000));
-    let text = print(&[Record::Http(Box::new(slow)), Record::Http(Box::new(unanswered))]);
+    unanswered.exchange.response = None;
+    unanswered.exchange.outcome = Outcome::NoResponse;
+    unanswered.exchange.reason = Some("closed by the server before the response".into());
+    (unanswered.exchange.reused, unanswered.exchange.timing.idle_us) = (Some(true), Some(60_000_000));
+    let text = print(&[Record::Http(slow), Record::Http(unanswered)]);
     let events: Vec<_> = text.lines().skip(1).collect();
     for (event, expected) in events.iter().zip([
         "GET /slow → 200 OK  12 B in 1.23 ms, wait 1.00 ms (800 us of it: 1 retransmit)",

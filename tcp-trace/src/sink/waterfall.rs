@@ -72,7 +72,7 @@ impl<W: Write> Waterfall<W> {
         let groups = groups(&exchanges);
         let summaries = self.store.lives().filter_map(|life| life.summary.as_ref());
         let openings =
-            summaries.filter_map(|summary| Some((summary.connection, Opening::of(summary)?))).collect();
+            summaries.filter_map(|summary| Some((summary.connection.id, Opening::of(summary)?))).collect();
         let known = Known::new(&exchanges, &openings, &groups);
         let mut text = String::new();
         let mut write = |line: Phrase| write_line(&mut text, line, self.columns, &self.palette);

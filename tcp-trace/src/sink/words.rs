@@ -27,13 +27,13 @@ pub(super) fn recorded(text: &str) -> String {
 
 /// A method and a target, which can be missing.
 pub(super) fn request_line(http: &Http) -> Option<String> {
-    let request = http.http.request.as_ref()?;
+    let request = http.exchange.request.as_ref()?;
     Some(format!("{} {}", printable(&request.method), printable(&request.target)))
 }
 
 /// A status code with its reason, which can be empty.
 pub(super) fn status(http: &Http) -> Option<Phrase> {
-    let response = http.http.response.as_ref()?;
+    let response = http.exchange.response.as_ref()?;
     let text = format!("{} {}", response.status_code, printable(&response.reason));
     Some(Phrase::new(status_tone(response.status_code), text.trim_end()))
 }
@@ -50,7 +50,7 @@ pub(super) fn status_tone(code: u16) -> Tone {
 /// An exchange in one line: `GET /a → 200 OK  12 B in 1.23 ms`.
 pub(super) fn exchange(http: &Http) -> Phrase {
     let request = request_line(http).unwrap_or_else(|| "(no request seen)".to_owned());
-    let size = http.http.response.as_ref().map(|response| Size(response.body.size));
+    let size = http.exchange.response.as_ref().map(|response| Size(response.body.size));
     let response = status(http).zip(size).map(|(status, size)| status.and(Tone::Plain, format!("  {size}")));
     let outcome = match outcome(http) {
         None if response.is_none() => Some((Tone::Warning, "(no response seen)".to_owned())),
@@ -62,8 +62,8 @@ pub(super) fn exchange(http: &Http) -> Phrase {
     if let Some((tone, outcome)) = outcome {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }
-    phrase = phrase.and(Tone::Aside, format!("{word} {}", Micros(http.timing.total_us)));
-    for phase in phases(&http.timing) {
+    phrase = phrase.and(Tone::Aside, format!("{word} {}", Micros(http.exchange.timing.total_us)));
+    for phase in phases(&http.exchange.timing) {
         let length = phase.length();
         if let Some(lost) = phase.lost {
             phrase = phrase.and(Tone::Aside, format!(", {length} ")).and(Tone::Warning, format!("({lost})"));
@@ -80,10 +80,12 @@ pub(super) fn exchange(http: &Http) -> Phrase {
 
 /// How an exchange ended, unless it is as it should be, and why.
 pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
-    let reason = http.reason.as_deref().map(recorded);
+    let reason = http.exchange.reason.as_deref().map(recorded);
     let because = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-    let (tone, mut text) = match http.outcome {
-        Outcome::Ok if http.ended.is_some() => (Tone::Warning, format!("request incomplete{because}")),
+    let (tone, mut text) = match http.exchange.outcome {
+        Outcome::Ok if http.exchange.ended.is_some() => {
+            (Tone::Warning, format!("request incomplete{because}"))
+        }
         Outcome::Ok => return None,
         Outcome::NoResponse => (Tone::Failure, format!("no response{because}")),
         Outcome::Reset => {
@@ -94,20 +96,20 @@ pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
         Outcome::Upgraded => (Tone::Plain, format!("upgraded{because}")),
         Outcome::Invalid => (Tone::Failure, format!("INVALID {}", reason.unwrap_or_default())),
     };
-    if let Some(Ended { message, part: part @ (Part::Head | Part::Body), offset }) = http.ended {
+    if let Some(Ended { message, part: part @ (Part::Head | Part::Body), offset }) = http.exchange.ended {
         let message = if message == Message::Request { "request" } else { "response" };
         let part = if part == Part::Head { "head" } else { "body" };
         text += &format!(", at byte {offset} of the {message}'s {part}");
     }
-    if let Some(missing) = http.missing {
+    if let Some(missing) = http.exchange.missing {
         text += &format!(", {} missing", Size(missing));
     }
-    let idle_us = http.timing.idle_us.filter(|us| *us > 0 && http.reused == Some(true));
-    if let (Outcome::Reset | Outcome::NoResponse, Some(us)) = (http.outcome, idle_us) {
+    let idle_us = http.exchange.timing.idle_us.filter(|us| *us > 0 && http.exchange.reused == Some(true));
+    if let (Outcome::Reset | Outcome::NoResponse, Some(us)) = (http.exchange.outcome, idle_us) {
         // The other end may have given the connection up meanwhile.
         text += &format!(", reused after {} idle", Micros(us));
     }
-    if let Some(websocket) = &http.websocket {
+    if let Some(websocket) = &http.exchange.websocket {
         text += &format!(", WebSocket {} up, {} down", frames(&websocket.client), frames(&websocket.server));
     }
     Some((tone, text))
@@ -124,9 +126,9 @@ fn frames(frames: &Frames) -> String {
 
 /// What is wrong with a message's bytes, if anything that the outcome does not say.
 pub(super) fn incomplete(http: &Http) -> Option<&'static str> {
-    match http.integrity {
+    match http.exchange.integrity {
         Integrity::Complete => None,
-        Integrity::Truncated if http.reason.is_some() => None,
+        Integrity::Truncated if http.exchange.reason.is_some() => None,
         Integrity::Truncated => Some("truncated"),
         Integrity::Gap => Some("gap: bytes were not seen"),
     }
@@ -134,10 +136,10 @@ pub(super) fn incomplete(http: &Http) -> Option<&'static str> {
 
 /// The host that a request names, when neither its target nor one of the addresses says it already.
 fn named_host(http: &Http) -> Option<String> {
-    let host = http.url.as_ref()?.host.as_ref()?;
-    let target = &http.http.request.as_ref()?.target.0;
+    let host = http.exchange.url.as_ref()?.host.as_ref()?;
+    let target = &http.exchange.request.as_ref()?.target.0;
     let in_target = !target.starts_with(b"/") && **target != *b"*";
-    let is_address = [http.network.local, http.network.peer].iter().any(|end| {
+    let is_address = [http.connection.ends().local, http.connection.ends().peer].iter().any(|end| {
         let bare = match end.address {
             std::net::IpAddr::V4(address) => address.to_string(),
             std::net::IpAddr::V6(address) => format!("[{address}]"),

@@ -7,7 +7,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Connection, connection::Span};
+use super::Connection;
 
 /// How long TIME_WAIT lasts (`TCP_TIMEWAIT_LEN`), in microseconds.
 const TIME_WAIT_US: u64 = 60_000_000;
@@ -199,20 +199,7 @@ impl Connection {
 
     /// Enters a state that no tracepoint reports.
     fn enter(&mut self, time: Time, new: State, estimated: bool, reason: Option<&str>) -> Option<Transition> {
-        let last = *self.spans.last()?;
-        self.spans.push(Span { state: new, entered: Some(time), estimated });
-        Some(Transition {
-            time,
-            connection: self.id,
-            old: last.state,
-            new,
-            in_old_us: last.entered.map(|entered| time.micros_since(entered)),
-            estimated,
-            gap: false,
-            reason: reason.map(str::to_owned),
-            role: self.role,
-            network: self.network()?,
-            process: self.process(),
-        })
+        let left = self.states.enter(time, new, estimated)?;
+        Some(self.transition(time, left, new, reason))
     }
 }

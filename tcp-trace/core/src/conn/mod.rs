@@ -4,16 +4,20 @@ mod close;
 mod connection;
 mod half_open;
 mod handshake;
+mod identity;
+mod learning;
 mod mini_socket;
+mod other_end;
 mod payload;
-mod server_name;
 mod stacks;
 mod stalls;
+mod states;
 mod summary;
 mod translation;
 
-pub use connection::{Connection, process_of};
+pub use connection::Connection;
 pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
+pub use identity::SharedOwner;
 pub use mini_socket::Listed;
 
 use tcp_trace_model::event::Endpoints;

@@ -1,7 +1,9 @@
 //! What a connection carries: the layer that reads its payload, and what is counted of it.
 
 use tcp_trace_model::{
-    event::{Direction, Role, Segment, State},
+    connection_info::ConnectionInfo,
+    event::{Direction, Role, Segment},
+    exchange::{Exchange, Version},
     record::{self, FirstBytes, HttpTotals, ProxyProtocol, Socks, Text},
     time::Time,
 };
@@ -9,7 +11,7 @@ use tcp_trace_model::{
 use super::{Connection, close::errno_name};
 use crate::{
     dns::DNS_PORT,
-    http::{Cause, ConnectionEnd, End, Exchange},
+    http::{Cause, ConnectionEnd, End},
     protocols::{Cx, Found, Layer, Start},
     stream::{Chunks, Half, Need},
 };
@@ -20,7 +22,7 @@ pub(super) struct Payload {
     /// What reads it; `None` before there was any.
     layer: Option<Layer>,
     exchanges: u64,
-    minor_version: u8,
+    version: Version,
     /// Whether some of it goes to another server, through the one that it is connected to.
     is_tunnel: bool,
     /// What the protocol is called, once that is sure.
@@ -41,10 +43,8 @@ struct Way {
 impl Payload {
     /// What to say of its HTTP in the summary.
     fn http_totals(&self) -> Option<HttpTotals> {
-        (self.exchanges > 0).then(|| HttpTotals {
-            requests: self.exchanges,
-            protocol: format!("http/1.{}", self.minor_version),
-        })
+        (self.exchanges > 0)
+            .then(|| HttpTotals { requests: self.exchanges, protocol: format!("http/{}", self.version) })
     }
 
     /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
@@ -88,11 +88,11 @@ impl Payload {
         }
     }
 
-    fn count(&mut self, exchanges: &[Exchange]) {
+    fn count(&mut self, exchanges: &[Box<Exchange>]) {
         self.exchanges += exchanges.len() as u64;
         let request = exchanges.iter().rev().find_map(|exchange| exchange.request.as_ref());
         if let Some(request) = request {
-            self.minor_version = request.version;
+            self.version = request.version;
         }
     }
 }
@@ -108,7 +108,8 @@ fn hand(layer: &mut Layer, direction: Direction, mut chunks: Chunks<'_>, cx: &mu
 impl Connection {
     /// Whether its payload is read although its records are not: lookups have records of their own.
     pub fn may_carry_dns(&self) -> bool {
-        self.role == Some(Role::Client) && self.endpoints.is_some_and(|ends| ends.peer.port() == DNS_PORT)
+        let ConnectionInfo { role, network, .. } = &**self.info();
+        *role == Some(Role::Client) && network.as_ref().is_some_and(|network| network.peer.port == DNS_PORT)
     }
 
     /// Hands a segment's payload and FIN to the layer that reads them.
@@ -202,9 +203,10 @@ impl Connection {
     }
 
     fn put_back(&mut self, layer: Layer, before: usize, found: &mut Found) {
-        if let (None, Some(client)) = (self.role, layer.client()) {
+        if let (None, Some(client)) = (self.role(), layer.client()) {
             // Seen from the middle, but its messages tell which end it is.
-            self.role = Some(if client == Direction::Out { Role::Client } else { Role::Server });
+            let role = if client == Direction::Out { Role::Client } else { Role::Server };
+            self.identity.learn_role(role);
         }
         if matches!(layer, Layer::Opaque) {
             self.stream.discard();
@@ -221,7 +223,7 @@ impl Connection {
 
     /// What to make of the first payload: where the handshake was seen, it is known where each direction begins.
     fn first_layer(&mut self) -> Layer {
-        let client = if self.role == Some(Role::Server) { Direction::In } else { Direction::Out };
+        let client = if self.role() == Some(Role::Server) { Direction::In } else { Direction::Out };
         let (syn, syn_ack) = self.handshake.as_ref().map_or((None, None), |handshake| handshake.sequences());
         let mut from_start = [false; 2];
         for (seen, direction) in [(syn, client), (syn_ack, client.opposite())] {
@@ -230,12 +232,11 @@ impl Connection {
                 from_start[direction.index()] = true;
             }
         }
-        let established = self.spans.iter().find(|span| span.state == State::Established);
         Layer::first(Start {
             from_start,
-            idle_since: established.and_then(|span| span.entered),
+            idle_since: self.states.established(),
             is_dns: self.may_carry_dns(),
-            ..Start::of_role(self.role)
+            ..Start::of_role(self.role())
         })
     }
 
@@ -254,7 +255,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use tcp_trace_model::{
-        event::{Flags, LeftOff, Skipping},
+        event::{Flags, LeftOff, Skipping, State},
         record::ConnectionId,
     };
 
@@ -281,6 +282,6 @@ mod tests {
         let last = segment(Direction::Out, Flags::ACK, until - 500, 500);
         let last = Segment { skipping: Skipping::Since(left), ..last };
         assert_eq!(take(&last), Some(None));
-        assert_eq!(found.exchanges[0].response.as_ref().unwrap().body_size, 100_000);
+        assert_eq!(found.exchanges[0].response.as_ref().unwrap().body.size, 100_000);
     }
 }

@@ -11,10 +11,7 @@ use super::{Connection, HeldSegment};
 impl Connection {
     /// Learns with which addresses its segments leave this host; that they are its own is no news.
     pub fn learn_translated(&mut self, translated: Endpoints) {
-        let is_own = self.endpoints() == Some(translated);
-        if !is_own && self.translated.is_none() {
-            self.translated = Some(Box::new(translated));
-        }
+        self.identity.learn_translated(translated);
     }
 
     /// The same from what passed under its listener's cookie: what arrived has its own addresses.
@@ -27,7 +24,7 @@ impl Connection {
 
     /// The addresses with which its segments leave this host, where these are not its own.
     pub fn translated(&self) -> Option<Endpoints> {
-        self.translated.as_deref().copied()
+        self.info().network.as_ref()?.translated.map(Endpoints::from)
     }
 
     /// What a filter goes by beside its own addresses.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{By, Connection, ConnectionId, Fields, How, Process},
+    record::{By, Connection, ConnectionId, Fields, How, Process, Version},
     time::Time,
 };
 
@@ -82,9 +82,12 @@ impl Attempts {
 
     /// Takes the summary of a connection, with what is remembered of it.
     pub(super) fn connection(&mut self, summary: &Connection, life: Option<&Life>) {
-        let (Some(Role::Client), Some(network)) = (summary.role, summary.network) else { return };
+        let (Some(Role::Client), Some(network)) = (summary.connection.role, summary.connection.network)
+        else {
+            return;
+        };
         let peer = SocketAddr::new(network.peer.address, network.peer.port);
-        let pid = summary.process.as_ref().map(|process| process.pid);
+        let pid = summary.connection.process.as_deref().map(|process| process.pid);
         let destination = Destination { pid, netns: network.netns, peer };
         if self.destinations.len() >= DESTINATIONS_MAX && !self.destinations.contains_key(&destination) {
             self.uncounted += 1;
@@ -92,7 +95,7 @@ impl Attempts {
         }
         let sums = self.destinations.entry(destination).or_default();
         if sums.process.is_none() {
-            sums.process.clone_from(&summary.process);
+            sums.process = summary.connection.process.as_deref().cloned();
         }
         if summary.states.iter().any(|span| span.state == State::Established) {
             sums.established += 1;
@@ -136,8 +139,8 @@ impl Failures {
         }
         self.syn_retransmits += summary.handshake.map_or(0, |handshake| handshake.syn_retransmits.into());
         self.longest_us = self.longest_us.max(summary.duration_us);
-        if let (true, Some(network)) = (self.examples.len() < EXAMPLES_MAX, summary.network) {
-            self.examples.push((summary.connection, network));
+        if let (true, Some(network)) = (self.examples.len() < EXAMPLES_MAX, summary.connection.network) {
+            self.examples.push((summary.connection.id, network));
         }
     }
 }
@@ -146,7 +149,9 @@ impl Failures {
 pub(super) fn got_no_port(summary: &Connection) -> bool {
     match summary.close.how {
         How::Error => summary.close.reason.as_deref() == Some("EADDRNOTAVAIL"),
-        How::Abandoned | How::Unknown => summary.network.is_some_and(|network| network.local.port == 0),
+        How::Abandoned | How::Unknown => {
+            summary.connection.network.is_some_and(|network| network.local.port == 0)
+        }
         _ => false,
     }
 }
@@ -158,8 +163,8 @@ pub(super) fn says_close(http: &tcp_trace_model::record::Http) -> bool {
 
 /// Which of its messages says so, in words, if one does.
 pub(super) fn who_says_close(http: &tcp_trace_model::record::Http) -> Option<&'static str> {
-    let request = http.http.request.as_ref().map(|request| &request.headers);
-    let response = http.http.response.as_ref().map(|response| &response.headers);
+    let request = http.exchange.request.as_ref().map(|request| &request.headers);
+    let response = http.exchange.response.as_ref().map(|response| &response.headers);
     let has = |headers: Option<&Fields>, token: &[u8]| {
         headers.is_some_and(|fields| fields.members("connection").any(|it| it.eq_ignore_ascii_case(token)))
     };
@@ -168,7 +173,7 @@ pub(super) fn who_says_close(http: &tcp_trace_model::record::Http) -> Option<&'s
         (false, true) => Some("the request said Connection: close"),
         (false, false) => {
             let is_kept = has(request, b"keep-alive") || has(response, b"keep-alive");
-            let is_old = http.network.protocol.version == "1.0" && !is_kept;
+            let is_old = http.exchange.version() == Version::http1(0) && !is_kept;
             is_old.then_some("HTTP/1.0 without keep-alive")
         }
     }

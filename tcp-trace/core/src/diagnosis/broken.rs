@@ -82,19 +82,19 @@ impl Broken<'_> {
 
     /// The end of the exchange before.
     fn idle_since(&self) -> Option<Time> {
-        let idle_us = self.http.timing.idle_us?;
-        Some(Time(self.http.timing.started.0.checked_sub(idle_us.checked_mul(1_000)?)?))
+        let idle_us = self.http.exchange.timing.idle_us?;
+        Some(Time(self.http.exchange.timing.started.0.checked_sub(idle_us.checked_mul(1_000)?)?))
     }
 
     /// From the request to the end of the connection, or until now, in microseconds.
     pub(super) fn waited_us(&self, now: Time) -> u64 {
         let end = if self.fault == Fault::NoResponse(Stop::Waiting) { now } else { self.http.time };
-        end.micros_since(self.http.timing.started)
+        end.micros_since(self.http.exchange.timing.started)
     }
 
     /// The server's summary, when its end was traced.
     pub(super) fn server(&self) -> Option<&Connection> {
-        if self.http.role == Some(Role::Server) { Some(self.summary) } else { self.other }
+        if self.http.connection.role == Some(Role::Server) { Some(self.summary) } else { self.other }
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn all<'a>(history: &History, pairs: &Pairs<'a>) -> Vec<Broken<'a>> {
     if let Some(loss) = history.first_loss {
         found.retain(|broken| broken.http.time.after_micros(LOSS_NOTICED_US) < loss);
     }
-    found.sort_by_key(|broken| (broken.http.time, broken.http.connection, broken.http.index));
+    found.sort_by_key(|broken| (broken.http.time, broken.http.connection.id, broken.http.exchange.index));
     found
 }
 
@@ -113,7 +113,7 @@ fn of_pair<'a>(pair: &Pair<'a>) -> impl Iterator<Item = Broken<'a>> + use<'a> {
     let Pair { client, server } = *pair;
     pair.exchanges().into_iter().filter_map(move |(side, http)| {
         let (life, other) = if side == Side::Client { (client?, server) } else { (server?, client) };
-        let is_end = matches!(http.role, Some(Role::Client | Role::Server));
+        let is_end = matches!(http.connection.role, Some(Role::Client | Role::Server));
         let other = other.filter(|other| other.summary.is_some());
         of_exchange(life, life.summary.as_deref().filter(|_| is_end)?, other, http)
     })
@@ -125,12 +125,16 @@ fn of_exchange<'a>(
     other: Option<&'a Life>,
     http: &'a Http,
 ) -> Option<Broken<'a>> {
-    let is_broken = matches!(http.outcome, Outcome::NoResponse | Outcome::Reset | Outcome::Truncated);
-    if !is_broken || http.integrity == Integrity::Gap {
+    let is_broken =
+        matches!(http.exchange.outcome, Outcome::NoResponse | Outcome::Reset | Outcome::Truncated);
+    if !is_broken || http.exchange.integrity == Integrity::Gap {
         return None;
     }
-    let before = life.exchanges.iter().find(|before| before.index.checked_add(1) == Some(http.index));
-    let server_life = if http.role == Some(Role::Server) { Some(life) } else { other };
+    let before = life
+        .exchanges
+        .iter()
+        .find(|before| before.exchange.index.checked_add(1) == Some(http.exchange.index));
+    let server_life = if http.connection.role == Some(Role::Server) { Some(life) } else { other };
     let ended = match server_life {
         Some(server) => first_end(server, Direction::Out),
         None => first_end(life, Direction::In),
@@ -140,7 +144,7 @@ fn of_exchange<'a>(
         let race = race(life, server, http, ended);
         // The server ended the connection behind its last response (`Connection: close`, a number of requests), and the
         // client had begun the next request: it has to send that again (RFC 9112, section 9.6).
-        let is_short = http.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US);
+        let is_short = http.exchange.timing.idle_us.is_none_or(|us| us < IDLE_LEAST_US);
         if is_short
             && (race.is_some() || before.is_some_and(|before| says_close(before) || says_timeout(before)))
         {
@@ -153,7 +157,7 @@ fn of_exchange<'a>(
         Some(Fault::Unread)
     } else {
         // A client that has what it wants may cancel.
-        let is_in_response = http.ended.is_some_and(|ended| ended.message == Message::Response);
+        let is_in_response = http.exchange.ended.is_some_and(|ended| ended.message == Message::Response);
         let stop = stop(summary, http).filter(|stop| !matches!(stop, Stop::GaveUp | Stop::Waiting));
         stop.filter(|_| is_in_response).map(Fault::Cut)
     }?;
@@ -163,14 +167,16 @@ fn of_exchange<'a>(
 
 /// Whether the server had said that it waits no longer for the request (RFC 9110, section 15.5.9).
 fn says_timeout(http: &Http) -> bool {
-    http.http.response.as_ref().is_some_and(|response| response.status_code == 408)
+    http.exchange.response.as_ref().is_some_and(|response| response.status_code == 408)
 }
 
 /// Whether no byte of the response came.
 fn is_unanswered(http: &Http) -> bool {
-    let is_begun =
-        http.ended.is_some_and(|ended| ended.message == Message::Response && ended.part != Part::None);
-    http.http.response.is_none() && !is_begun
+    let is_begun = http
+        .exchange
+        .ended
+        .is_some_and(|ended| ended.message == Message::Response && ended.part != Part::None);
+    http.exchange.response.is_none() && !is_begun
 }
 
 /// When the first FIN or RST passed in this direction.
@@ -190,17 +196,17 @@ fn closed_unread(server: Option<&Connection>) -> bool {
 
 /// Whether the request came onto a connection that the server was closing.
 fn race(life: &Life, server: Option<&Connection>, http: &Http, ended: Option<Time>) -> Option<Race> {
-    if http.reused != Some(true) {
+    if http.exchange.reused != Some(true) {
         return None;
     }
-    let request = http.http.request.as_ref()?;
+    let request = http.exchange.request.as_ref()?;
     if let Some(server) = server.filter(|server| closed_unread(Some(server))) {
         let is_whole = u64::from(server.receive_queue) >= request.header_size + request.body.size;
         return is_whole.then_some(Race::Unread);
     }
-    let (ended, started) = (ended?, http.timing.started);
+    let (ended, started) = (ended?, http.exchange.timing.started);
     if ended <= started {
-        let arrived = match http.role {
+        let arrived = match http.connection.role {
             Some(Role::Client) => first_end(life, Direction::In),
             _ => None,
         };
@@ -220,7 +226,7 @@ fn shortest_rtt_us(life: &Life) -> Option<u64> {
 }
 
 fn stop(summary: &Connection, http: &Http) -> Option<Stop> {
-    let server = if http.role == Some(Role::Server) { By::Local } else { By::Peer };
+    let server = if http.connection.role == Some(Role::Server) { By::Local } else { By::Peer };
     Some(match (summary.close.how, summary.close.by) {
         (How::Open, _) if summary.open => Stop::Waiting,
         (How::Timeout | How::Error, _) => Stop::Failed,

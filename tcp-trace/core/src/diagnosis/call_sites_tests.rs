@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{Connection, Finding, Frame, Record, SharedStack},
+    record::{Connection, ConnectionInfo, Finding, Frame, Record, SharedStack},
     time::Time,
 };
 
@@ -45,8 +45,10 @@ fn judged(sockets: Vec<(bool, Option<Stacks>)>) -> Finding {
         let local = format!("10.0.0.9:{port}");
         let socket = host.socket(Some(api), State::CloseWait, &local, "10.0.0.5:80").idle(100);
         history.record(&Record::Connection(Box::new(Connection {
-            connection: socket.connection(),
-            role: Some(Role::Client),
+            connection: Arc::new(ConnectionInfo {
+                role: Some(Role::Client),
+                ..ConnectionInfo::new(socket.connection())
+            }),
             open: true,
             seen_from_start,
             stacks,

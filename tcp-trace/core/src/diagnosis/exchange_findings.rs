@@ -7,7 +7,7 @@ use std::{
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{Finding, FindingConnection, Http, HttpNetwork, Network, Outcome, Process, Text},
+    record::{Finding, FindingConnection, Http, Network, Outcome, Process, Text},
 };
 
 use super::{
@@ -21,7 +21,11 @@ const TARGET_MAX: usize = 60;
 
 /// The server that an exchange was with: its address and port.
 pub(super) fn server_of(http: &Http) -> SocketAddr {
-    let end = if http.role == Some(Role::Server) { http.network.local } else { http.network.peer };
+    let end = if http.connection.role == Some(Role::Server) {
+        http.connection.ends().local
+    } else {
+        http.connection.ends().peer
+    };
     SocketAddr::new(end.address, end.port)
 }
 
@@ -34,7 +38,7 @@ pub(super) fn grouped<'a, K: Ord>(
     let mut groups = BTreeMap::<_, Vec<_>>::new();
     for broken in facts.broken() {
         if let Some(key) = key(broken) {
-            let program = broken.http.process.as_ref().map(|process| &process.name);
+            let program = broken.http.connection.process.as_deref().map(|process| &process.name);
             groups.entry((key, server_of(broken.http), program)).or_default().push(*broken);
         }
     }
@@ -48,12 +52,12 @@ pub(super) fn of(cases: &[Broken<'_>], note: impl Fn(&Broken<'_>) -> String) -> 
         if let Some(span) = case.summary.states.last().filter(|_| case.summary.open) {
             one.state = span.state;
         }
-        one.network = case.summary.network.unwrap_or(one.network);
+        one.network = case.summary.connection.network.unwrap_or(one.network);
         one.notes = vec![format!("{}: {}", request(case.http), note(case))];
         one
     };
     Finding {
-        process: cases.iter().find_map(|case| case.http.process.clone()),
+        process: cases.iter().find_map(|case| case.http.connection.process.as_deref().cloned()),
         connections: cases.iter().take(CONNECTIONS_MAX).map(one).collect(),
         connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
         ..Finding::default()
@@ -62,11 +66,10 @@ pub(super) fn of(cases: &[Broken<'_>], note: impl Fn(&Broken<'_>) -> String) -> 
 
 /// An exchange as an example, with its request as the note.
 pub(super) fn example(http: &Http) -> FindingConnection {
-    let HttpNetwork { kind, local, peer, .. } = http.network;
     FindingConnection {
-        connection: http.connection,
-        state: if http.outcome == Outcome::Ok { State::Established } else { State::Close },
-        network: Network { kind, local, peer, netns: None, translated: None },
+        connection: http.connection.id,
+        state: if http.exchange.outcome == Outcome::Ok { State::Established } else { State::Close },
+        network: Network { netns: None, translated: None, ..http.connection.ends() },
         fd: None,
         age_us: None,
         receive_queue: 0,
@@ -77,7 +80,7 @@ pub(super) fn example(http: &Http) -> FindingConnection {
 
 /// `POST /pay`.
 pub(super) fn request(http: &Http) -> String {
-    let Some(request) = &http.http.request else { return "(request not seen)".to_owned() };
+    let Some(request) = &http.exchange.request else { return "(request not seen)".to_owned() };
     let target = request.target.printable().to_string();
     let shown: String = target.chars().take(TARGET_MAX).collect();
     let more = if shown.len() < target.len() { "…" } else { "" };
@@ -95,8 +98,8 @@ pub(super) fn whose<'a>(mut processes: impl Iterator<Item = &'a Process> + Clone
 
 /// `client (pid 5) to 10.0.0.5:80`, or where only the server is here, `to api (pid 7) at 10.0.0.1:80`.
 pub(super) fn between(cases: &[Broken<'_>], server: SocketAddr) -> String {
-    let whose = whose(cases.iter().filter_map(|case| case.http.process.as_ref()));
-    match cases.first().and_then(|case| case.http.role) {
+    let whose = whose(cases.iter().filter_map(|case| case.http.connection.process.as_deref()));
+    match cases.first().and_then(|case| case.http.connection.role) {
         Some(Role::Server) => format!("to {whose} at {server}"),
         _ => format!("from {whose} to {server}"),
     }
@@ -104,6 +107,7 @@ pub(super) fn between(cases: &[Broken<'_>], server: SocketAddr) -> String {
 
 /// The server's process, when it is on this host and was traced.
 pub(super) fn server_process(cases: &[Broken<'_>]) -> Option<String> {
-    let process: Option<&Process> = cases.iter().find_map(|case| case.server()?.process.as_ref());
+    let process: Option<&Process> =
+        cases.iter().find_map(|case| case.server()?.connection.process.as_deref());
     process.map(named)
 }

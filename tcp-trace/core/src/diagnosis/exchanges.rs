@@ -113,7 +113,7 @@ impl Exchanges {
     /// Takes an exchange.
     pub(super) fn http(&mut self, http: &Http) {
         let mut is_counted = self.gateway(http);
-        if http.outcome == Outcome::Ok && http.role.is_some() {
+        if http.exchange.outcome == Outcome::Ok && http.connection.role.is_some() {
             is_counted &= self.keep(http);
             is_counted &= self.small(http, Message::Request);
             is_counted &= self.small(http, Message::Response);
@@ -123,7 +123,7 @@ impl Exchanges {
     }
 
     fn note_slow(&mut self, http: &Http) {
-        if http.timing.total_us >= SLOW_LEAST_US {
+        if http.exchange.timing.total_us >= SLOW_LEAST_US {
             if self.slow.len() == SLOW_MAX {
                 self.slow.pop_front();
                 self.forgotten_slow += 1;
@@ -160,7 +160,9 @@ impl Exchanges {
 
     /// Whether there was room for it.
     fn gateway(&mut self, http: &Http) -> bool {
-        let (Some(role), Some(response)) = (http.role, &http.http.response) else { return true };
+        let (Some(role), Some(response)) = (http.connection.role, &http.exchange.response) else {
+            return true;
+        };
         let server = (server_of(http), role == Role::Server);
         let has_room = self.counts.len() < PAIRS_MAX || self.counts.contains_key(&server);
         if has_room {
@@ -175,7 +177,7 @@ impl Exchanges {
         }
         let mut kept = without_headers(http);
         let headers = response.headers.only(&SAYS_WHO);
-        if let Some(response) = &mut kept.http.response {
+        if let Some(response) = &mut kept.exchange.response {
             response.headers = headers;
         }
         self.gateway.push_back(kept);
@@ -184,8 +186,8 @@ impl Exchanges {
 
     /// Whether there was room for it.
     fn keep(&mut self, http: &Http) -> bool {
-        let is_kept = http.reused == Some(true) && http.role == Some(Role::Client);
-        let Some(idle_us) = http.timing.idle_us.filter(|_| is_kept) else { return true };
+        let is_kept = http.exchange.reused == Some(true) && http.connection.role == Some(Role::Client);
+        let Some(idle_us) = http.exchange.timing.idle_us.filter(|_| is_kept) else { return true };
         let pair = (pid(http), server_of(http));
         if self.kept.len() >= PAIRS_MAX && !self.kept.contains_key(&pair) {
             return false;
@@ -197,16 +199,16 @@ impl Exchanges {
 
     /// Whether there was room for it.
     fn small(&mut self, http: &Http, message: Message) -> bool {
-        let (request, response) = (http.http.request.as_ref(), http.http.response.as_ref());
+        let (request, response) = (http.exchange.request.as_ref(), http.exchange.response.as_ref());
         let (size, took_us, sent_by) = match message {
             Message::Request => (
                 request.map(|it| it.header_size.saturating_add(it.body.size)),
-                http.timing.send_us,
+                http.exchange.timing.send_us,
                 Role::Client,
             ),
             Message::Response => (
                 response.map(|it| it.header_size.saturating_add(it.body.size)),
-                http.timing.receive_us,
+                http.exchange.timing.receive_us,
                 Role::Server,
             ),
         };
@@ -214,7 +216,7 @@ impl Exchanges {
         let sender = Sender {
             server: server_of(http),
             is_request: message == Message::Request,
-            is_own: http.role == Some(sent_by),
+            is_own: http.connection.role == Some(sent_by),
             pid: pid(http),
         };
         if self.small.len() >= PAIRS_MAX && !self.small.contains_key(&sender) {
@@ -222,33 +224,33 @@ impl Exchanges {
         }
         let small = self.small.entry(sender).or_default();
         small.count += 1;
-        if DELAYED_US.contains(&us) && http.timing.stalls.is_none() {
+        if DELAYED_US.contains(&us) && http.exchange.timing.stalls.is_none() {
             small.delayed += 1;
             let (shortest, longest) = small.delays_us.unwrap_or((us, us));
             small.delays_us = Some((shortest.min(us), longest.max(us)));
             small.example = Some(Box::new(without_headers(http)));
-            small.process.clone_from(&http.process);
+            small.process = http.connection.process.as_deref().cloned();
         }
         true
     }
 }
 
 fn pid(http: &Http) -> Option<u32> {
-    http.process.as_ref().map(|process| process.pid)
+    http.connection.process.as_deref().map(|process| process.pid)
 }
 
 /// A copy that is small whatever its heads were.
 fn without_headers(http: &Http) -> Http {
     let mut http = http.clone();
-    if let Some(request) = &mut http.http.request {
+    if let Some(request) = &mut http.exchange.request {
         request.headers = Fields::new();
         (request.method, request.target) = (alone(&request.method), alone(&request.target));
     }
-    if let Some(response) = &mut http.http.response {
+    if let Some(response) = &mut http.exchange.response {
         response.headers = Fields::new();
         response.reason = alone(&response.reason);
     }
-    if let Some(url) = &mut http.url {
+    if let Some(url) = &mut http.exchange.url {
         (url.scheme, url.host) = (url.scheme.as_ref().map(alone), url.host.as_ref().map(alone));
         (url.path, url.query) = (alone(&url.path), url.query.as_ref().map(alone));
     }
@@ -262,6 +264,8 @@ fn alone(text: &Text) -> Text {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tcp_trace_model::record::Url;
 
     use super::*;
@@ -272,14 +276,14 @@ mod tests {
         let mut exchanges = Exchanges::default();
         for number in 0..=SLOW_MAX as u64 {
             let mut http = exchange(Role::Client, number, number);
-            http.timing.total_us = SLOW_LEAST_US;
+            http.exchange.timing.total_us = SLOW_LEAST_US;
             exchanges.http(&http);
         }
         assert_eq!((exchanges.slow.len(), exchanges.forgotten_slow), (SLOW_MAX, 1));
         let mut exchanges = Exchanges::default();
         for number in 0..=GATEWAY_MAX as u64 {
             let mut http = exchange(Role::Client, number, number);
-            http.http.response.as_mut().unwrap().status_code = 502;
+            http.exchange.response.as_mut().unwrap().status_code = 502;
             exchanges.http(&http);
         }
         assert_eq!((exchanges.gateway.len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
@@ -288,7 +292,8 @@ mod tests {
         // Requests and responses of each process count separately.
         for number in 0..=PAIRS_MAX as u32 / 2 {
             let mut http = exchange(Role::Client, 0, 0);
-            http.process.as_mut().unwrap().pid = number;
+            let process = Process { pid: number, ..Process::default() };
+            Arc::make_mut(&mut http.connection).process = Some(Arc::new(process));
             exchanges.http(&http);
         }
         assert_eq!((exchanges.small.len(), exchanges.uncounted), (PAIRS_MAX, 1));
@@ -299,20 +304,21 @@ mod tests {
         let head = bytes::Bytes::from(vec![b'x'; 64 << 10]);
         let part = || Text(head.slice(10..20));
         let mut http = exchange(Role::Server, 0, 0);
-        http.timing.total_us = SLOW_LEAST_US;
-        let request = http.http.request.as_mut().unwrap();
+        http.exchange.timing.total_us = SLOW_LEAST_US;
+        let request = http.exchange.request.as_mut().unwrap();
         (request.method, request.target) = (part(), part());
         request.headers = [(part().0, part().0)].into_iter().collect();
-        let response = http.http.response.as_mut().unwrap();
+        let response = http.exchange.response.as_mut().unwrap();
         (response.status_code, response.reason) = (502, part());
         response.headers = [(b"Server", &head[10..20]), (b"Others", &head[20..30])].into_iter().collect();
-        http.url = Some(Url { scheme: Some(part()), host: Some(part()), path: part(), query: Some(part()) });
+        http.exchange.url =
+            Some(Url { scheme: Some(part()), host: Some(part()), path: part(), query: Some(part()) });
         let mut exchanges = Exchanges::default();
         exchanges.http(&http);
         drop(http);
         assert!(head.is_unique());
         let kept = exchanges.gateway_errors().next().unwrap();
-        assert_eq!(kept.http.response.as_ref().unwrap().headers.len(), 1);
-        assert_eq!(exchanges.slow().next().unwrap().http.request.as_ref().unwrap().target.0.len(), 10);
+        assert_eq!(kept.exchange.response.as_ref().unwrap().headers.len(), 1);
+        assert_eq!(exchanges.slow().next().unwrap().exchange.request.as_ref().unwrap().target.0.len(), 10);
     }
 }

@@ -77,7 +77,7 @@ impl History {
             }
             Record::Connection(summary) => {
                 self.saw(summary.time);
-                self.attempts.connection(summary, self.store.life(summary.connection));
+                self.attempts.connection(summary, self.store.life(summary.connection.id));
             }
             Record::Loss(loss) => {
                 self.lost += loss.events;

@@ -1,10 +1,8 @@
 //! The sockets that a recording leaves open, as a snapshot of its end.
 
-use std::net::SocketAddr;
-
 use tcp_trace_model::{
-    event::{Endpoints, State},
-    record::{Connection, Endpoint},
+    event::State,
+    record::Connection,
     socket::{self, Family, Timer},
 };
 
@@ -20,10 +18,10 @@ const SOME_FILE: u32 = u32::MAX;
 pub fn snapshot(history: &History) -> Snapshot {
     let mut snapshot = Snapshot { time: history.to.unwrap_or_default(), ..Snapshot::default() };
     let mut open: Vec<_> = history.open().filter_map(|life| life.summary.as_deref()).collect();
-    open.sort_by_key(|summary| summary.connection);
+    open.sort_by_key(|summary| summary.connection.id);
     for summary in open {
         if let Some(mut socket) = socket(summary) {
-            if let Some(process) = &summary.process {
+            if let Some(process) = &summary.connection.process {
                 // A cgroup is known only where it was looked up in time; and a pid may be used again in another.
                 let is_it = |known: &Process| {
                     let cgroups = known.cgroup.as_ref().zip(summary.cgroup.as_ref());
@@ -31,7 +29,7 @@ pub fn snapshot(history: &History) -> Snapshot {
                 };
                 let known = snapshot.processes.iter().position(is_it);
                 let process = known.unwrap_or_else(|| {
-                    let (named, cgroup) = (process.clone(), summary.cgroup.clone());
+                    let (named, cgroup) = ((**process).clone(), summary.cgroup.clone());
                     snapshot.processes.push(Process { named, cgroup, ..Process::default() });
                     snapshot.processes.len() - 1
                 });
@@ -49,9 +47,8 @@ pub fn snapshot(history: &History) -> Snapshot {
 }
 
 fn socket(summary: &Connection) -> Option<Socket> {
-    let (network, last) = (summary.network?, summary.states.last()?);
-    let address = |end: Endpoint| SocketAddr::new(end.address, end.port);
-    let endpoints = Endpoints { local: address(network.local), peer: address(network.peer) };
+    let (network, last) = (summary.connection.network?, summary.states.last()?);
+    let endpoints = network.endpoints();
     let is_closed = summary.closed.is_some();
     let queue = summary.accept_queue.unwrap_or_default();
     let is_listener = last.state == State::Listen;
@@ -59,13 +56,13 @@ fn socket(summary: &Connection) -> Option<Socket> {
         family: if endpoints.local.is_ipv4() { Family::Inet } else { Family::Inet6 },
         endpoints,
         state: last.state,
-        cookie: summary.connection.cookie,
+        cookie: summary.connection.id.cookie,
         timer: if is_closed { Timer::TimeWait } else { Timer::None },
         retransmits: 0,
         expires_ms: 0,
         rqueue: if is_listener { queue.length } else { summary.receive_queue },
         wqueue: if is_listener { queue.limit } else { 0 },
-        uid: summary.process.as_ref().map_or(0, |process| process.uid),
+        uid: summary.connection.process.as_deref().map_or(0, |process| process.uid),
         inode: if is_closed { 0 } else { SOME_FILE },
         shutdown: None,
         cgroup: None,

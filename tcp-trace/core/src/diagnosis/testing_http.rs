@@ -1,12 +1,14 @@
 //! Histories of HTTP that tests make up: client `c1` at 10.0.0.9, and server `c2` at `SERVER`.
 #![allow(clippy::unwrap_used, reason = "tests make them")]
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::{Direction, Endpoints, Flags, Role},
     record::{
-        Body, By, Close, Connection, ConnectionId, Ended, Fields, FlagNames, Handshake, How, Http,
-        HttpNetwork, Integrity, Message, Messages, Network, Outcome, Part, Process, Protocol, Record,
-        Request, Response, Segment, StateSpan, Timing,
+        Body, By, Close, Connection, ConnectionId, ConnectionInfo, Ended, Exchange, Fields, FlagNames,
+        Handshake, How, Http, Integrity, Message, Network, Outcome, Part, Process, Record, Request, Response,
+        Segment, StateSpan, Timing, Version,
     },
     time::Time,
 };
@@ -39,75 +41,71 @@ fn process(role: Role) -> Process {
     Process { pid, name: name.into(), ..Process::default() }
 }
 
+/// What the records of this end's connection say of it.
+pub fn info(role: Role) -> ConnectionInfo {
+    ConnectionInfo {
+        id: id(role),
+        role: Some(role),
+        network: Some(network(role)),
+        process: Some(Arc::new(process(role))),
+    }
+}
+
 /// `POST /pay` → 200, complete, this position on its connection, that begins at this time and waits 10 ms.
 pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
-    let Network { kind, local, peer, .. } = network(role);
     let body = Body { size: 100 };
     Http {
         time: at(started_ms + 10),
-        connection: id(role),
-        index,
-        role: Some(role),
-        network: HttpNetwork {
-            protocol: Protocol { name: "http".into(), version: "1.1".into() },
-            kind,
-            local,
-            peer,
-        },
-        http: Messages {
+        connection: Arc::new(info(role)),
+        exchange: Box::new(Exchange {
+            index,
             request: Some(Request {
                 method: "POST".into(),
                 target: "/pay".into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 60,
                 body,
             }),
-            informational: Vec::new(),
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 40,
                 body,
             }),
-        },
-        url: None,
-        process: Some(process(role)),
-        timing: Timing {
-            started: at(started_ms),
-            send_us: Some(0),
-            wait_us: Some(10_000),
-            receive_us: Some(0),
-            total_us: 10_000,
-            idle_us: Some(0),
-            stalls: None,
-        },
-        integrity: Integrity::Complete,
-        outcome: Outcome::Ok,
-        reason: None,
-        ended: None,
-        missing: None,
-        reused: Some(index > 0),
-        websocket: None,
+            timing: Timing {
+                started: at(started_ms),
+                send_us: Some(0),
+                wait_us: Some(10_000),
+                receive_us: Some(0),
+                total_us: 10_000,
+                idle_us: Some(0),
+                stalls: None,
+            },
+            reused: Some(index > 0),
+            ..Exchange::default()
+        }),
     }
 }
 
 /// The same without a response.
 pub fn unanswered(role: Role, index: u64, started_ms: u64, outcome: Outcome) -> Http {
     let mut http = exchange(role, index, started_ms);
-    http.http.response = None;
-    (http.timing.wait_us, http.timing.receive_us) = (None, None);
-    http.outcome = outcome;
-    http.ended = Some(Ended { message: Message::Response, part: Part::None, offset: 0 });
+    http.exchange.response = None;
+    (http.exchange.timing.wait_us, http.exchange.timing.receive_us) = (None, None);
+    http.exchange.outcome = outcome;
+    http.exchange.ended = Some(Ended { message: Message::Response, part: Part::None, offset: 0 });
     http
 }
 
 /// The same, of which 40 B of the response's body came and 60 did not.
 pub fn cut(role: Role, outcome: Outcome) -> Http {
     let mut http = exchange(role, 0, 0);
-    (http.outcome, http.integrity) = (outcome, Integrity::Truncated);
-    http.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
-    http.missing = Some(60);
+    (http.exchange.outcome, http.exchange.integrity) = (outcome, Integrity::Truncated);
+    http.exchange.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
+    http.exchange.missing = Some(60);
     http
 }
 
@@ -116,10 +114,7 @@ pub fn summary(role: Role, by: By, how: How) -> Connection {
     let state = tcp_trace_model::event::State::Established;
     Connection {
         time: at(90_000),
-        connection: id(role),
-        role: Some(role),
-        network: Some(network(role)),
-        process: Some(process(role)),
+        connection: Arc::new(info(role)),
         opened: at(0),
         states: vec![StateSpan { state, entered: at(0), duration_us: None, estimated: false }],
         handshake: Some(Handshake { rtt_us: Some(20_000), ..Handshake::default() }),
@@ -133,7 +128,7 @@ pub fn summary(role: Role, by: By, how: How) -> Connection {
 pub fn segment(role: Role, direction: Direction, flags: Flags, ms: u64) -> Record {
     Record::Segment(Segment {
         time: at(ms),
-        connection: id(role),
+        connection: Arc::new(info(role)),
         direction,
         flags: FlagNames(flags),
         seq: 1,
@@ -146,7 +141,7 @@ pub fn segment(role: Role, direction: Direction, flags: Flags, ms: u64) -> Recor
 /// A history of one end's life: segments, exchanges, and the summary.
 pub fn life(history: &mut History, segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) {
     segments.iter().for_each(|segment| history.record(segment));
-    exchanges.into_iter().for_each(|http| history.record(&Record::Http(Box::new(http))));
+    exchanges.into_iter().for_each(|http| history.record(&Record::Http(http)));
     history.record(&Record::Connection(Box::new(end)));
 }
 

@@ -97,7 +97,8 @@ pub(super) struct Upstreams<'a> {
 impl<'a> Upstreams<'a> {
     pub(super) fn new(facts: &Facts<'a>) -> Self {
         let history = facts.history;
-        let of_client = facts.broken().iter().filter(|broken| broken.http.role == Some(Role::Client));
+        let of_client =
+            facts.broken().iter().filter(|broken| broken.http.connection.role == Some(Role::Client));
         let faults: HashMap<_, _> = of_client.map(|broken| (position(broken.http), broken.fault)).collect();
         let mut attempts = HashMap::<u32, Vec<Attempt<'a>>>::new();
         let mut known = HashSet::new();
@@ -109,11 +110,14 @@ impl<'a> Upstreams<'a> {
         };
         for life in history.lives() {
             let Some(summary) = life.summary.as_deref() else { continue };
-            let (Some(Role::Client), Some(network)) = (summary.role, summary.network) else { continue };
+            let (Some(Role::Client), Some(network)) = (summary.connection.role, summary.connection.network)
+            else {
+                continue;
+            };
             let server = SocketAddr::new(network.peer.address, network.peer.port);
             for http in &life.exchanges {
                 let fault = faults.get(&position(http)).copied();
-                let (began, summary) = (http.timing.started, Some(summary));
+                let (began, summary) = (http.exchange.timing.started, Some(summary));
                 add(life_process(life), Attempt { began, server, http: Some(http), summary, fault });
             }
             if life.exchanges.is_empty() && summary.seen_from_start {
@@ -122,10 +126,12 @@ impl<'a> Upstreams<'a> {
             }
         }
         // A connection remembers its last exchanges only.
-        for http in history.exchanges().gateway_errors().filter(|http| http.role == Some(Role::Client)) {
-            let (began, server) = (http.timing.started, server_of(http));
+        for http in
+            history.exchanges().gateway_errors().filter(|http| http.connection.role == Some(Role::Client))
+        {
+            let (began, server) = (http.exchange.timing.started, server_of(http));
             add(
-                http.process.as_ref(),
+                http.connection.process.as_deref(),
                 Attempt { began, server, http: Some(http), summary: None, fault: None },
             );
         }
@@ -149,14 +155,14 @@ impl<'a> Upstreams<'a> {
     pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> (Vec<Attempted<'a>>, bool) {
         let answered = answered(asked);
         let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
-        let first = all.partition_point(|it| it.began < from.unwrap_or(asked.timing.started));
+        let first = all.partition_point(|it| it.began < from.unwrap_or(asked.exchange.timing.started));
         let end = all.partition_point(|it| it.began <= answered).max(first);
         let window = &all[first..end];
         let (head, tail) = window.split_at(window.len().min(LOOKED_AT_MAX));
         let left_out = tail.len().saturating_sub(LOOKED_AT_MAX);
         let tail = &tail[left_out..];
         let looked_at = head.iter().chain(tail);
-        let tried = looked_at.filter_map(|attempt| attempt.until(asked.timing.started, answered));
+        let tried = looked_at.filter_map(|attempt| attempt.until(asked.exchange.timing.started, answered));
         (tried.collect(), left_out == 0)
     }
 }
@@ -164,7 +170,7 @@ impl<'a> Upstreams<'a> {
 /// Of what was tried, what explains best that a process answered so: how it fits to the status, then whether it was for the
 /// same target, then the last. Behind that, what fits as well and ended in the same way.
 pub(super) fn best<'a>(asked: &Http, tried: &[Attempted<'a>]) -> Vec<Attempted<'a>> {
-    let Some(response) = &asked.http.response else { return Vec::new() };
+    let Some(response) = &asked.exchange.response else { return Vec::new() };
     let status = response.status_code;
     let mut fitting: Vec<_> =
         tried.iter().filter_map(|it| Some((rank(status, asked, it)?, Reverse(it.ended), *it))).collect();
@@ -195,7 +201,7 @@ fn rank(status: u16, asked: &Http, it: &Attempted<'_>) -> Option<u8> {
 impl Attempted<'_> {
     /// Whether it is a request for another target than the client's: a gateway may change that, but most pass it on.
     fn is_for_another_target(&self, asked: &Http) -> bool {
-        let target = |http: &Http| Some(http.http.request.as_ref()?.target.clone());
+        let target = |http: &Http| Some(http.exchange.request.as_ref()?.target.clone());
         let own = self.attempt.http.and_then(target);
         own.is_some() && own != target(asked)
     }
@@ -209,7 +215,7 @@ impl Attempted<'_> {
 impl<'a> Attempt<'a> {
     /// Its connection.
     pub(super) fn connection(&self) -> Option<(ConnectionId, u64)> {
-        let summary = self.summary.map(|summary| (summary.connection, 0));
+        let summary = self.summary.map(|summary| (summary.connection.id, 0));
         self.http.map(position).or(summary)
     }
 
@@ -225,7 +231,7 @@ impl<'a> Attempt<'a> {
         }
         // A connection that carries no HTTP may have been answered long before it ends.
         let is_unanswered = match self.http {
-            Some(http) => http.http.response.is_none() || self::answered(http) > answered,
+            Some(http) => http.exchange.response.is_none() || self::answered(http) > answered,
             None => self.summary.is_some_and(|it| it.bytes.received == 0),
         };
         let is_pending = is_unanswered && (self.is_given_up(fate) || self.is_left_running(asked, answered));
@@ -251,11 +257,11 @@ impl<'a> Attempt<'a> {
     }
 
     fn of_exchange(&self, http: &Http) -> Option<(Fate, Time)> {
-        let ended = http.timing.started.after_micros(http.timing.total_us);
-        if http.outcome == Outcome::Invalid {
+        let ended = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
+        if http.exchange.outcome == Outcome::Invalid {
             return self.of_invalid(http, ended);
         }
-        let is_in_response = http.ended.is_some_and(|ended| ended.message == Message::Response);
+        let is_in_response = http.exchange.ended.is_some_and(|ended| ended.message == Message::Response);
         let fate = match self.fault {
             Some(Fault::KeepaliveRace(_)) => Fate::Race,
             Some(Fault::Unread | Fault::NoResponse(Stop::Reset)) => Fate::Reset,
@@ -263,7 +269,7 @@ impl<'a> Attempt<'a> {
             Some(Fault::NoResponse(Stop::Failed)) => Fate::Failed,
             Some(Fault::NoResponse(Stop::GaveUp | Stop::Waiting)) => Fate::Silent,
             Some(Fault::Cut(_)) => Fate::Cut,
-            None => match &http.http.response {
+            None => match &http.exchange.response {
                 Some(response) => return Some((Fate::Answered(response.status_code), answered(http))),
                 None if is_in_response => self.of_close()?,
                 None => return None,
@@ -274,10 +280,10 @@ impl<'a> Attempt<'a> {
 
     /// Of an exchange with an illegal message: a response, or else a request or a frame of a WebSocket.
     fn of_invalid(&self, http: &Http, ended: Time) -> Option<(Fate, Time)> {
-        if http.reason.as_ref().is_some_and(|reason| reason.starts_with("response:")) {
+        if http.exchange.reason.as_ref().is_some_and(|reason| reason.starts_with("response:")) {
             return Some((Fate::Invalid, ended));
         }
-        match &http.http.response {
+        match &http.exchange.response {
             Some(response) => Some((Fate::Answered(response.status_code), answered(http))),
             // Nothing is read behind an illegal request.
             None => Some((self.of_close()?, ended.max(self.ended()?))),
@@ -328,7 +334,7 @@ impl<'a> Attempt<'a> {
 
 /// When the first byte of a response passed.
 pub(super) fn answered(http: &Http) -> Time {
-    let timing = &http.timing;
+    let timing = &http.exchange.timing;
     let until_response = timing.send_us.zip(timing.wait_us).map(|(send, wait)| send.saturating_add(wait));
     let us = until_response
         .unwrap_or(timing.total_us - timing.receive_us.unwrap_or_default().min(timing.total_us));
@@ -336,10 +342,10 @@ pub(super) fn answered(http: &Http) -> Time {
 }
 
 fn position(http: &Http) -> (ConnectionId, u64) {
-    (http.connection, http.index)
+    (http.connection.id, http.exchange.index)
 }
 
 /// The process of a connection: its summary knows it best.
 pub(super) fn life_process(life: &Life) -> Option<&Process> {
-    life.summary.as_ref()?.process.as_ref()
+    life.summary.as_ref()?.connection.process.as_deref()
 }

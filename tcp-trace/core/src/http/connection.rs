@@ -10,7 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     chunked::Then,
-    exchange::{Exchange, Timing},
+    exchange::Exchanges,
     head,
     line::{self, quoted},
     open::{self, Open},
@@ -184,7 +184,7 @@ impl HttpConnection {
         direction: Direction,
         chunk: Chunk<'_>,
         is_other_incomplete: bool,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         if self.protocol == Protocol::Other {
             return;
@@ -237,7 +237,7 @@ impl HttpConnection {
         direction: Direction,
         mut bytes: &[u8],
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         while !bytes.is_empty() && self.protocol != Protocol::Other {
             bytes = self.some_bytes(direction, bytes, time, exchanges);
@@ -250,7 +250,7 @@ impl HttpConnection {
         direction: Direction,
         bytes: &'a [u8],
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) -> &'a [u8] {
         let is_request = self.requests == Some(direction);
         let stream = &mut self.streams[direction.index()];
@@ -315,7 +315,7 @@ impl HttpConnection {
 
     /// Whether messages begin again with `bytes`, in a direction that lost its place. A response counts only when its
     /// request began after all that was not read of the responses: nothing is paired by guess.
-    fn find_again(&mut self, direction: Direction, bytes: &[u8], exchanges: &mut Vec<Exchange>) -> bool {
+    fn find_again(&mut self, direction: Direction, bytes: &[u8], exchanges: &mut Exchanges) -> bool {
         let is_found = match self.requests {
             Some(requests) if requests != direction => {
                 head::is_response(bytes) && self.is_next_answered(direction, exchanges)
@@ -331,9 +331,9 @@ impl HttpConnection {
 
     /// Whether a response that begins now belongs to the first request that is open. Those whose response may be among what
     /// was not read end here.
-    fn is_next_answered(&mut self, responses: Direction, exchanges: &mut Vec<Exchange>) -> bool {
+    fn is_next_answered(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
         let unread_until = self.streams[responses.index()].unread_until;
-        while let Some(open) = self.open.pop_front_if(|open| Some(open.timing.started) < unread_until) {
+        while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
             self.end_unseen(open, Integrity::Gap, exchanges);
         }
         !self.open.is_empty()
@@ -344,7 +344,7 @@ impl HttpConnection {
         direction: Direction,
         bytes: &'a [u8],
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) -> &'a [u8] {
         let is_request = self.requests == Some(direction);
         let message = if is_request { Message::Request } else { Message::Response };
@@ -367,18 +367,9 @@ impl HttpConnection {
         let index = self.next_index;
         self.next_index += 1;
         let reused = if index > 0 { Some(true) } else { self.is_from_start.then_some(false) };
-        Open {
-            index,
-            request: None,
-            response: None,
-            informational: Vec::new(),
-            is_gap: false,
-            is_websocket: false,
-            invalid: None,
-            reused,
-            timing: Timing::new(started),
-            stalls: None,
-        }
+        let mut open = Open::new(index, started);
+        open.exchange.reused = reused;
+        open
     }
 
     /// Appends an exchange that has begun.
@@ -392,7 +383,7 @@ impl HttpConnection {
     /// The exchange whose message a direction is in: the last request, or the first response.
     pub(super) fn current(&mut self, is_request: bool) -> Option<&mut Open> {
         if is_request {
-            self.open.iter_mut().rev().find(|open| open.request.is_some())
+            self.open.iter_mut().rev().find(|open| open.exchange.request.is_some())
         } else {
             self.open.iter_mut().find(|open| open.is_websocket || !open.is_response_done())
         }
@@ -402,32 +393,31 @@ impl HttpConnection {
         let Some(open) = self.current(is_request) else {
             return;
         };
-        open.timing.last_seen = time;
+        open.times.last_seen = time;
         if is_request {
-            open.request.iter_mut().for_each(|request| request.body_size += bytes);
+            open.exchange.request.iter_mut().for_each(|request| request.body.size += bytes);
         } else {
-            open.response.iter_mut().for_each(|response| response.body_size += bytes);
+            open.exchange.response.iter_mut().for_each(|response| response.body.size += bytes);
         }
     }
 
     /// Appends an exchange that is over.
-    pub(super) fn emit(&mut self, mut exchange: Exchange, exchanges: &mut Vec<Exchange>) {
-        let started = exchange.timing.started;
-        exchange.idle_us = self.previous_ended.map(|ended| started.micros_since(ended));
-        self.previous_ended = self.previous_ended.max(Some(exchange.timing.last_seen));
-        exchanges.push(exchange);
+    pub(super) fn emit(&mut self, open: Open, exchanges: &mut Exchanges) {
+        let last_seen = open.times.last_seen;
+        exchanges.push(open.into_exchange(self.previous_ended));
+        self.previous_ended = self.previous_ended.max(Some(last_seen));
     }
 
     /// Ends an exchange of which not all bytes were seen.
-    fn end_unseen(&mut self, open: Open, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
-        let outcome = if open.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
-        let mut exchange = open.into_exchange(integrity, outcome);
-        exchange.reason.get_or_insert("bytes were not seen".into());
-        self.emit(exchange, exchanges);
+    fn end_unseen(&mut self, mut open: Open, integrity: Integrity, exchanges: &mut Exchanges) {
+        let outcome = if open.exchange.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
+        open.conclude(integrity, outcome);
+        open.exchange.reason.get_or_insert("bytes were not seen".into());
+        self.emit(open, exchanges);
     }
 
     /// Where messages begin is not known any more: what is open ends here.
-    pub(super) fn lose(&mut self, integrity: Integrity, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn lose(&mut self, integrity: Integrity, exchanges: &mut Exchanges) {
         for open in std::mem::take(&mut self.open) {
             self.end_unseen(open, integrity, exchanges);
         }
@@ -442,7 +432,7 @@ impl HttpConnection {
 
     /// Whether the request of a response that begins now was lost: then which response belongs to which is not known any
     /// more, and nothing is open.
-    pub(super) fn lose_after_gap(&mut self, exchanges: &mut Vec<Exchange>) -> bool {
+    pub(super) fn lose_after_gap(&mut self, exchanges: &mut Exchanges) -> bool {
         let is_lost = self.streams.iter().any(|stream| stream.position == Position::AfterGap);
         if is_lost {
             self.lose(Integrity::Gap, exchanges);

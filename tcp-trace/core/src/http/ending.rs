@@ -2,13 +2,13 @@
 
 use tcp_trace_model::{
     event::Direction,
-    exchange::{Ended, Integrity, Message, Outcome, Part},
+    exchange::{Ended, Integrity, Message, Outcome, Part, Reason},
     time::Time,
 };
 
 use super::{
     connection::{HttpConnection, Protocol},
-    exchange::{ConnectionEnd, End, Exchange, Reason},
+    exchange::{ConnectionEnd, End, Exchanges},
     line,
     open::Open,
     stream::Position,
@@ -16,7 +16,7 @@ use super::{
 
 impl HttpConnection {
     /// Ends the connection: exchanges that are not over are appended with what is known of them.
-    pub fn finish(&mut self, time: Time, end: ConnectionEnd, exchanges: &mut Vec<Exchange>) {
+    pub fn finish(&mut self, time: Time, end: ConnectionEnd, exchanges: &mut Exchanges) {
         // What was lost behind a request has no part in the response that it still waits for.
         if self.open.iter().all(Open::is_response_done) {
             self.lose_after_gap(exchanges);
@@ -27,13 +27,14 @@ impl HttpConnection {
         if self.is_ended_by_close(requests, end) {
             self.end_message(requests.opposite(), time, exchanges);
         }
-        if let Some((mut exchange, is_closed)) = self.take_websocket() {
+        if let Some((mut open, is_closed)) = self.take_websocket() {
+            let exchange = &mut open.exchange;
             if !is_closed && exchange.outcome == Outcome::Upgraded {
                 let is_reset = matches!(end.end, End::Reset(_));
                 exchange.outcome = if is_reset { Outcome::Reset } else { Outcome::Upgraded };
                 exchange.reason = Some(format!("{} without a close frame", self.ended_by(end)).into());
             }
-            self.emit(exchange, exchanges);
+            self.emit(open, exchanges);
         }
         let request_head = self.open_partial_request(requests);
         let open = std::mem::take(&mut self.open);
@@ -47,9 +48,9 @@ impl HttpConnection {
             let request_head = request_head.filter(|_| at == last);
             // Of the exchanges without a response, the first is the one that a head belongs to.
             let is_unanswered = !open.is_response_done();
-            let exchange = self.broken_off(open, requests, request_head, is_next, (end, broke_off));
+            let open = self.broken_off(open, requests, request_head, is_next, (end, broke_off));
             is_next &= !is_unanswered;
-            self.emit(exchange, exchanges);
+            self.emit(open, exchanges);
         }
     }
 
@@ -73,13 +74,13 @@ impl HttpConnection {
         }
         self.protocol = Protocol::Http;
         let mut open = self.new_open(started);
-        open.request = request;
+        open.exchange.request = request;
         open.stalls = self.streams[requests.index()].take_head_stalls();
         self.open.push_back(open);
         Some(size)
     }
 
-    /// The exchange of an open one. `is_next` says that it is the one whose response was to come next. What is not
+    /// Ends an open exchange. `is_next` says that it is the one whose response was to come next. What is not
     /// complete lasted until it broke off.
     fn broken_off(
         &self,
@@ -88,9 +89,9 @@ impl HttpConnection {
         request_head: Option<u64>,
         is_next: bool,
         (end, broke_off): (ConnectionEnd, Time),
-    ) -> Exchange {
+    ) -> Open {
         let responses = &self.streams[requests.opposite().index()];
-        let head = responses.partial_head().filter(|_| is_next && open.response.is_none());
+        let head = responses.partial_head().filter(|_| is_next && open.exchange.response.is_none());
         let ended = place(&open, request_head, head.map(|(bytes, _)| bytes.len() as u64));
         let stream = match ended {
             Some(Ended { message: Message::Response, .. }) => responses,
@@ -111,23 +112,23 @@ impl HttpConnection {
         let outcome = if is_reset { Outcome::Reset } else { outcome };
         let reason = ended.map(|ended| self.reason(&open, ended, end));
         if let Some((bytes, started)) = head {
-            open.timing.response_started = Some(started);
-            open.timing.last_seen = open.timing.last_seen.max(started);
+            open.times.response_started = Some(started);
+            open.times.last_seen = open.times.last_seen.max(started);
             if bytes.contains(&b'\n') {
                 let response = line::response(bytes)
                     .map_or_else(|refused| refused.message.map(|message| *message), Some);
-                open.response = response.filter(|response| response.status_code >= 200);
+                open.exchange.response = response.filter(|response| response.status_code >= 200);
             }
         }
         if ended.is_some() {
-            open.timing.last_seen = open.timing.last_seen.max(broke_off);
+            open.times.last_seen = open.times.last_seen.max(broke_off);
         }
-        let is_invalid = open.invalid.is_some();
-        let mut exchange = open.into_exchange(integrity, outcome);
-        if !is_invalid {
+        open.conclude(integrity, outcome);
+        if open.invalid.is_none() {
+            let exchange = &mut open.exchange;
             (exchange.reason, exchange.ended, exchange.missing) = (reason, ended, missing);
         }
-        exchange
+        open
     }
 
     fn reason(&self, open: &Open, ended: Ended, end: ConnectionEnd) -> Reason {
@@ -159,16 +160,16 @@ impl HttpConnection {
 /// Where an exchange broke off; the heads are those that are not whole.
 fn place(open: &Open, request_head: Option<u64>, response_head: Option<u64>) -> Option<Ended> {
     let ended = |message, part, offset| Some(Ended { message, part, offset });
-    match (&open.response, &open.request) {
+    match (&open.exchange.response, &open.exchange.request) {
         (Some(response), _) if !open.is_response_done() => {
-            ended(Message::Response, Part::Body, response.body_size)
+            ended(Message::Response, Part::Body, response.body.size)
         }
         (None, _) if response_head.is_some() => {
             ended(Message::Response, Part::Head, response_head.unwrap_or_default())
         }
         _ if request_head.is_some() => ended(Message::Request, Part::Head, request_head.unwrap_or_default()),
         (_, Some(request)) if !open.is_request_done() => {
-            ended(Message::Request, Part::Body, request.body_size)
+            ended(Message::Request, Part::Body, request.body.size)
         }
         (None, _) => ended(Message::Response, Part::None, 0),
         (Some(_), _) => None,
@@ -198,7 +199,7 @@ mod tests {
             let end =
                 ConnectionEnd { end, first_fin: Some((Direction::Out, ms(500))), has_fin: [true, false] };
             connection.finish(ms(900), end, &mut exchanges);
-            assert_eq!(exchanges[0].timing.total_us(), expected_us, "{end:?}");
+            assert_eq!(exchanges[0].timing.total_us, expected_us, "{end:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
 //! How the end of a message's body is told (RFC 9112, sections 6 and 7).
 
-use tcp_trace_model::fields::Fields;
-
-use super::{
-    exchange::{Reason, Request, Response},
-    line::quoted,
+use tcp_trace_model::{
+    exchange::{Reason, Request, Response, Version},
+    fields::Fields,
 };
+
+use super::line::quoted;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,11 @@ enum Coding {
     Other,
 }
 
-fn coding(fields: &Fields, version: u8) -> Result<Coding, Reason> {
+fn coding(fields: &Fields, version: Version) -> Result<Coding, Reason> {
     if fields.first("transfer-encoding").is_none() {
         return Ok(Coding::None);
     }
-    if version == 0 {
+    if version == Version::http1(0) {
         // RFC 9112, section 6.1: somebody on the way did not understand it.
         return Err("Transfer-Encoding in HTTP/1.0".into());
     }
@@ -121,12 +121,21 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tcp_trace_model::exchange::Body;
+
     use super::*;
 
     fn of_request(name: &str, values: &[&str]) -> Option<Framing> {
         let headers = values.iter().map(|value| (name, value)).collect();
         let (method, target) = ("POST".into(), "/".into());
-        let request = Request { method, target, version: 1, headers, header_size: 0, body_size: 0 };
+        let request = Request {
+            method,
+            target,
+            version: Version::http1(1),
+            headers,
+            header_size: 0,
+            body: Body::default(),
+        };
         Framing::of_request(&request).ok()
     }
 

@@ -6,7 +6,7 @@ use tcp_trace_model::{
 };
 
 use super::{
-    ConnectionEnd, End, Exchange, HttpConnection,
+    ConnectionEnd, End, Exchanges, HttpConnection,
     chunked::{Chunked, Then},
     head, line,
 };
@@ -58,7 +58,7 @@ fn body(bytes: &[u8], piece: usize) -> (u64, usize, Then) {
 }
 
 /// The exchanges of a client that sends GET and what follows in `direction` in pieces.
-fn exchanges(direction: Direction, bytes: &[u8], piece: usize) -> Vec<Exchange> {
+fn exchanges(direction: Direction, bytes: &[u8], piece: usize) -> Exchanges {
     const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
     let mut http = HttpConnection::new(Some(Role::Client));
     let mut exchanges = Vec::new();

@@ -2,12 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use tcp_trace_model::fields::Fields;
-
-use super::{
-    exchange::{Request, Response},
-    line::{self, METHOD_MAX, Refused},
+use tcp_trace_model::{
+    exchange::{Body, Request, Response, Version},
+    fields::Fields,
+    text::Text,
 };
+
+use super::line::{self, METHOD_MAX, Refused};
 
 /// Longest head that is read, in bytes.
 pub const HEAD_MAX: usize = 64 << 10;
@@ -63,12 +64,12 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
     let method = parsed.method.filter(|method| method.len() <= METHOD_MAX)?;
     let headers = fields_of(bytes, parsed.headers);
     Some(Request {
-        method: headers.share(bytes, method.as_bytes()),
-        target: headers.share(bytes, parsed.path?.as_bytes()),
-        version: parsed.version?,
+        method: Text(headers.share(bytes, method.as_bytes())),
+        target: Text(headers.share(bytes, parsed.path?.as_bytes())),
+        version: Version::http1(parsed.version?),
         headers,
         header_size: bytes.len() as u64,
-        body_size: 0,
+        body: Body::default(),
     })
 }
 
@@ -87,11 +88,11 @@ pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
     let headers = fields_of(bytes, parsed.headers);
     Some(Response {
         status_code,
-        reason: headers.share(bytes, reason.as_bytes()),
-        version: parsed.version?,
+        reason: Text(headers.share(bytes, reason.as_bytes())),
+        version: Version::http1(parsed.version?),
         headers,
         header_size: bytes.len() as u64,
-        body_size: 0,
+        body: Body::default(),
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use tcp_trace_model::{exchange::Message, fields::Fields};
-
-use super::exchange::{Reason, Request, Response};
+use tcp_trace_model::{
+    exchange::{Body, Message, Reason, Request, Response, Version},
+    fields::Fields,
+};
 
 /// Longest method token that is taken for one.
 pub(super) const METHOD_MAX: usize = 64;
@@ -76,12 +76,12 @@ pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
         Err((parts, reason)) => (parts, Some(reason)),
     };
     let mut message = parts.map(|(method, target, version)| Request {
-        method: Bytes::copy_from_slice(method),
-        target: Bytes::copy_from_slice(target),
-        version,
+        method: method.into(),
+        target: target.into(),
+        version: Version::http1(version),
         headers: Fields::new(),
         header_size: end as u64,
-        body_size: 0,
+        body: Body::default(),
     });
     if let Some(reason) = fault {
         return Err(Refused {
@@ -105,8 +105,14 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
         Refused { message: None, reason }
     })?;
     let (headers, read) = fields(bytes, end);
-    let reason = Bytes::copy_from_slice(reason);
-    let message = Response { status_code, reason, version, headers, header_size: read.end, body_size: 0 };
+    let message = Response {
+        status_code,
+        reason: reason.into(),
+        version: Version::http1(version),
+        headers,
+        header_size: read.end,
+        body: Body::default(),
+    };
     finish(Some(message), read)
 }
 

@@ -2,16 +2,16 @@
 
 use tcp_trace_model::{
     event::Direction,
-    exchange::{Integrity, Message, Outcome, WebSocket},
+    exchange::{Integrity, Message, Outcome, Reason, WebSocket},
     time::Time,
 };
 
 use super::{
     connection::{Handover, HttpConnection, Protocol},
-    exchange::{Exchange, Reason},
+    exchange::Exchanges,
     framing::Framing,
     head,
-    open::{self, OPEN_MAX},
+    open::{self, OPEN_MAX, Open},
     stream::{Position, Stream},
     websocket::{Follower, Stop},
 };
@@ -23,7 +23,7 @@ impl HttpConnection {
         direction: Direction,
         head: &[u8],
         (started, time): (Time, Time),
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         let (request, framing) = match head::request(head) {
             Ok(request) => {
@@ -41,8 +41,8 @@ impl HttpConnection {
             _ => Err(format!("{OPEN_MAX} requests wait for a response already").into()),
         };
         let mut open = self.new_open(started);
-        open.timing.last_seen = time;
-        open.request = request;
+        open.times.last_seen = time;
+        open.exchange.request = request;
         let stream = &mut self.streams[direction.index()];
         open.stalls = stream.take_head_stalls();
         match framing {
@@ -68,16 +68,16 @@ impl HttpConnection {
         direction: Direction,
         head: &[u8],
         (started, time): (Time, Time),
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         let waiting = self.open.iter().position(|open| !open.is_response_done());
         if waiting.is_none() && self.lose_after_gap(exchanges) {
             return;
         }
-        let request = waiting.and_then(|at| self.open[at].request.as_ref());
+        let request = waiting.and_then(|at| self.open[at].exchange.request.as_ref());
         let (response, mut framing) = match head::response(head) {
             Ok(response) => {
-                let framing = Framing::of_response(&response, request.map(|request| &*request.method));
+                let framing = Framing::of_response(&response, request.map(|request| &*request.method.0));
                 (Some(response), framing)
             }
             Err(refused) => (refused.message.map(|message| *message), Err(refused.reason)),
@@ -98,7 +98,7 @@ impl HttpConnection {
         if framing.is_ok() && is_interim {
             if let Some(open) = waiting.and_then(|at| self.open.get_mut(at)) {
                 open.inform(status);
-                open.timing.last_seen = time;
+                open.times.last_seen = time;
             }
             return;
         }
@@ -109,9 +109,9 @@ impl HttpConnection {
         });
         let is_last = at + 1 == self.open.len();
         let open = &mut self.open[at];
-        open.timing.response_started = Some(started);
-        open.timing.last_seen = time;
-        open.response = response;
+        open.times.response_started = Some(started);
+        open.times.last_seen = time;
+        open.exchange.response = response;
         match framing {
             Ok(Framing::Tunnel) => return self.upgrade(at, time, exchanges),
             Ok(framing) => {
@@ -140,7 +140,7 @@ impl HttpConnection {
     }
 
     /// The message that a direction is in is illegal: the rest of the direction is not read.
-    pub(super) fn invalidate(&mut self, direction: Direction, reason: Reason, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn invalidate(&mut self, direction: Direction, reason: Reason, exchanges: &mut Exchanges) {
         let is_request = self.requests == Some(direction);
         self.streams[direction.index()].leave(Position::Broken);
         if let Some(open) = self.current(is_request) {
@@ -160,26 +160,26 @@ impl HttpConnection {
     }
 
     /// The message that a direction is in ends.
-    pub(super) fn end_message(&mut self, direction: Direction, time: Time, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn end_message(&mut self, direction: Direction, time: Time, exchanges: &mut Exchanges) {
         let is_request = self.requests == Some(direction);
         let mut position = Position::Head;
         if let Some(open) = self.current(is_request) {
             if is_request {
-                open.timing.request_ended = Some(time);
-                if open.asks_for_upgrade() && open.response.is_none() {
+                open.times.request_ended = Some(time);
+                if open.asks_for_upgrade() && open.exchange.response.is_none() {
                     position = Position::Undecided;
                 }
             } else {
-                open.timing.response_ended = Some(time);
+                open.times.response_ended = Some(time);
             }
-            open.timing.last_seen = time;
+            open.times.last_seen = time;
         }
         self.streams[direction.index()].position = position;
         self.settle(exchanges);
     }
 
     /// Appends the exchanges at the front to which nothing more can come.
-    pub(super) fn settle(&mut self, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn settle(&mut self, exchanges: &mut Exchanges) {
         while let Some(front) = self.open.front() {
             let responses = self.requests.map(|requests| requests.opposite().index());
             let is_unread = front.is_request_done()
@@ -199,14 +199,15 @@ impl HttpConnection {
                 // Which request the next response belongs to would be a guess.
                 self.streams[index].leave(Position::Broken);
             }
-            self.emit(open.into_exchange(Integrity::Complete, Outcome::Ok), exchanges);
+            open.conclude(Integrity::Complete, Outcome::Ok);
+            self.emit(open, exchanges);
         }
         // An idle connection keeps no memory for exchanges.
         open::put_back(std::mem::take(&mut self.open));
     }
 
     /// The last request that asked for another protocol did not get it: what follows it are requests.
-    fn decide(&mut self, requests: Direction, exchanges: &mut Vec<Exchange>) {
+    fn decide(&mut self, requests: Direction, exchanges: &mut Exchanges) {
         let stream = &mut self.streams[requests.index()];
         if stream.position == Position::Undecided {
             let (bytes, time) = stream.take_undecided();
@@ -216,20 +217,24 @@ impl HttpConnection {
     }
 
     /// The response changes the protocol (RFC 9110, sections 7.8 and 9.3.6): there are no more messages.
-    fn upgrade(&mut self, at: usize, time: Time, exchanges: &mut Vec<Exchange>) {
+    fn upgrade(&mut self, at: usize, time: Time, exchanges: &mut Exchanges) {
         let (mut websocket, mut is_connect) = (None, false);
         for (position, mut open) in std::mem::take(&mut self.open).into_iter().enumerate() {
             if position != at {
-                let mut exchange = open.into_exchange(Integrity::Complete, Outcome::NoResponse);
-                exchange.reason.get_or_insert("the connection went over to another protocol".into());
-                self.emit(exchange, exchanges);
+                open.conclude(Integrity::Complete, Outcome::NoResponse);
+                let reason = &mut open.exchange.reason;
+                reason.get_or_insert("the connection went over to another protocol".into());
+                self.emit(open, exchanges);
                 continue;
             }
-            open.timing.response_ended = Some(time);
+            open.times.response_ended = Some(time);
             is_connect = open.is_connected();
             match open.websocket() {
                 Some(has_extensions) if open.invalid.is_none() => websocket = Some((open, has_extensions)),
-                _ => self.emit(open.into_exchange(Integrity::Complete, Outcome::Upgraded), exchanges),
+                _ => {
+                    open.conclude(Integrity::Complete, Outcome::Upgraded);
+                    self.emit(open, exchanges);
+                }
             }
         }
         let (Some((mut open, has_extensions)), Some(requests)) = (websocket, self.requests) else {
@@ -251,25 +256,25 @@ impl HttpConnection {
     }
 
     /// Appends the exchange of a WebSocket both of whose ends have said goodbye.
-    pub(super) fn end_websocket_if_over(&mut self, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn end_websocket_if_over(&mut self, exchanges: &mut Exchanges) {
         let has_ended = |stream: &Stream| match &stream.position {
             Position::WebSocket(follower) => follower.end().is_some(),
             _ => false,
         };
         if self.streams.iter().all(has_ended)
-            && let Some((exchange, _)) = self.take_websocket()
+            && let Some((open, _)) = self.take_websocket()
         {
-            self.emit(exchange, exchanges);
+            self.emit(open, exchanges);
         }
     }
 
     /// The exchange of a WebSocket as far as it went, and whether either end sent a close frame.
-    pub(super) fn take_websocket(&mut self) -> Option<(Exchange, bool)> {
+    pub(super) fn take_websocket(&mut self) -> Option<(Open, bool)> {
         let requests = self.requests?;
         if !self.open.front()?.is_websocket {
             return None;
         }
-        let open = self.open.pop_front()?;
+        let mut open = self.open.pop_front()?;
         let [client, server] = [requests, requests.opposite()].map(|direction| {
             let stream = &mut self.streams[direction.index()];
             match std::mem::replace(&mut stream.position, Position::Tunnel) {
@@ -284,13 +289,14 @@ impl HttpConnection {
                 _ => None,
             },
         );
-        let mut exchange = open.into_exchange(Integrity::Complete, Outcome::Upgraded);
+        open.conclude(Integrity::Complete, Outcome::Upgraded);
+        let exchange = &mut open.exchange;
         if let Some(fault) = fault {
             exchange.outcome = Outcome::Invalid;
             exchange.reason = Some(fault.into());
         }
         let is_closed = [client.end(), server.end()].contains(&Some(Stop::Closed));
         exchange.websocket = Some(Box::new(WebSocket { client: client.frames, server: server.frames }));
-        Some((exchange, is_closed))
+        Some((open, is_closed))
     }
 }

@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{event::Direction, exchange::Integrity, time::Time};
 
-use super::{connection::HttpConnection, exchange::Exchange, stream::Position};
+use super::{connection::HttpConnection, exchange::Exchanges, stream::Position};
 
 impl HttpConnection {
     /// Bytes were not seen: lost when `is_gap`, else elided. Those of a body are counted.
@@ -12,7 +12,7 @@ impl HttpConnection {
         mut bytes: u64,
         is_gap: bool,
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         while bytes > 0 {
             let is_request = self.requests() == Some(direction);

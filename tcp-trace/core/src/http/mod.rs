@@ -19,7 +19,7 @@ mod tests;
 mod websocket;
 
 pub use connection::{Handover, HttpConnection, Tunnel};
-pub use exchange::{ConnectionEnd, End, Exchange, Reason, Request, Response, Timing};
+pub use exchange::{ConnectionEnd, End, Exchanges};
 pub use head::HEAD_MAX;
-pub use open::{INFORMATIONAL_MAX, OPEN_MAX};
-pub use stalls::{Cause, Stall, Stalls};
+pub use open::{INFORMATIONAL_MAX, OPEN_MAX, recycle};
+pub use stalls::Cause;

@@ -2,10 +2,13 @@
 
 use std::{cell::RefCell, collections::VecDeque};
 
-use tcp_trace_model::exchange::{Integrity, Message, Outcome};
+use tcp_trace_model::{
+    exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Version},
+    time::Time,
+};
 
 use super::{
-    exchange::{Exchange, Reason, Request, Response, Timing},
+    exchange::{Exchanges, Times},
     stalls::Stalls,
 };
 
@@ -14,12 +17,24 @@ pub const INFORMATIONAL_MAX: usize = 32;
 /// Exchanges of a connection that are open at the same time.
 pub const OPEN_MAX: usize = 4096;
 
-/// Queues that are kept for the next exchanges.
+/// Queues and exchanges that are kept for the next exchanges.
 const SPARE_MAX: usize = 64;
 
 thread_local! {
     /// Queues with room for one exchange.
     static SPARE: RefCell<Vec<VecDeque<Open>>> = const { RefCell::new(Vec::new()) };
+    /// Exchanges of which nothing is known.
+    static SPARE_EXCHANGES: RefCell<Exchanges> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the memory of an exchange that was read for one of the next.
+pub fn recycle(mut exchange: Box<Exchange>) {
+    SPARE_EXCHANGES.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAX {
+            *exchange = Exchange::default();
+            spare.push(exchange);
+        }
+    });
 }
 
 /// An empty queue. Few connections have two exchanges at a time: it has room for one.
@@ -41,27 +56,39 @@ pub(super) fn put_back(queue: VecDeque<Open>) {
 /// An exchange that is not over.
 #[derive(Debug)]
 pub(super) struct Open {
-    pub(super) index: u64,
-    pub(super) request: Option<Request>,
-    pub(super) response: Option<Response>,
-    pub(super) informational: Vec<u16>,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) times: Times,
+    /// What was lost of them, when anything was.
+    pub(super) stalls: Option<Box<Stalls>>,
     pub(super) is_gap: bool,
     /// Whether frames of a WebSocket follow its messages.
     pub(super) is_websocket: bool,
     /// Which message is illegal, and why.
     pub(super) invalid: Option<(Message, Reason)>,
-    pub(super) reused: Option<bool>,
-    pub(super) timing: Timing,
-    pub(super) stalls: Option<Box<Stalls>>,
 }
 
 impl Open {
+    pub(super) fn new(index: u64, started: Time) -> Self {
+        let mut exchange = SPARE_EXCHANGES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        exchange.index = index;
+        Self {
+            exchange,
+            times: Times::new(started),
+            stalls: None,
+            is_gap: false,
+            is_websocket: false,
+            invalid: None,
+        }
+    }
+
     pub(super) fn is_request_done(&self) -> bool {
-        self.request.is_none() || self.timing.request_ended.is_some() || self.is_invalid(Message::Request)
+        self.exchange.request.is_none()
+            || self.times.request_ended.is_some()
+            || self.is_invalid(Message::Request)
     }
 
     pub(super) fn is_response_done(&self) -> bool {
-        self.timing.response_ended.is_some()
+        self.times.response_ended.is_some()
     }
 
     /// Whether one of its messages is illegal: that one will not go on.
@@ -77,22 +104,23 @@ impl Open {
 
     /// Whether the request asks for another protocol (RFC 9110, sections 7.8 and 9.3.6).
     pub(super) fn asks_for_upgrade(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| {
-            *request.method == *b"CONNECT"
-                || request.version > 0 && request.headers.first("upgrade").is_some()
+        self.exchange.request.as_ref().is_some_and(|request| {
+            *request.method.0 == *b"CONNECT"
+                || request.version > Version::http1(0) && request.headers.first("upgrade").is_some()
         })
     }
 
     /// Whether it is a CONNECT whose response, which ends the messages, grants it.
     pub(super) fn is_connected(&self) -> bool {
-        let is_connect = self.request.as_ref().is_some_and(|request| *request.method == *b"CONNECT");
-        is_connect && self.response.as_ref().is_some_and(|response| response.status_code != 101)
+        let is_connect =
+            self.exchange.request.as_ref().is_some_and(|request| *request.method.0 == *b"CONNECT");
+        is_connect && self.exchange.response.as_ref().is_some_and(|response| response.status_code != 101)
     }
 
     /// Whether the response, which switches protocols, goes over to WebSocket; and if so, whether with
     /// extensions.
     pub(super) fn websocket(&self) -> Option<bool> {
-        let response = self.response.as_ref().filter(|response| response.status_code == 101)?;
+        let response = self.exchange.response.as_ref().filter(|response| response.status_code == 101)?;
         let mut protocols = response.headers.members("upgrade");
         let is_websocket = protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
         let has_extensions = response.headers.members("sec-websocket-extensions").next().is_some();
@@ -101,38 +129,35 @@ impl Open {
 
     /// Notes the status code of an interim response.
     pub(super) fn inform(&mut self, status: u16) {
-        if self.informational.len() < INFORMATIONAL_MAX {
-            self.informational.push(status);
+        if self.exchange.informational.len() < INFORMATIONAL_MAX {
+            self.exchange.informational.push(status);
         }
     }
 
-    /// The exchange, without what only its end can tell.
-    #[inline(always)]
-    pub(super) fn into_exchange(self, integrity: Integrity, outcome: Outcome) -> Exchange {
-        let Self { index, request, response, informational, is_gap, invalid, reused, timing, stalls, .. } =
-            self;
-        let (integrity, outcome, reason) = match invalid {
-            None => (integrity, outcome, None),
-            Some((message, reason)) => {
-                let name = if message == Message::Request { "request" } else { "response" };
-                (Integrity::Truncated, Outcome::Invalid, Some(format!("{name}: {reason}").into()))
-            }
-        };
-        Exchange {
-            index,
-            request,
-            response,
-            integrity: if is_gap { Integrity::Gap } else { integrity },
-            outcome,
-            reason,
-            ended: None,
-            missing: None,
-            informational,
-            websocket: None,
-            reused,
-            idle_us: None,
-            timing,
-            stalls,
+    /// Says how it ended, unless one of its messages is illegal. What only the end of a connection tells is still missing.
+    #[inline]
+    pub(super) fn conclude(&mut self, integrity: Integrity, outcome: Outcome) {
+        let exchange = &mut *self.exchange;
+        (exchange.integrity, exchange.outcome) = (integrity, outcome);
+        if let Some((message, reason)) = &self.invalid {
+            let name = if *message == Message::Request { "request" } else { "response" };
+            (exchange.integrity, exchange.outcome) = (Integrity::Truncated, Outcome::Invalid);
+            exchange.reason = Some(format!("{name}: {reason}").into());
         }
+        if self.is_gap {
+            exchange.integrity = Integrity::Gap;
+        }
+    }
+
+    /// The exchange, which is over; `previous_ended` is when the one before it ended.
+    #[inline]
+    pub(super) fn into_exchange(self, previous_ended: Option<Time>) -> Box<Exchange> {
+        let Self { mut exchange, times, stalls, .. } = self;
+        exchange.timing = times.timing(previous_ended);
+        if let Some(stalls) = stalls {
+            exchange.timing.stalls = stalls.recorded(&exchange.timing);
+        }
+        exchange.url = exchange.request.as_ref().map(Request::url);
+        exchange
     }
 }

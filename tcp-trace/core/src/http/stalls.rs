@@ -1,6 +1,10 @@
 //! What of an exchange's phases was lost: to segments that were sent again or came late, and to full windows.
 
-use tcp_trace_model::{event::Direction, time::Time};
+use tcp_trace_model::{
+    event::Direction,
+    exchange::{self, Timing},
+    time::Time,
+};
 
 use super::{connection::HttpConnection, open::Open};
 
@@ -53,23 +57,35 @@ impl Periods {
 
 /// What of a phase was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stall {
+pub(super) struct Stall {
     /// Segments that this end sent again.
-    pub retransmits: u64,
+    retransmits: u64,
     /// Segments that reached this end after later ones.
-    pub out_of_order: u64,
+    out_of_order: u64,
     segments: Periods,
     zero_window: Periods,
 }
 
 impl Stall {
+    /// What is recorded of it, of a phase that took so long, if it has ended.
+    fn recorded(&self, phase_us: Option<u64>) -> Option<exchange::Stall> {
+        let phase_us = phase_us.unwrap_or(u64::MAX);
+        let stall = exchange::Stall {
+            retransmits: self.retransmits,
+            out_of_order: self.out_of_order,
+            retransmit_us: self.retransmit_us().min(phase_us),
+            zero_window_us: self.zero_window_us().min(phase_us),
+        };
+        (stall != exchange::Stall::default()).then_some(stall)
+    }
+
     /// For how long segments were missing that were sent again or came late, microseconds.
-    pub fn retransmit_us(&self) -> u64 {
+    fn retransmit_us(&self) -> u64 {
         self.segments.us()
     }
 
     /// For how long the receiver could take no more, microseconds.
-    pub fn zero_window_us(&self) -> u64 {
+    fn zero_window_us(&self) -> u64 {
         self.zero_window.us()
     }
 
@@ -83,15 +99,27 @@ impl Stall {
     }
 }
 
-/// What was lost, by the phases of [`Timing`](super::Timing).
+/// What was lost, by the phases of [`Timing`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stalls {
+pub(super) struct Stalls {
     /// While the request was sent.
-    pub send: Stall,
+    pub(super) send: Stall,
     /// While nothing of the response had come.
-    pub wait: Stall,
+    pub(super) wait: Stall,
     /// While the response was received.
-    pub receive: Stall,
+    pub(super) receive: Stall,
+}
+
+impl Stalls {
+    /// What is recorded of them: never more than the phases that have ended.
+    pub(super) fn recorded(&self, timing: &Timing) -> Option<exchange::Stalls> {
+        let stalls = exchange::Stalls {
+            send: self.send.recorded(timing.send_us),
+            wait: self.wait.recorded(timing.wait_us),
+            receive: self.receive.recorded(timing.receive_us),
+        };
+        (stalls != exchange::Stalls::default()).then_some(stalls)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +158,11 @@ impl HttpConnection {
 
 /// In which phase of an exchange its request's or its response's direction holds it up, and when that began.
 fn phase(open: &Open, is_request: bool, cause: Cause, response_head: Option<Time>) -> Option<(Phase, Time)> {
-    let response_started = open.timing.response_started.or(response_head);
-    match (open.timing.request_ended, response_started) {
-        (None, _) if is_request => open.request.is_some().then_some((Phase::Send, open.timing.started)),
+    let response_started = open.times.response_started.or(response_head);
+    match (open.times.request_ended, response_started) {
+        (None, _) if is_request => {
+            open.exchange.request.is_some().then_some((Phase::Send, open.times.started))
+        }
         (_, Some(started)) => (!is_request).then_some((Phase::Receive, started)),
         (None, None) => None,
         // That an earlier response is sent again keeps nobody from sending the next.

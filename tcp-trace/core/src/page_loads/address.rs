@@ -20,7 +20,7 @@ pub(super) struct Address {
 impl Address {
     /// The address that a request is for. `None` for CONNECT, for `*`, and if the host is unknown.
     pub(super) fn of_request(http: &Http) -> Option<Self> {
-        let url = http.url.as_ref()?;
+        let url = http.exchange.url.as_ref()?;
         let (scheme, host) = (text(url.scheme.as_ref()?), text(url.host.as_ref()?));
         let query = url.query.as_ref().map_or(String::new(), |query| format!("?{}", text(query)));
         Self::parse(&format!("{scheme}://{host}{}{query}", text(&url.path)))

@@ -27,12 +27,12 @@ pub enum Client {
 
 impl Client {
     pub(super) fn of(http: &Http) -> Self {
-        match (http.role, &http.process) {
+        match (http.connection.role, &http.connection.process) {
             (Some(Role::Client), Some(process)) => {
                 Self::Process { pid: process.pid, name: process.name.clone() }
             }
-            (Some(Role::Client), None) => Self::Local(http.network.local.address),
-            (Some(Role::Server), _) => Self::Remote(http.network.peer.address),
+            (Some(Role::Client), None) => Self::Local(http.connection.ends().local.address),
+            (Some(Role::Server), _) => Self::Remote(http.connection.ends().peer.address),
             (Some(Role::Listener) | None, _) => Self::Unknown,
         }
     }

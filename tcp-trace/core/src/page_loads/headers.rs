@@ -12,10 +12,10 @@ const RESPONSE: [&str; 2] = ["location", "content-type"];
 
 /// Removes the header fields that this module has no use for.
 pub fn keep_headers(http: &mut Http) {
-    if let Some(request) = &mut http.http.request {
+    if let Some(request) = &mut http.exchange.request {
         request.headers = request.headers.only(&REQUEST);
     }
-    if let Some(response) = &mut http.http.response {
+    if let Some(response) = &mut http.exchange.response {
         response.headers = response.headers.only(&RESPONSE);
     }
 }
@@ -51,9 +51,10 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn of(http: &Http) -> Self {
-        let request = |name: &str| field(http.http.request.as_ref().map(|request| &request.headers), name);
+        let request =
+            |name: &str| field(http.exchange.request.as_ref().map(|request| &request.headers), name);
         let response =
-            |name: &str| field(http.http.response.as_ref().map(|response| &response.headers), name);
+            |name: &str| field(http.exchange.response.as_ref().map(|response| &response.headers), name);
         let content_type = response("content-type").unwrap_or_default().to_ascii_lowercase();
         Self {
             purpose: purpose(request),
@@ -68,7 +69,7 @@ impl Facts {
 
 /// Whether a client that follows redirects (RFC 9110, section 15.4) follows this one.
 pub fn is_redirect(http: &Http) -> bool {
-    http.http.response.as_ref().is_some_and(|response| {
+    http.exchange.response.as_ref().is_some_and(|response| {
         let headers = Some(&response.headers);
         matches!(response.status_code, 301 | 302 | 303 | 307 | 308) && field(headers, "location").is_some()
     })

@@ -46,14 +46,14 @@ impl Spans {
     /// A group begins with this exchange.
     pub(super) fn start(&mut self, http: &Http, facts: &Facts) {
         let is_of_browser = matches!(facts.purpose, Purpose::Document | Purpose::TabOrFrame);
-        let started = http.timing.started;
+        let started = http.exchange.timing.started;
         self.0.push(Span { started, ended: started, is_of_browser, is_redirected: false });
     }
 
     /// A group has this exchange too; of a document, whether it leads to another one.
     pub(super) fn extend(&mut self, group: usize, http: &Http, is_redirected: Option<bool>) {
         let span = &mut self.0[group];
-        span.ended = span.ended.max(http.timing.started.after_micros(http.timing.total_us));
+        span.ended = span.ended.max(http.exchange.timing.started.after_micros(http.exchange.timing.total_us));
         span.is_redirected = is_redirected.unwrap_or(span.is_redirected);
     }
 
@@ -93,7 +93,7 @@ struct Known {
 impl Pages {
     /// Decides where a request belongs.
     pub(super) fn choose(&mut self, spans: &Spans, http: &Http, facts: &Facts, address: &Address) -> Choice {
-        let started = http.timing.started;
+        let started = http.exchange.timing.started;
         if let Some(group) = self.redirects.take(address, started) {
             return Choice::In(group, Link::Redirect);
         }
@@ -169,7 +169,10 @@ impl Pages {
     /// A page whose document was not seen has this address.
     pub(super) fn inferred(&mut self, group: usize, http: &Http, address: Address) {
         self.opened(group, &address);
-        self.know(address, Known { group, started: http.timing.started, is_document: true, before: None });
+        self.know(
+            address,
+            Known { group, started: http.exchange.timing.started, is_document: true, before: None },
+        );
     }
 
     /// An exchange of a page: what may follow it.
@@ -188,7 +191,7 @@ impl Pages {
             }
             return;
         }
-        self.know(address, Known { group, started: http.timing.started, is_document, before: None });
+        self.know(address, Known { group, started: http.exchange.timing.started, is_document, before: None });
     }
 
     fn know(&mut self, address: Address, known: Known) {

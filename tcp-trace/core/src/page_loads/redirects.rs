@@ -24,7 +24,7 @@ struct Pending {
 impl Redirects {
     /// A response of `group` leads to `target`.
     pub(super) fn put(&mut self, target: Address, http: &Http, group: usize) {
-        let timing = &http.timing;
+        let timing = &http.exchange.timing;
         let until_response =
             timing.send_us.unwrap_or_default().saturating_add(timing.wait_us.unwrap_or_default());
         let from = timing.started.after_micros(until_response);

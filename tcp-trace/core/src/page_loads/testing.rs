@@ -1,14 +1,13 @@
 //! Exchanges for tests, in field words.
 #![allow(clippy::unwrap_used, reason = "tests make them")]
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use tcp_trace_model::{
     event::Role,
-    exchange::{Integrity, Outcome},
     record::{
-        Body, ConnectionId, Endpoint, Fields, Http, HttpNetwork, Messages, NetworkType, Process, Protocol,
-        Request, Response, Timing, Url,
+        self, Body, ConnectionId, ConnectionInfo, Endpoint, Fields, Http, Network, Process, Request,
+        Response, Timing, Url, Version,
     },
     time::Time,
 };
@@ -28,59 +27,50 @@ pub fn get(ms: u64, url: &str) -> Exchange {
     let (path, query) =
         target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.into())));
     let endpoint = |port| Endpoint { address: IpAddr::from([10, 0, 0, 1]), port };
-    Exchange(Http {
-        time: Time(START),
-        connection: ConnectionId::of_socket(1, 0),
-        index: 0,
+    let network = Network { local: endpoint(40_000), peer: endpoint(80), ..Network::default() };
+    let process = Process { pid: 100, name: "firefox".into(), ..Process::default() };
+    let info = ConnectionInfo {
+        id: ConnectionId::of_socket(1, 0),
         role: Some(Role::Client),
-        network: HttpNetwork {
-            protocol: Protocol { name: "http".into(), version: "1.1".into() },
-            kind: NetworkType::Ipv4,
-            local: endpoint(40_000),
-            peer: endpoint(80),
-        },
-        http: Messages {
-            request: Some(Request {
-                method: "GET".into(),
-                target: target.into(),
-                headers: Fields::new(),
-                header_size: 100,
-                body: Body { size: 0 },
-            }),
-            informational: vec![],
-            response: Some(Response {
-                status_code: 200,
-                reason: "OK".into(),
-                headers: Fields::new(),
-                header_size: 100,
-                body: Body { size: 1_000 },
-            }),
-        },
+        network: Some(network),
+        process: Some(Arc::new(process)),
+    };
+    let exchange = record::Exchange {
+        request: Some(Request {
+            method: "GET".into(),
+            target: target.into(),
+            version: Version::default(),
+            headers: Fields::new(),
+            header_size: 100,
+            body: Body { size: 0 },
+        }),
+        response: Some(Response {
+            status_code: 200,
+            reason: "OK".into(),
+            version: Version::default(),
+            headers: Fields::new(),
+            header_size: 100,
+            body: Body { size: 1_000 },
+        }),
         url: Some(Url { scheme: Some("http".into()), host: Some(host.into()), path: path.into(), query }),
-        process: Some(Process { pid: 100, name: "firefox".into(), ..Process::default() }),
         timing: Timing {
             started: Time(START + ms * 1_000_000),
             send_us: Some(0),
             wait_us: Some(8_000),
             receive_us: Some(2_000),
             total_us: 10_000,
-            idle_us: None,
-            stalls: None,
+            ..Timing::default()
         },
-        integrity: Integrity::Complete,
-        outcome: Outcome::Ok,
-        reason: None,
-        ended: None,
-        missing: None,
         reused: Some(false),
-        websocket: None,
-    })
+        ..record::Exchange::default()
+    };
+    Exchange(Http { time: Time(START), connection: Arc::new(info), exchange: Box::new(exchange) })
 }
 
 impl Exchange {
     /// With a header field of the request.
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        let request = self.0.http.request.as_mut().unwrap();
+        let request = self.0.exchange.request.as_mut().unwrap();
         request.headers.push(name, value);
         self
     }
@@ -107,14 +97,14 @@ impl Exchange {
 
     /// With a header field of the response.
     pub fn answered(mut self, name: &str, value: &str) -> Self {
-        let response = self.0.http.response.as_mut().unwrap();
+        let response = self.0.exchange.response.as_mut().unwrap();
         response.headers.push(name, value);
         self
     }
 
     /// With this status of the response.
     pub fn status(mut self, code: u16, reason: &str) -> Self {
-        let response = self.0.http.response.as_mut().unwrap();
+        let response = self.0.exchange.response.as_mut().unwrap();
         (response.status_code, response.reason) = (code, reason.into());
         self
     }
@@ -124,34 +114,44 @@ impl Exchange {
         self.status(302, "Found").answered("Location", location)
     }
 
+    fn info(&mut self) -> &mut ConnectionInfo {
+        Arc::make_mut(&mut self.0.connection)
+    }
+
+    fn network(&mut self) -> &mut Network {
+        self.info().network.get_or_insert_default()
+    }
+
     /// Of another process.
     pub fn by(mut self, pid: u32, name: &str) -> Self {
-        self.0.process = Some(Process { pid, name: name.into(), ..Process::default() });
+        let process = Process { pid, name: name.into(), ..Process::default() };
+        self.info().process = Some(Arc::new(process));
         self
     }
 
     /// As number `index` of this connection.
     pub fn on(mut self, cookie: u64, index: u64) -> Self {
-        self.0.connection = ConnectionId::of_socket(cookie, 0);
-        self.0.index = index;
-        self.0.reused = Some(index > 0);
-        self.0.network.local.port = 40_000 + u16::try_from(cookie).unwrap();
+        self.info().id = ConnectionId::of_socket(cookie, 0);
+        self.0.exchange.index = index;
+        self.0.exchange.reused = Some(index > 0);
+        self.network().local.port = 40_000 + u16::try_from(cookie).unwrap();
         self
     }
 
     /// As the server's end records it, from a client at this address.
     pub fn at_server(mut self, client: [u8; 4]) -> Self {
-        let network = &mut self.0.network;
+        let network = self.network();
         network.local.address = client.into();
         (network.local, network.peer) = (network.peer, network.local);
-        self.0.role = Some(Role::Server);
+        self.info().role = Some(Role::Server);
         self.by(812, "nginx")
     }
 
     /// Lasting so long, in milliseconds, all of it waiting.
     pub fn lasting(mut self, ms: u64) -> Self {
         let us = ms * 1_000;
-        self.0.timing = Timing { wait_us: Some(us), receive_us: Some(0), total_us: us, ..self.0.timing };
+        self.0.exchange.timing =
+            Timing { wait_us: Some(us), receive_us: Some(0), total_us: us, ..self.0.exchange.timing };
         self
     }
 }

@@ -1,7 +1,10 @@
 //! Whether a connection's records come out: held back until the filter can judge it and its process is known.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
-    record::{Filter, Record},
+    connection_info::ConnectionInfo,
+    record::{Filter, Http, Record, Segment, Transition},
     time::Time,
 };
 
@@ -52,6 +55,7 @@ impl Gate {
     }
 
     /// Lets a record out, or holds or drops it.
+    #[inline]
     pub(super) fn pass(&mut self, record: Record, out: &mut Outputs) {
         match &mut self.state {
             State::Open => out.record(record),
@@ -85,12 +89,12 @@ impl Gate {
         };
         match filter.judge(connection.facts()) {
             Some(true) => {
-                let is_known = connection.owner().is_some()
-                    && connection.endpoints().is_some_and(|endpoints| endpoints.local.port() != 0);
+                let ConnectionInfo { network, process, .. } = &**connection.info();
+                let is_known = process.is_some() && network.is_some_and(|network| network.local.port != 0);
                 if is_known || is_final || now.micros_since(*since) >= PATIENCE_US {
                     let held = std::mem::take(held);
                     self.state = State::Open;
-                    held.into_iter().for_each(|record| out.record(completed(record, connection)));
+                    held.into_iter().for_each(|record| out.record(described(record, connection.info())));
                 }
             }
             Some(false) => self.state = State::Shut,
@@ -100,21 +104,12 @@ impl Gate {
     }
 }
 
-/// Fills in what became known while the record was held.
-fn completed(mut record: Record, connection: &Connection) -> Record {
+/// Says of the connection what is known now.
+fn described(mut record: Record, info: &Arc<ConnectionInfo>) -> Record {
     match &mut record {
-        Record::Transition(transition) => {
-            if let Some(network) = connection.network() {
-                if transition.network.local.port == 0 {
-                    transition.network = network;
-                }
-                transition.network.translated = network.translated;
-            }
-            if transition.process.is_none() {
-                transition.process = connection.process();
-            }
-        }
-        Record::Http(http) if http.process.is_none() => http.process = connection.process(),
+        Record::Transition(Transition { connection, .. })
+        | Record::Segment(Segment { connection, .. })
+        | Record::Http(Http { connection, .. }) => connection.clone_from(info),
         _ => {}
     }
     record

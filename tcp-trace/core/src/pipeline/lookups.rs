@@ -4,13 +4,13 @@ use tcp_trace_model::{
     event::{Cookie, Datagram, Owner, Role},
     filter::{Facts, Translated},
     lookup::Transport,
-    record::{ConnectionId, Dns, Http, Network, Record, Url},
+    record::{ConnectionId, Dns, Exchange, Network, Process, Record, Url},
     time::Time,
 };
 
 use super::cx::Cx;
 use crate::{
-    conn::{Connection, process_of},
+    conn::Connection,
     dns::{Lookup, Lookups, Names, Source},
 };
 
@@ -152,7 +152,7 @@ fn record(lookup: &Lookup, number: u64) -> Dns {
         started: lookup.started,
         duration_us: lookup.duration_us,
         retransmits: lookup.retransmits,
-        process: lookup.owner.as_ref().map(process_of),
+        process: lookup.owner.as_ref().map(Process::from),
         cgroup: lookup.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref()).map(str::to_owned),
         server: endpoints.peer.into(),
         transport: *transport,
@@ -174,13 +174,13 @@ pub(super) fn host_name(host: &[u8]) -> Option<&str> {
 
 /// Learns from an exchange what its server is called, where its request is the first that says so. `nameless` is the
 /// value of the last Host field that named none: that of the next request is often the same.
-pub(super) fn learn_host(connection: &mut Connection, http: &Http, nameless: &mut Vec<u8>) {
-    let Some(request) = http.http.request.as_ref().filter(|_| !connection.knows_host()) else { return };
+pub(super) fn learn_host(connection: &mut Connection, exchange: &Exchange, nameless: &mut Vec<u8>) {
+    let Some(request) = exchange.request.as_ref().filter(|_| !connection.knows_host()) else { return };
     // A request to a proxy names another server than the one it goes to.
     if !request.target.0.starts_with(b"/") {
         return;
     }
-    let host = match &http.url {
+    let host = match &exchange.url {
         // Of such a target, it is the value of the Host field.
         Some(Url { scheme: Some(_), host, .. }) => host.as_ref().map(|host| &*host.0),
         _ => request.headers.first("host"),

@@ -31,6 +31,9 @@ impl MiniSockets {
 
     /// Adds the network namespaces that they are in.
     pub(super) fn namespaces(&self, namespaces: &mut Vec<u32>) {
+        if self.is_empty() {
+            return;
+        }
         let all: HashSet<u32> = self.own.keys().map(|key| key.netns).collect();
         namespaces.extend(all);
     }

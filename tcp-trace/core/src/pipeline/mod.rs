@@ -1,7 +1,6 @@
 //! Events in, records out. Pure: time comes with the events and ticks, and the same events give the same records.
 
 mod cx;
-mod exchange;
 mod existing;
 mod gate;
 mod half_open;

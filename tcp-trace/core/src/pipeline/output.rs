@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tcp_trace_model::{
     event::{Cookie, Direction},
-    record::{Http, Record},
+    record::Record,
 };
 
 use super::{RouteQuestion, StackQuestion};
@@ -43,13 +43,11 @@ pub struct Skip {
     pub until: Option<u32>,
 }
 
-/// What is to be done and was not taken yet. It keeps its memory, and that of a record.
+/// What is to be done and was not taken yet. It keeps its memory.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     queue: VecDeque<Output>,
     lost: u64,
-    /// Of an exchange that was written.
-    spare: Option<Box<Http>>,
 }
 
 impl Outputs {
@@ -76,24 +74,5 @@ impl Outputs {
     /// Counts events that were given up.
     pub(super) fn lose(&mut self, events: u64) {
         self.lost += events;
-    }
-
-    /// The record of an exchange, in memory that was used before if there is some.
-    pub(super) fn boxed(&mut self, http: Http) -> Record {
-        Record::Http(match self.spare.take() {
-            Some(mut spare) => {
-                *spare = http;
-                spare
-            }
-            None => Box::new(http),
-        })
-    }
-
-    /// Takes back a record that was read, for its memory.
-    #[inline]
-    pub(super) fn take_back(&mut self, record: Record) {
-        if let Record::Http(http) = record {
-            self.spare = Some(http);
-        }
     }
 }

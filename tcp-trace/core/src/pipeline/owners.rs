@@ -1,28 +1,30 @@
 //! Processes that connections share: most of the connections of a host are a few processes'.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use tcp_trace_model::event::Owner;
+use tcp_trace_model::{event::Owner, record::Process};
+
+use crate::conn::SharedOwner;
 
 /// Processes that are remembered; when there are more, they are collected anew.
 const OWNERS_MAX: usize = 4096;
 
-/// Processes, each once.
+/// Processes, each once, with their recorded form.
 #[derive(Debug, Default)]
-pub(super) struct Owners(HashSet<Arc<Owner>>);
+pub(super) struct Owners(HashMap<Arc<Owner>, Arc<Process>>);
 
 impl Owners {
     /// The one that is equal to `owner`.
-    pub(super) fn shared(&mut self, owner: &Owner) -> Arc<Owner> {
-        if let Some(known) = self.0.get(owner) {
-            return known.clone();
+    pub(super) fn shared(&mut self, owner: &Owner) -> SharedOwner {
+        if let Some((owner, process)) = self.0.get_key_value(owner) {
+            return SharedOwner { owner: owner.clone(), process: process.clone() };
         }
         if self.0.len() >= OWNERS_MAX {
             self.0.clear();
         }
-        let new = Arc::new(owner.clone());
-        self.0.insert(new.clone());
-        new
+        let shared = SharedOwner { owner: Arc::new(owner.clone()), process: Arc::new(owner.into()) };
+        self.0.insert(shared.owner.clone(), shared.process.clone());
+        shared
     }
 }
 
@@ -34,9 +36,10 @@ mod tests {
     fn equal_processes_are_one() {
         let mut owners = Owners::default();
         let first = owners.shared(&Owner::new(7, "curl"));
-        assert!(Arc::ptr_eq(&first, &owners.shared(&Owner::new(7, "curl"))));
-        assert_eq!(*owners.shared(&Owner::new(7, "wget")), Owner::new(7, "wget"));
-        assert_eq!(*owners.shared(&Owner::new(8, "curl")), Owner::new(8, "curl"));
+        let again = owners.shared(&Owner::new(7, "curl"));
+        assert!(Arc::ptr_eq(&first.owner, &again.owner) && Arc::ptr_eq(&first.process, &again.process));
+        assert_eq!(*owners.shared(&Owner::new(7, "wget")).owner, Owner::new(7, "wget"));
+        assert_eq!(*owners.shared(&Owner::new(8, "curl")).owner, Owner::new(8, "curl"));
     }
 
     #[test]

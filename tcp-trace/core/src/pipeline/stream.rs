@@ -19,7 +19,10 @@ use super::{
     stacks::Stacks,
     table::Connections,
 };
-use crate::conn::{Connection, FourTuple};
+use crate::{
+    conn::{Connection, FourTuple},
+    http,
+};
 
 /// How often [`Pipeline::tick`] is meant to be called, in microseconds.
 pub const TICK_US: u64 = 100_000;
@@ -57,8 +60,10 @@ impl Pipeline {
 
     /// Takes back a record that was read: the next one uses its memory.
     #[inline]
-    pub fn take_back(&mut self, record: Record) {
-        self.cx.out.take_back(record);
+    pub fn take_back(record: Record) {
+        if let Record::Http(http) = record {
+            http::recycle(http.exchange);
+        }
     }
 
     /// Which connections come out.

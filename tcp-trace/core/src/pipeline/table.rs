@@ -5,13 +5,12 @@ use std::collections::{HashSet, VecDeque, hash_map::Entry};
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
     event::Cookie,
-    record::{ConnectionId, Record},
+    record::{ConnectionId, Http, Record},
     time::Time,
 };
 
 use super::{
     cx::Cx,
-    exchange,
     gate::Gate,
     lookups::{self, Resolutions},
 };
@@ -34,6 +33,7 @@ pub(super) struct Tracked {
 
 impl Tracked {
     /// A connection whose gate is not decided.
+    #[inline]
     pub(super) fn new(time: Time, connection: Connection) -> Self {
         Self { connection, gate: Gate::new(time) }
     }
@@ -76,16 +76,19 @@ impl Tracked {
         {
             connection.learn_sni(name);
         }
-        for exchange in found.exchanges.drain(..) {
-            let Some(http) = exchange::record(exchange, connection, now, settings.show_secrets) else {
+        for mut exchange in found.exchanges.drain(..) {
+            if connection.info().network.is_none() {
                 continue;
-            };
+            }
+            if !settings.show_secrets {
+                exchange.redact();
+            }
             // What a tunnel leads to is not this connection's server.
             if !connection.is_tunnel() {
-                lookups::learn_host(connection, &http, nameless_host);
+                lookups::learn_host(connection, &exchange, nameless_host);
             }
-            let record = out.boxed(http);
-            gate.pass(record, out);
+            let http = Http { time: now, connection: connection.info().clone(), exchange };
+            gate.pass(Record::Http(http), out);
         }
     }
 }

@@ -221,7 +221,7 @@ impl Host {
 
     fn transitions(&self, id: &str) -> Vec<String> {
         let all = self.out.iter().filter_map(|record| match record {
-            Record::Transition(t) if t.connection.to_string() == id => Some(t),
+            Record::Transition(t) if t.connection.id.to_string() == id => Some(t),
             _ => None,
         });
         all.map(|t| format!("{}>{}", t.old.name(), t.new.name())).collect()
@@ -229,7 +229,7 @@ impl Host {
 
     fn summary(&self, id: &str) -> &tcp_trace_model::record::Connection {
         let mut all = self.out.iter().filter_map(|record| match record {
-            Record::Connection(summary) if summary.connection.to_string() == id => Some(summary),
+            Record::Connection(summary) if summary.connection.id.to_string() == id => Some(summary),
             _ => None,
         });
         let summary = all.next().expect("the connection has a summary");
@@ -260,7 +260,7 @@ fn the_client_that_closes_first_ends_in_time_wait() {
     assert_eq!((client.close.by, client.close.how), (By::Local, How::Fin));
     assert_eq!((client.bytes.sent, client.bytes.received), (REQUEST.len() as u64, RESPONSE.len() as u64));
     assert!(client.seen_from_start && !client.open);
-    let network = client.network.unwrap();
+    let network = client.connection.network.unwrap();
     assert_eq!((network.local.port, network.peer.port), (41352, 8080), "not the closed socket's zero");
     assert_eq!(client.states.last().unwrap().duration_us, None, "TIME_WAIT goes on");
     let entered = client.states.last().unwrap().entered;
@@ -286,7 +286,7 @@ fn a_servers_life_begins_with_the_syn_and_never_has_a_softirqs_process() {
         ]
     );
     let server = host.summary("c4102");
-    assert_eq!(server.process.as_ref().unwrap().name, "nginx".into());
+    assert_eq!(server.connection.process.as_ref().unwrap().name, "nginx".into());
     assert_eq!((server.close.by, server.close.how), (By::Peer, How::Fin));
     // SYN in at the third event, SYN_RECV>ESTABLISHED at the tenth.
     assert_eq!(server.opened, Time(1_000_003_000));
@@ -331,10 +331,10 @@ fn one_exchange_is_recorded_once_at_each_end_with_that_ends_process() {
         .iter()
         .filter_map(|record| match record {
             Record::Http(http) => Some((
-                http.connection.to_string(),
-                http.process.as_ref().unwrap().name.clone(),
-                http.url.as_ref().unwrap().path.clone(),
-                http.http.response.as_ref().unwrap().body.size,
+                http.connection.id.to_string(),
+                http.connection.process.as_ref().unwrap().name.clone(),
+                http.exchange.url.as_ref().unwrap().path.clone(),
+                http.exchange.response.as_ref().unwrap().body.size,
             )),
             _ => None,
         })

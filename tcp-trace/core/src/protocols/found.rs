@@ -2,13 +2,13 @@
 
 use tcp_trace_model::record::{ProxyProtocol, Socks};
 
-use crate::{dns::StreamMessage, http::Exchange};
+use crate::{dns::StreamMessage, http::Exchanges};
 
 /// What layers found. Whoever reads it takes it out.
 #[derive(Debug, Default)]
 pub struct Found {
     /// HTTP exchanges that are over.
-    pub exchanges: Vec<Exchange>,
+    pub exchanges: Exchanges,
     /// DNS messages that are complete.
     pub messages: Vec<StreamMessage>,
     /// The name of the server in a ClientHello. Any bytes: nobody has checked them.

@@ -48,7 +48,7 @@ impl Played {
             let target = exchange
                 .request
                 .as_ref()
-                .map_or("-".into(), |request| String::from_utf8_lossy(&request.target).into_owned());
+                .map_or("-".into(), |request| String::from_utf8_lossy(&request.target.0).into_owned());
             format!("{} {target}, ", exchange.index)
         });
         let answer = self.found.answer.map(|answer| format!(", answered in {answer}")).unwrap_or_default();

@@ -39,12 +39,12 @@ fn by_connection(records: impl IntoIterator<Item = Record>) -> BTreeMap<Connecti
     let mut all = BTreeMap::<_, Vec<_>>::new();
     for mut record in records {
         let connection = match &mut record {
-            Record::Transition(transition) => transition.connection,
-            Record::Segment(segment) => segment.connection,
-            Record::Http(http) => http.connection,
+            Record::Transition(transition) => transition.connection.id,
+            Record::Segment(segment) => segment.connection.id,
+            Record::Http(http) => http.connection.id,
             Record::Connection(summary) => {
                 summary.peer_connection = None;
-                summary.connection
+                summary.connection.id
             }
             _ => continue,
         };
@@ -53,16 +53,20 @@ fn by_connection(records: impl IntoIterator<Item = Record>) -> BTreeMap<Connecti
     all
 }
 
+fn line(record: &Record) -> Vec<u8> {
+    let mut line = Vec::new();
+    json::write(&mut line, record).unwrap();
+    line
+}
+
+fn parsed(line: &[u8]) -> Record {
+    reader::parse(line).unwrap()
+}
+
 /// What `show` prints of these records with a filter.
 fn shown(records: &[Record], filter: Filter, is_read_twice: bool) -> Vec<Record> {
-    let line = |record| {
-        let mut line = Vec::new();
-        json::write(&mut line, record).unwrap();
-        line
-    };
     let lines: Vec<Vec<u8>> = records.iter().map(line).collect();
     let mut selection = Selection::new(filter);
-    let parsed = |line: &[u8]| reader::parse(line).unwrap();
     if is_read_twice && !selection.is_all() {
         lines.iter().for_each(|line| selection.learn(line, &parsed(line)));
         selection.settle();
@@ -85,7 +89,8 @@ proptest! {
         filter in filters(),
         picks in prop::collection::vec(0..4_usize, 1..40),
     ) {
-        let traced = by_connection(play(filter.clone(), &lives, &picks, |_| false));
+        let traced = play(filter.clone(), &lives, &picks, |_| false);
+        let traced = by_connection(traced.iter().map(|record| parsed(&line(record))));
         let all = play(Filter::default(), &lives, &picks, |_| false);
         for is_read_twice in [false, true] {
             let selected = by_connection(shown(&all, filter.clone(), is_read_twice));

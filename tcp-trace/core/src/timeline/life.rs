@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
-    record::{Connection, ConnectionId, Http, HttpNetwork, Network, Process, Segment, Transition},
+    record::{Connection, ConnectionId, Http, Network, Process, Segment, Transition},
     time::Time,
 };
 
@@ -37,9 +37,9 @@ impl Life {
 
     /// What the socket is for, as far as anything says so.
     pub fn role(&self) -> Option<Role> {
-        let summary = self.summary.as_ref().and_then(|summary| summary.role);
-        let transition = || self.transitions.iter().rev().find_map(|transition| transition.role);
-        let http = || self.exchanges.iter().find_map(|http| http.role);
+        let summary = self.summary.as_ref().and_then(|summary| summary.connection.role);
+        let transition = || self.transitions.iter().rev().find_map(|transition| transition.connection.role);
+        let http = || self.exchanges.iter().find_map(|http| http.connection.role);
         let syn = || {
             let syn = self.segments.iter().find(|segment| control(segment) == Flags::SYN)?;
             Some(if syn.direction == Direction::Out { Role::Client } else { Role::Server })
@@ -49,19 +49,20 @@ impl Life {
 
     /// Both ends. The last transition knows a port that the first did not.
     pub fn network(&self) -> Option<Network> {
-        let transition = || self.transitions.last().map(|transition| transition.network);
+        let transition = || self.transitions.last().and_then(|transition| transition.connection.network);
         let http = || {
-            let HttpNetwork { kind, local, peer, .. } = self.exchanges.front()?.network;
-            Some(Network { kind, local, peer, netns: None, translated: None })
+            // Its line does not say more.
+            Some(Network { netns: None, translated: None, ..self.exchanges.front()?.connection.network? })
         };
-        self.summary.as_ref().and_then(|summary| summary.network).or_else(transition).or_else(http)
+        self.summary.as_ref().and_then(|summary| summary.connection.network).or_else(transition).or_else(http)
     }
 
     /// The process: the summary's, because early records may not know it yet.
     pub fn process(&self) -> Option<&Process> {
-        let summary = self.summary.as_ref().and_then(|summary| summary.process.as_ref());
-        let transition = || self.transitions.iter().rev().find_map(|transition| transition.process.as_ref());
-        let http = || self.exchanges.iter().rev().find_map(|http| http.process.as_ref());
+        let summary = self.summary.as_ref().and_then(|summary| summary.connection.process.as_deref());
+        let transition =
+            || self.transitions.iter().rev().find_map(|transition| transition.connection.process.as_deref());
+        let http = || self.exchanges.iter().rev().find_map(|http| http.connection.process.as_deref());
         summary.or_else(transition).or_else(http)
     }
 
@@ -86,7 +87,7 @@ impl Life {
         let points = || {
             let transitions = self.transitions.iter().map(|transition| transition.time);
             let segments = self.segments.iter().map(|segment| segment.time);
-            let http = self.exchanges.iter().flat_map(|http| [http.timing.started, http.time]);
+            let http = self.exchanges.iter().flat_map(|http| [http.exchange.timing.started, http.time]);
             let summary = self.summary.iter().flat_map(|summary| [Some(summary.opened), summary.closed]);
             transitions.chain(segments).chain(http).chain(summary.flatten())
         };

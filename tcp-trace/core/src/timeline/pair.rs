@@ -52,19 +52,20 @@ impl<'a> Pair<'a> {
     pub fn exchanges(&self) -> Vec<(Side, &'a Http)> {
         let of = |life: Option<&'a Life>| life.into_iter().flat_map(|life| &life.exchanges);
         let mut clients: Vec<_> = of(self.client).collect();
-        clients.sort_by_key(|http| http.timing.started);
+        clients.sort_by_key(|http| http.exchange.timing.started);
         let both_from_start = self.ends().all(Life::is_from_start);
-        let indices: HashSet<_> = clients.iter().map(|http| http.index).collect();
+        let indices: HashSet<_> = clients.iter().map(|http| http.exchange.index).collect();
         let is_at_client = |http: &Http| {
             if both_from_start {
-                return indices.contains(&http.index);
+                return indices.contains(&http.exchange.index);
             }
             // The two ends count from different beginnings: compare by time.
-            let before = clients.partition_point(|client| client.timing.started <= http.timing.started);
+            let before = clients
+                .partition_point(|client| client.exchange.timing.started <= http.exchange.timing.started);
             before
                 .checked_sub(1)
                 .and_then(|last| clients.get(last))
-                .is_some_and(|client| http.timing.started <= client.time)
+                .is_some_and(|client| http.exchange.timing.started <= client.time)
         };
         let only_at_server: Vec<_> = of(self.server).filter(|http| !is_at_client(http)).collect();
         let clients = clients.into_iter().map(|http| (Side::Client, http));
@@ -117,7 +118,7 @@ impl<'a> Pairs<'a> {
     /// The exchanges of all connections, each once, in the order in which they began.
     pub fn exchanges(&self) -> Vec<&'a Http> {
         let mut all: Vec<_> = self.iter().flat_map(Pair::exchanges).map(|(_, http)| http).collect();
-        all.sort_by_key(|http| (http.timing.started, http.connection, http.index));
+        all.sort_by_key(|http| (http.exchange.timing.started, http.connection.id, http.exchange.index));
         all
     }
 }

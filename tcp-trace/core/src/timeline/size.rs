@@ -1,40 +1,43 @@
 //! How many bytes of memory records take, to within what allocators add.
 
-use tcp_trace_model::record::{Connection, Dns, Fields, Http, Process, Segment, Text, Transition};
+use tcp_trace_model::record::{
+    Connection, ConnectionInfo, Dns, Exchange, Fields, Http, Process, Segment, Text, Transition,
+};
 
 /// What an entry takes in the tables of a store, beside the records.
 pub(super) const LIFE: usize = 256;
 
 pub(super) fn transition(transition: &Transition) -> usize {
-    size_of::<Transition>() + process(transition.process.as_ref()) + string(transition.reason.as_ref())
+    size_of::<Transition>() + info(&transition.connection) + string(transition.reason.as_ref())
 }
 
-pub(super) fn segment(_: &Segment) -> usize {
-    size_of::<Segment>()
+pub(super) fn segment(segment: &Segment) -> usize {
+    size_of::<Segment>() + info(&segment.connection)
 }
 
 pub(super) fn http(http: &Http) -> usize {
     let headers =
         |headers: &Fields| headers.iter().map(|(name, value)| name.len() + value.len() + 16).sum::<usize>();
-    let request = http.http.request.as_ref();
+    let request = http.exchange.request.as_ref();
     let request = request.map_or(0, |it| text(&it.method) + text(&it.target) + headers(&it.headers));
-    let response = http.http.response.as_ref().map_or(0, |it| text(&it.reason) + headers(&it.headers));
+    let response = http.exchange.response.as_ref().map_or(0, |it| text(&it.reason) + headers(&it.headers));
     // The target is in the URL again.
-    let url = http.http.request.as_ref().map_or(0, |it| text(&it.target))
-        + http.url.as_ref().and_then(|url| url.host.as_ref()).map_or(0, text);
+    let url = http.exchange.request.as_ref().map_or(0, |it| text(&it.target))
+        + http.exchange.url.as_ref().and_then(|url| url.host.as_ref()).map_or(0, text);
     size_of::<Http>()
+        + size_of::<Exchange>()
         + request
         + response
         + url
-        + process(http.process.as_ref())
-        + string(http.reason.as_ref())
+        + info(&http.connection)
+        + http.exchange.reason.as_ref().map_or(0, |reason| reason.len())
 }
 
 pub(super) fn connection(summary: &Connection) -> usize {
     let stacks = if summary.stacks.is_some() { STACKS } else { 0 };
     size_of::<Connection>()
         + size_of_val(summary.states.as_slice())
-        + process(summary.process.as_ref())
+        + info(&summary.connection)
         + string(summary.cgroup.as_ref())
         + string(summary.unit.as_ref())
         + string(summary.close.reason.as_ref())
@@ -56,6 +59,12 @@ pub(super) fn dns(dns: &Dns) -> usize {
 
 /// Of the frames of a connection's stacks, which connections share.
 const STACKS: usize = 1024;
+
+/// As if each record had its own: those that were read have.
+fn info(info: &ConnectionInfo) -> usize {
+    let shared = info.process.as_deref();
+    size_of::<ConnectionInfo>() + shared.map_or(0, |_| size_of::<Process>()) + process(shared)
+}
 
 fn process(process: Option<&Process>) -> usize {
     process.map_or(0, |process| text(&process.name) + process.executable.as_ref().map_or(0, text))

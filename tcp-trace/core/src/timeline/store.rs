@@ -73,7 +73,7 @@ impl Store {
         match record {
             Record::Transition(transition) => {
                 let max = self.keep.transitions_max;
-                self.with(transition.connection, |life| {
+                self.with(transition.connection.id, |life| {
                     if life.transitions.len() < max {
                         life.transitions.push(transition.clone());
                         life.bytes += size::transition(transition);
@@ -82,7 +82,7 @@ impl Store {
             }
             Record::Segment(segment) => {
                 let max = self.keep.segments_max;
-                self.with(segment.connection, |life| {
+                self.with(segment.connection.id, |life| {
                     if life.segments.len() < max {
                         life.segments.push(segment.clone());
                         life.bytes += size::segment(segment);
@@ -140,7 +140,7 @@ impl Store {
 
     fn http(&mut self, http: &Http) {
         let Keep { exchanges_max, trim, .. } = self.keep;
-        self.with(http.connection, |life| {
+        self.with(http.connection.id, |life| {
             life.exchange_count += 1;
             let mut http = http.clone();
             trim(&mut http);
@@ -153,7 +153,7 @@ impl Store {
     }
 
     fn summary(&mut self, summary: &Connection) {
-        let connection = summary.connection;
+        let connection = summary.connection.id;
         if !summary.open && self.evicted_open.remove(&connection) {
             self.bytes -= size_of::<ConnectionId>();
             return;

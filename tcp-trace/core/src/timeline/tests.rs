@@ -1,11 +1,12 @@
 //! What a store keeps, what it evicts, and which ends and exchanges it puts together.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
     record::{
-        Connection, ConnectionId, Dns, DnsOutcome, Endpoint, FlagNames, Handshake, Http, HttpNetwork,
-        Integrity, Messages, Network, NetworkType, Outcome, Protocol, Record, Segment, Timing, Transition,
-        Transport,
+        Connection, ConnectionId, ConnectionInfo, Dns, DnsOutcome, Endpoint, Exchange, FlagNames, Handshake,
+        Http, Network, NetworkType, Record, Segment, Timing, Transition, Transport,
     },
     time::Time,
 };
@@ -36,22 +37,22 @@ fn network(local: &str, peer: &str) -> Network {
 fn transition(cookie: u64, time: u64) -> Record {
     Record::Transition(Transition {
         time: Time(time),
-        connection: id(cookie),
+        connection: Arc::new(ConnectionInfo {
+            network: Some(network(CLIENT, SERVER)),
+            ..ConnectionInfo::new(id(cookie))
+        }),
         old: State::Close,
         new: State::SynSent,
         in_old_us: None,
         estimated: false,
         gap: false,
         reason: None,
-        role: None,
-        network: network(CLIENT, SERVER),
-        process: None,
     })
 }
 
 fn segment(cookie: u64, time: u64, direction: Direction, flags: Flags, seq: u32) -> Record {
     let flags = FlagNames(flags);
-    let (time, connection) = (Time(time), id(cookie));
+    let (time, connection) = (Time(time), Arc::new(ConnectionInfo::new(id(cookie))));
     Record::Segment(Segment {
         time,
         connection,
@@ -65,42 +66,29 @@ fn segment(cookie: u64, time: u64, direction: Direction, flags: Flags, seq: u32)
 }
 
 fn http(cookie: u64, role: Role, index: u64, started_us: u64) -> Record {
-    let ends = network(CLIENT, SERVER);
-    let (local, peer) = if role == Role::Client { (ends.local, ends.peer) } else { (ends.peer, ends.local) };
-    let protocol = Protocol { name: "http".into(), version: "1.1".into() };
-    Record::Http(Box::new(Http {
+    let network = if role == Role::Client { network(CLIENT, SERVER) } else { network(SERVER, CLIENT) };
+    Record::Http(Http {
         time: Time((started_us + 100) * 1_000),
-        connection: id(cookie),
-        index,
-        role: Some(role),
-        network: HttpNetwork { protocol, kind: ends.kind, local, peer },
-        http: Messages { request: None, informational: Vec::new(), response: None },
-        url: None,
-        process: None,
-        timing: Timing {
-            started: Time(started_us * 1_000),
-            send_us: None,
-            wait_us: None,
-            receive_us: None,
-            total_us: 100,
-            idle_us: None,
-            stalls: None,
-        },
-        integrity: Integrity::Complete,
-        outcome: Outcome::Ok,
-        reason: None,
-        ended: None,
-        missing: None,
-        reused: None,
-        websocket: None,
-    }))
+        connection: Arc::new(ConnectionInfo {
+            role: Some(role),
+            network: Some(network),
+            ..ConnectionInfo::new(id(cookie))
+        }),
+        exchange: Box::new(Exchange {
+            index,
+            timing: Timing { started: Time(started_us * 1_000), total_us: 100, ..Timing::default() },
+            ..Exchange::default()
+        }),
+    })
 }
 
 fn summary(cookie: u64, role: Role, local: &str, peer: &str) -> Connection {
     Connection {
-        connection: id(cookie),
-        role: Some(role),
-        network: Some(network(local, peer)),
+        connection: Arc::new(ConnectionInfo {
+            role: Some(role),
+            network: Some(network(local, peer)),
+            ..ConnectionInfo::new(id(cookie))
+        }),
         closed: Some(Time(1_000_000)),
         ..Connection::default()
     }
@@ -143,7 +131,7 @@ fn the_first_transitions_and_segments_and_the_last_exchanges_are_kept() {
     let life = store.life(id(1)).unwrap();
     assert_eq!(life.transitions.iter().map(|it| it.time.0).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(life.segments.len(), 1);
-    assert_eq!(life.exchanges.iter().map(|it| it.index).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(life.exchanges.iter().map(|it| it.exchange.index).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(life.exchange_count, 5);
 }
 
@@ -237,7 +225,7 @@ fn ends_are_paired_by_handshake_then_by_the_recorded_peer_then_by_addresses() {
     // The same addresses, at another time.
     let mut later = summary(8, Role::Client, "10.0.0.7:1", SERVER);
     (later.opened, later.closed) = (Time(2_000_000), Some(Time(3_000_000)));
-    let listener = Connection { role: Some(Role::Listener), ..summary(9, Role::Server, SERVER, CLIENT) };
+    let listener = summary(9, Role::Listener, SERVER, CLIENT);
     let all = all([client, server, translated, other, plain, swapped, alone, later, listener].map(recorded));
     let mut pairs = paired(&all);
     pairs.sort();
@@ -262,7 +250,11 @@ fn each_exchange_is_there_once_as_the_client_saw_it_where_it_did() {
         ])
     };
     let found = |store: &Store| -> Vec<_> {
-        Pairs::new(store).exchanges().iter().map(|http| (http.connection.cookie, http.index)).collect()
+        Pairs::new(store)
+            .exchanges()
+            .iter()
+            .map(|http| (http.connection.id.cookie, http.exchange.index))
+            .collect()
     };
     assert_eq!(found(&all(records())), [(1, 0), (2, 1)]);
     // Both ends count from the start: what was late at one end is still the same.

@@ -1,8 +1,12 @@
 //! The `connection` line: the summary of one connection's life.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Network, Process, Resolved, Route, Server, Stacks, is_zero};
+use super::{
+    ConnectionId, Network, Process, Resolved, Route, Server, Stacks, about::record_about_connection, is_zero,
+};
 use crate::{
     event::{Role, State},
     network::Endpoint,
@@ -10,112 +14,123 @@ use crate::{
     time::Time,
 };
 
-/// A connection's summary: when it ends, or at the end of the session with `"open": true`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Connection {
-    /// When this summary was made.
-    pub time: Time,
-    /// Which connection.
-    pub connection: ConnectionId,
-    /// What the socket is for, when known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
-    /// Both ends, when known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<Network>,
-    /// The server's name, if known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Server>,
-    /// The lookup that returned its address to this process, if one was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dns: Option<Resolved>,
-    /// The route of its segments out of this host, if it connected and the route was looked up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Route>,
-    /// The connection of the other end, if that is on this host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peer_connection: Option<ConnectionId>,
-    /// The process, when known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
-    /// Path of the process's cgroup in the v2 hierarchy, when known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
-    /// The container that the cgroup belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<Container>,
-    /// The systemd unit that the cgroup belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// When it was first seen: its creation if `seen_from_start`.
-    pub opened: Time,
-    /// When the application's socket was gone; TIME_WAIT begins then, or an orphan's FIN_WAIT2 goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed: Option<Time>,
-    /// From `opened` to `closed`, or to now when it is open.
-    pub duration_us: u64,
-    /// When TIME_WAIT or an orphan's FIN_WAIT2 will end, when it has not ended yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends: Option<Time>,
-    /// Whether its whole life was traced.
-    pub seen_from_start: bool,
-    /// Whether it is still open at the end of the session.
-    pub open: bool,
-    /// The states it went through.
-    pub states: Vec<StateSpan>,
-    /// The three-way handshake, when it was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handshake: Option<Handshake>,
-    /// How it ended.
-    pub close: Close,
-    /// Payload each way, counted from sequence numbers: retransmits count once.
-    pub bytes: Bytes,
-    /// Retransmitted segments, of those that were seen.
-    pub retransmits: u64,
-    /// Received bytes that the application had not read at close, if any.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub receive_queue: u32,
-    /// Smoothed round trip time at the end, in microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srtt_us: Option<u32>,
-    /// Congestion window at the end, in segments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwnd: Option<u32>,
-    /// How long an end could accept no more data, if that happened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zero_window: Option<ZeroWindow>,
-    /// A listener's queue of connections that wait to be accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accept_queue: Option<AcceptQueue>,
-    /// Half-open connections of a listener that were not recorded, because there were too many.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub half_open_unrecorded: u32,
-    /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub syns_unanswered: u32,
-    /// The name of what it carried, once that was sure (docs/recording-format.md lists them). Of a tunnel, of what is inside it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// The name of the protocol that the server answered in, where it is not the client's: a client that speaks TLS to a port
-    /// that speaks HTTP.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_protocol: Option<String>,
-    /// Its first bytes, of a protocol that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_bytes: Option<FirstBytes>,
-    /// What a header of the PROXY protocol before it says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_protocol: Option<ProxyProtocol>,
-    /// What the client asked a SOCKS server for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub socks: Option<Socks>,
-    /// The HTTP that it carried, when it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpTotals>,
-    /// The code that used it, if stacks were requested.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stacks: Option<Stacks>,
+record_about_connection! {
+    /// A connection's summary: when it ends, or at the end of the session with `"open": true`.
+    #[derive(Default)]
+    pub struct Connection as ConnectionLine("Connection") {
+        /// When this summary was made.
+        time,
+        /// Which connection.
+        connection,
+        own {}
+        shared {
+            /// What the socket is for, when known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            role: Option<Role>,
+            /// Both ends, when known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            network: Option<Network>,
+        }
+        own {
+            /// The server's name, if known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub server: Option<Server>,
+            /// The lookup that returned its address to this process, if one was seen.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub dns: Option<Resolved>,
+            /// The route of its segments out of this host, if it connected and the route was looked up.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub route: Option<Route>,
+            /// The connection of the other end, if that is on this host.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub peer_connection: Option<ConnectionId>,
+        }
+        shared {
+            /// The process, when known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            process: Option<Cow<'a, Process>>,
+        }
+        own {
+            /// Path of the process's cgroup in the v2 hierarchy, when known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub cgroup: Option<String>,
+            /// The container that the cgroup belongs to.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub container: Option<Container>,
+            /// The systemd unit that the cgroup belongs to.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub unit: Option<String>,
+            /// When it was first seen: its creation if `seen_from_start`.
+            pub opened: Time,
+            /// When the application's socket was gone; TIME_WAIT begins then, or an orphan's FIN_WAIT2 goes on.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub closed: Option<Time>,
+            /// From `opened` to `closed`, or to now when it is open.
+            pub duration_us: u64,
+            /// When TIME_WAIT or an orphan's FIN_WAIT2 will end, when it has not ended yet.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub ends: Option<Time>,
+            /// Whether its whole life was traced.
+            pub seen_from_start: bool,
+            /// Whether it is still open at the end of the session.
+            pub open: bool,
+            /// The states it went through.
+            pub states: Vec<StateSpan>,
+            /// The three-way handshake, when it was seen.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub handshake: Option<Handshake>,
+            /// How it ended.
+            pub close: Close,
+            /// Payload each way, counted from sequence numbers: retransmits count once.
+            pub bytes: Bytes,
+            /// Retransmitted segments, of those that were seen.
+            pub retransmits: u64,
+            /// Received bytes that the application had not read at close, if any.
+            #[serde(default, skip_serializing_if = "is_zero::<u32>")]
+            pub receive_queue: u32,
+            /// Smoothed round trip time at the end, in microseconds.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub srtt_us: Option<u32>,
+            /// Congestion window at the end, in segments.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub cwnd: Option<u32>,
+            /// How long an end could accept no more data, if that happened.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub zero_window: Option<ZeroWindow>,
+            /// A listener's queue of connections that wait to be accepted.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub accept_queue: Option<AcceptQueue>,
+            /// Half-open connections of a listener that were not recorded, because there were too many.
+            #[serde(default, skip_serializing_if = "is_zero::<u32>")]
+            pub half_open_unrecorded: u32,
+            /// SYNs that a listener did not answer, because its accept queue or its backlog was full.
+            #[serde(default, skip_serializing_if = "is_zero::<u32>")]
+            pub syns_unanswered: u32,
+            /// The name of what it carried, once that was sure (docs/recording-format.md lists them). Of a tunnel, of what is inside it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub protocol: Option<String>,
+            /// The name of the protocol that the server answered in, where it is not the client's: a client that speaks TLS to a port
+            /// that speaks HTTP.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub answer_protocol: Option<String>,
+            /// Its first bytes, of a protocol that is not known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub first_bytes: Option<FirstBytes>,
+            /// What a header of the PROXY protocol before it says.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub proxy_protocol: Option<ProxyProtocol>,
+            /// What the client asked a SOCKS server for.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub socks: Option<Socks>,
+            /// The HTTP that it carried, when it did.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub http: Option<HttpTotals>,
+            /// The code that used it, if stacks were requested.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub stacks: Option<Stacks>,
+        }
+        shared {}
+    }
 }
 
 /// The first bytes of each direction, at most 32 of each.

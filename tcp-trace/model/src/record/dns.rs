@@ -31,7 +31,7 @@ pub struct Dns {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
     /// How often the question was sent again.
-    #[serde(default, skip_serializing_if = "super::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
     pub retransmits: u32,
     /// The process that sent the query, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! The recording format, version 1: the types of each line (see docs/recording-format.md).
 
+mod about;
 mod connection;
 mod dns;
 mod finding;
@@ -12,6 +13,7 @@ mod schema_tests;
 mod session;
 pub mod write;
 
+pub use crate::connection_info::ConnectionInfo;
 pub use crate::filter::{Cidr, Filter};
 pub use crate::network::{ConnectionId, Endpoint, Ends, FlagNames, Network, NetworkType, Process};
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
@@ -26,14 +28,11 @@ pub use dns::{
 };
 pub use finding::{Evidence, Fact, Finding, FindingConnection, FindingStack, Severity, StackMoment};
 pub use http::{
-    Body, Ended, Fields, Frames, Http, HttpNetwork, Integrity, Message, Messages, Outcome, Part, Protocol,
-    Request, Response, Stall, Stalls, Timing, Url, WebSocket,
+    Body, Ended, Exchange, Fields, Frames, Http, Integrity, Message, Outcome, Part, Request, Response, Stall,
+    Stalls, Timing, Url, Version, WebSocket,
 };
 pub use line::{Record, Segment, Transition};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{End, FORMAT, Loss, LossPlace, Missing, Ready, Session, VERSION};
 
-/// Whether a count is left out.
-fn is_zero<N: Copy + Into<u64>>(number: &N) -> bool {
-    (*number).into() == 0
-}
+use crate::omit::{is_false, is_zero};

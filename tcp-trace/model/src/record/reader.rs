@@ -31,7 +31,6 @@ pub struct Reader<R> {
 
 /// What a line is.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one line is read at a time, and nearly all are records")]
 pub enum Line<'a> {
     /// A record, and the line that it was read from, without its newline.
     Record {

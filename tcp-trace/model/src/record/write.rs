@@ -6,7 +6,7 @@ mod http;
 mod line;
 
 use self::line::Line;
-use super::{Record, Segment, Transition};
+use super::{ConnectionInfo, Record, Segment, Transition};
 use crate::{event::Direction, json, network::FlagNames};
 
 /// Room for lines; one that needs more gets it.
@@ -93,7 +93,7 @@ impl Line<'_> {
         self.put(b"{\"type\":\"transition\",\"time\":");
         self.time(transition.time);
         self.put(b",\"connection\":");
-        self.connection(transition.connection);
+        self.connection(transition.connection.id);
         self.put(b",\"old\":\"");
         self.put_short(transition.old.name().as_bytes());
         self.put(b"\",\"new\":\"");
@@ -112,9 +112,10 @@ impl Line<'_> {
             self.put(b",\"reason\":");
             self.text(reason.as_bytes());
         }
-        self.role(transition.role);
-        self.network(&transition.network);
-        self.process(transition.process.as_ref());
+        let ConnectionInfo { role, network, process, .. } = &*transition.connection;
+        self.role(*role);
+        self.network(&network.unwrap_or_default());
+        self.process(process.as_deref());
         self.put(b"}");
     }
 
@@ -122,7 +123,7 @@ impl Line<'_> {
         self.put(b"{\"type\":\"segment\",\"time\":");
         self.time(segment.time);
         self.put(b",\"connection\":");
-        self.connection(segment.connection);
+        self.connection(segment.connection.id);
         match segment.direction {
             Direction::Out => self.put(b",\"direction\":\"out\",\"flags\":["),
             Direction::In => self.put(b",\"direction\":\"in\",\"flags\":["),

@@ -61,7 +61,7 @@ fn requests<'a>(ladder: &Ladder<'a>) -> (Option<&'a Http>, usize) {
 
 /// The URL of a request that has a whole one: not of `CONNECT` and `*`.
 fn url(http: &Http) -> Option<String> {
-    let Url { scheme, host, path, query } = http.url.as_ref()?;
+    let Url { scheme, host, path, query } = http.exchange.url.as_ref()?;
     let (scheme, host) = (scheme.as_ref()?, host.as_ref()?);
     let query = query.as_ref().map_or(String::new(), |query| format!("?{}", printable(query)));
     let url = format!("{}://{}{}{query}", printable(scheme), printable(host), printable(path));

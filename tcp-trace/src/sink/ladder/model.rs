@@ -138,28 +138,31 @@ fn order(row: &Row<'_>) -> u8 {
 
 /// Request, response and timing of an exchange that `observer` saw.
 fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
-    let after = |us: u64| Time(http.timing.started.0.saturating_add(us.saturating_mul(1_000)));
+    let after = |us: u64| Time(http.exchange.timing.started.0.saturating_add(us.saturating_mul(1_000)));
     let row = |time, side, event| Row { time, side, arrived: None, event };
-    let end = after(http.timing.total_us);
+    let end = after(http.exchange.timing.total_us);
     if !has_roles {
         return vec![row(end, observer, Event::Exchange(http))];
     }
-    let until_response = match (http.timing.send_us, http.timing.wait_us) {
+    let until_response = match (http.exchange.timing.send_us, http.exchange.timing.wait_us) {
         (Some(send), Some(wait)) => send.saturating_add(wait),
         // Without a request, the exchange begins with the response.
         _ => 0,
     };
     let mut rows = Vec::new();
-    if http.http.request.is_some() {
-        rows.push(row(http.timing.started, Side::Client, Event::Request(http)));
+    if http.exchange.request.is_some() {
+        rows.push(row(http.exchange.timing.started, Side::Client, Event::Request(http)));
     }
-    if http.http.response.is_some() {
+    if http.exchange.response.is_some() {
         rows.push(row(after(until_response), Side::Server, Event::Response(http)));
     }
-    if http.http.response.is_some() || http.timing.stalls.is_some() {
+    if http.exchange.response.is_some() || http.exchange.timing.stalls.is_some() {
         rows.push(row(end, observer, Event::Timing(http)));
     }
-    if http.outcome != Outcome::Ok || http.ended.is_some() || http.integrity != Integrity::Complete {
+    if http.exchange.outcome != Outcome::Ok
+        || http.exchange.ended.is_some()
+        || http.exchange.integrity != Integrity::Complete
+    {
         rows.push(row(end, observer, Event::Unusual(http)));
     }
     rows

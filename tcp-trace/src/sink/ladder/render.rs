@@ -221,7 +221,7 @@ fn numbered(number: u32, initial: Option<u32>, name: &str) -> String {
 
 /// A request in `room` columns. The size stays when the target has to be cut.
 fn request(http: &Http, room: usize) -> Phrase {
-    let body = http.http.request.as_ref().map_or(0, |request| request.body.size);
+    let body = http.exchange.request.as_ref().map_or(0, |request| request.body.size);
     let size = if body > 0 { format!(" +{}", Size(body)) } else { String::new() };
     let line = request_line(http).unwrap_or_default();
     Phrase::plain(cut(&line, room.saturating_sub(1 + size.len())) + &size)
@@ -229,7 +229,7 @@ fn request(http: &Http, room: usize) -> Phrase {
 
 /// A response in `room` columns. The size stays when the reason has to be cut.
 fn response(http: &Http, room: usize) -> Phrase {
-    let size = http.http.response.as_ref().map_or(0, |response| response.body.size);
+    let size = http.exchange.response.as_ref().map_or(0, |response| response.body.size);
     let size = format!(", {}", Size(size));
     let status = status(http).unwrap_or_default();
     status.cut(room.saturating_sub(1 + size.len())).and(Tone::Plain, size)
@@ -238,7 +238,7 @@ fn response(http: &Http, room: usize) -> Phrase {
 /// The lines of what can have more than one, in `room` columns each.
 fn lines(event: Event<'_>, room: usize) -> Vec<Phrase> {
     match event {
-        Event::Timing(http) => timing(&http.timing, room),
+        Event::Timing(http) => timing(&http.exchange.timing, room),
         Event::Unusual(http) => unusual(http, room),
         _ => Vec::new(),
     }
@@ -269,11 +269,11 @@ fn timing(timing: &Timing, room: usize) -> Vec<Phrase> {
 
 /// What did not go as it should, in words, in lines of `room` columns.
 fn unusual(http: &Http, room: usize) -> Vec<Phrase> {
-    let (tone, outcome) = match http.outcome {
-        Outcome::Reset if http.reason.is_none() => {
+    let (tone, outcome) = match http.exchange.outcome {
+        Outcome::Reset if http.exchange.reason.is_none() => {
             (Tone::Failure, "RESET before the response ended".to_owned())
         }
-        Outcome::Upgraded if http.reason.is_none() && http.websocket.is_none() => {
+        Outcome::Upgraded if http.exchange.reason.is_none() && http.exchange.websocket.is_none() => {
             (Tone::Plain, "upgraded to another protocol".to_owned())
         }
         _ => outcome(http).unwrap_or((Tone::Plain, String::new())),

@@ -5,13 +5,15 @@ mod head;
 mod lookups;
 mod odd;
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
     exchange::{Integrity, Outcome},
     record::{
-        Body, By, Bytes, Close, Connection, ConnectionId, Endpoint, Fields, FlagNames, Handshake, How, Http,
-        HttpNetwork, Messages, Network, NetworkType, Process, Protocol, Request, Response, Segment, Timing,
-        Transition,
+        Body, By, Bytes, Close, Connection, ConnectionId, ConnectionInfo, Endpoint, Exchange, Fields,
+        FlagNames, Handshake, How, Http, Network, NetworkType, Process, Request, Response, Segment, Timing,
+        Transition, Version,
     },
     time::Time,
 };
@@ -42,13 +44,14 @@ fn network(id: u64) -> Network {
     }
 }
 
-fn process(id: u64) -> Option<Process> {
+fn info(id: u64) -> Arc<ConnectionInfo> {
     let (pid, name) = if is_client(id) { (13838, "curl") } else { (812, "nginx") };
-    Some(Process { pid, name: name.into(), ..Process::default() })
-}
-
-fn role(id: u64) -> Option<Role> {
-    Some(if is_client(id) { Role::Client } else { Role::Server })
+    Arc::new(ConnectionInfo {
+        id: connection(id),
+        role: Some(if is_client(id) { Role::Client } else { Role::Server }),
+        network: Some(network(id)),
+        process: Some(Arc::new(Process { pid, name: name.into(), ..Process::default() })),
+    })
 }
 
 fn connection(cookie: u64) -> ConnectionId {
@@ -58,16 +61,13 @@ fn connection(cookie: u64) -> ConnectionId {
 fn state(us: u64, id: u64, old: State, new: State, in_old_us: Option<u64>) -> Record {
     Record::Transition(Transition {
         time: at(us),
-        connection: connection(id),
+        connection: info(id),
         old,
         new,
         in_old_us,
         estimated: false,
         gap: false,
         reason: None,
-        role: role(id),
-        network: network(id),
-        process: process(id),
     })
 }
 
@@ -77,7 +77,7 @@ fn segment(us: u64, from: u64, flags: Flags, seq: u32, ack: Option<u32>) -> [Rec
     [(us, from, Direction::Out), (us + 3, to, Direction::In)].map(|(us, id, direction)| {
         Record::Segment(Segment {
             time: at(us),
-            connection: connection(id),
+            connection: info(id),
             direction,
             flags: FlagNames(flags),
             seq,
@@ -89,63 +89,43 @@ fn segment(us: u64, from: u64, flags: Flags, seq: u32, ack: Option<u32>) -> [Rec
 }
 
 fn http(us: u64, id: u64) -> Record {
-    let Network { kind, local, peer, .. } = network(id);
-    Record::Http(Box::new(Http {
+    Record::Http(Http {
         time: at(us + 900),
-        connection: connection(id),
-        index: 0,
-        role: role(id),
-        network: HttpNetwork {
-            protocol: Protocol { name: "http".into(), version: "1.1".into() },
-            kind,
-            local,
-            peer,
-        },
-        http: Messages {
+        connection: info(id),
+        exchange: Box::new(Exchange {
             request: Some(Request {
                 method: "GET".into(),
                 target: "/a".into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
             }),
-            informational: vec![],
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
+                version: Version::default(),
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
             }),
-        },
-        url: None,
-        process: process(id),
-        timing: Timing {
-            started: at(us),
-            send_us: Some(0),
-            wait_us: Some(850),
-            receive_us: Some(50),
-            total_us: 900,
-            idle_us: None,
-            stalls: None,
-        },
-        integrity: Integrity::Complete,
-        outcome: Outcome::Ok,
-        reason: None,
-        ended: None,
-        missing: None,
-        reused: None,
-        websocket: None,
-    }))
+            timing: Timing {
+                started: at(us),
+                send_us: Some(0),
+                wait_us: Some(850),
+                receive_us: Some(50),
+                total_us: 900,
+                ..Timing::default()
+            },
+            ..Exchange::default()
+        }),
+    })
 }
 
 fn summary(id: u64, by: By, how: How) -> Record {
     Record::Connection(Box::new(Connection {
         time: at(2000),
-        connection: connection(id),
-        role: role(id),
-        network: Some(network(id)),
-        process: process(id),
+        connection: info(id),
         opened: if is_client(id) { at(0) } else { at(13) },
         closed: Some(at(1500)),
         duration_us: 1500,
@@ -231,10 +211,10 @@ fn one_end_alone_is_shown_with_what_it_saw() {
     let client: Vec<_> = session()
         .into_iter()
         .filter(|record| match record {
-            Record::Transition(transition) => transition.connection == connection(4101),
-            Record::Segment(segment) => segment.connection == connection(4101),
-            Record::Http(http) => http.connection == connection(4101),
-            Record::Connection(summary) => summary.connection == connection(4101),
+            Record::Transition(transition) => transition.connection.id == connection(4101),
+            Record::Segment(segment) => segment.connection.id == connection(4101),
+            Record::Http(http) => http.connection.id == connection(4101),
+            Record::Connection(summary) => summary.connection.id == connection(4101),
             _ => true,
         })
         .collect();

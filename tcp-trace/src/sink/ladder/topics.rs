@@ -99,10 +99,10 @@ impl Found {
     }
 
     fn http(&mut self, http: &Http) {
-        self.add_if(http.http.request.is_some() && http.url.is_some(), topic::URL);
-        self.add_if(!matches!(http.outcome, Outcome::Ok | Outcome::Upgraded), topic::OUTCOME);
-        self.add_if(http.integrity != Integrity::Complete, topic::INTEGRITY);
-        if let Some(response) = &http.http.response
+        self.add_if(http.exchange.request.is_some() && http.exchange.url.is_some(), topic::URL);
+        self.add_if(!matches!(http.exchange.outcome, Outcome::Ok | Outcome::Upgraded), topic::OUTCOME);
+        self.add_if(http.exchange.integrity != Integrity::Complete, topic::INTEGRITY);
+        if let Some(response) = &http.exchange.response
             && (response.status_code >= 400 || response.status_code == 101)
         {
             self.add_recorded(&response.status_code.to_string());

@@ -73,7 +73,7 @@ pub(super) fn stretches(http: &Http, opening: Option<&Opening>, zero: Time) -> V
             all.push(Stretch { from, to, phase });
         }
     };
-    let timing = &http.timing;
+    let timing = &http.exchange.timing;
     if let Some(opening) = opening {
         if let Some(resolution) = opening.resolution {
             put(resolution.started, resolution.ended, Phase::Lookup);
@@ -94,7 +94,7 @@ pub(super) fn stretches(http: &Http, opening: Option<&Opening>, zero: Time) -> V
 
 /// Whether an exchange did not come to its end.
 pub(super) fn is_broken(http: &Http) -> bool {
-    !matches!(http.outcome, Outcome::Ok | Outcome::Upgraded)
+    !matches!(http.exchange.outcome, Outcome::Ok | Outcome::Upgraded)
 }
 
 /// A bar of `cells` columns for the time from `zero` to `end`. Each column shows what took most of its time, and what
@@ -117,7 +117,7 @@ pub(super) fn bar(stretches: &[Stretch], http: &Http, (zero, end): (Time, Time),
         .collect();
     let cell_of =
         |time: Time| usize::try_from(since(time) * cells as u128 / whole).unwrap_or(cells).min(cells - 1);
-    let started = cell_of(http.timing.started);
+    let started = cell_of(http.exchange.timing.started);
     let is_exchange =
         |phase: &Option<Phase>| matches!(phase, Some(Phase::Send | Phase::Wait | Phase::Receive));
     if !drawn[started..].iter().any(is_exchange) {

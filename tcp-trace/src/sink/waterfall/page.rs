@@ -43,7 +43,8 @@ impl<'a> Known<'a> {
     ) -> Self {
         let mut lookups = HashMap::new();
         let members = groups.iter().flat_map(|group| &group.members);
-        let connections: HashSet<_> = members.map(|member| exchanges[member.exchange].connection).collect();
+        let connections: HashSet<_> =
+            members.map(|member| exchanges[member.exchange].connection.id).collect();
         for (id, opening) in openings.iter().filter(|(id, _)| connections.contains(id)) {
             if let Some(resolution) = opening.resolution {
                 let this = (opening.connecting, *id);
@@ -58,11 +59,12 @@ impl<'a> Known<'a> {
 
     /// Whether an exchange is the first on its connection, when known.
     pub(super) fn is_new(&self, http: &Http) -> Option<bool> {
-        if http.index > 0 {
+        if http.exchange.index > 0 {
             return Some(false);
         }
         // Earlier versions did not record it.
-        let is_reused = http.reused.or_else(|| self.openings.contains_key(&http.connection).then_some(false));
+        let is_reused =
+            http.exchange.reused.or_else(|| self.openings.contains_key(&http.connection.id).then_some(false));
         is_reused.map(|is_reused| !is_reused)
     }
 
@@ -71,14 +73,14 @@ impl<'a> Known<'a> {
         if self.is_new(http) != Some(true) {
             return None;
         }
-        let mut opening = *self.openings.get(&http.connection)?;
+        let mut opening = *self.openings.get(&http.connection.id)?;
         let is_soon = |from: Time, to: Time| to.micros_since(from) <= AHEAD_US;
         opening.resolution = opening.resolution.filter(|resolution| {
             let first = self.lookups.get(&resolution.lookup);
-            first.is_some_and(|(_, first)| *first == http.connection)
+            first.is_some_and(|(_, first)| *first == http.connection.id)
                 && is_soon(resolution.ended, opening.connecting)
         });
-        is_soon(opening.established, http.timing.started).then_some(opening)
+        is_soon(opening.established, http.exchange.timing.started).then_some(opening)
     }
 }
 
@@ -135,10 +137,11 @@ impl<'a> Page<'a> {
             let opening = known.opening(http);
             let asked = opening.and_then(|opening| opening.resolution).map(|resolution| resolution.started);
             let connecting = opening.map(|opening| opening.connecting);
-            [asked, connecting].into_iter().flatten().fold(http.timing.started, Time::min)
+            [asked, connecting].into_iter().flatten().fold(http.exchange.timing.started, Time::min)
         });
         let zero = begun.unwrap_or_default();
-        let ends = exchanges().map(|http| http.timing.started.after_micros(http.timing.total_us));
+        let ends =
+            exchanges().map(|http| http.exchange.timing.started.after_micros(http.exchange.timing.total_us));
         let origin = match &group.subject {
             Subject::Page(address) | Subject::UnseenPage(address) => origin(address),
             Subject::Others => None,
@@ -164,9 +167,10 @@ impl<'a> Page<'a> {
 
     /// Who sent how much.
     fn totals(&self) -> Phrase {
-        let connections: HashSet<_> = self.members().map(|(http, _)| http.connection).collect();
-        let response =
-            |(http, _): (&Http, Link)| http.http.response.as_ref().map_or(0, |response| response.body.size);
+        let connections: HashSet<_> = self.members().map(|(http, _)| http.connection.id).collect();
+        let response = |(http, _): (&Http, Link)| {
+            http.exchange.response.as_ref().map_or(0, |response| response.body.size)
+        };
         let bytes = self.members().map(response).fold(0, u64::saturating_add);
         let text = format!(
             "{}: {} on {}, {} in {}",
@@ -182,7 +186,7 @@ impl<'a> Page<'a> {
     }
 
     fn client(&self) -> String {
-        let process = self.members().find_map(|(http, _)| http.process.as_ref());
+        let process = self.members().find_map(|(http, _)| http.connection.process.as_deref());
         match &self.group.client {
             Client::Process { .. } => process.map_or("-".to_owned(), named),
             Client::Local(address) => format!("an unknown process at {address}"),
@@ -235,10 +239,11 @@ impl<'a> Page<'a> {
         if self.group.members.len() < 2 {
             return None;
         }
-        let (http, _) = self.members().min_by_key(|(http, _)| Reverse(http.timing.total_us))?;
-        let wait = http.timing.wait_us.map_or(String::new(), |us| format!(", waited {}", Micros(us)));
+        let (http, _) = self.members().min_by_key(|(http, _)| Reverse(http.exchange.timing.total_us))?;
+        let wait =
+            http.exchange.timing.wait_us.map_or(String::new(), |us| format!(", waited {}", Micros(us)));
         let name = shortened(&name(http, self.origin), 50);
-        Some(format!("slowest: {name}  {}{wait}", Micros(http.timing.total_us)))
+        Some(format!("slowest: {name}  {}{wait}", Micros(http.exchange.timing.total_us)))
     }
 
     fn failures(&self) -> Option<Phrase> {
@@ -285,7 +290,7 @@ fn failure(http: &Http) -> Option<(Tone, String)> {
         // The whole reason is below the request.
         return Some((tone, text.split(':').next().unwrap_or_default().to_owned()));
     }
-    let code = http.http.response.as_ref()?.status_code;
+    let code = http.exchange.response.as_ref()?.status_code;
     let tone = crate::sink::words::status_tone(code);
     (tone != Tone::Plain).then(|| Some((tone, status(http)?.to_string())))?
 }

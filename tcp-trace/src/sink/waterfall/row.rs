@@ -58,10 +58,10 @@ impl Rows<'_> {
     /// The lines of a request.
     pub(super) fn lines(&self, http: &Http, link: Link) -> Vec<Phrase> {
         let Layout { time, request, kind, connection, .. } = self.layout;
-        let start = format!("{:>time$} ", self.millis.between(self.zero, http.timing.started));
+        let start = format!("{:>time$} ", self.millis.between(self.zero, http.exchange.timing.started));
         let mark = if link.is_inferred() { INFERRED } else { " " };
         let what = padded(&shortened(&name(http, self.origin), request), request);
-        let response = http.http.response.as_ref();
+        let response = http.exchange.response.as_ref();
         let kind = if kind == 0 { String::new() } else { padded(&cut(&kind_of(http), kind - 1), kind) };
         let status = response.map_or("-".to_owned(), |response| response.status_code.to_string());
         let tone = response.map_or(Tone::Failure, |response| status_tone(response.status_code));
@@ -74,7 +74,7 @@ impl Rows<'_> {
         let on = padded(&connection_of(http), connection);
         let opening = self.known.opening(http);
         let stretches = stretches(http, opening.as_ref(), self.zero);
-        let took = self.millis.text(http.timing.total_us);
+        let took = self.millis.text(http.exchange.timing.total_us);
         let row = Phrase::new(Tone::Aside, start)
             .and(Tone::Warning, mark)
             .and(if is_broken(http) { Tone::Failure } else { Tone::Plain }, what)
@@ -102,16 +102,16 @@ impl Rows<'_> {
 
 /// The connection of an exchange, and its position there.
 pub(super) fn connection_of(http: &Http) -> String {
-    format!("{} #{}", http.connection, http.index)
+    format!("{} #{}", http.connection.id, http.exchange.index)
 }
 
 /// Method and target; with the host where that is not the page's.
 pub(super) fn name(http: &Http, origin: Option<&str>) -> String {
-    let Some(request) = &http.http.request else {
+    let Some(request) = &http.exchange.request else {
         return "(no request seen)".to_owned();
     };
     let target = printable(&request.target);
-    let host = http.url.as_ref().and_then(|url| Some((url.scheme.as_ref()?, url.host.as_ref()?)));
+    let host = http.exchange.url.as_ref().and_then(|url| Some((url.scheme.as_ref()?, url.host.as_ref()?)));
     let is_elsewhere = |(scheme, host)| {
         let own = format!("{}://{}", printable(scheme), printable(host));
         origin.is_none_or(|origin| !own.eq_ignore_ascii_case(origin))
@@ -123,7 +123,7 @@ pub(super) fn name(http: &Http, origin: Option<&str>) -> String {
 
 /// What kind of thing was sent, by its Content-Type: what network panels call its type.
 fn kind_of(http: &Http) -> String {
-    let Some(response) = &http.http.response else { return String::new() };
+    let Some(response) = &http.exchange.response else { return String::new() };
     if response.status_code == 101 {
         return "ws".to_owned();
     }

@@ -1,5 +1,7 @@
 //! What a waterfall looks like.
 
+use std::sync::Arc;
+
 use tcp_trace_core::{
     page_loads::testing::{Exchange, START, get},
     prose::width,
@@ -7,7 +9,9 @@ use tcp_trace_core::{
 use tcp_trace_model::{
     event::State,
     exchange::Outcome,
-    record::{Close, Connection, ConnectionId, HttpTotals, Loss, LossPlace, Resolved, StateSpan},
+    record::{
+        Close, Connection, ConnectionId, ConnectionInfo, HttpTotals, Loss, LossPlace, Resolved, StateSpan,
+    },
     time::Time,
 };
 
@@ -15,7 +19,7 @@ use super::*;
 
 /// The summary of a connection whose SYN was sent this many microseconds after the start.
 fn connection(cookie: u64, us: u64, connect_us: u64, dns: Option<Resolved>) -> Record {
-    let connection = ConnectionId::of_socket(cookie, 0);
+    let connection = Arc::new(ConnectionInfo::new(ConnectionId::of_socket(cookie, 0)));
     let entered = Time(START).after_micros(us);
     let states = vec![
         StateSpan { state: State::SynSent, entered, duration_us: Some(connect_us), estimated: false },
@@ -35,7 +39,7 @@ fn lookup(number: u64, duration_us: u64, age_us: u64) -> Option<Resolved> {
 }
 
 fn http(exchange: Exchange) -> Record {
-    Record::Http(Box::new(exchange.0))
+    Record::Http(exchange.0)
 }
 
 fn printed(records: &[Record], columns: usize, palette: Palette) -> String {
@@ -54,14 +58,14 @@ fn plain(records: &[Record], columns: usize) -> String {
 fn shop() -> Vec<Record> {
     const PAGE: &str = "http://shop/de/";
     let mut reset = get(130, "http://shop/api/cart").referer(PAGE).on(1, 2).is("application/json");
-    reset.0.outcome = Outcome::Reset;
-    reset.0.reason = Some("reset by the server during the response".to_owned());
+    reset.0.exchange.outcome = Outcome::Reset;
+    reset.0.exchange.reason = Some("reset by the server during the response".into());
     let mut silent = get(140, "http://shop/api/\u{1b}[31m").referer(PAGE).on(2, 1).lasting(60);
-    silent.0.http.response = None;
-    silent.0.timing.wait_us = None;
-    silent.0.timing.receive_us = None;
-    silent.0.outcome = Outcome::NoResponse;
-    silent.0.reason = Some("closed by the server before the response".to_owned());
+    silent.0.exchange.response = None;
+    silent.0.exchange.timing.wait_us = None;
+    silent.0.exchange.timing.receive_us = None;
+    silent.0.exchange.outcome = Outcome::NoResponse;
+    silent.0.exchange.reason = Some("closed by the server before the response".into());
     vec![
         http(get(50, "http://shop/").document().on(1, 0).redirected("/de/")),
         http(get(61, PAGE).document().on(1, 1).lasting(30)),
@@ -170,9 +174,9 @@ fn failures_are_in_colours_and_the_text_is_the_same() {
 fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() {
     let api = |ms, url| get(ms, url).by(7, "curl").is("application/json");
     let mut older = api(5, "http://api/v1/b").on(4, 0);
-    older.0.reused = None;
+    older.0.exchange.reused = None;
     let mut nobody = api(900, "http://api/v1/c").on(5, 0);
-    nobody.0.process = None;
+    Arc::make_mut(&mut nobody.0.connection).process = None;
     let records = [
         http(api(0, "http://api/v1/a").on(3, 0)),
         http(older),

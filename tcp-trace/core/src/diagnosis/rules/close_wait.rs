@@ -212,17 +212,17 @@ fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
 
 /// `last exchange: GET /a → 200, read to the end, the response said Connection: close`.
 fn last_exchange(http: &Http, cause: Cause) -> String {
-    let request = http.http.request.as_ref().map_or("(request not seen)".to_owned(), |request| {
+    let request = http.exchange.request.as_ref().map_or("(request not seen)".to_owned(), |request| {
         format!("{} {}", request.method.printable(), request.target.printable())
     });
-    let response = match &http.http.response {
+    let response = match &http.exchange.response {
         None => "no response".to_owned(),
         Some(response) => format!(
             "{}, {}",
             response.status_code,
-            match http.integrity {
+            match http.exchange.integrity {
                 // A server sends it; what is unread there is of the client.
-                Integrity::Complete if http.role == Some(Role::Server) => "complete",
+                Integrity::Complete if http.connection.role == Some(Role::Server) => "complete",
                 Integrity::Complete if cause == Cause::DataNotRead => "complete, not read to the end",
                 Integrity::Complete => "read to the end",
                 Integrity::Truncated => "cut short",

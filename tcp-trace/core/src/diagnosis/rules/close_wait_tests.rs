@@ -1,7 +1,9 @@
 //! Tests of CLOSE_WAIT: the causes, whose they are, and what is no fault.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
-    record::{Fact, Record, Transition},
+    record::{ConnectionInfo, Fact, Record, Transition},
     time::Time,
 };
 
@@ -101,16 +103,16 @@ fn when_it_was_traced_the_time_of_the_fin_counts() {
     let socket = &host.snapshot.sockets[1];
     history.record(&Record::Transition(Transition {
         time: Time(NOW.0 - 70_000_000_000),
-        connection: socket.connection(),
+        connection: Arc::new(ConnectionInfo {
+            network: Some(tcp_trace_model::record::Network::new(socket.diag.endpoints, None)),
+            ..ConnectionInfo::new(socket.connection())
+        }),
         old: State::Established,
         new: State::CloseWait,
         in_old_us: None,
         estimated: false,
         gap: false,
         reason: None,
-        role: None,
-        network: tcp_trace_model::record::Network::new(socket.diag.endpoints, None),
-        process: None,
     }));
     let findings = host.judge_with("close_wait", &history);
     assert_eq!(findings[0].connections[0].age_us, Some(70_000_000));

@@ -1,8 +1,10 @@
 //! Tests of connects that fail.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::{Endpoints, Role},
-    record::{Close, Connection, ConnectionId, How, Network, Process, Record, StateSpan},
+    record::{Close, Connection, ConnectionId, ConnectionInfo, How, Network, Process, Record, StateSpan},
 };
 
 use super::*;
@@ -18,10 +20,12 @@ fn history(connects: &[(&str, How, Option<&str>)]) -> History {
         let state = if *how == How::Fin { State::Established } else { State::SynSent };
         history.record(&Record::Connection(Box::new(Connection {
             time: NOW,
-            connection: ConnectionId::of_socket(cookie, 0),
-            role: Some(Role::Client),
-            network: Some(Network::new(Endpoints { local, peer }, None)),
-            process: Some(Process { pid: 5, name: "client".into(), ..Process::default() }),
+            connection: Arc::new(ConnectionInfo {
+                id: ConnectionId::of_socket(cookie, 0),
+                role: Some(Role::Client),
+                network: Some(Network::new(Endpoints { local, peer }, None)),
+                process: Some(Arc::new(Process { pid: 5, name: "client".into(), ..Process::default() })),
+            }),
             duration_us: 1_000,
             states: vec![StateSpan { state, entered: NOW, duration_us: None, estimated: false }],
             close: Close { how: *how, reason: reason.map(str::to_owned), ..Close::default() },

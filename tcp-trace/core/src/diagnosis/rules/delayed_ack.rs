@@ -88,7 +88,7 @@ mod tests {
             if index < delayed {
                 set(&mut http);
             }
-            history.record(&Record::Http(Box::new(http)));
+            history.record(&Record::Http(http));
         }
         history
     }
@@ -102,7 +102,11 @@ mod tests {
             (Role::Server, false, "12 of 20 small responses from api (pid 6) at 10.0.0.1:8080 took"),
         ] {
             let set = |http: &mut Http| {
-                let phase = if is_request { &mut http.timing.send_us } else { &mut http.timing.receive_us };
+                let phase = if is_request {
+                    &mut http.exchange.timing.send_us
+                } else {
+                    &mut http.exchange.timing.receive_us
+                };
                 *phase = Some(43_800);
             };
             let findings = Host::new().judge_with("delayed_ack_stall", &history(role, 12, set));
@@ -116,12 +120,12 @@ mod tests {
     fn chance_other_times_and_large_messages_are_none() {
         type Set = fn(&mut Http);
         let cases: [(u64, Set); 4] = [
-            (4, |http| http.timing.send_us = Some(41_000)),
-            (20, |http| http.timing.send_us = Some(30_000)),
-            (20, |http| http.timing.wait_us = Some(41_000)),
+            (4, |http| http.exchange.timing.send_us = Some(41_000)),
+            (20, |http| http.exchange.timing.send_us = Some(30_000)),
+            (20, |http| http.exchange.timing.wait_us = Some(41_000)),
             (20, |http| {
-                http.timing.receive_us = Some(41_000);
-                http.http.response.as_mut().unwrap().body.size = 1 << 20;
+                http.exchange.timing.receive_us = Some(41_000);
+                http.exchange.response.as_mut().unwrap().body.size = 1 << 20;
             }),
         ];
         for (delayed, set) in cases {

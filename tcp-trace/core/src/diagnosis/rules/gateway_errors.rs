@@ -114,7 +114,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         // If both ends are traced, the one that answered is reported.
         .filter(|http| {
             let at_server = || facts.history.exchanges().responses(server_of(http), true);
-            http.role == Some(Role::Server) || at_server().is_none()
+            http.connection.role == Some(Role::Server) || at_server().is_none()
         })
         .filter_map(|http| case(facts, &upstreams, http))
         .collect();
@@ -126,7 +126,8 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         .filter_map(|it| it.attempt.connection())
         .collect();
     cases.retain(|case| {
-        case.cause != Cause::Remote || !passed_on.contains(&(case.http.connection, case.http.index))
+        case.cause != Cause::Remote
+            || !passed_on.contains(&(case.http.connection.id, case.http.exchange.index))
     });
     let mut workers = Workers::new();
     for case in &cases {
@@ -143,9 +144,9 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
 }
 
 fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Option<Case<'a>> {
-    let status = http.http.response.as_ref()?.status_code;
-    let life = upstreams.life(http.connection);
-    let process = life.and_then(life_process).or(http.process.as_ref());
+    let status = http.exchange.response.as_ref()?.status_code;
+    let life = upstreams.life(http.connection.id);
+    let process = life.and_then(life_process).or(http.connection.process.as_deref());
     let mut case = Case { http, status, process, cause: Cause::Own, tried: Vec::new(), unfinished: None };
     if status == 408
         && let Some(unfinished) = Unfinished::of(http, upstreams)
@@ -153,10 +154,10 @@ fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Opt
         (case.cause, case.unfinished) = (unfinished.cause(), Some(unfinished));
         return Some(case);
     }
-    case.cause = match (http.role, process) {
+    case.cause = match (http.connection.role, process) {
         (Some(Role::Server), Some(process)) => {
             // It is unknown when a request began that was not seen.
-            let from = http.http.request.is_none().then(|| facts.history.from.unwrap_or_default());
+            let from = http.exchange.request.is_none().then(|| facts.history.from.unwrap_or_default());
             let (tried, is_all) = upstreams.during(process.pid, http, from);
             case.tried = best(http, &tried);
             match case.chosen().map(|chosen| chosen.fate) {
@@ -178,10 +179,10 @@ fn unseen(facts: &Facts<'_>, http: &Http) -> Option<Unseen> {
     let is_lost = history.first_loss.is_some_and(|loss| loss <= http.time.after_micros(LOSS_NOTICED_US));
     if history.is_narrowed {
         Some(Unseen::Filter)
-    } else if http.http.request.is_none() {
+    } else if http.exchange.request.is_none() {
         Some(Unseen::Request)
     } else {
-        (is_lost || !history.remembers_since(http.timing.started)).then_some(Unseen::Lost)
+        (is_lost || !history.remembers_since(http.exchange.timing.started)).then_some(Unseen::Lost)
     }
 }
 
@@ -198,7 +199,7 @@ impl<'a> Case<'a> {
     /// `GET /x: 502 after 1.20 ms, connect to 10.0.0.5:80 refused after 300 us`.
     fn note(&self) -> String {
         let Self { http, status, .. } = self;
-        let after = Micros(answered(http).micros_since(http.timing.started));
+        let after = Micros(answered(http).micros_since(http.exchange.timing.started));
         if let Some(Unfinished { begun, came, waited_us: Some(us) }) = self.unfinished {
             let request = if came.is_some() { request(begun) } else { "no request".to_owned() };
             let came = came.map_or("nothing".to_owned(), |came| {
@@ -219,7 +220,8 @@ impl<'a> Case<'a> {
 
     fn example(&self, upstreams: &Upstreams<'_>) -> FindingConnection {
         let mut example = exchange_findings::example(self.http);
-        if let Some(summary) = upstreams.life(self.http.connection).and_then(|life| life.summary.as_ref()) {
+        if let Some(summary) = upstreams.life(self.http.connection.id).and_then(|life| life.summary.as_ref())
+        {
             let last = summary.states.last().filter(|_| summary.open);
             example.state = last.map_or(State::Close, |span| span.state);
         }
@@ -237,7 +239,7 @@ fn finding(
 ) -> Option<Finding> {
     let first = cases.first()?;
     let server = server_of(first.http);
-    let is_at_server = first.http.role == Some(Role::Server);
+    let is_at_server = first.http.connection.role == Some(Role::Server);
     let whose = whose(cases.iter().filter_map(|case| case.process));
     let of_process = match (is_at_server, first.cause.is_of_client()) {
         (true, true) => format!("to {whose} at {server}"),
@@ -260,7 +262,7 @@ fn finding(
     let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
     let failed = pids.map_or(Vec::new(), |pids| failed_otherwise(facts, pids, until));
     let came = unfinished().filter_map(|it| it.came);
-    let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection));
+    let clients = || cases.iter().filter_map(|case| upstreams.other_process(case.http.connection.id));
     let is_client_reported = first.cause.is_of_client() && is_at_server;
     let all = facts.history.exchanges().responses(server, is_at_server);
     Some(Finding {
@@ -361,7 +363,7 @@ fn failed_otherwise(facts: &Facts<'_>, pids: &BTreeSet<u32>, until: Option<Time>
 
 /// What a response says of who made it.
 fn header(http: &Http) -> Option<String> {
-    let (_, value) = http.http.response.as_ref()?.headers.iter().next()?;
+    let (_, value) = http.exchange.response.as_ref()?.headers.iter().next()?;
     Some(TextRef(value).printable().to_string())
 }
 

@@ -1,13 +1,15 @@
 //! Tests of what must not be taken for the cause, and of what is reported: requests of others, illegal messages,
 //! retries, idle connections.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// A request of the gateway from and to these milliseconds, that is answered with this status.
 fn other(number: u64, status: u16, (from, to): (u64, u64), target: &str) -> (Http, Connection) {
     let end = upstream(number, (from, to), By::Local, How::Fin);
     let mut http = asked(&end, answer(Role::Client, status, from, to - from));
-    http.http.request.as_mut().unwrap().target = target.into();
+    http.exchange.request.as_mut().unwrap().target = target.into();
     (http, end)
 }
 
@@ -33,8 +35,10 @@ fn a_request_that_is_just_under_way_is_not_the_cause() {
             let mut history = gateway_after(status, 5_000);
             let (http, mut end) = other(10, 200, (from, 6_020), target);
             let pending = unanswered(Role::Client, 0, from, Outcome::NoResponse);
-            let mut http = Http { timing: http.timing, ..asked(&end, pending) };
-            http.http.request.as_mut().unwrap().target = target.into();
+            let timing = http.exchange.timing;
+            let mut http = asked(&end, pending);
+            http.exchange.timing = timing;
+            http.exchange.request.as_mut().unwrap().target = target.into();
             (end.close.how, end.close.by, end.open, end.closed) = (How::Open, By::None, true, None);
             add(&mut history, (http, end));
             assert_eq!(cause(&history), "own_answer", "{status} {target} {from}");
@@ -56,9 +60,9 @@ fn a_download_that_is_cut_later_had_been_answered() {
     let mut history = gateway_after(504, 5_000);
     let end = upstream(10, (1_010, 9_000), By::Peer, How::Rst);
     let mut http = asked(&end, answer(Role::Client, 200, 1_010, 50));
-    (http.timing.receive_us, http.timing.total_us) = (Some(7_940_000), 7_990_000);
-    (http.outcome, http.time) = (Outcome::Truncated, at(9_000));
-    http.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
+    (http.exchange.timing.receive_us, http.exchange.timing.total_us) = (Some(7_940_000), 7_990_000);
+    (http.exchange.outcome, http.time) = (Outcome::Truncated, at(9_000));
+    http.exchange.ended = Some(Ended { message: Message::Response, part: Part::Body, offset: 40 });
     add(&mut history, (http, end));
     assert_eq!(cause(&history), "own_answer");
 }
@@ -68,11 +72,11 @@ fn requests_for_something_else_are_not_counted_with_the_cause() {
     let mut history = gateway_after(504, 2_000);
     for (number, target) in [(10, "/pay"), (11, "/other")] {
         let mut end = upstream(number, (1_010, 3_000), By::Local, How::Fin);
-        let network = end.network.as_mut().unwrap();
+        let network = Arc::make_mut(&mut end.connection).network.as_mut().unwrap();
         network.peer.port = 9_000 + u16::try_from(number).unwrap();
         let mut http = asked(&end, unanswered(Role::Client, 0, 1_010, Outcome::NoResponse));
-        http.timing.total_us = 1_990_000;
-        http.http.request.as_mut().unwrap().target = target.into();
+        http.exchange.timing.total_us = 1_990_000;
+        http.exchange.request.as_mut().unwrap().target = target.into();
         add(&mut history, (http, end));
     }
     let finding = only(&history);
@@ -96,7 +100,7 @@ fn a_connect_without_a_port_is_reported_as_such() {
         let mut history = gateway(502);
         let mut end = failed(10, (1_010, 1_011), how);
         end.close.reason = reason.map(str::to_owned);
-        end.network.as_mut().unwrap().local.port = port;
+        Arc::make_mut(&mut end.connection).network.as_mut().unwrap().local.port = port;
         life(&mut history, Vec::new(), Vec::new(), end);
         let finding = only(&history);
         assert_eq!(finding.cause.as_deref(), Some("upstream_no_port"), "{how:?}");
@@ -120,9 +124,9 @@ fn only_an_illegal_response_is_no_http() {
         let mut history = gateway(502);
         let end = upstream(10, (1_005, 1_095), by, how);
         let mut http = asked(&end, answer(Role::Client, status.unwrap_or_default(), 1_010, 20));
-        (http.outcome, http.reason) = (Outcome::Invalid, Some(reason.into()));
+        (http.exchange.outcome, http.exchange.reason) = (Outcome::Invalid, Some(reason.into()));
         if status.is_none() {
-            http.http.response = None;
+            http.exchange.response = None;
         }
         add(&mut history, (http, end));
         assert_eq!(cause(&history), expected, "{reason} {status:?} {how:?}");
@@ -136,8 +140,9 @@ fn a_kept_connection_that_ends_with_a_408_was_idle_after_its_last_response() {
         (3, "carried no further request within 5.00 s", "stayed idle after its last response"),
     ] {
         let mut http = answer(Role::Server, 408, 9_000, 0);
-        (http.index, http.http.request, http.reused) = (index, None, Some(index > 0));
-        (http.timing.send_us, http.timing.wait_us, http.timing.idle_us) = (None, None, Some(5_000_000));
+        (http.exchange.index, http.exchange.request, http.exchange.reused) = (index, None, Some(index > 0));
+        (http.exchange.timing.send_us, http.exchange.timing.wait_us, http.exchange.timing.idle_us) =
+            (None, None, Some(5_000_000));
         let history = lived(Vec::new(), vec![http], summary(Role::Server, By::Local, How::Fin));
         let finding = only(&history);
         assert_eq!(
@@ -161,9 +166,9 @@ fn a_408_whose_request_had_come_shows_no_wait_for_it() {
 #[test]
 fn numbers_of_a_recording_that_are_too_large_are_no_fault() {
     let mut http = answer(Role::Server, 408, 1_000, 0);
-    (http.index, http.http.request) = (u64::MAX, None);
-    (http.timing.send_us, http.timing.wait_us) = (Some(u64::MAX), Some(u64::MAX));
-    http.timing.idle_us = Some(u64::MAX);
+    (http.exchange.index, http.exchange.request) = (u64::MAX, None);
+    (http.exchange.timing.send_us, http.exchange.timing.wait_us) = (Some(u64::MAX), Some(u64::MAX));
+    http.exchange.timing.idle_us = Some(u64::MAX);
     let history = lived(Vec::new(), vec![http], summary(Role::Server, By::Local, How::Fin));
     assert_eq!(cause(&history), "request_not_sent");
 }

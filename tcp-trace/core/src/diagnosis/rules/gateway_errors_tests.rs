@@ -1,10 +1,12 @@
 //! Tests of the errors of gateways: the gateway is `api` (pid 6) at `SERVER`, its upstream 10.0.0.2:9000.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::State,
     record::{
-        By, Cidr, Connection, ConnectionId, Ended, Endpoint, Fact, Filter, How, Loss, LossPlace, Message,
-        Outcome, Record, StateSpan,
+        By, Cidr, Connection, ConnectionId, ConnectionInfo, Ended, Endpoint, Fact, Filter, How, Loss,
+        LossPlace, Message, Outcome, Record, StateSpan,
     },
 };
 
@@ -27,8 +29,8 @@ fn socket(number: u64) -> ConnectionId {
 /// An exchange at one end that is answered with this status after this time.
 fn answer(role: Role, status: u16, started_ms: u64, took_ms: u64) -> Http {
     let mut http = exchange(role, 0, started_ms);
-    http.http.response.as_mut().unwrap().status_code = status;
-    (http.timing.wait_us, http.timing.total_us) = (Some(took_ms * 1_000), took_ms * 1_000);
+    http.exchange.response.as_mut().unwrap().status_code = status;
+    (http.exchange.timing.wait_us, http.exchange.timing.total_us) = (Some(took_ms * 1_000), took_ms * 1_000);
     http.time = at(started_ms + took_ms);
     http
 }
@@ -36,10 +38,10 @@ fn answer(role: Role, status: u16, started_ms: u64, took_ms: u64) -> Http {
 /// The gateway's own connection with this number, from and to these milliseconds.
 fn upstream(number: u64, (opened, closed): (u64, u64), by: By, how: How) -> Connection {
     let mut end = summary(Role::Client, by, how);
-    let (mut network, mut process) = (end.network.unwrap(), end.process.clone().unwrap());
-    network.peer = Endpoint { address: "10.0.0.2".parse().unwrap(), port: 9000 };
-    (process.pid, process.name) = (6, "api".into());
-    (end.connection, end.network, end.process) = (socket(number), Some(network), Some(process));
+    let info = Arc::make_mut(&mut end.connection);
+    info.id = socket(number);
+    info.network.as_mut().unwrap().peer = Endpoint { address: "10.0.0.2".parse().unwrap(), port: 9000 };
+    info.process = Some(Arc::new(Process { pid: 6, name: "api".into(), ..Process::default() }));
     (end.opened, end.closed, end.seen_from_start) = (at(opened), Some(at(closed)), true);
     end
 }
@@ -54,9 +56,8 @@ fn failed(number: u64, times: (u64, u64), how: How) -> Connection {
 
 /// An exchange on such a connection.
 fn asked(end: &Connection, mut http: Http) -> Http {
-    let network = end.network.unwrap();
-    (http.connection, http.process) = (end.connection, end.process.clone());
-    (http.network.local, http.network.peer) = (network.local, network.peer);
+    let ConnectionInfo { id, network, process, .. } = (*end.connection).clone();
+    http.connection = Arc::new(ConnectionInfo { id, network, process, ..(*http.connection).clone() });
     http
 }
 
@@ -100,12 +101,12 @@ fn what_became_of_the_connect_is_the_cause() {
 fn what_became_of_the_request_is_the_cause() {
     let broken = |outcome, took_us| {
         let mut http = unanswered(Role::Client, 0, 1_010, outcome);
-        http.timing.total_us = took_us;
+        http.exchange.timing.total_us = took_us;
         http
     };
     let (fin, rst, reset) = (How::Fin, How::Rst, Outcome::Reset);
     let mut invalid = broken(Outcome::Invalid, 20_000);
-    (invalid.ended, invalid.reason) = (None, Some("response: not a status line".into()));
+    (invalid.exchange.ended, invalid.exchange.reason) = (None, Some("response: not a status line".into()));
     for (http, by, how, status, expected) in [
         (broken(Outcome::NoResponse, 80_000), By::Peer, fin, 502, "upstream_closed"),
         (broken(reset, 80_000), By::Peer, rst, 502, "upstream_reset"),
@@ -155,7 +156,8 @@ fn only_what_began_during_the_exchange_and_in_its_process_counts() {
     ] {
         let mut history = gateway(502);
         let mut end = failed(10, times, How::Refused);
-        end.process.as_mut().unwrap().pid = pid;
+        let info = Arc::make_mut(&mut end.connection);
+        Arc::make_mut(info.process.as_mut().unwrap()).pid = pid;
         life(&mut history, Vec::new(), Vec::new(), end);
         let finding = only(&history);
         assert_eq!(finding.cause.as_deref(), Some(expected), "{times:?} {pid}");
@@ -171,7 +173,7 @@ fn each_exchange_is_explained_by_its_own_request() {
     let mut history = gateway(504);
     let end = upstream(10, (1_005, 1_095), By::Local, How::Fin);
     let mut http = unanswered(Role::Client, 0, 1_010, Outcome::NoResponse);
-    http.timing.total_us = 85_000;
+    http.exchange.timing.total_us = 85_000;
     life(&mut history, Vec::new(), vec![asked(&end, http)], end);
     life(&mut history, Vec::new(), Vec::new(), failed(11, (1_050, 1_098), How::Refused));
     assert_eq!(cause(&history), "upstream_silent");
@@ -180,7 +182,7 @@ fn each_exchange_is_explained_by_its_own_request() {
     let mut history = gateway(502);
     let end = upstream(10, (1_005, 1_095), By::Peer, How::Fin);
     let mut http = answer(Role::Client, 502, 1_010, 80);
-    http.http.request.as_mut().unwrap().target = "/other".into();
+    http.exchange.request.as_mut().unwrap().target = "/other".into();
     life(&mut history, Vec::new(), vec![asked(&end, http)], end);
     life(&mut history, Vec::new(), Vec::new(), failed(11, (1_020, 1_021), How::Refused));
     let findings = Host::new().judge_with(CODE, &history);
@@ -189,8 +191,9 @@ fn each_exchange_is_explained_by_its_own_request() {
     // Two requests with the same status for two causes.
     let mut history = gateway(502);
     let mut second = answer(Role::Server, 502, 5_000, 100);
-    second.connection = socket(3);
-    let end = Connection { connection: socket(3), ..summary(Role::Server, By::Peer, How::Fin) };
+    Arc::make_mut(&mut second.connection).id = socket(3);
+    let mut end = summary(Role::Server, By::Peer, How::Fin);
+    Arc::make_mut(&mut end.connection).id = socket(3);
     life(&mut history, Vec::new(), vec![second], end);
     life(&mut history, Vec::new(), Vec::new(), failed(11, (5_020, 5_021), How::Refused));
     for finding in Host::new().judge_with(CODE, &history) {
@@ -203,12 +206,13 @@ fn each_exchange_is_explained_by_its_own_request() {
 fn the_text_says_who_how_often_and_what_was_tried() {
     let mut history = gateway(502);
     let mut second = answer(Role::Server, 502, 2_000, 100);
-    second.index = 1;
+    second.exchange.index = 1;
     let mut fine = exchange(Role::Server, 2, 3_000);
-    fine.index = 2;
+    fine.exchange.index = 2;
     let mut end = summary(Role::Server, By::Peer, How::Fin);
-    end.connection = socket(3);
-    (second.connection, fine.connection) = (socket(3), socket(3));
+    for info in [&mut end.connection, &mut second.connection, &mut fine.connection] {
+        Arc::make_mut(info).id = socket(3);
+    }
     life(&mut history, Vec::new(), vec![second, fine], end);
     for (number, opened) in [(10, 1_010), (11, 1_020), (12, 2_010)] {
         let end = failed(number, (opened, opened + 1), How::Refused);
@@ -235,7 +239,7 @@ fn if_both_ends_are_traced_the_one_that_answered_is_reported() {
     life(&mut history, Vec::new(), vec![client()], summary(Role::Client, By::Local, How::Fin));
     assert_eq!(only(&history).process.map(|process| process.pid), Some(6));
     let mut elsewhere = client();
-    let response = elsewhere.http.response.as_mut().unwrap();
+    let response = elsewhere.exchange.response.as_mut().unwrap();
     response.headers = [("Date", "today"), ("Server", "nginx/1.18")].into_iter().collect();
     let history = lived(Vec::new(), vec![elsewhere], summary(Role::Client, By::Local, How::Fin));
     let finding = only(&history);
@@ -258,15 +262,17 @@ fn what_is_passed_on_from_another_host_is_one_finding() {
 fn a_request_that_does_not_come_whole_is_the_clients() {
     let timeout = |ms| {
         let mut http = answer(Role::Server, 408, ms, 0);
-        http.http.request = None;
-        (http.timing.send_us, http.timing.wait_us, http.timing.idle_us) = (None, None, Some(1_500_000));
+        http.exchange.request = None;
+        (http.exchange.timing.send_us, http.exchange.timing.wait_us, http.exchange.timing.idle_us) =
+            (None, None, Some(1_500_000));
         http
     };
     let ended = |part| Some(Ended { message: Message::Request, part, offset: 25 });
     let mut head = unanswered(Role::Server, 1, 1_000, Outcome::NoResponse);
-    head.ended = ended(Part::Head);
+    head.exchange.ended = ended(Part::Head);
     let mut body = answer(Role::Server, 408, 1_000, 1_000);
-    (body.ended, body.timing.send_us, body.timing.wait_us) = (ended(Part::Body), None, None);
+    (body.exchange.ended, body.exchange.timing.send_us, body.exchange.timing.wait_us) =
+        (ended(Part::Body), None, None);
     for (exchanges, cause, wait_us, note) in [
         (
             vec![timeout(2_000), head],

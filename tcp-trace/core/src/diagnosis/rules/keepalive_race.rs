@@ -71,8 +71,8 @@ fn finding(
 ) -> Finding {
     let server_idle = cases.iter().filter_map(Broken::server_idle_us);
     let (shortest, longest) = (server_idle.clone().min(), server_idle.max());
-    let client_idle = cases.iter().filter_map(|case| case.http.timing.idle_us).min();
-    let pids = cases.iter().map(|case| case.http.process.as_ref().map(|process| process.pid));
+    let client_idle = cases.iter().filter_map(|case| case.http.exchange.timing.idle_us).min();
+    let pids = cases.iter().map(|case| case.http.connection.process.as_deref().map(|process| process.pid));
     let kept = pids.filter_map(|pid| facts.history.exchanges().longest_kept_us(pid, server)).max();
     let announced = cases.iter().find_map(|case| announced_us(case.before?));
     let was = if cases.len() == 1 { "was" } else { "were" };
@@ -119,9 +119,9 @@ fn advice(race: Race, server_idle: Option<u64>) -> String {
 
 /// `sent after 500 ms idle, 199 ms behind the server's end`.
 fn note(case: &Broken<'_>) -> String {
-    let idle = case.http.timing.idle_us.map(|us| format!("sent after {} idle", Micros(us)));
+    let idle = case.http.exchange.timing.idle_us.map(|us| format!("sent after {} idle", Micros(us)));
     let behind = case.ended.map(|ended| {
-        let started = case.http.timing.started;
+        let started = case.http.exchange.timing.started;
         match ended <= started {
             true => format!("{} after the server's close", Micros(started.micros_since(ended))),
             false => format!("{} before the server's close was seen", Micros(ended.micros_since(started))),
@@ -136,7 +136,7 @@ fn announced_us(before: &Http) -> Option<u64> {
     if says_close(before) {
         return Some(0);
     }
-    let value = before.http.response.as_ref()?.headers.first("keep-alive")?;
+    let value = before.exchange.response.as_ref()?.headers.first("keep-alive")?;
     let mut parameters = std::str::from_utf8(value).ok()?.split(',');
     let timeout = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="));
     let seconds: u64 = timeout?.trim().parse().ok()?;

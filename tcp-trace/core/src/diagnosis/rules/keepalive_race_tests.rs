@@ -1,5 +1,7 @@
 //! Tests of requests that meet the end of their connection.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
     record::{By, ConnectionId, Fact, How, Outcome},
@@ -18,10 +20,10 @@ const RULES: [&str; 4] = ["keepalive_race", "response_cut", "unread_data_reset",
 /// A client whose second request was sent at 5 s, 4.99 s idle; the FIN or RST came at this time.
 fn client(flags: Flags, ended_ms: u64, reused: bool) -> History {
     let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
-    last.timing.idle_us = Some(4_990_000);
-    last.reused = Some(reused);
+    last.exchange.timing.idle_us = Some(4_990_000);
+    last.exchange.reused = Some(reused);
     let mut first = exchange(Role::Client, 0, 0);
-    let response = first.http.response.as_mut().unwrap();
+    let response = first.exchange.response.as_mut().unwrap();
     response.headers.push("Keep-Alive", "timeout=4, max=100");
     let end = segment(Role::Client, Direction::In, flags, ended_ms);
     lived(vec![end], vec![first, last], summary(Role::Client, By::Peer, How::Rst))
@@ -71,7 +73,7 @@ fn the_servers_end_knows_whether_the_request_was_there() {
         let mut client = summary(Role::Client, By::Peer, How::Rst);
         client.peer_connection = Some(id(Role::Server));
         let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
-        last.timing.idle_us = Some(4_990_000);
+        last.exchange.timing.idle_us = Some(4_990_000);
         let fin = segment(Role::Client, Direction::In, Flags::FIN, 5_002);
         life(&mut history, vec![fin], vec![last], client);
         let fin = segment(Role::Server, Direction::Out, Flags::FIN, sent_ms);
@@ -87,7 +89,7 @@ fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
         let mut server = summary(Role::Server, By::Local, How::Rst);
         server.receive_queue = unread;
         let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
-        last.timing.idle_us = Some(4_990_000);
+        last.exchange.timing.idle_us = Some(4_990_000);
         let rst = segment(Role::Server, Direction::Out, Flags::RST, 5_001);
         let finding = only(&lived(vec![rst], vec![last], server), code);
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(6));
@@ -98,7 +100,7 @@ fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
 #[test]
 fn an_end_without_idle_time_is_no_race() {
     let mut last = unanswered(Role::Client, 1, 15, Outcome::Reset);
-    last.timing.idle_us = Some(5_000);
+    last.exchange.timing.idle_us = Some(5_000);
     let fin = segment(Role::Client, Direction::In, Flags::FIN, 11);
     let exchanges = vec![exchange(Role::Client, 0, 0), last];
     let history = lived(vec![fin], exchanges, summary(Role::Client, By::Peer, How::Rst));
@@ -111,9 +113,11 @@ fn an_end_without_idle_time_is_no_race() {
 fn the_longest_idle_that_went_well_is_reported() {
     let mut history = client(Flags::FIN, 4_010, true);
     let mut fine = exchange(Role::Client, 1, 3_000);
-    fine.timing.idle_us = Some(3_000_000);
+    fine.exchange.timing.idle_us = Some(3_000_000);
     let mut end = summary(Role::Client, By::Local, How::Fin);
-    (fine.connection, end.connection) = (ConnectionId::of_socket(3, 0), ConnectionId::of_socket(3, 0));
+    for info in [&mut fine.connection, &mut end.connection] {
+        Arc::make_mut(info).id = ConnectionId::of_socket(3, 0);
+    }
     life(&mut history, Vec::new(), vec![fine], end);
     let findings = Host::new().judge_with("keepalive_race", &history);
     assert_eq!(findings[0].evidence.get("longest_idle_that_went_well_us"), Some(&Fact::Number(3_000_000)));

@@ -95,7 +95,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
                 .and_known("shortest_wait_us", waited().min().filter(|_| cases.len() > 1))
                 .and(
                     "on_kept_connections",
-                    cases.iter().filter(|case| case.http.reused == Some(true)).count(),
+                    cases.iter().filter(|case| case.http.exchange.reused == Some(true)).count(),
                 )
                 .and_known("server", server_process(&cases)),
             why: why(stop).to_owned(),

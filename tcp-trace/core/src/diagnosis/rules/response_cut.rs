@@ -68,8 +68,8 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         _ => None,
     };
     for ((stop, server, _), cases) in grouped(facts, stop) {
-        let missing = || cases.iter().filter_map(|case| case.http.missing);
-        let passed = cases.iter().filter_map(|case| Some(case.http.ended?.offset)).min();
+        let missing = || cases.iter().filter_map(|case| case.http.exchange.missing);
+        let passed = cases.iter().filter_map(|case| Some(case.http.exchange.ended?.offset)).min();
         findings.push(Finding {
             cause: Some(name(stop).to_owned()),
             severity: thresholds.severity(cases.len()),
@@ -110,12 +110,12 @@ fn reason(cases: &[Broken<'_>]) -> Option<String> {
 
 /// `200, ended after 400 B of the body, 600 B missing`.
 fn note(case: &Broken<'_>) -> String {
-    let status = case.http.http.response.as_ref().map(|response| response.status_code.to_string());
-    let after = case.http.ended.map(|ended| {
+    let status = case.http.exchange.response.as_ref().map(|response| response.status_code.to_string());
+    let after = case.http.exchange.ended.map(|ended| {
         let part = if ended.part == Part::Body { "body" } else { "head" };
         format!("ended after {} of the {part}", Size(ended.offset))
     });
-    let missing = case.http.missing.map(|bytes| format!("{} missing", Size(bytes)));
+    let missing = case.http.exchange.missing.map(|bytes| format!("{} missing", Size(bytes)));
     status.into_iter().chain(after).chain(missing).collect::<Vec<_>>().join(", ")
 }
 

@@ -43,14 +43,14 @@ struct Parts {
 
 impl Parts {
     fn of(http: &Http) -> Self {
-        let Stalls { send, wait, receive } = http.timing.stalls.clone().unwrap_or_default();
+        let Stalls { send, wait, receive } = http.exchange.timing.stalls.clone().unwrap_or_default();
         let lost = |stall: Option<Stall>| stall.map_or(0, |stall| stall.retransmit_us);
         let full = |stall: Option<Stall>| stall.map_or(0, |stall| stall.zero_window_us);
         Self {
             lost: lost(send) + lost(wait) + lost(receive),
             client_full: full(receive),
             server_full: full(send),
-            server: http.timing.wait_us.unwrap_or_default().saturating_sub(lost(wait)),
+            server: http.exchange.timing.wait_us.unwrap_or_default().saturating_sub(lost(wait)),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Blame {
     /// What took at least half of the time, if that is known; and how long.
     fn of(http: &Http, slow_us: u64) -> Option<(Self, u64)> {
         let parts = Parts::of(http);
-        let total = http.timing.total_us;
+        let total = http.exchange.timing.total_us;
         let each = [
             (Self::Client, parts.client_full),
             (Self::Upload, parts.server_full),
@@ -153,8 +153,12 @@ pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findi
 type Key = (Endpoint, Endpoint, u64);
 
 fn key(http: &Http) -> Key {
-    let (local, peer) = (http.network.local, http.network.peer);
-    if http.role == Some(Role::Client) { (local, peer, http.index) } else { (peer, local, http.index) }
+    let (local, peer) = (http.connection.ends().local, http.connection.ends().peer);
+    if http.connection.role == Some(Role::Client) {
+        (local, peer, http.exchange.index)
+    } else {
+        (peer, local, http.exchange.index)
+    }
 }
 
 fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Vec<Finding>) {
@@ -163,10 +167,11 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
     for blame in blames {
         // If both ends saw it, the one to blame is reported.
         let reporter = if *blame == Blame::Client { Role::Client } else { Role::Server };
-        let by_reporter: HashSet<Key> = all().filter(|http| http.role == Some(reporter)).map(key).collect();
+        let by_reporter: HashSet<Key> =
+            all().filter(|http| http.connection.role == Some(reporter)).map(key).collect();
         let mut groups = BTreeMap::<(SocketAddr, String), Vec<(&Http, u64)>>::new();
         for http in all() {
-            let is_reported = http.role == Some(reporter) || !by_reporter.contains(&key(http));
+            let is_reported = http.connection.role == Some(reporter) || !by_reporter.contains(&key(http));
             match Blame::of(http, slow_us) {
                 Some((it, us)) if it == *blame && is_reported => {
                     groups.entry((server_of(http), place(http))).or_default().push((http, us));
@@ -185,7 +190,7 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
 
 /// The requested host and the first part of the path: `api.example/users`.
 fn place(http: &Http) -> String {
-    let Some(url) = &http.url else { return String::new() };
+    let Some(url) = &http.exchange.url else { return String::new() };
     let host = url.host.as_ref().map(|host| host.printable().to_string()).unwrap_or_default();
     let path = url.path.printable().to_string();
     let end = path.char_indices().skip(1).find(|(_, letter)| *letter == '/').map_or(path.len(), |(at, _)| at);
@@ -202,13 +207,13 @@ fn finding(
     let times = || cases.iter().map(|(_, us)| *us);
     let example = |(http, us): &(&Http, u64)| {
         let mut example = exchange_findings::example(http);
-        example.notes[0] += &format!(": {} of {}", Micros(*us), Micros(http.timing.total_us));
+        example.notes[0] += &format!(": {} of {}", Micros(*us), Micros(http.exchange.timing.total_us));
         example
     };
     let (longest, median) = (times().next(), times().nth(cases.len() / 2));
     let retransmits: u64 =
-        cases.iter().filter_map(|(http, _)| http.timing.stalls.as_ref()).map(sent_again).sum();
-    let whose = whose(cases.iter().filter_map(|(http, _)| http.process.as_ref()));
+        cases.iter().filter_map(|(http, _)| http.exchange.timing.stalls.as_ref()).map(sent_again).sum();
+    let whose = whose(cases.iter().filter_map(|(http, _)| http.connection.process.as_deref()));
     let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
     Finding {
         cause: Some(blame.name().to_owned()),
@@ -216,7 +221,7 @@ fn finding(
         summary: format!(
             "{}{at} {} {}: {}.",
             counted(cases.len(), "request"),
-            match cases.first().and_then(|(http, _)| http.role) {
+            match cases.first().and_then(|(http, _)| http.connection.role) {
                 Some(Role::Server) => format!("to {whose} at {server}"),
                 _ => format!("from {whose} to {server}"),
             },
@@ -231,7 +236,7 @@ fn finding(
             .and_known("longest_us", longest)
             .and_known("median_us", median.filter(|_| cases.len() > 1))
             .and("segments_lost_or_late", retransmits),
-        process: cases.iter().find_map(|(http, _)| http.process.clone()),
+        process: cases.iter().find_map(|(http, _)| http.connection.process.as_deref().cloned()),
         why: blame.why().to_owned(),
         advice: blame.advice().to_owned(),
         connections: cases.iter().take(CONNECTIONS_MAX).map(example).collect(),

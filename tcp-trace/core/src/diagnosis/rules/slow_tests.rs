@@ -12,11 +12,11 @@ fn history(role: Role, count: u64, set: impl Fn(&mut Http)) -> History {
     let mut history = History::default();
     for index in 0..count {
         let mut http = exchange(role, index, index * 3_000);
-        http.timing.total_us = 2_000_000;
+        http.exchange.timing.total_us = 2_000_000;
         let path = format!("/users/{index}").as_str().into();
-        http.url = Some(Url { scheme: None, host: Some("api.example".into()), path, query: None });
+        http.exchange.url = Some(Url { scheme: None, host: Some("api.example".into()), path, query: None });
         set(&mut http);
-        history.record(&Record::Http(Box::new(http)));
+        history.record(&Record::Http(http));
     }
     history
 }
@@ -27,7 +27,7 @@ fn stall(retransmits: u64, retransmit_us: u64, zero_window_us: u64) -> Option<St
 
 /// The time went to the server.
 fn waits(http: &mut Http) {
-    http.timing.wait_us = Some(1_990_000);
+    http.exchange.timing.wait_us = Some(1_990_000);
 }
 
 #[test]
@@ -36,21 +36,23 @@ fn what_took_the_time_is_reported() {
     let cases: [(&str, &str, Set); 5] = [
         ("slow_server", "first_byte", waits),
         ("slow_network", "retransmits", |http| {
-            http.timing.receive_us = Some(1_990_000);
-            http.timing.stalls = Some(Stalls { receive: stall(7, 1_500_000, 0), ..Stalls::default() });
+            http.exchange.timing.receive_us = Some(1_990_000);
+            http.exchange.timing.stalls =
+                Some(Stalls { receive: stall(7, 1_500_000, 0), ..Stalls::default() });
         }),
         // The wait is long, but not the server's.
         ("slow_network", "retransmits", |http| {
-            http.timing.wait_us = Some(1_990_000);
-            http.timing.stalls = Some(Stalls { wait: stall(3, 1_500_000, 0), ..Stalls::default() });
+            http.exchange.timing.wait_us = Some(1_990_000);
+            http.exchange.timing.stalls = Some(Stalls { wait: stall(3, 1_500_000, 0), ..Stalls::default() });
         }),
         ("slow_reader", "client_does_not_read", |http| {
-            http.timing.receive_us = Some(1_990_000);
-            http.timing.stalls = Some(Stalls { receive: stall(0, 0, 1_800_000), ..Stalls::default() });
+            http.exchange.timing.receive_us = Some(1_990_000);
+            http.exchange.timing.stalls =
+                Some(Stalls { receive: stall(0, 0, 1_800_000), ..Stalls::default() });
         }),
         ("slow_reader", "server_does_not_read", |http| {
-            http.timing.send_us = Some(1_990_000);
-            http.timing.stalls = Some(Stalls { send: stall(0, 0, 1_800_000), ..Stalls::default() });
+            http.exchange.timing.send_us = Some(1_990_000);
+            http.exchange.timing.stalls = Some(Stalls { send: stall(0, 0, 1_800_000), ..Stalls::default() });
         }),
     ];
     for (code, cause, set) in cases {
@@ -70,7 +72,7 @@ fn what_took_the_time_is_reported() {
 #[test]
 fn both_ends_are_reported_once_by_the_one_to_blame() {
     let (mut both, server) = (history(Role::Client, 3, waits), history(Role::Server, 3, waits));
-    server.exchanges().slow().for_each(|http| both.record(&Record::Http(Box::new(http.clone()))));
+    server.exchanges().slow().for_each(|http| both.record(&Record::Http(http.clone())));
     let findings = Host::new().judge_with("slow_server", &both);
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].evidence.get("requests"), Some(&Fact::Number(3)));
@@ -80,10 +82,10 @@ fn both_ends_are_reported_once_by_the_one_to_blame() {
 #[test]
 fn few_waits_and_long_downloads_are_fine() {
     let few = history(Role::Client, 2, waits);
-    let download = history(Role::Client, 9, |http| http.timing.receive_us = Some(1_990_000));
+    let download = history(Role::Client, 9, |http| http.exchange.timing.receive_us = Some(1_990_000));
     let quick = history(Role::Client, 9, |http| {
         waits(http);
-        http.timing.total_us = 900_000;
+        http.exchange.timing.total_us = 900_000;
     });
     for history in [few, download, quick] {
         for code in RULES {

@@ -22,7 +22,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     let unread = |broken: &Broken<'_>| (broken.fault == Fault::Unread).then_some(());
     for ((_, server, _), cases) in grouped(facts, unread) {
         let bytes = || cases.iter().filter_map(|case| Some(case.server()?.receive_queue));
-        let answered = cases.iter().filter(|case| case.http.http.response.is_some()).count();
+        let answered = cases.iter().filter(|case| case.http.exchange.response.is_some()).count();
         findings.push(Finding {
             cause: Some("closed_with_unread_data".to_owned()),
             severity: thresholds.severity(cases.len()),
@@ -41,7 +41,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
             advice: ADVICE.to_owned(),
             ..of(&cases, |case| {
                 let unread = Size(case.server().map_or(0, |server| server.receive_queue.into()));
-                match &case.http.http.response {
+                match &case.http.exchange.response {
                     Some(response) => {
                         format!("answered {}, {unread} unread at the server", response.status_code)
                     }

@@ -13,8 +13,8 @@ use crate::diagnosis::{
 /// A response to a request whose body was not sent to its end.
 fn answered_early(role: Role) -> Http {
     let mut http = exchange(role, 0, 0);
-    http.outcome = Outcome::Reset;
-    http.ended = Some(Ended { message: Message::Request, part: Part::Body, offset: 100 });
+    http.exchange.outcome = Outcome::Reset;
+    http.exchange.ended = Some(Ended { message: Message::Request, part: Part::Body, offset: 100 });
     http
 }
 

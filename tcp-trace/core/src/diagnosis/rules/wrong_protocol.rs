@@ -35,27 +35,27 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
 /// `None` where the protocols are the same, and of a server's end whose client's end says it too.
 fn key<'a>(facts: &Facts<'_>, summary: &'a Connection) -> Option<Key<'a>> {
     let (spoken, answered) = (summary.protocol.as_deref()?, summary.answer_protocol.as_deref()?);
-    let (network, is_server) = (summary.network?, summary.role == Some(Role::Server));
-    let other = facts.other_life(summary.connection).and_then(|life| life.summary.as_deref());
+    let (network, is_server) = (summary.connection.network?, summary.connection.role == Some(Role::Server));
+    let other = facts.other_life(summary.connection.id).and_then(|life| life.summary.as_deref());
     if is_server && other.is_some_and(|other| other.answer_protocol.is_some()) {
         return None;
     }
     let server = if is_server { network.local } else { network.peer };
-    let program = summary.process.as_ref().map(|process| &process.name);
+    let program = summary.connection.process.as_ref().map(|process| &process.name);
     Some((spoken, answered, SocketAddr::new(server.address, server.port), program))
 }
 
 fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&Connection]) -> Finding {
     let (spoken, answered, server, _) = key;
-    let processes = whose(cases.iter().filter_map(|case| case.process.as_ref()));
-    let is_server = cases.first().is_some_and(|case| case.role == Some(Role::Server));
+    let processes = whose(cases.iter().filter_map(|case| case.connection.process.as_deref()));
+    let is_server = cases.first().is_some_and(|case| case.connection.role == Some(Role::Server));
     let between = if is_server {
         format!("to {processes} at {server}")
     } else {
         format!("from {processes} to {server}")
     };
     let (speaks, answers) = (protocol_name(spoken), protocol_name(answered));
-    let other_end = cases.iter().find_map(|case| facts.other_life(case.connection)?.process());
+    let other_end = cases.iter().find_map(|case| facts.other_life(case.connection.id)?.process());
     let advice = match (spoken, answered) {
         ("tls", "http") => {
             "The port speaks plain HTTP: use http:// for it, or the port that speaks TLS; behind a proxy, let it \
@@ -82,7 +82,7 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
             .and("spoken", spoken.to_owned())
             .and("answered", answered.to_owned())
             .and_known("other_end", other_end.map(named)),
-        process: cases.iter().find_map(|case| case.process.clone()),
+        process: cases.iter().find_map(|case| case.connection.process.as_deref().cloned()),
         connections: cases.iter().take(CONNECTIONS_MAX).filter_map(|case| example(case)).collect(),
         connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
         why: WHY.to_owned(),
@@ -93,9 +93,9 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
 
 fn example(summary: &Connection) -> Option<FindingConnection> {
     let state = summary.states.last().map_or(State::Close, |span| span.state);
-    let network: Network = summary.network?;
+    let network: Network = summary.connection.network?;
     Some(FindingConnection {
-        connection: summary.connection,
+        connection: summary.connection.id,
         state: if summary.open { state } else { State::Close },
         network,
         fd: None,

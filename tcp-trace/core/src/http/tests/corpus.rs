@@ -14,12 +14,12 @@ use std::fmt::Write as _;
 
 use tcp_trace_model::{
     event::{Direction, Role},
-    exchange::{Ended, Frames, Integrity, Outcome},
+    exchange::{Ended, Exchange, Frames, Integrity, Outcome},
     time::Time,
 };
 
 use super::{
-    super::{End, Exchange},
+    super::{End, Exchanges},
     fed::Fed,
 };
 
@@ -182,7 +182,7 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
     }
 }
 
-pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
+pub(super) fn play(case: &Case, cut: Cut) -> Exchanges {
     let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     // Near the end of the sequence numbers, so that they wrap.
@@ -213,20 +213,20 @@ pub(super) fn play(case: &Case, cut: Cut) -> Vec<Exchange> {
 /// An exchange in one line: method, target, bytes of the body, status, bytes of the body; then what is unusual.
 pub(super) fn line(exchange: &Exchange) -> String {
     let mut line = exchange.request.as_ref().map_or("-".to_owned(), |request| {
-        let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());
+        let (method, target) = (request.method.0.escape_ascii(), request.target.0.escape_ascii());
         let long = |text: String| if text.len() > 60 { format!("{}...", &text[..60]) } else { text };
-        format!("{method} {} {}", long(target.to_string()), request.body_size)
+        format!("{method} {} {}", long(target.to_string()), request.body.size)
     });
     match &exchange.response {
         None => line += " -> -",
         Some(response) => {
-            let reason = response.reason.escape_ascii();
-            write!(line, " -> {} {} ({reason})", response.status_code, response.body_size).unwrap();
+            let reason = response.reason.0.escape_ascii();
+            write!(line, " -> {} {} ({reason})", response.status_code, response.body.size).unwrap();
         }
     }
     let versions = (
-        exchange.request.as_ref().map_or(1, |request| request.version),
-        exchange.response.as_ref().map_or(1, |response| response.version),
+        exchange.request.as_ref().map_or(1, |request| request.version.minor),
+        exchange.response.as_ref().map_or(1, |response| response.version.minor),
     );
     let mut parts = Vec::new();
     if versions != (1, 1) {
@@ -270,7 +270,7 @@ fn has_field(exchange: &Exchange, line: &str) -> bool {
     })
 }
 
-fn mismatch(case: &Case, exchanges: &[Exchange]) -> Option<String> {
+fn mismatch(case: &Case, exchanges: &[Box<Exchange>]) -> Option<String> {
     let lines: Vec<_> = exchanges.iter().map(|exchange| format!("= {}", line(exchange))).collect();
     let expected: Vec<_> = case.expected.iter().filter(|line| line.starts_with('=')).collect();
     if lines.iter().ne(expected.iter().copied()) {

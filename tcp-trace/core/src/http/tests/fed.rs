@@ -5,7 +5,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::super::{Cause, ConnectionEnd, End, Exchange, HttpConnection};
+use super::super::{Cause, ConnectionEnd, End, Exchanges, HttpConnection};
 use crate::stream::{Chunks, Duplex, testing};
 
 /// The parser of a connection with the streams before it.
@@ -25,7 +25,7 @@ fn hand(
     direction: Direction,
     mut chunks: Chunks<'_>,
     is_other_incomplete: bool,
-    exchanges: &mut Vec<Exchange>,
+    exchanges: &mut Exchanges,
 ) {
     while let Some(chunk) = chunks.next_chunk() {
         http.input(direction, chunk, is_other_incomplete, exchanges);
@@ -67,7 +67,7 @@ impl Fed {
         self.http.stalled(direction, cause, from, to);
     }
 
-    fn segment(&mut self, segment: Segment<'_>, time: Time, exchanges: &mut Vec<Exchange>) {
+    fn segment(&mut self, segment: Segment<'_>, time: Time, exchanges: &mut Exchanges) {
         let direction = segment.direction;
         let left = LeftOff { next: segment.sequence, us: 0 };
         let is_skipped = self.is_skipped[direction.index()];
@@ -85,7 +85,7 @@ impl Fed {
         sequence: u32,
         bytes: &[u8],
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         self.segment(testing::payload(direction, sequence, bytes), time, exchanges);
     }
@@ -97,7 +97,7 @@ impl Fed {
         sequence: u32,
         length: u32,
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         self.segment(testing::segment(direction, Flags::default(), sequence, length), time, exchanges);
     }
@@ -107,7 +107,7 @@ impl Fed {
         direction: Direction,
         sequence: u32,
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         self.first_fin = self.first_fin.or(Some((direction, time)));
         self.has_fin[direction.index()] = true;
@@ -120,14 +120,14 @@ impl Fed {
         direction: Direction,
         sequence: u32,
         time: Time,
-        exchanges: &mut Vec<Exchange>,
+        exchanges: &mut Exchanges,
     ) {
         let lasts_until_fin = self.http.lasts_until_fin(direction);
         let chunks = self.stream.half_mut(direction).advance_to(sequence, lasts_until_fin, time);
         hand(&mut self.http, direction, chunks, false, exchanges);
     }
 
-    pub(super) fn give_up_holes(&mut self, time: Time, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn give_up_holes(&mut self, time: Time, exchanges: &mut Exchanges) {
         for direction in DIRECTIONS {
             let is_other_incomplete = self.stream.half(direction.opposite()).has_held();
             let chunks = self.stream.half_mut(direction).give_up(time);
@@ -135,7 +135,7 @@ impl Fed {
         }
     }
 
-    pub(super) fn finish(&mut self, time: Time, end: End, exchanges: &mut Vec<Exchange>) {
+    pub(super) fn finish(&mut self, time: Time, end: End, exchanges: &mut Exchanges) {
         self.give_up_holes(time, exchanges);
         let end = ConnectionEnd { end, first_fin: self.first_fin, has_fin: self.has_fin };
         self.http.finish(time, end, exchanges);

@@ -9,7 +9,7 @@ mod times;
 use fed::Fed;
 use tcp_trace_model::{
     event::{Direction, Role},
-    exchange::{Integrity, Outcome},
+    exchange::{Exchange, Integrity, Outcome},
     time::Time,
 };
 
@@ -44,7 +44,7 @@ enum Cut {
 }
 
 /// Plays a conversation to the client's end of a connection and ends it.
-fn play(turns: &[Turn], cut: Cut, end: End) -> (Vec<Exchange>, Fed) {
+fn play(turns: &[Turn], cut: Cut, end: End) -> (Exchanges, Fed) {
     let mut http = Fed::new(Some(Role::Client));
     let mut exchanges = Vec::new();
     let mut next = ISN.map(|isn| isn.wrapping_add(1));
@@ -88,12 +88,12 @@ fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
 fn line(exchange: &Exchange) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let request = exchange.request.as_ref().map_or("-".to_owned(), |request| {
-        format!("{} {} {}", text(&request.method), text(&request.target), request.body_size)
+        format!("{} {} {}", text(&request.method.0), text(&request.target.0), request.body.size)
     });
     let response = exchange
         .response
         .as_ref()
-        .map_or("-".to_owned(), |response| format!("{} {}", response.status_code, response.body_size));
+        .map_or("-".to_owned(), |response| format!("{} {}", response.status_code, response.body.size));
     let mut line = format!("{request} -> {response}");
     if exchange.outcome != Outcome::Ok {
         line += &format!(" {:?}", exchange.outcome);
@@ -104,8 +104,8 @@ fn line(exchange: &Exchange) -> String {
     line
 }
 
-fn lines(exchanges: &[Exchange]) -> Vec<String> {
-    exchanges.iter().map(line).collect()
+fn lines(exchanges: &[Box<Exchange>]) -> Vec<String> {
+    exchanges.iter().map(|exchange| line(exchange)).collect()
 }
 
 #[track_caller]

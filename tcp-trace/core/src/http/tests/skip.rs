@@ -7,14 +7,14 @@ use tcp_trace_model::{
 };
 
 use super::{
-    super::{End, Exchange},
+    super::{End, Exchanges},
     GET, OK,
     fed::Fed,
     lines,
 };
 use crate::stream::SKIP_MAX;
 
-fn client() -> (Fed, Vec<Exchange>) {
+fn client() -> (Fed, Exchanges) {
     let mut http = Fed::new(Some(Role::Client));
     http.start(Direction::Out, 0);
     http.start(Direction::In, 0);
@@ -23,7 +23,7 @@ fn client() -> (Fed, Vec<Exchange>) {
     (http, exchanges)
 }
 
-fn respond(http: &mut Fed, exchanges: &mut Vec<Exchange>, sequence: u32, bytes: &str) -> u32 {
+fn respond(http: &mut Fed, exchanges: &mut Exchanges, sequence: u32, bytes: &str) -> u32 {
     http.payload(Direction::In, sequence, bytes.as_bytes(), Time(0), exchanges);
     sequence + u32::try_from(bytes.len()).unwrap()
 }

@@ -1,5 +1,7 @@
 //! Pages by what browsers and other clients say.
 
+use std::sync::Arc;
+
 use tcp_trace_model::record::{ConnectionId, Record};
 
 use super::{super::Client, *};
@@ -169,9 +171,9 @@ fn a_page_that_was_not_seen_is_known_by_its_referer() {
 fn requests_of_no_page_are_listed_by_client() {
     let curl = |ms, url| get(ms, url).by(7, "curl").is("application/json");
     let mut connect = get(30, "http://shop/").by(7, "curl");
-    connect.0.url = None;
+    connect.0.exchange.url = None;
     let mut unknown = get(40, "http://shop/").document();
-    unknown.0.role = None;
+    Arc::make_mut(&mut unknown.0.connection).role = None;
     assert_eq!(
         grouped(&[
             curl(0, "http://api/1"),
@@ -200,14 +202,14 @@ fn requests_of_no_page_are_listed_by_client() {
 fn what_the_servers_end_saw_counts_where_the_clients_did_not() {
     let mut store = Store::new(Keep::all(1 << 20));
     let mut at_server = get(0, "http://shop/").document().on(1, 0).at_server([10, 0, 0, 1]);
-    at_server.0.connection = ConnectionId::of_socket(9, 0);
+    Arc::make_mut(&mut at_server.0.connection).id = ConnectionId::of_socket(9, 0);
     for http in recorded(&[
         get(0, "http://shop/").document().on(1, 0),
         at_server,
         get(5, "http://shop/").document().on(2, 0).at_server([10, 9, 9, 9]),
         get(20, "http://shop/a.png").referer(SHOP).on(2, 1).at_server([10, 9, 9, 9]),
     ]) {
-        store.record(&Record::Http(Box::new(http)));
+        store.record(&Record::Http(http));
     }
     let groups = groups(&Pairs::new(&store).exchanges());
     let grouped: Vec<_> = groups.iter().map(|group| (group.client.clone(), group.members.len())).collect();

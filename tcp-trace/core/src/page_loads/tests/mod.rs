@@ -24,7 +24,7 @@ fn lines(group: &Group, exchanges: &[&Http]) -> Vec<String> {
         Subject::Others => "others".to_owned(),
     };
     let members = group.members.iter().map(|member| {
-        let target = exchanges[member.exchange].http.request.as_ref().map(|request| &request.target);
+        let target = exchanges[member.exchange].exchange.request.as_ref().map(|request| &request.target);
         let target = target.map_or(String::new(), |target| target.printable().to_string());
         let why = if member.link == Link::Referer { String::new() } else { format!(" {:?}", member.link) };
         format!("  {target}{why}")

@@ -141,7 +141,7 @@ fn without_a_lookup_the_host_of_the_first_request_names_the_server() {
         host.segment(CLIENT, ends, Direction::In, Flags::ACK, (next.1, next.0), RESPONSE, State::Established);
         host.finish();
         let client =
-            host.summaries().into_iter().find(|summary| summary.connection.cookie == CLIENT).unwrap();
+            host.summaries().into_iter().find(|summary| summary.connection.id.cookie == CLIENT).unwrap();
         let server = client.server.as_ref().map(|server| (server.address.as_str(), server.source));
         assert_eq!(server, expected.map(|name| (name, ServerSource::Host)));
     }
@@ -184,7 +184,7 @@ fn a_client_hello_names_the_server_however_it_is_cut() {
         }
         host.finish();
         let client =
-            host.summaries().into_iter().find(|summary| summary.connection.cookie == CLIENT).unwrap();
+            host.summaries().into_iter().find(|summary| summary.connection.id.cookie == CLIENT).unwrap();
         let server = client.server.as_ref().map(|server| (server.address.as_str(), server.source));
         assert_eq!(server, expected.then_some(("www.example.com", ServerSource::Sni)));
     }

@@ -17,7 +17,7 @@ impl Host {
     }
 
     fn last_transition(&self, id: &str) -> &Transition {
-        let of = |record: &'_ &Record| matches!(record, Record::Transition(transition) if transition.connection.to_string() == id);
+        let of = |record: &'_ &Record| matches!(record, Record::Transition(transition) if transition.connection.id.to_string() == id);
         match self.out.iter().rfind(of) {
             Some(Record::Transition(transition)) => transition,
             _ => panic!("{id} has no transition"),
@@ -231,7 +231,7 @@ fn a_half_open_connection_that_never_completes_is_recorded_with_its_listeners_pr
     let summary = host.summary("c2h1");
     assert_eq!((summary.close.by, summary.close.how), (By::None, How::Timeout));
     assert_eq!(summary.opened, Time(syn));
-    assert_eq!(summary.process.as_ref().unwrap().name, "nginx".into());
+    assert_eq!(summary.connection.process.as_ref().unwrap().name, "nginx".into());
     assert_eq!(summary.states.len(), 1);
     assert_eq!(summary.states[0].duration_us, Some(summary.duration_us));
     assert!(summary.states[0].estimated);
@@ -401,5 +401,5 @@ fn a_half_open_connection_ends_with_its_listener() {
     let summary = host.summary("c2h1");
     assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Abandoned));
     assert_eq!(summary.close.reason.as_deref(), Some("its listener was closed"));
-    assert_eq!(summary.process.as_ref().unwrap().name, "nginx".into());
+    assert_eq!(summary.connection.process.as_ref().unwrap().name, "nginx".into());
 }

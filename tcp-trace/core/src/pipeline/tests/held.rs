@@ -37,7 +37,7 @@ fn the_port_that_was_not_chosen_yet_is_filled_in() {
     let mut host = Host::new(Filter::default());
     host.handshake();
     let Some(Record::Transition(first)) = host.out.first() else { panic!("{:?}", host.out) };
-    assert_eq!(first.network.local.port, 41352);
+    assert_eq!(first.connection.ends().local.port, 41352);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn an_accepted_connection_waits_for_its_process_but_not_for_ever() {
     host.tick(1);
     assert_eq!(host.transitions("c4102").len(), 2);
     let unknown = host.out.iter().any(|record| {
-        matches!(record, Record::Transition(t) if t.connection.cookie == SERVER && t.process.is_none())
+        matches!(record, Record::Transition(t) if t.connection.id.cookie == SERVER && t.connection.process.is_none())
     });
     assert!(unknown, "unknown stays unknown");
 }

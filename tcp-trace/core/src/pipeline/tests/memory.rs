@@ -19,13 +19,14 @@ fn an_exchange_has_nothing_of_the_one_whose_memory_it_uses() {
     let mut first = Host::new(Filter::default());
     first.handshake();
     first.exchange();
-    let mut other = Box::new(exchanges(&first)[0].clone());
-    other.outcome = Outcome::Invalid;
-    other.http.informational = vec![103];
-    (other.reason, other.missing, other.index) = (Some("nothing fits".into()), Some(7), 99);
+    let mut other = exchanges(&first)[0].clone();
+    other.exchange.outcome = Outcome::Invalid;
+    other.exchange.informational = vec![103];
+    (other.exchange.reason, other.exchange.missing, other.exchange.index) =
+        (Some("nothing fits".into()), Some(7), 99);
     let mut second = Host::new(Filter::default());
     second.handshake();
-    second.pipeline.take_back(Record::Http(other));
+    Pipeline::take_back(Record::Http(other));
     second.exchange();
     assert_eq!(exchanges(&second), exchanges(&first));
 }

@@ -28,7 +28,7 @@ fn play(turns: &[(Direction, &[u8])]) -> Host {
 
 fn targets(host: &Host) -> Vec<String> {
     let exchanges = host.out.iter().filter_map(|record| match record {
-        Record::Http(http) => http.http.request.as_ref(),
+        Record::Http(http) => http.exchange.request.as_ref(),
         _ => None,
     });
     exchanges.map(|request| request.target.printable().to_string()).collect()

@@ -36,7 +36,7 @@ impl Host {
 
     fn client(&self) -> Option<&Connection> {
         self.out.iter().find_map(|record| match record {
-            Record::Connection(summary) if summary.connection.cookie == CLIENT => Some(&**summary),
+            Record::Connection(summary) if summary.connection.id.cookie == CLIENT => Some(&**summary),
             _ => None,
         })
     }

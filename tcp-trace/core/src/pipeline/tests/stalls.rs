@@ -115,7 +115,7 @@ fn play_with(
     host.finish();
     let id = ConnectionId::of_socket(cookie, 0);
     let exchanges = host.out.iter().filter_map(|record| match record {
-        Record::Http(http) if http.connection == id => Some((**http).clone()),
+        Record::Http(http) if http.connection.id == id => Some(http.clone()),
         _ => None,
     });
     (exchanges.collect(), host)
@@ -130,8 +130,8 @@ fn play(role: Role, steps: &[Step]) -> String {
 /// The phases in milliseconds, each with what was lost of it: `r` retransmits, `l` late segments, and the milliseconds
 /// of that; `w` milliseconds of a full window.
 fn line(http: &tcp_trace_model::record::Http) -> String {
-    let stalls = http.timing.stalls.clone().unwrap_or_default();
-    let timing = &http.timing;
+    let stalls = http.exchange.timing.stalls.clone().unwrap_or_default();
+    let timing = &http.exchange.timing;
     let phases = [
         ("send", timing.send_us, stalls.send),
         ("wait", timing.wait_us, stalls.wait),
@@ -363,8 +363,8 @@ fn what_was_lost_is_told_by_each_end_in_its_phase() {
 fn idle_time_before_the_first_request_is_since_established() {
     for role in [Role::Client, Role::Server] {
         let (exchanges, _) = play_with(role, &[WHOLE_REQUEST, Response(20, 0, 3_000)], RESPONSE_LENGTH);
-        let idle_us = exchanges[0].timing.idle_us.unwrap();
+        let idle_us = exchanges[0].exchange.timing.idle_us.unwrap();
         assert!((10_000..10_010).contains(&idle_us), "{idle_us}");
-        assert_eq!(exchanges[0].reused, Some(false));
+        assert_eq!(exchanges[0].exchange.reused, Some(false));
     }
 }

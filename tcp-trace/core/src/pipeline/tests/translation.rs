@@ -150,11 +150,11 @@ fn an_end_has_its_sockets_addresses_and_those_of_its_segments() {
     let host = Host::redirected(Filter::default());
     let client_end = host.summary("c4101");
     let server_end = host.summary("c4102");
-    assert_eq!(client_end.network, Some(recorded(client(), client_sends())));
-    assert_eq!(server_end.network, Some(recorded(server(), server_sends())));
+    assert_eq!(client_end.connection.network, Some(recorded(client(), client_sends())));
+    assert_eq!(server_end.connection.network, Some(recorded(server(), server_sends())));
     assert_eq!(
         (client_end.peer_connection, server_end.peer_connection),
-        (Some(server_end.connection), Some(client_end.connection))
+        (Some(server_end.connection.id), Some(client_end.connection.id))
     );
     for end in [client_end, server_end] {
         assert!(end.seen_from_start);
@@ -169,11 +169,17 @@ fn every_transition_has_both_pairs() {
     let host = Host::redirected(Filter::default());
     for record in &host.out {
         let Record::Transition(transition) = record else { continue };
-        let expected = match transition.connection.cookie {
+        let expected = match transition.connection.id.cookie {
             CLIENT => recorded(client(), client_sends()),
             _ => recorded(server(), server_sends()),
         };
-        assert_eq!(transition.network, expected, "{} to {}", transition.old.name(), transition.new.name());
+        assert_eq!(
+            transition.connection.ends(),
+            expected,
+            "{} to {}",
+            transition.old.name(),
+            transition.new.name()
+        );
     }
 }
 
@@ -183,10 +189,10 @@ fn either_pair_selects_an_end_whole() {
     let all = Host::redirected(Filter::default());
     let of = |host: &Host, id: &str| -> Vec<String> {
         let is_of = |record: &&Record| match record {
-            Record::Transition(transition) => transition.connection.to_string() == id,
-            Record::Segment(segment) => segment.connection.to_string() == id,
-            Record::Http(http) => http.connection.to_string() == id,
-            Record::Connection(summary) => summary.connection.to_string() == id,
+            Record::Transition(transition) => transition.connection.id.to_string() == id,
+            Record::Segment(segment) => segment.connection.id.to_string() == id,
+            Record::Http(http) => http.connection.id.to_string() == id,
+            Record::Connection(summary) => summary.connection.id.to_string() == id,
             _ => false,
         };
         host.out.iter().filter(is_of).map(|record| format!("{record:?}")).collect()
@@ -219,7 +225,7 @@ fn a_client_is_not_excluded_before_its_first_segment() {
     host.redirected_connect();
     host.tick(1);
     let Some(Record::Transition(first)) = host.out.first() else { panic!("{:?}", host.out) };
-    assert_eq!((first.new, first.network), (State::SynSent, recorded(client(), client_sends())));
+    assert_eq!((first.new, first.connection.ends()), (State::SynSent, recorded(client(), client_sends())));
 }
 
 #[test]
@@ -288,7 +294,7 @@ fn an_older_socket_that_was_excluded_is_selected_once_it_is_known_to_be_translat
     );
     host.finish();
     let end = host.summary("c4101");
-    assert_eq!(end.network, Some(recorded(client(), client_sends())));
+    assert_eq!(end.connection.network, Some(recorded(client(), client_sends())));
     assert_eq!(end.http.as_ref().unwrap().requests, 1);
 }
 
@@ -306,7 +312,7 @@ fn the_ends_meet_when_the_filter_showed_the_syn_at_the_client_only() {
     host.tick(1);
     host.finish();
     let (client_end, server_end) = (host.summary("c4101"), host.summary("c4102"));
-    assert_eq!(client_end.peer_connection, Some(server_end.connection));
-    assert_eq!(server_end.network, Some(recorded(server(), server_sends())));
+    assert_eq!(client_end.peer_connection, Some(server_end.connection.id));
+    assert_eq!(server_end.connection.network, Some(recorded(server(), server_sends())));
     assert_eq!(server_end.handshake.unwrap().syn_ack_seq, Some(SERVER_ISN));
 }

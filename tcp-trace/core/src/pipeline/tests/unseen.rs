@@ -31,7 +31,9 @@ impl Host {
     /// Whether there was a response, and what is said of the exchange.
     fn told(&self) -> Vec<Told> {
         let exchanges = self.out.iter().filter_map(|record| match record {
-            Record::Http(http) => Some((http.http.response.is_some(), http.integrity, http.outcome)),
+            Record::Http(http) => {
+                Some((http.exchange.response.is_some(), http.exchange.integrity, http.exchange.outcome))
+            }
             _ => None,
         });
         exchanges.collect()

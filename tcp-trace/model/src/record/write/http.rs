@@ -1,75 +1,54 @@
 //! The `http` line.
 
-use std::borrow::Cow;
-
 use super::line::Line;
 use crate::{
-    exchange::{Integrity, Outcome},
+    exchange::{Exchange, Integrity, Outcome, Request, Response, Timing, Url, Version},
     fields::Fields,
-    record::{Http, Protocol, Request, Response, Timing, Url},
+    record::Http,
     text::Text,
 };
 
 impl Line<'_> {
     #[inline(always)]
-    fn protocol(&mut self, protocol: &Protocol) {
-        self.put(b",\"network\":{\"protocol\":{\"name\":");
-        // The program's own strings need no escape.
-        if let (Cow::Borrowed(name), Cow::Borrowed(version)) = (&protocol.name, &protocol.version) {
-            self.put(b"\"");
-            self.put_short(name.as_bytes());
-            self.put(b"\",\"version\":\"");
-            self.put_short(version.as_bytes());
-            self.put(b"\"},");
-        } else {
-            self.text(protocol.name.as_bytes());
-            self.put(b",\"version\":");
-            self.text(protocol.version.as_bytes());
-            self.put(b"},");
+    fn protocol(&mut self, version: Version) {
+        match version {
+            Version { major: 1, minor: 1 } => {
+                self.put(b",\"network\":{\"protocol\":{\"name\":\"http\",\"version\":\"1.1\"},");
+            }
+            version => {
+                self.put(b",\"network\":{\"protocol\":{\"name\":\"http\",\"version\":");
+                self.rare(&version);
+                self.put(b"},");
+            }
         }
     }
 
     pub(super) fn http(&mut self, http: &Http) {
+        let Http { time, connection, exchange } = http;
         self.put(b"{\"type\":\"http\",\"time\":");
-        self.time(http.time);
+        self.time(*time);
         self.put(b",\"connection\":");
-        self.connection(http.connection);
+        self.connection(connection.id);
         self.put(b",\"index\":");
-        self.number(http.index);
-        self.role(http.role);
-        self.protocol(&http.network.protocol);
-        self.ends(http.network.kind, http.network.local, http.network.peer);
+        self.number(exchange.index);
+        self.role(connection.role);
+        self.protocol(exchange.version());
+        let network = connection.network.unwrap_or_default();
+        self.ends(network.kind, network.local, network.peer);
         self.put(b"},\"http\":{");
-        if let Some(request) = &http.http.request {
-            self.request(request);
-        }
-        let informational = &http.http.informational;
-        if !informational.is_empty() {
-            if http.http.request.is_some() {
-                self.put(b",\"informational\":");
-            } else {
-                self.put(b"\"informational\":");
-            }
-            self.rare(informational);
-        }
-        if let Some(response) = &http.http.response {
-            if http.http.request.is_some() || !informational.is_empty() {
-                self.put(b",");
-            }
-            self.response(response);
-        }
+        self.messages(exchange);
         self.put(b"}");
-        if let Some(url) = &http.url {
+        if let Some(url) = &exchange.url {
             self.url(url);
         }
-        self.process(http.process.as_ref());
-        self.timing(&http.timing);
-        match http.integrity {
+        self.process(connection.process.as_deref());
+        self.timing(&exchange.timing);
+        match exchange.integrity {
             Integrity::Complete => self.put(b",\"integrity\":\"complete\""),
             Integrity::Truncated => self.put(b",\"integrity\":\"truncated\""),
             Integrity::Gap => self.put(b",\"integrity\":\"gap\""),
         }
-        match http.outcome {
+        match exchange.outcome {
             Outcome::Ok => self.put(b",\"outcome\":\"ok\""),
             Outcome::NoResponse => self.put(b",\"outcome\":\"no_response\""),
             Outcome::Reset => self.put(b",\"outcome\":\"reset\""),
@@ -77,25 +56,45 @@ impl Line<'_> {
             Outcome::Upgraded => self.put(b",\"outcome\":\"upgraded\""),
             Outcome::Invalid => self.put(b",\"outcome\":\"invalid\""),
         }
-        if let Some(reason) = &http.reason {
+        if let Some(reason) = &exchange.reason {
             self.put(b",\"reason\":");
             self.text(reason.as_bytes());
         }
-        if let Some(ended) = &http.ended {
+        if let Some(ended) = &exchange.ended {
             self.put(b",\"ended\":");
             self.rare(ended);
         }
-        self.optional(b",\"missing\":", http.missing);
-        match http.reused {
+        self.optional(b",\"missing\":", exchange.missing);
+        match exchange.reused {
             Some(true) => self.put(b",\"reused\":true"),
             Some(false) => self.put(b",\"reused\":false"),
             None => {}
         }
-        if let Some(websocket) = &http.websocket {
+        if let Some(websocket) = &exchange.websocket {
             self.put(b",\"websocket\":");
             self.rare(websocket);
         }
         self.put(b"}");
+    }
+
+    fn messages(&mut self, exchange: &Exchange) {
+        if let Some(request) = &exchange.request {
+            self.request(request);
+        }
+        if !exchange.informational.is_empty() {
+            if exchange.request.is_some() {
+                self.put(b",\"informational\":");
+            } else {
+                self.put(b"\"informational\":");
+            }
+            self.rare(&exchange.informational);
+        }
+        if let Some(response) = &exchange.response {
+            if exchange.request.is_some() || !exchange.informational.is_empty() {
+                self.put(b",");
+            }
+            self.response(response);
+        }
     }
 
     fn request(&mut self, request: &Request) {

@@ -1,6 +1,9 @@
 //! What is written fast is what serde writes, whatever the record is, and it is read back as it was.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use proptest::{collection, option, prelude::*};
 
@@ -11,8 +14,8 @@ use crate::{
     fields::Fields,
     json,
     record::{
-        Body, ConnectionId, Endpoint, Ends, FlagNames, Http, HttpNetwork, Messages, Network, NetworkType,
-        Process, Protocol, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url,
+        Body, ConnectionId, ConnectionInfo, Endpoint, Ends, Exchange, FlagNames, Http, Network, NetworkType,
+        Process, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url, Version,
         reader,
     },
     time::Time,
@@ -72,32 +75,32 @@ fn state() -> BoxedStrategy<State> {
     (1..=11_u8).prop_map(|number| State::from_kernel(number).unwrap()).boxed()
 }
 
+fn info() -> BoxedStrategy<ConnectionInfo> {
+    (connection(), role(), network(), process())
+        .prop_map(|(id, role, network, process)| ConnectionInfo {
+            id,
+            role,
+            network: Some(network),
+            process: process.map(Arc::new),
+        })
+        .boxed()
+}
+
 fn transition() -> BoxedStrategy<Record> {
     let times = (time(), option::of(number()), any::<bool>(), any::<bool>());
-    let rest = (option::of("\\PC{0,12}"), role(), network(), process());
-    (times, connection(), (state(), state()), rest)
-        .prop_map(
-            |(
-                (time, in_old_us, estimated, gap),
-                connection,
-                (old, new),
-                (reason, role, network, process),
-            )| {
-                Record::Transition(Transition {
-                    time,
-                    connection,
-                    old,
-                    new,
-                    in_old_us,
-                    estimated,
-                    gap,
-                    reason,
-                    role,
-                    network,
-                    process,
-                })
-            },
-        )
+    (times, info(), (state(), state()), option::of("\\PC{0,12}"))
+        .prop_map(|((time, in_old_us, estimated, gap), info, (old, new), reason)| {
+            Record::Transition(Transition {
+                time,
+                connection: Arc::new(info),
+                old,
+                new,
+                in_old_us,
+                estimated,
+                gap,
+                reason,
+            })
+        })
         .boxed()
 }
 
@@ -107,7 +110,7 @@ fn segment() -> BoxedStrategy<Record> {
         .prop_map(|(time, connection, (is_out, flags, retransmit), (seq, ack, length))| {
             Record::Segment(Segment {
                 time,
-                connection,
+                connection: Arc::new(ConnectionInfo::new(connection)),
                 direction: if is_out { Direction::Out } else { Direction::In },
                 flags: FlagNames(Flags(flags)),
                 seq,
@@ -125,23 +128,31 @@ fn head() -> BoxedStrategy<Head> {
     (collection::vec((text(), text()), 0..5), number(), number()).boxed()
 }
 
-fn messages() -> BoxedStrategy<Messages> {
+fn messages() -> BoxedStrategy<Exchange> {
+    let version = (0..3_u8, 0..10_u8).prop_map(|(major, minor)| Version { major, minor });
     let fields =
         |fields: Vec<(Text, Text)>| fields.into_iter().map(|(name, value)| (name.0, value.0)).collect();
     let request = (text(), text(), head()).prop_map(move |(method, target, (headers, header_size, size))| {
-        Request { method, target, headers: fields(headers), header_size, body: Body { size } }
+        let version = Version::default();
+        Request { method, target, version, headers: fields(headers), header_size, body: Body { size } }
     });
     let response = (any::<u16>(), text(), head()).prop_map(
         move |(status_code, reason, (headers, header_size, size))| Response {
             status_code,
             reason,
+            version: Version::default(),
             headers: fields(headers),
             header_size,
             body: Body { size },
         },
     );
-    (option::of(request), collection::vec(any::<u16>(), 0..3), option::of(response))
-        .prop_map(|(request, informational, response)| Messages { request, informational, response })
+    (version, option::of(request), collection::vec(any::<u16>(), 0..3), option::of(response))
+        .prop_map(|(version, request, informational, response)| Exchange {
+            request: request.map(|request| Request { version, ..request }),
+            informational,
+            response: response.map(|response| Response { version, ..response }),
+            ..Exchange::default()
+        })
         .boxed()
 }
 
@@ -170,7 +181,6 @@ fn url() -> BoxedStrategy<Url> {
 }
 
 fn http() -> BoxedStrategy<Record> {
-    let ends = (connection(), number(), role(), network(), process());
     let outcome = (
         proptest::sample::select(vec![Integrity::Complete, Integrity::Truncated, Integrity::Gap]),
         proptest::sample::select(vec![
@@ -184,35 +194,29 @@ fn http() -> BoxedStrategy<Record> {
         option::of("\\PC{0,12}"),
         option::of(number()),
     );
-    let version = proptest::sample::select(vec!["1.0", "1.1", "1.7"]);
-    let rest = (version, option::of(any::<bool>()), any::<bool>(), any::<bool>());
-    ((time(), timing()), ends, messages(), option::of(url()), outcome, rest)
-        .prop_map(|((time, timing), ends, http, url, (integrity, outcome, reason, missing), rest)| {
-            let (connection, index, role, network, process) = ends;
-            let (version, reused, has_ended, has_websocket) = rest;
-            Record::Http(Box::new(Http {
-                time,
-                connection,
+    let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>());
+    ((time(), timing()), info(), messages(), option::of(url()), outcome, rest)
+        .prop_map(|((time, timing), mut connection, messages, url, outcome, rest)| {
+            let (integrity, outcome, reason, missing) = outcome;
+            let (index, reused, has_ended, has_websocket) = rest;
+            // That of an exchange is not written.
+            let network = connection.network.as_mut().unwrap();
+            (network.netns, network.translated) = (None, None);
+            let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
+            let exchange = Exchange {
                 index,
-                role,
-                network: HttpNetwork {
-                    protocol: Protocol { name: "http".into(), version: version.into() },
-                    kind: network.kind,
-                    local: network.local,
-                    peer: network.peer,
-                },
-                http,
                 url,
-                process,
                 timing,
                 integrity,
                 outcome,
-                reason,
-                ended: has_ended.then_some(Ended { message: Message::Response, part: Part::Body, offset: 7 }),
+                reason: reason.map(Into::into),
+                ended: has_ended.then_some(ended),
                 missing,
                 reused,
                 websocket: has_websocket.then(|| Box::new(WebSocket::default())),
-            }))
+                ..messages
+            };
+            Record::Http(Http { time, connection: Arc::new(connection), exchange: Box::new(exchange) })
         })
         .boxed()
 }

@@ -47,16 +47,17 @@ fn the_longest_names_numbers_and_addresses_fit() {
                 };
                 match record {
                     Record::Connection(summary) => {
-                        let process = summary.process.as_mut().unwrap();
-                        (process.name, process.pid) = (name.into(), pid);
-                        summary.network.as_mut().map(ends);
+                        let info = Arc::make_mut(&mut summary.connection);
+                        info.process =
+                            Some(Arc::new(Process { pid, name: name.into(), ..Process::default() }));
+                        info.network.as_mut().map(ends);
                         summary.duration_us = last_us;
                         summary.bytes = Bytes { sent: u64::MAX, received: 1_500_000 };
                         summary.close.by = By::Both;
                         summary.close.reason = Some("a-reason-without-a-space-".repeat(10));
                     }
                     Record::Transition(transition) => {
-                        ends(&mut transition.network);
+                        Arc::make_mut(&mut transition.connection).network.as_mut().map(ends);
                         transition.reason = Some("ECONNREFUSED ".repeat(20));
                         transition.in_old_us = Some(last_us);
                         if transition.old == State::LastAck {
@@ -69,12 +70,12 @@ fn the_longest_names_numbers_and_addresses_fit() {
                         (segment.length, segment.retransmit) = (u32::MAX, true);
                     }
                     Record::Http(http) => {
-                        http.http.request.as_mut().unwrap().target = "/日本語".repeat(50).as_str().into();
-                        http.http.request.as_mut().unwrap().body.size = 1_500_000;
-                        http.http.response.as_mut().unwrap().reason = "größe ".repeat(50).as_str().into();
-                        http.integrity = Integrity::Gap;
-                        http.outcome = Outcome::Reset;
-                        http.timing.wait_us = Some(1_234_567_890);
+                        http.exchange.request.as_mut().unwrap().target = "/日本語".repeat(50).as_str().into();
+                        http.exchange.request.as_mut().unwrap().body.size = 1_500_000;
+                        http.exchange.response.as_mut().unwrap().reason = "größe ".repeat(50).as_str().into();
+                        http.exchange.integrity = Integrity::Gap;
+                        http.exchange.outcome = Outcome::Reset;
+                        http.exchange.timing.wait_us = Some(1_234_567_890);
                     }
                     _ => {}
                 }
@@ -91,10 +92,10 @@ fn the_longest_names_numbers_and_addresses_fit() {
 
 fn only_client(records: Vec<Record>) -> Vec<Record> {
     let of_client = |record: &Record| match record {
-        Record::Transition(transition) => transition.connection == connection(4101),
-        Record::Segment(segment) => segment.connection == connection(4101),
-        Record::Http(http) => http.connection == connection(4101),
-        Record::Connection(summary) => summary.connection == connection(4101),
+        Record::Transition(transition) => transition.connection.id == connection(4101),
+        Record::Segment(segment) => segment.connection.id == connection(4101),
+        Record::Http(http) => http.connection.id == connection(4101),
+        Record::Connection(summary) => summary.connection.id == connection(4101),
         _ => true,
     };
     records.into_iter().filter(of_client).collect()
@@ -127,7 +128,7 @@ fn colours_change_nothing_else() {
     let mut records = session();
     for record in &mut records {
         match record {
-            Record::Http(http) => http.http.response.as_mut().unwrap().status_code = 404,
+            Record::Http(http) => http.exchange.response.as_mut().unwrap().status_code = 404,
             Record::Connection(summary) => summary.close.how = How::Rst,
             Record::Segment(segment) if segment.flags.0.has(Flags::FIN) => segment.retransmit = true,
             _ => {}
@@ -163,15 +164,16 @@ proptest! {
         for record in &mut records {
             match record {
                 Record::Connection(summary) => {
-                    summary.process = Some(Process { pid, name: name.as_str().into(), ..Process::default() });
+                    let process = Process { pid, name: name.as_str().into(), ..Process::default() };
+                    Arc::make_mut(&mut summary.connection).process = Some(Arc::new(process));
                     summary.close.reason = Some(reason.clone());
                     summary.duration_us = us;
                 }
                 Record::Transition(transition) => transition.reason = Some(reason.clone()),
                 Record::Http(http) => {
-                    http.http.request.as_mut().unwrap().target = target.as_str().into();
-                    http.http.response.as_mut().unwrap().reason = reason.as_str().into();
-                    http.timing.send_us = Some(us);
+                    http.exchange.request.as_mut().unwrap().target = target.as_str().into();
+                    http.exchange.response.as_mut().unwrap().reason = reason.as_str().into();
+                    http.exchange.timing.send_us = Some(us);
                 }
                 _ => {}
             }
@@ -191,7 +193,7 @@ fn what_was_lost_on_the_way_has_lines_of_its_own() {
                 zero_window_us,
                 ..Stall::default()
             };
-            http.timing.stalls =
+            http.exchange.timing.stalls =
                 Some(Stalls { wait: Some(lost(0)), receive: Some(lost(50)), ..Stalls::default() });
         }
     }

@@ -11,11 +11,11 @@ fn changed(change: impl Fn(&mut Connection)) -> Vec<Record> {
     let mut records = session();
     for record in &mut records {
         match record {
-            Record::Connection(summary) if summary.role == Some(Role::Client) => change(summary),
+            Record::Connection(summary) if summary.connection.role == Some(Role::Client) => change(summary),
             Record::Http(http) => {
                 let query = Some("x=1".into());
                 let (scheme, host) = (Some("http".into()), Some("www.example.com:8080".into()));
-                http.url = Some(Url { scheme, host, path: "/a".into(), query });
+                http.exchange.url = Some(Url { scheme, host, path: "/a".into(), query });
             }
             _ => {}
         }
@@ -109,7 +109,7 @@ fn a_long_url_is_cut_to_the_columns() {
     let mut records = changed(|_| {});
     for record in &mut records {
         if let Record::Http(http) = record
-            && let Some(url) = &mut http.url
+            && let Some(url) = &mut http.exchange.url
         {
             url.path = format!("/{}", "a".repeat(200)).as_str().into();
         }
@@ -146,7 +146,7 @@ fn the_topics_are_those_of_what_was_printed() {
     });
     for record in &mut failed {
         match record {
-            Record::Http(http) => http.http.response.as_mut().unwrap().status_code = 503,
+            Record::Http(http) => http.exchange.response.as_mut().unwrap().status_code = 503,
             Record::Segment(segment) if segment.flags.0.has(Flags::FIN) => segment.flags.0 = Flags::RST,
             Record::Transition(transition) => transition.gap = true,
             _ => {}

@@ -18,7 +18,7 @@ pub(super) fn lookup(number: u64, name: &str, outcome: DnsOutcome) -> Record {
         started: at(0),
         duration_us: Some(1_200),
         retransmits: 0,
-        process: process(4101),
+        process: info(4101).process.as_deref().cloned(),
         cgroup: None,
         server: endpoint(53),
         transport: Transport::Udp,
@@ -39,7 +39,7 @@ fn a_lookup_stands_above_the_connection_that_follows_it() {
     let mut records = session();
     for record in &mut records {
         if let Record::Connection(summary) = record
-            && summary.role == Some(Role::Client)
+            && summary.connection.role == Some(Role::Client)
         {
             let name = "example.com".to_owned();
             summary.dns = Some(Resolved { lookup: 1, name, duration_us: 1_200, age_us: 300 });

@@ -6,10 +6,10 @@ use super::*;
 
 fn id_of(record: &Record) -> Option<ConnectionId> {
     match record {
-        Record::Transition(transition) => Some(transition.connection),
-        Record::Segment(segment) => Some(segment.connection),
-        Record::Http(http) => Some(http.connection),
-        Record::Connection(summary) => Some(summary.connection),
+        Record::Transition(transition) => Some(transition.connection.id),
+        Record::Segment(segment) => Some(segment.connection.id),
+        Record::Http(http) => Some(http.connection.id),
+        Record::Connection(summary) => Some(summary.connection.id),
         _ => None,
     }
 }
@@ -117,17 +117,17 @@ fn ends_that_are_older_than_the_recording_are_paired_by_their_addresses() {
         records
             .retain(|record| !matches!(record, Record::Segment(segment) if segment.flags.0.has(Flags::SYN)));
         for record in &mut records {
-            let (network, id) = match record {
-                Record::Transition(transition) => (&mut transition.network, transition.connection),
+            let info = match record {
+                Record::Transition(transition) => &mut transition.connection,
                 Record::Connection(summary) => {
                     summary.handshake = None;
                     summary.seen_from_start = false;
-                    (summary.network.as_mut().unwrap(), summary.connection)
+                    &mut summary.connection
                 }
                 _ => continue,
             };
-            if id == connection(4102) {
-                network.netns = Some(netns_of_server);
+            if info.id == connection(4102) {
+                Arc::make_mut(info).network.as_mut().unwrap().netns = Some(netns_of_server);
             }
         }
         print(&records)
@@ -158,7 +158,7 @@ fn reused_ports_are_two_connections() {
             Record::Transition(transition) => transition.time.0 += later,
             Record::Http(http) => {
                 http.time.0 += later;
-                http.timing.started.0 += later;
+                http.exchange.timing.started.0 += later;
             }
             Record::Segment(segment) => segment.time.0 += later,
             _ => {}
@@ -172,7 +172,7 @@ fn reused_ports_are_two_connections() {
 fn an_end_of_unknown_role_is_not_called_a_client() {
     let mut transition = state(0, 4101, State::Established, State::CloseWait, None);
     if let Record::Transition(transition) = &mut transition {
-        transition.role = None;
+        Arc::make_mut(&mut transition.connection).role = None;
     }
     let text = print(&[transition]);
     assert!(!text.contains("client") && !text.contains("server"), "{text}");
@@ -216,8 +216,8 @@ fn a_reset_in_the_middle_of_a_response_says_so() {
     for id in [4102, 4101] {
         let mut http = http(100, id);
         if let Record::Http(http) = &mut http {
-            http.outcome = Outcome::Reset;
-            http.integrity = Integrity::Truncated;
+            http.exchange.outcome = Outcome::Reset;
+            http.exchange.integrity = Integrity::Truncated;
         }
         records.push(http);
     }
@@ -251,9 +251,9 @@ fn the_reason_of_an_invalid_message_is_folded_between_the_lanes() {
     let mut records: Vec<_> = session().into_iter().take(9).collect();
     let mut http = http(100, 4101);
     if let Record::Http(http) = &mut http {
-        http.outcome = Outcome::Invalid;
-        http.integrity = Integrity::Truncated;
-        http.reason = Some("response: both Transfer-Encoding and Content-Length".to_owned());
+        http.exchange.outcome = Outcome::Invalid;
+        http.exchange.integrity = Integrity::Truncated;
+        http.exchange.reason = Some("response: both Transfer-Encoding and Content-Length".into());
     }
     records.push(http);
     let text = print(&records);
@@ -269,7 +269,7 @@ fn the_reason_of_an_invalid_message_is_folded_between_the_lanes() {
 fn an_exchange_that_only_the_server_saw_is_shown() {
     let records: Vec<_> = session()
         .into_iter()
-        .filter(|record| !matches!(record, Record::Http(http) if http.connection == connection(4101)))
+        .filter(|record| !matches!(record, Record::Http(http) if http.connection.id == connection(4101)))
         .collect();
     let text = print(&records);
     assert!(text.contains("GET /a") && text.contains("200 OK, 12 B"), "{text}");
@@ -282,12 +282,12 @@ fn long_ipv6_addresses_are_whole_and_apart() {
     let (a, b) = ("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:2");
     let mut records = only(4101);
     for record in &mut records {
-        let network = match record {
-            Record::Transition(transition) => Some(&mut transition.network),
-            Record::Connection(summary) => summary.network.as_mut(),
-            _ => None,
+        let info = match record {
+            Record::Transition(transition) => &mut transition.connection,
+            Record::Connection(summary) => &mut summary.connection,
+            _ => continue,
         };
-        if let Some(network) = network {
+        if let Some(network) = &mut Arc::make_mut(info).network {
             network.kind = NetworkType::Ipv6;
             network.local.address = a.parse().unwrap();
             network.peer.address = b.parse().unwrap();
@@ -308,13 +308,14 @@ fn nothing_recorded_can_steer_the_terminal() {
     for record in &mut records {
         match record {
             Record::Http(http) => {
-                http.http.request.as_mut().unwrap().target = "/\u{1b}[2J\u{202e}\r\n".into();
-                http.http.response.as_mut().unwrap().reason = "\u{9b}2J".into();
+                http.exchange.request.as_mut().unwrap().target = "/\u{1b}[2J\u{202e}\r\n".into();
+                http.exchange.response.as_mut().unwrap().reason = "\u{9b}2J".into();
             }
             Record::Transition(transition) => transition.reason = Some("\u{1b}[1A".to_owned()),
             Record::Connection(summary) => {
                 summary.close.reason = Some("\u{1b}[1A\n".to_owned());
-                summary.process.as_mut().unwrap().name = "\u{1b}]0;\u{7}".into();
+                let process = Arc::make_mut(&mut summary.connection).process.as_mut().unwrap();
+                Arc::make_mut(process).name = "\u{1b}]0;\u{7}".into();
             }
             _ => {}
         }
@@ -331,8 +332,8 @@ fn a_process_that_only_the_summary_knows_is_on_every_line() {
     let mut records = session();
     for record in &mut records {
         match record {
-            Record::Transition(transition) => transition.process = None,
-            Record::Http(http) => http.process = None,
+            Record::Transition(transition) => Arc::make_mut(&mut transition.connection).process = None,
+            Record::Http(http) => Arc::make_mut(&mut http.connection).process = None,
             _ => {}
         }
     }
@@ -344,9 +345,10 @@ fn a_long_process_name_and_a_long_life_keep_the_lanes_straight() {
     let mut records = session();
     for record in &mut records {
         match record {
-            Record::Connection(summary) if summary.connection == connection(4101) => {
-                summary.process.as_mut().unwrap().name = "fifteen-letters".into();
-                summary.process.as_mut().unwrap().pid = 4_194_303;
+            Record::Connection(summary) if summary.connection.id == connection(4101) => {
+                let process =
+                    Process { pid: 4_194_303, name: "fifteen-letters".into(), ..Process::default() };
+                Arc::make_mut(&mut summary.connection).process = Some(Arc::new(process));
             }
             Record::Transition(last) if last.old == State::LastAck => last.time = at(4_000_000_000),
             _ => {}

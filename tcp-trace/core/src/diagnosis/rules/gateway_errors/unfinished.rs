@@ -23,29 +23,29 @@ impl<'a> Unfinished<'a> {
     pub(super) fn of(http: &'a Http, upstreams: &Upstreams<'a>) -> Option<Self> {
         let is_in_request = |ended: &Ended| ended.message == Message::Request;
         let answered = answered(http);
-        if http.http.request.is_some() {
-            let came = http.ended.filter(is_in_request)?;
-            let waited_us = Some(answered.micros_since(http.timing.started));
+        if http.exchange.request.is_some() {
+            let came = http.exchange.ended.filter(is_in_request)?;
+            let waited_us = Some(answered.micros_since(http.exchange.timing.started));
             return Some(Self { begun: http, came: Some(came), waited_us });
         }
         // A head that is not whole is an exchange of its own, the last one.
-        let rest = upstreams
-            .life(http.connection)
-            .and_then(|life| life.exchanges.back())
-            .filter(|rest| http.index.checked_add(1) == Some(rest.index) && rest.timing.started <= answered);
-        let begun = rest.and_then(|rest| Some((rest, rest.ended.filter(is_in_request)?)));
+        let rest = upstreams.life(http.connection.id).and_then(|life| life.exchanges.back()).filter(|rest| {
+            http.exchange.index.checked_add(1) == Some(rest.exchange.index)
+                && rest.exchange.timing.started <= answered
+        });
+        let begun = rest.and_then(|rest| Some((rest, rest.exchange.ended.filter(is_in_request)?)));
         Some(match begun {
             Some((begun, came)) => {
-                let waited_us = Some(answered.micros_since(begun.timing.started));
+                let waited_us = Some(answered.micros_since(begun.exchange.timing.started));
                 Self { begun, came: Some(came), waited_us }
             }
-            None => Self { begun: http, came: None, waited_us: http.timing.idle_us },
+            None => Self { begun: http, came: None, waited_us: http.exchange.timing.idle_us },
         })
     }
 
     /// Why it was answered so.
     pub(super) fn cause(&self) -> Cause {
-        let is_kept = self.begun.index > 0 || self.begun.reused == Some(true);
+        let is_kept = self.begun.exchange.index > 0 || self.begun.exchange.reused == Some(true);
         match (self.came, self.waited_us) {
             (Some(_), _) => Cause::Unfinished,
             (None, Some(_)) => Cause::NotSent(if is_kept { Idle::Kept } else { Idle::Opened }),

@@ -37,28 +37,28 @@ fn transitions(records: &[Record], end: usize) -> Vec<&Transition> {
         Record::Transition(transition) => Some(transition),
         _ => None,
     });
-    all.filter(|transition| transition.connection.to_string() == IDS[end]).collect()
+    all.filter(|transition| transition.connection.id.to_string() == IDS[end]).collect()
 }
 
 fn exchanges(records: &[Record], end: usize) -> Vec<&Http> {
     let all = records.iter().filter_map(|record| match record {
-        Record::Http(http) => Some(&**http),
+        Record::Http(http) => Some(http),
         _ => None,
     });
-    all.filter(|http| http.connection.to_string() == IDS[end]).collect()
+    all.filter(|http| http.connection.id.to_string() == IDS[end]).collect()
 }
 
 fn summary(records: &[Record], end: usize) -> Option<&Connection> {
     records.iter().find_map(|record| match record {
-        Record::Connection(summary) if summary.connection.to_string() == IDS[end] => Some(&**summary),
+        Record::Connection(summary) if summary.connection.id.to_string() == IDS[end] => Some(&**summary),
         _ => None,
     })
 }
 
 /// Number, status and sizes of an exchange.
 fn facts(http: &Http) -> (String, Option<u16>, u64, Option<u64>) {
-    let request = http.http.request.as_ref().unwrap();
-    let response = http.http.response.as_ref();
+    let request = http.exchange.request.as_ref().unwrap();
+    let response = http.exchange.response.as_ref();
     (
         request.target.printable().to_string(),
         response.map(|response| response.status_code),
@@ -97,11 +97,13 @@ fn assert_recorded(scene: &Scene) -> Result<(), TestCaseError> {
     let truth = true_facts(scene);
     for end in [CLIENT, SERVER] {
         assert_life(&records, &played, end)?;
-        let complete: Vec<_> =
-            exchanges(&records, end).into_iter().filter(|http| http.outcome == Outcome::Ok).collect();
+        let complete: Vec<_> = exchanges(&records, end)
+            .into_iter()
+            .filter(|http| http.exchange.outcome == Outcome::Ok)
+            .collect();
         for http in &complete {
-            prop_assert_eq!(http.integrity, Integrity::Complete);
-            prop_assert_eq!(&facts(http), &truth[http.index as usize]);
+            prop_assert_eq!(http.exchange.integrity, Integrity::Complete);
+            prop_assert_eq!(&facts(http), &truth[http.exchange.index as usize]);
         }
         prop_assert!(complete.len() >= played.complete, "{} of {}", complete.len(), played.complete);
         let bytes = &summary(&records, end).unwrap().bytes;
@@ -128,9 +130,10 @@ fn assert_nothing_invented(scene: &Scene, dropped: &HashSet<usize>) -> Result<()
             state = Some(change.new);
         }
         for http in exchanges(&records, end) {
-            prop_assert!(http.outcome != Outcome::Invalid, "{:?}", http.reason);
-            let is_whole = (http.outcome, http.integrity) == (Outcome::Ok, Integrity::Complete);
-            if is_whole && http.http.request.is_some() {
+            prop_assert!(http.exchange.outcome != Outcome::Invalid, "{:?}", http.exchange.reason);
+            let is_whole =
+                (http.exchange.outcome, http.exchange.integrity) == (Outcome::Ok, Integrity::Complete);
+            if is_whole && http.exchange.request.is_some() {
                 prop_assert!(truth.contains(&facts(http)), "{:?} did not happen", facts(http));
             }
         }

@@ -62,7 +62,7 @@ proptest! {
         let role = if is_client { Role::Client } else { Role::Server };
         let (exchanges, _) = play_with(role, &conversation(&fates, &windows), RESPONSE_LENGTH);
         for http in exchanges {
-            let timing = &http.timing;
+            let timing = &http.exchange.timing;
             let stalls = timing.stalls.clone().unwrap_or_default();
             for (us, stall) in
                 [(timing.send_us, stalls.send), (timing.wait_us, stalls.wait), (timing.receive_us, stalls.receive)]
@@ -78,6 +78,6 @@ proptest! {
         let role = if is_client { Role::Client } else { Role::Server };
         let (exchanges, _) = play_with(role, &conversation(&fates, &[]), RESPONSE_LENGTH);
         prop_assert_eq!(exchanges.len(), 1);
-        prop_assert_eq!(&exchanges[0].timing.stalls, &None);
+        prop_assert_eq!(&exchanges[0].exchange.timing.stalls, &None);
     }
 }

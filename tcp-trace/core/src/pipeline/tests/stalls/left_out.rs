@@ -13,9 +13,9 @@ fn long(role: Role, steps: &[Step]) -> String {
     let lines: Vec<_> = exchanges
         .iter()
         .map(|http| {
-            let body = http.http.response.as_ref().unwrap().body.size;
+            let body = http.exchange.response.as_ref().unwrap().body.size;
             assert!(body < LONG as u64 && body > LONG as u64 - 200, "{body}");
-            assert_eq!(http.integrity, tcp_trace_model::record::Integrity::Complete);
+            assert_eq!(http.exchange.integrity, tcp_trace_model::record::Integrity::Complete);
             line(http)
         })
         .collect();
@@ -112,7 +112,7 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
         _ => None,
     });
     let http = http.expect("the exchange is over");
-    assert_eq!(http.http.response.as_ref().unwrap().body.size, 1_502);
+    assert_eq!(http.exchange.response.as_ref().unwrap().body.size, 1_502);
     assert_eq!(line(http), "send 0, wait 10, receive 210 (0r 1l 200, w 0)");
 }
 
@@ -136,7 +136,7 @@ fn after_a_loss_nothing_waits_for_the_bytes_that_were_lost() {
     host.segment(CLIENT, client, inward, Flags::ACK, response, b"i", State::Established);
     let integrity = |host: &Host| {
         host.out.iter().find_map(|record| match record {
-            Record::Http(http) => Some(http.integrity),
+            Record::Http(http) => Some(http.exchange.integrity),
             _ => None,
         })
     };

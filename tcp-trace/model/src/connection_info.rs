@@ -1,0 +1,33 @@
+//! What all records of a connection say of it, kept once for all of them.
+
+use std::sync::Arc;
+
+use crate::{
+    event::Role,
+    network::{ConnectionId, Network, Process},
+};
+
+/// A connection, as each of its records describes it. Records that were made before more became known keep what they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// What the socket is for, when known.
+    pub role: Option<Role>,
+    /// Both ends, when known.
+    pub network: Option<Network>,
+    /// The process, when known; connections of one process share it.
+    pub process: Option<Arc<Process>>,
+}
+
+impl ConnectionInfo {
+    /// A connection of which nothing else is known yet.
+    pub fn new(id: ConnectionId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// Both ends; unspecified addresses while they are not known.
+    pub fn ends(&self) -> Network {
+        self.network.unwrap_or_default()
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use tcp_trace_model::{
     event::{Endpoints, Role, State},
-    record::{Connection, Network, Record},
+    record::{Connection, Record},
 };
 use tcp_trace_tests::{
     Namespace, Recording, Routed, Tracer, joined_namespaces, output, stay_on_one_cpu, wait_for,
@@ -49,8 +49,11 @@ impl Hosts {
 
 /// Sets nft rules in a namespace, each a chain with its rules.
 fn translate(namespace: &Namespace, chains: &[&str]) {
-    let chains: String =
-        chains.iter().enumerate().map(|(number, chain)| format!("chain c{number} {{ {chain}\n}}\n")).collect();
+    let chains: String = chains
+        .iter()
+        .enumerate()
+        .map(|(number, chain)| format!("chain c{number} {{ {chain}\n}}\n"))
+        .collect();
     let ruleset = format!("table inet nat {{\n{chains}}}\n");
     let mut nft =
         namespace.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft can be started");
@@ -100,7 +103,7 @@ fn converse(from: &Namespace, to: &str, listener: &TcpListener) -> Truth {
 /// The end with these addresses of its own.
 fn end(recording: &Recording, role: Role, own: Endpoints) -> &Connection {
     let is_it = |connection: &&Connection| {
-        let network = connection.network.expect("both ends are known");
+        let network = connection.connection.network.expect("both ends are known");
         (network.local, network.peer) == (own.local.into(), own.peer.into())
     };
     let ends = recording.connections_of(role);
@@ -122,34 +125,35 @@ enum Translates {
 fn assert_recorded(recording: &Recording, truth: Truth, translates: Translates) {
     let client = end(recording, Role::Client, truth.client);
     let server = end(recording, Role::Server, truth.server);
-    let translated = |connection: &Connection| connection.network.and_then(|network| network.translated);
+    let translated =
+        |connection: &Connection| connection.connection.network.and_then(|network| network.translated);
     // What one end sends reaches the other with the other's own addresses, where nothing else is on the way.
     let of_client =
         matches!(translates, Translates::Client | Translates::Both).then(|| truth.server.reversed().into());
     let of_server =
         matches!(translates, Translates::Server | Translates::Both).then(|| truth.client.reversed().into());
     assert_eq!((translated(client), translated(server)), (of_client, of_server), "{truth:?}");
-    assert_eq!(client.peer_connection, Some(server.connection), "{truth:?}");
-    assert_eq!(server.peer_connection, Some(client.connection), "{truth:?}");
+    assert_eq!(client.peer_connection, Some(server.connection.id), "{truth:?}");
+    assert_eq!(server.peer_connection, Some(client.connection.id), "{truth:?}");
     let (sent, received) = (REQUEST.len() as u64, RESPONSE.len() as u64);
     assert_eq!((client.bytes.sent, client.bytes.received), (sent, received));
     assert_eq!((server.bytes.sent, server.bytes.received), (received, sent));
     for end in [client, server] {
         assert!(end.seen_from_start, "{end:#?}");
         assert_eq!(end.handshake.and_then(|handshake| handshake.acknowledged), Some(true), "{end:#?}");
-        assert_eq!(end.process.as_ref().map(|process| process.pid), Some(std::process::id()), "{end:#?}");
-        let exchanges: Vec<_> = recording.http().filter(|http| http.connection == end.connection).collect();
+        assert_eq!(
+            end.connection.process.as_ref().map(|process| process.pid),
+            Some(std::process::id()),
+            "{end:#?}"
+        );
+        let exchanges: Vec<_> =
+            recording.http().filter(|http| http.connection.id == end.connection.id).collect();
         assert!(
-            matches!(exchanges[..], [http] if http.http.request.is_some() && http.http.response.is_some()),
+            matches!(exchanges[..], [http] if http.exchange.request.is_some() && http.exchange.response.is_some()),
             "{exchanges:#?}"
         );
-        for transition in recording.transitions().filter(|of| of.connection == end.connection) {
-            let whole = end.network.expect("both ends are known");
-            assert_eq!(
-                transition.network,
-                Network { netns: transition.network.netns, ..whole },
-                "{transition:#?}"
-            );
+        for transition in recording.transitions().filter(|of| of.connection.id == end.connection.id) {
+            assert_eq!(transition.connection.network, end.connection.network, "{transition:#?}");
         }
     }
     assert_eq!(recording.end.lost, 0);
@@ -270,19 +274,30 @@ fn the_ends_meet_although_a_third_host_translates() {
 /// What is recorded of an end, without what depends on the moment.
 fn told(recording: &Recording, end: &Connection) -> String {
     let segments: Vec<_> = recording
-        .segments(end.connection)
+        .segments(end.connection.id)
         .iter()
         .map(|segment| (segment.direction, segment.flags, segment.seq, segment.length))
         .collect();
     let exchanges: Vec<_> = recording
         .http()
-        .filter(|http| http.connection == end.connection)
-        .map(|http| (http.index, http.http.clone(), http.outcome))
+        .filter(|http| http.connection.id == end.connection.id)
+        .map(|http| {
+            (
+                http.exchange.index,
+                http.exchange.request.clone(),
+                http.exchange.response.clone(),
+                http.exchange.outcome,
+            )
+        })
         .collect();
     let states: Vec<_> = end.states.iter().map(|span| span.state).collect();
     format!(
         "{:#?}",
-        ((end.role, end.network, states), (recording.life(end.connection), segments, end.bytes), exchanges)
+        (
+            (end.connection.role, end.connection.network, states),
+            (recording.life(end.connection.id), segments, end.bytes),
+            exchanges
+        )
     )
 }
 
@@ -304,7 +319,7 @@ fn assert_selected(hosts: &Hosts, to: &str, listener: &TcpListener, filters: &[(
         assert_eq!(recording.end.lost, 0, "{filter:?}");
         let selected = truths.len() * (usize::from(*client) + usize::from(*server));
         assert_eq!(
-            recording.connections().filter(|end| end.role != Some(Role::Listener)).count(),
+            recording.connections().filter(|end| end.connection.role != Some(Role::Listener)).count(),
             selected,
             "{filter:?}"
         );
@@ -318,7 +333,7 @@ fn assert_selected(hosts: &Hosts, to: &str, listener: &TcpListener, filters: &[(
                 let [expected, found] = [&all, recording].map(|of| end(of, Role::Server, truth.server));
                 assert_eq!(found.bytes, expected.bytes, "{filter:?}");
                 assert_eq!(
-                    recording.http().filter(|http| http.connection == found.connection).count(),
+                    recording.http().filter(|http| http.connection.id == found.connection.id).count(),
                     1,
                     "{filter:?}"
                 );
@@ -329,7 +344,7 @@ fn assert_selected(hosts: &Hosts, to: &str, listener: &TcpListener, filters: &[(
             if *client && *server {
                 let client = end(recording, Role::Client, truth.client);
                 let server = end(recording, Role::Server, truth.server);
-                assert_eq!(client.peer_connection, Some(server.connection), "{filter:?}");
+                assert_eq!(client.peer_connection, Some(server.connection.id), "{filter:?}");
             }
         }
     }
@@ -406,13 +421,14 @@ fn older_sockets_are_selected_by_either_address() {
     for (tracer, filter) in tracers.into_iter().zip(filters) {
         tracer.wait_for_lines("http", 1);
         let recording = tracer.stop();
-        let is_ours =
-            |end: &&Connection| end.network.is_some_and(|network| network.local == own.local.into());
+        let is_ours = |end: &&Connection| {
+            end.connection.network.is_some_and(|network| network.local == own.local.into())
+        };
         let found = recording.connections().find(is_ours).unwrap_or_else(|| panic!("{filter:?}"));
-        let network = found.network.expect("both ends are known");
+        let network = found.connection.network.expect("both ends are known");
         assert_eq!(network.peer, own.peer.into(), "{filter:?}");
         assert_eq!(network.translated, Some(ends(&server).reversed().into()), "{filter:?}");
-        assert!(recording.http().any(|http| http.connection == found.connection), "{filter:?}");
+        assert!(recording.http().any(|http| http.connection.id == found.connection.id), "{filter:?}");
     }
 }
 
@@ -440,7 +456,7 @@ fn time_wait_lasts_as_long_as_the_kernel_says() {
     let ended = |of: Endpoints| {
         tracer.records().iter().any(|record| match record {
             Record::Transition(transition) => {
-                let network = transition.network;
+                let network = transition.connection.ends();
                 (transition.old, network.local, network.peer)
                     == (State::TimeWait, of.local.into(), of.peer.into())
             }
@@ -469,7 +485,7 @@ fn a_refused_connect_names_where_the_process_connected_to() {
     let recording = tracer.stop();
     let clients = recording.connections_of(Role::Client);
     let [client] = clients[..] else { panic!("{clients:#?}") };
-    let network = client.network.expect("both ends are known");
+    let network = client.connection.network.expect("both ends are known");
     assert_eq!(network.peer.to_string(), NOWHERE);
     assert_eq!(network.translated.map(|ends| ends.peer.to_string()).as_deref(), Some("127.0.0.1:15001"));
     assert_eq!(client.close.reason.as_deref(), Some("ECONNREFUSED"));

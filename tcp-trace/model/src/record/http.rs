@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConnectionId, ConnectionInfo, Endpoint, Network, NetworkType, Process};
+use super::{ConnectionId, ConnectionInfo, Endpoint, Ends, Network, NetworkType, Process};
 use crate::{event::Role, time::Time};
 
 pub use crate::{
@@ -88,6 +88,9 @@ struct HttpNetwork<'a> {
     local: Endpoint,
     /// The other end.
     peer: Endpoint,
+    /// The addresses with which its segments leave this host, where it translates them (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    translated: Option<Ends>,
 }
 
 /// An application protocol.
@@ -123,7 +126,7 @@ fn no_numbers(numbers: &[u16]) -> bool {
 impl Serialize for Http {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { time, connection, exchange } = self;
-        let Network { kind, local, peer, .. } = connection.network.unwrap_or_default();
+        let Network { kind, local, peer, translated, .. } = connection.network.unwrap_or_default();
         let line = HttpLine {
             time: *time,
             connection: connection.id,
@@ -134,6 +137,7 @@ impl Serialize for Http {
                 kind,
                 local,
                 peer,
+                translated,
             },
             http: Messages {
                 request: exchange.request.as_ref().map(Cow::Borrowed),
@@ -158,10 +162,10 @@ impl Serialize for Http {
 impl<'de> Deserialize<'de> for Http {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = HttpLine::deserialize(deserializer)?;
-        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer } = line.network;
+        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer, translated } = line.network;
         let connection = ConnectionInfo {
             role: line.role,
-            network: Some(Network { kind, local, peer, netns: None, translated: None }),
+            network: Some(Network { kind, local, peer, netns: None, translated }),
             process: line.process.map(|process| Arc::new(process.into_owned())),
             ..ConnectionInfo::new(line.connection)
         };

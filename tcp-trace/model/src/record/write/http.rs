@@ -35,6 +35,7 @@ impl Line<'_> {
         self.protocol(exchange.version());
         let network = connection.network.unwrap_or_default();
         self.ends(network.kind, network.local, network.peer);
+        self.translated(network.translated);
         self.put(b"},\"http\":{");
         self.messages(exchange);
         self.put(b"}");

@@ -200,8 +200,7 @@ fn http() -> BoxedStrategy<Record> {
             let (integrity, outcome, reason, missing) = outcome;
             let (index, reused, has_ended, has_websocket) = rest;
             // That of an exchange is not written.
-            let network = connection.network.as_mut().unwrap();
-            (network.netns, network.translated) = (None, None);
+            connection.network.as_mut().unwrap().netns = None;
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,

@@ -4,7 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use tcp_trace_model::{
@@ -12,7 +12,8 @@ use tcp_trace_model::{
     record::{Connection, Record},
 };
 use tcp_trace_tests::{
-    Namespace, Recording, Routed, Tracer, joined_namespaces, output, stay_on_one_cpu, wait_for,
+    Namespace, OUTPUT, POSTROUTING, PREROUTING, Recording, Routed, Tracer, joined_namespaces, output,
+    stay_on_one_cpu, translate, wait_for,
 };
 
 const REQUEST: &[u8] = b"GET /nat HTTP/1.1\r\nHost: nat.test\r\n\r\n";
@@ -46,26 +47,6 @@ impl Hosts {
         format!("{},{}", self.near.inode(), self.far.inode())
     }
 }
-
-/// Sets nft rules in a namespace, each a chain with its rules.
-fn translate(namespace: &Namespace, chains: &[&str]) {
-    let chains: String = chains
-        .iter()
-        .enumerate()
-        .map(|(number, chain)| format!("chain c{number} {{ {chain}\n}}\n"))
-        .collect();
-    let ruleset = format!("table inet nat {{\n{chains}}}\n");
-    let mut nft =
-        namespace.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft can be started");
-    nft.stdin.take().expect("it is piped").write_all(ruleset.as_bytes()).expect("nft reads");
-    assert!(nft.wait().expect("it ends").success(), "{ruleset}");
-}
-
-/// A chain for what processes of the host send, and for what comes from outside.
-const OUTPUT: &str = "type nat hook output priority -100;";
-const PREROUTING: &str = "type nat hook prerouting priority -100;";
-/// The last chain, for what leaves the host.
-const POSTROUTING: &str = "type nat hook postrouting priority 100;";
 
 fn listen(namespace: &Namespace, address: &str) -> TcpListener {
     namespace.run(|| TcpListener::bind(address)).unwrap_or_else(|error| panic!("{address}: {error}"))

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConnectionId, ConnectionInfo, Endpoint, Network, NetworkType, Process};
+use super::{ConnectionId, ConnectionInfo, Endpoint, Ends, Network, NetworkType, Process};
 use crate::{event::Role, time::Time};
 
 pub use crate::{
@@ -91,6 +91,9 @@ struct HttpNetwork<'a> {
     /// Inode number of the network namespace, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     netns: Option<u32>,
+    /// The addresses with which its segments leave this host, where it translates them (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    translated: Option<Ends>,
 }
 
 /// An application protocol.
@@ -127,7 +130,7 @@ fn no_numbers(numbers: &[u16]) -> bool {
 impl Serialize for Http {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { time, connection, exchange } = self;
-        let Network { kind, local, peer, netns, .. } = connection.network.unwrap_or_default();
+        let Network { kind, local, peer, netns, translated } = connection.network.unwrap_or_default();
         let line = HttpLine {
             time: *time,
             connection: connection.id,
@@ -139,6 +142,7 @@ impl Serialize for Http {
                 local,
                 peer,
                 netns,
+                translated,
             },
             http: Messages {
                 request: exchange.request.as_ref().map(Cow::Borrowed),
@@ -166,10 +170,11 @@ impl Serialize for Http {
 impl<'de> Deserialize<'de> for Http {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = HttpLine::deserialize(deserializer)?;
-        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer, netns } = line.network;
+        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer, netns, translated } =
+            line.network;
         let connection = ConnectionInfo {
             role: line.role,
-            network: Some(Network { kind, local, peer, netns, translated: None }),
+            network: Some(Network { kind, local, peer, netns, translated }),
             process: line.process.map(|process| Arc::new(process.into_owned())),
             ..ConnectionInfo::new(line.connection)
         };

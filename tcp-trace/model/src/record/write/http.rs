@@ -34,9 +34,7 @@ impl Line<'_> {
         self.number(exchange.index);
         self.role(connection.role);
         self.protocol(exchange.version());
-        let network = connection.network.unwrap_or_default();
-        self.ends(network.kind, network.local, network.peer);
-        self.optional(b",\"netns\":", network.netns.map(u64::from));
+        self.network_fields(&connection.network.unwrap_or_default());
         self.put(b"},\"http\":{");
         self.messages(exchange);
         self.put(b"}");

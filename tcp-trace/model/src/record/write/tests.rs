@@ -203,11 +203,9 @@ fn http() -> BoxedStrategy<Record> {
     );
     let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>());
     ((time(), timing()), info(), messages(), option::of(url()), outcome, rest)
-        .prop_map(|((time, timing), mut connection, messages, url, outcome, rest)| {
+        .prop_map(|((time, timing), connection, messages, url, outcome, rest)| {
             let (integrity, outcome, reason, missing) = outcome;
             let (index, reused, has_ended, has_websocket) = rest;
-            // That of an exchange is not written.
-            connection.network.as_mut().unwrap().translated = None;
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,

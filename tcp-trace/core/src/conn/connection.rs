@@ -77,6 +77,11 @@ impl Connection {
         self.info().role
     }
 
+    /// Notes what it is for, unless that is known.
+    pub fn learn_role(&mut self, role: Role) {
+        self.identity.learn_role(role);
+    }
+
     /// The state that it is in, when known.
     pub fn state(&self) -> Option<State> {
         self.states.current()

@@ -412,10 +412,15 @@ impl HttpConnection {
 
     /// Appends an exchange that has begun.
     pub(super) fn push_open(&mut self, open: Open) {
+        self.insert_open(self.open.len(), open);
+    }
+
+    /// Inserts one before those from `at` on.
+    pub(super) fn insert_open(&mut self, at: usize, open: Open) {
         if self.open.is_empty() {
             self.open = open::room();
         }
-        self.open.push_back(open);
+        self.open.insert(at, open);
     }
 
     /// The exchange whose message a direction is in: the last request, or the first response.

@@ -146,13 +146,24 @@ impl Pipeline {
     fn reset(&mut self, time: Time, cookie: Cookie, reason: u32) {
         let reason = self.cx.settings.reset_reasons.get(&reason);
         let Some(tracked) = self.connections.get_mut(cookie) else { return };
-        if let Some(reason) = reason {
-            tracked.connection.learn_reset_reason(reason);
-        }
-        // Mini-sockets keep the cookie of the socket whose place they took.
+        let Some(reason) = reason else { return };
         let id = tracked.connection.id();
-        if reason.is_some_and(|reason| &**reason == OF_MINI_SOCKET) {
+        // Mini-sockets keep the cookie of the socket whose place they took.
+        if &**reason == OF_MINI_SOCKET {
+            tracked.connection.learn_reset_reason(reason);
             self.change_mini_socket(id, |connection| connection.mini_socket_sent_reset(time, false));
+        } else if tracked.connection.sends_reset(reason) {
+            self.reset_at_close(cookie);
+        }
+    }
+
+    /// A socket sends an RST: if it is closed, no mini-socket has taken its place.
+    pub(super) fn reset_at_close(&mut self, cookie: Cookie) {
+        let Self { cx, connections, mini_sockets, .. } = self;
+        let Some(tracked) = connections.get_mut(cookie) else { return };
+        if let Some(transition) = tracked.connection.note_reset_at_close() {
+            tracked.pass(Record::Transition(transition), cx);
+            mini_sockets.forget(&tracked.connection);
         }
     }
 

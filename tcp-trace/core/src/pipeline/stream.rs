@@ -10,7 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     cx::{Cx, Settings},
-    half_open::Unaccepted,
+    half_open::{Unaccepted, split},
     lists::Lists,
     lookups::Resolutions,
     mini_sockets::MiniSockets,
@@ -20,7 +20,7 @@ use super::{
     table::Connections,
 };
 use crate::{
-    conn::{Connection, FourTuple},
+    conn::{Before, Connection, FourTuple},
     http,
 };
 
@@ -82,6 +82,9 @@ impl Pipeline {
     /// Takes an event.
     pub fn event(&mut self, event: &Event<'_>) {
         let Event { time, cookie, .. } = *event;
+        if time < self.cx.settings.since {
+            return;
+        }
         match &event.kind {
             EventKind::StateChange(change) => self.state_change(time, cookie, change),
             EventKind::Segment(segment) => self.segment(time, cookie, segment),
@@ -198,17 +201,24 @@ impl Pipeline {
             }
         }
         // A half-open connection became a socket: its life began with the SYN.
-        let held = match (change.old, connection.role(), connection.endpoints()) {
+        let before = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
                 unaccepted.take(&FourTuple { netns: change.netns, endpoints })
             }
-            _ => Vec::new(),
+            _ => Before::default(),
         };
-        connection.learn_translated_of(&held);
-        let time = held.first().map_or(time, |first| first.time);
+        connection.learn_translated_of(&before.segments);
+        let time = before.began.unwrap_or(time);
         if change.old == State::Listen && change.new != State::Close {
-            let is_syn = held.first().is_some_and(|first| !first.segment().flags.has(Flags::ACK));
-            connection.accept(held.first().map(|first| first.time), is_syn);
+            let first = before.segments.first();
+            let is_syn = first.is_some_and(|first| !first.segment().flags.has(Flags::ACK));
+            connection.accept(before.began, is_syn);
+        }
+        let (unanswered, held) = split(before.segments, time);
+        for held in unanswered {
+            if let Some(record) = connection.segment(held.time, &held.segment()) {
+                tracked.gate.pass(Record::Segment(record), &mut cx.out);
+            }
         }
         if let Some(transition) = connection.change_state(time, change) {
             tracked.pass(Record::Transition(transition), cx);

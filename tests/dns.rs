@@ -11,8 +11,8 @@ use tcp_trace_model::{
     record::{Dns, DnsOutcome, Record, ServerSource, Transport},
 };
 use tcp_trace_tests::{
-    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, Recording, Running, TOLERANCE_US, Tracer,
-    free_port, output, tcp_trace, wait_for, while_doing,
+    Asked, DnsCapture, DnsServer, Folder, Namespace, Nginx, OUTPUT, Recording, Running, TOLERANCE_US, Tracer,
+    free_port, joined_namespaces, output, tcp_trace, translate, wait_for, while_doing,
 };
 
 /// A port of servers: each test has a namespace of its own.
@@ -374,4 +374,47 @@ fn the_name_in_a_client_hello_names_the_server() {
         let [Some(server)] = servers[..] else { panic!("{connections:?}") };
         assert_eq!((server.address.as_str(), server.source), (NAME, ServerSource::Sni));
     }
+}
+
+/// A question for the address of `nat.test`, in the wire's format.
+const QUESTION: &[u8] =
+    b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03nat\x04test\x00\x00\x01\x00\x01";
+
+#[test]
+fn a_translated_question_goes_to_the_server_that_the_socket_names() {
+    let (near, far) = joined_namespaces();
+    output(near.command("ip").args(["route", "add", "default", "via", "10.99.0.2"]));
+    // Docker's own server is at another port than its clients know.
+    let rules = "ip daddr 10.9.9.9 udp dport 53 dnat ip to 10.99.0.2:5353; \
+                 ip daddr 10.9.9.8 udp dport 53 dnat ip to 10.99.0.2:53";
+    translate(&near, &[&format!("{OUTPUT} {rules}")]);
+    let bind = |namespace: &Namespace, address: &str| {
+        namespace.run(|| UdpSocket::bind(address)).expect("the address is free")
+    };
+    let servers = [bind(&far, "10.99.0.2:5353"), bind(&far, "10.99.0.2:53")];
+    let tracer = Tracer::start(&["--netns", &near.inode().to_string()]);
+    for (server, asked, is_connected) in
+        [(&servers[0], "10.9.9.9:53", true), (&servers[1], "10.9.9.8:53", false)]
+    {
+        let client = bind(&near, "0.0.0.0:0");
+        if is_connected {
+            client.connect(asked).expect("there is a route");
+            client.send(QUESTION).expect("it is connected");
+        } else {
+            client.send_to(QUESTION, asked).expect("there is a route");
+        }
+        let mut answer = [0; QUESTION.len()];
+        let (_, from) = server.recv_from(&mut answer).expect("the question comes");
+        // A response (RFC 1035, section 4.1.1), without records.
+        answer[2] |= 0x80;
+        server.send_to(&answer, from).expect("the client is there");
+        let (_, from) = client.recv_from(&mut answer).expect("the answer comes");
+        assert_eq!(from.to_string(), asked);
+    }
+    tracer.wait_for_lines("dns", 2);
+    let recording = tracer.stop();
+    let found: Vec<_> =
+        lookups(&recording, &near).iter().map(|dns| (dns.server.to_string(), dns.outcome)).collect();
+    let outcome = DnsOutcome::NoData;
+    assert_eq!(found, [("10.9.9.9:53".to_owned(), outcome), ("10.9.9.8:53".to_owned(), outcome)]);
 }

@@ -58,7 +58,11 @@ fn told(recording: &Recording, of: &Connection) -> String {
         .map(|http| {
             (
                 http.exchange.index,
-                http.exchange.clone(),
+                (
+                    http.exchange.request.clone(),
+                    http.exchange.informational.clone(),
+                    http.exchange.response.clone(),
+                ),
                 http.exchange.outcome,
                 process(&http.connection.process),
             )

@@ -12,10 +12,11 @@ use std::{
 use rustix::net::sockopt;
 use tcp_trace_model::{
     event::Role,
-    record::{Http, Integrity, Outcome},
+    record::{Http, Integrity, Message, Outcome, Part},
 };
 use tcp_trace_tests::{
     Folder, Nginx, Recording, Running, Script, Tracer, assert_logged, curl, free_port, wait_for,
+    with_patience,
 };
 
 const ENDS: [Role; 2] = [Role::Client, Role::Server];
@@ -312,5 +313,49 @@ fn what_follows_a_websocket_handshake_is_no_http() {
         assert_eq!((http.exchange.outcome, status(http)), (Outcome::Upgraded, Some(101)), "{http:?}");
         let response = http.exchange.response.as_ref().expect("it was answered");
         assert_eq!((response.header_size, response.body.size), (line.bytes_sent, 0), "{http:?}");
+    }
+}
+
+/// nginx answers as soon as it knows what is wrong, and the rest of the head never comes.
+#[test]
+fn an_answer_before_the_whole_head_is_that_requests_answer() {
+    let long = "a".repeat(9_000);
+    let cases = [
+        (400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nX".to_owned(), Some("/"), true),
+        (414, format!("GET /{long}"), None, true),
+        (400, format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}"), Some("/"), true),
+        // A CR without LF, behind a whole request line: illegal, and nothing more has to come.
+        (400, "GET / HTTP/1.1\rHost: a\r\n\r\n".to_owned(), Some("/"), false),
+    ];
+    for (expected, head, target, is_cut) in cases {
+        let nginx = Nginx::start(free_port());
+        let tracer = start(nginx.port());
+        let mut stream =
+            with_patience(TcpStream::connect(("127.0.0.1", nginx.port())).expect("nginx listens"));
+        stream.write_all(head.as_bytes()).expect("nginx reads");
+        let mut answer = Vec::new();
+        // An RST may come behind the answer, because nginx leaves something unread.
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(format!("HTTP/1.1 {expected} ").as_bytes()), "{}", answer.escape_ascii());
+        drop(stream);
+        let recording = stop(tracer, 1);
+        assert_eq!(nginx.access_log(1)[0].status, expected);
+        for role in ENDS {
+            let http = only(&recording, role);
+            assert_eq!(status(http), Some(expected), "{role:?}");
+            let seen = http.exchange.request.as_ref().map(|request| request.target.printable().to_string());
+            assert_eq!(seen.as_deref(), target, "{role:?} {http:?}");
+            let is_in_head = http
+                .exchange
+                .ended
+                .is_some_and(|ended| (ended.message, ended.part) == (Message::Request, Part::Head));
+            assert_eq!(is_in_head, is_cut, "{role:?} {http:?}");
+            assert_eq!(http.exchange.outcome == Outcome::Invalid, !is_cut, "{role:?} {http:?}");
+        }
+        for connection in recording.connections() {
+            if let Some(http) = &connection.http {
+                assert_eq!(http.requests, u64::from(target.is_some()), "{connection:?}");
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ mod life;
 mod load;
 mod logged;
 mod namespace;
+mod nft;
 mod nginx;
 mod peer;
 pub mod pool;
@@ -59,6 +60,7 @@ pub use life::{Life, Moment};
 pub use load::Load;
 pub use logged::{assert_logged, assert_statuses, client_port};
 pub use namespace::{Namespace, joined_namespaces};
+pub use nft::{OUTPUT, POSTROUTING, PREROUTING, translate};
 pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};
 pub use process::{

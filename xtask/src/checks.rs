@@ -54,7 +54,7 @@ const BTF: Need = Need::Kernel("/sys/kernel/btf/vmlinux", "a kernel with BTF");
 
 const NEEDS_OF_PROGRAM: [Need; 2] = [ROOT, BTF];
 
-const NEEDS_OF_TESTS: [Need; 28] = [
+const NEEDS_OF_TESTS: [Need; 29] = [
     ROOT,
     BTF,
     Need::Kernel("/dev/net/tun", "TUN devices"),
@@ -68,6 +68,7 @@ const NEEDS_OF_TESTS: [Need; 28] = [
     Need::Program("h2load", "nghttp2-client"),
     Need::Program("haproxy", "haproxy"),
     Need::Program("ip", "iproute2"),
+    Need::Program("nft", "nftables"),
     Need::Program("nginx", "nginx-light"),
     Need::Program("node", "nodejs"),
     Need::Program("nsenter", "util-linux"),

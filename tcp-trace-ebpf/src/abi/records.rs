@@ -202,7 +202,7 @@ pub struct RawTranslation {
 pub struct RawDatagram {
     /// Kind [`KIND_DATAGRAM`].
     pub header: RawHeader,
-    /// Of the packet, turned so that local is the reporting socket's end.
+    /// Of the socket where it is connected, else of the packet, turned so that local is the reporting socket's end.
     pub endpoints: RawEndpoints,
     /// Payload length of the whole datagram, bytes.
     pub length: u32,

@@ -24,13 +24,17 @@ pub(super) fn try_datagram(
     let ports = [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])];
     let (local_port, peer_port) =
         if direction == DIRECTION_OUT { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
-    if peer_port != DNS_PORT {
+    // A socket that is connected says itself where to, whatever port its question is translated to.
+    let own = sock::ports_of_packet(ctx);
+    let is_connected = own.peer != 0;
+    if peer_port != DNS_PORT && own.peer != DNS_PORT {
         return Ok(());
     }
     if direction == DIRECTION_OUT {
         await_sender(sk);
     }
     let payload_offset = udp_offset + UDP_HEADER;
+    let addresses = RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? };
     let datagram = RawDatagram {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
@@ -40,7 +44,7 @@ pub(super) fn try_datagram(
             kind: KIND_DATAGRAM,
             padding: 0,
         },
-        endpoints: RawEndpoints { local_port, peer_port, ..packet::addresses(ctx, direction)? },
+        endpoints: if is_connected { sock::endpoints_of_packet(ctx, addresses.family) } else { addresses },
         length: ctx.len().saturating_sub(payload_offset),
         captured: 0,
         netns: sock::netns_of_packet(ctx)?,

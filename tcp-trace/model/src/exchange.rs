@@ -71,10 +71,18 @@ impl Default for Exchange {
 }
 
 impl Exchange {
-    /// The version of HTTP: the request's, or the response's when there is none.
-    pub fn version(&self) -> Version {
-        let request = self.request.as_ref().map(|request| request.version);
-        request.or(self.response.as_ref().map(|response| response.version)).unwrap_or_default()
+    /// The version of HTTP, when known: the request's, or the response's when there is no request.
+    pub fn version(&self) -> Option<Version> {
+        match &self.request {
+            Some(request) => request.version,
+            None => self.response.as_ref()?.version,
+        }
+    }
+
+    /// The response's version, where it is another one.
+    pub fn other_version(&self) -> Option<Version> {
+        let response = self.response.as_ref()?.version;
+        response.filter(|_| response != self.version())
     }
 
     /// Replaces the values of header fields that are credentials.
@@ -151,9 +159,9 @@ pub struct Request {
     pub method: Text,
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: Text,
-    /// The version that it names. A recording has that of the request, else of the response.
+    /// The version that it names, when that is one of HTTP. A recording has it as that of the exchange.
     #[serde(skip)]
-    pub version: Version,
+    pub version: Option<Version>,
     /// Header fields; values of credentials are replaced by `«redacted»`.
     pub headers: Fields,
     /// Bytes from the request line to the empty line.
@@ -211,9 +219,10 @@ pub struct Response {
     pub status_code: u16,
     /// Reason phrase; may be empty.
     pub reason: Text,
-    /// The version that it names. A recording has that of the request, else of the response.
-    #[serde(skip)]
-    pub version: Version,
+    /// The version that it names; in a recording only where it is not the request's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub version: Option<Version>,
     /// Header fields; values of credentials are replaced by `«redacted»`.
     pub headers: Fields,
     /// Bytes from the status line to the empty line.
@@ -268,6 +277,13 @@ pub struct Timing {
     /// ESTABLISHED, to the first of this one; 0 when they overlap, absent when that was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_us: Option<u64>,
+    /// First byte of the request to the first of the response, where `send_us` and `wait_us` do not tell: the response began before
+    /// the request had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_us: Option<u64>,
+    /// First byte of the request to the first of each interim response, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub informational_us: Vec<u64>,
     /// How much of this was lost on the way; absent if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalls: Option<Stalls>,
@@ -424,7 +440,7 @@ mod tests {
         let request = Request {
             method: method.into(),
             target: target.into(),
-            version: Version::default(),
+            version: Some(Version::default()),
             headers: [("hOST", "example.com:8080")].into_iter().collect(),
             header_size: 0,
             body: Body { size: 0 },
@@ -455,7 +471,7 @@ mod tests {
         let request = Request {
             method: "GET".into(),
             target: "/".into(),
-            version: Version::default(),
+            version: Some(Version::default()),
             headers: fields.into_iter().collect(),
             header_size: 0,
             body: Body { size: 0 },

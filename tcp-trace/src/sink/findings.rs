@@ -7,7 +7,7 @@ use std::{
 
 use tcp_trace_core::{
     blame::{Blame, is_runtime},
-    prose::{Age, Micros, Palette, Phrase, Size, Tone, cut, padded, width, wrap},
+    prose::{Age, Micros, Palette, Phrase, Size, Tone, cut, padded, translation, width, wrap},
 };
 use tcp_trace_model::{
     event::State,
@@ -213,6 +213,7 @@ fn connections(connections: &[FindingConnection]) -> Vec<String> {
             }
         }
         lines.push(format!("{line}{}", row[3]).trim_end().to_owned());
+        lines.extend(translation(&connection.network).map(|words| format!("  {words}")));
         lines.extend(connection.notes.iter().map(|note| format!("  {}", printable(note))));
     }
     lines.into_iter().map(|line| cut(&line, COLUMNS - INDENT)).collect()

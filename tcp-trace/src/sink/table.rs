@@ -6,9 +6,9 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, padded};
+use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, padded, translation};
 use tcp_trace_model::{
-    event::Role,
+    event::{Role, State},
     record::{Connection, Dns, Endpoint, Http, Loss, Process, Record, Transition},
     time::Time,
 };
@@ -90,6 +90,12 @@ impl<W: Write> Table<W> {
         }
         if let Some(reason) = &transition.reason {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, recorded(reason));
+        }
+        // Once per connection, where it begins.
+        if matches!(transition.new, State::SynSent | State::SynRecv)
+            && let Some(words) = translation(&transition.connection.ends())
+        {
+            event = event.and(Tone::Aside, format!("  {words}"));
         }
         if transition.gap {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, "GAP: what came before was not seen");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tcp_trace_model::{
     event::State,
     record::{
-        Body, ConnectionId, ConnectionInfo, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Exchange, Fields,
-        Frames, Integrity, LossPlace, Message, Network, NetworkType, Outcome, Part, Ready, Request, Response,
-        Stall, Stalls, Timing, Transport, Url, Version, WebSocket,
+        Body, ConnectionId, ConnectionInfo, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Ends, Exchange,
+        Fields, Frames, Integrity, LossPlace, Message, Network, NetworkType, Outcome, Part, Ready, Request,
+        Response, Stall, Stalls, Timing, Transport, Url, Version, WebSocket,
     },
 };
 
@@ -58,7 +58,7 @@ fn http(target: &str) -> Http {
             request: Some(Request {
                 method: "GET".into(),
                 target: target.into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
@@ -66,7 +66,7 @@ fn http(target: &str) -> Http {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
@@ -308,6 +308,24 @@ fn nor_can_a_recording_that_somebody_else_made() {
     let text = print(&[Record::Transition(transition), Record::Http(http)]);
     assert_eq!(text.chars().filter(|c| c.is_control() && *c != '\n').count(), 0, "{text:?}");
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn a_translated_connection_says_where_it_sends_to_where_it_begins() {
+    let own = network(endpoint("127.0.0.1", 41352), endpoint("10.9.9.9", 80));
+    let translated = Some(Ends { local: own.local, peer: endpoint("127.0.0.1", 15_001) });
+    let of = |old, new| {
+        let mut transition = transition(old, new, None);
+        Arc::make_mut(&mut transition.connection).network = Some(Network { translated, ..own });
+        Record::Transition(transition)
+    };
+    let text = print(&[of(State::Close, State::SynSent), of(State::SynSent, State::Established)]);
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("SYN_SENT")).collect();
+    assert!(
+        lines[0].contains("→ 10.9.9.9:80 ") && lines[0].ends_with("sends to 127.0.0.1:15001 (NAT)"),
+        "{text}"
+    );
+    assert!(!lines[1].contains("15001"), "{text}");
 }
 
 #[test]

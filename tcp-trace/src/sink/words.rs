@@ -58,7 +58,9 @@ pub(super) fn exchange(http: &Http) -> Phrase {
     };
     let word = if matches!(&outcome, Some((Tone::Failure, _))) { ", after" } else { " in" };
     let comma = if response.is_some() { ", " } else { "" };
-    let mut phrase = Phrase::plain(format!("{request} → ")).then(response.unwrap_or_default());
+    let interim: Vec<_> = http.exchange.informational.iter().map(u16::to_string).collect();
+    let interim = if interim.is_empty() { String::new() } else { format!("({}) ", interim.join(", ")) };
+    let mut phrase = Phrase::plain(format!("{request} → {interim}")).then(response.unwrap_or_default());
     if let Some((tone, outcome)) = outcome {
         phrase = phrase.and(Tone::Plain, comma).and(tone, outcome);
     }

@@ -1,7 +1,10 @@
 //! What a connection carried, in words.
 
-use tcp_trace_core::prose::{Phrase, Tone, protocol_name};
-use tcp_trace_model::record::{Connection, ServerSource, Text};
+use tcp_trace_core::prose::{Phrase, Size, Tone, protocol_name};
+use tcp_trace_model::{
+    event::Role,
+    record::{Connection, ServerSource, Text},
+};
 
 use super::words::{printable, recorded};
 
@@ -13,9 +16,13 @@ pub(super) fn protocol(name: &str) -> String {
 /// What a connection carried that nothing reads further; `None` where other records say it. `verbs` say who sent what the local
 /// end sent, and what it received.
 pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> {
-    let Connection { protocol, answer_protocol, first_bytes, server, .. } = summary;
+    let Connection { protocol, answer_protocol, first_bytes, server, connection, http, .. } = summary;
     let what = match (protocol.as_deref(), first_bytes) {
-        (Some("dns" | "http" | "websocket"), _) if answer_protocol.is_none() => return None,
+        (Some("dns" | "http" | "websocket"), _) if answer_protocol.is_none() => {
+            let surplus = http.as_ref().map_or(0, |http| http.surplus);
+            let text = format!("{} behind the last response, which are no HTTP", Size(surplus));
+            return (surplus > 0).then(|| Phrase::new(Tone::Failure, text));
+        }
         (Some("tls"), _) => {
             let sni = server.as_ref().filter(|server| server.source == ServerSource::Sni);
             let to = sni.map_or(String::new(), |server| format!(" to {}", recorded(&server.address)));
@@ -35,6 +42,14 @@ pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> 
     };
     let phrase = Phrase::plain(what);
     Some(match answer_protocol {
+        Some(answer) if answer == "unknown" => {
+            let bytes = first_bytes.as_ref().and_then(|first| match connection.role {
+                Some(Role::Server) => first.sent.as_ref(),
+                _ => first.received.as_ref(),
+            });
+            let bytes = bytes.map_or(String::new(), |bytes| format!(": \"{}\"", printable(bytes)));
+            phrase.and(Tone::Failure, format!("; the server answered in another protocol{bytes}"))
+        }
         Some(answer) => phrase
             .and(Tone::Failure, format!("; the server answered in {}", recorded(&protocol_name(answer)))),
         None => phrase,

@@ -21,14 +21,23 @@ use crate::{
 pub(super) struct Payload {
     /// What reads it; `None` before there was any.
     layer: Option<Layer>,
-    exchanges: u64,
-    version: Version,
+    http: Http,
     /// Whether some of it goes to another server, through the one that it is connected to.
     is_tunnel: bool,
     /// What the protocol is called, once that is sure.
     protocol: Option<&'static str>,
     /// What came before it of another protocol.
     way: Option<Box<Way>>,
+}
+
+/// What is said of its HTTP.
+#[derive(Debug, Default)]
+struct Http {
+    has_exchanges: bool,
+    requests: u64,
+    /// Where the bytes of a direction begin that come behind the last response and are none.
+    surplus: Option<(Direction, u64)>,
+    version: Option<Version>,
 }
 
 /// What is known of few connections: what proxies before them say, or are asked for, and what nothing reads.
@@ -42,9 +51,16 @@ struct Way {
 
 impl Payload {
     /// What to say of its HTTP in the summary.
-    fn http_totals(&self) -> Option<HttpTotals> {
-        (self.exchanges > 0)
-            .then(|| HttpTotals { requests: self.exchanges, protocol: format!("http/{}", self.version) })
+    fn http_totals(&self, bytes: record::Bytes) -> Option<HttpTotals> {
+        let surplus = self.http.surplus.map(|(direction, offset)| match direction {
+            Direction::Out => bytes.sent.saturating_sub(offset),
+            Direction::In => bytes.received.saturating_sub(offset),
+        });
+        self.http.has_exchanges.then(|| HttpTotals {
+            requests: self.http.requests,
+            surplus: surplus.unwrap_or_default(),
+            protocol: format!("http/{}", self.http.version.unwrap_or_default()),
+        })
     }
 
     /// Notes that bytes of a direction did not get on from `from` to `to`, which is now.
@@ -57,7 +73,7 @@ impl Payload {
     /// Writes what it is into a summary.
     pub(super) fn describe(&self, summary: &mut record::Connection) {
         summary.protocol = self.protocol.map(str::to_owned);
-        summary.http = self.http_totals();
+        summary.http = self.http_totals(summary.bytes);
         if let Some(way) = &self.way {
             summary.answer_protocol = way.answer.map(str::to_owned);
             summary.first_bytes.clone_from(&way.first_bytes);
@@ -72,6 +88,7 @@ impl Payload {
             self.protocol = found.protocol.take();
         }
         self.is_tunnel |= std::mem::take(&mut found.is_tunnel);
+        self.http.surplus = self.http.surplus.or(found.surplus.take());
         if let Some(answer) = found.answer.take() {
             self.way.get_or_insert_default().answer = Some(answer);
         }
@@ -89,10 +106,10 @@ impl Payload {
     }
 
     fn count(&mut self, exchanges: &[Box<Exchange>]) {
-        self.exchanges += exchanges.len() as u64;
-        let request = exchanges.iter().rev().find_map(|exchange| exchange.request.as_ref());
-        if let Some(request) = request {
-            self.version = request.version;
+        for exchange in exchanges {
+            self.http.has_exchanges = true;
+            self.http.requests += u64::from(exchange.request.is_some());
+            self.http.version = exchange.version().or(self.http.version);
         }
     }
 }
@@ -232,8 +249,15 @@ impl Connection {
                 from_start[direction.index()] = true;
             }
         }
+        // Of a handshake that this end began.
+        let rtt_us = self
+            .handshake
+            .as_ref()
+            .filter(|_| self.role() == Some(Role::Client))
+            .and_then(|handshake| handshake.summary(self.role())?.rtt_us);
         Layer::first(Start {
             from_start,
+            rtt_us,
             idle_since: self.states.established(),
             is_dns: self.may_carry_dns(),
             ..Start::of_role(self.role())

@@ -173,7 +173,7 @@ pub(super) fn who_says_close(http: &tcp_trace_model::record::Http) -> Option<&'s
         (false, true) => Some("the request said Connection: close"),
         (false, false) => {
             let is_kept = has(request, b"keep-alive") || has(response, b"keep-alive");
-            let is_old = http.exchange.version() == Version::http1(0) && !is_kept;
+            let is_old = http.exchange.version() == Some(Version::http1(0)) && !is_kept;
             is_old.then_some("HTTP/1.0 without keep-alive")
         }
     }

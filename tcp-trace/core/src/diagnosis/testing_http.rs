@@ -62,7 +62,7 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
             request: Some(Request {
                 method: "POST".into(),
                 target: "/pay".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 60,
                 body,
@@ -70,7 +70,7 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 40,
                 body,
@@ -82,6 +82,8 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
                 receive_us: Some(0),
                 total_us: 10_000,
                 idle_us: Some(0),
+                response_us: None,
+                informational_us: Vec::new(),
                 stalls: None,
             },
             reused: Some(index > 0),

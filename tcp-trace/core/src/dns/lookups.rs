@@ -143,15 +143,26 @@ impl Lookups {
     }
 
     fn answer(&mut self, time: Time, source: &Source, message: Message, over: &mut Vec<Lookup>) {
-        let answered = self.of_transaction(source.cookie, message.id).find(|(_, open)| {
-            let question = message.question.as_ref();
+        let question = message.question.as_ref();
+        let is_answered = |open: &Open| question.is_some() && is_same(open.question.as_ref(), question);
+        let mut answered = None;
+        for (key, open) in self.of_transaction(source.cookie, message.id) {
+            let is_of_server = open.source.endpoints.peer == source.endpoints.peer;
             // A server that does not understand a question need not repeat it.
-            open.source.endpoints.peer == source.endpoints.peer
-                && (question.is_none() || is_same(open.question.as_ref(), question))
-        });
+            if is_of_server && (question.is_none() || is_answered(open)) {
+                answered = Some(*key);
+                break;
+            }
+            // Where this host translates addresses, a question leaves for another one than the socket asks, and from which
+            // the answer comes.
+            if answered.is_none() && is_answered(open) {
+                answered = Some(*key);
+            }
+        }
         // Without a question it is a second answer, or its question is older than the session, or it is forged.
-        let Some(key) = answered.map(|(key, _)| *key) else { return };
-        if let Some(open) = self.open.remove(&key) {
+        let Some(key) = answered else { return };
+        if let Some(mut open) = self.open.remove(&key) {
+            open.source.endpoints = source.endpoints;
             self.over(open.answered(time, message), over);
         }
     }

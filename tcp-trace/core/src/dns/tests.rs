@@ -71,11 +71,13 @@ impl Resolver {
     }
 
     fn pass(&mut self, direction: Direction, bytes: &[u8]) {
+        self.pass_of(SocketAddr::from(([192, 0, 2, 53], 53)), direction, bytes);
+    }
+
+    /// The same to or from this server.
+    fn pass_of(&mut self, peer: SocketAddr, direction: Direction, bytes: &[u8]) {
         self.ms += 1;
-        let endpoints = Endpoints {
-            local: SocketAddr::from(([192, 0, 2, 9], 40000)),
-            peer: SocketAddr::from(([192, 0, 2, 53], 53)),
-        };
+        let endpoints = Endpoints { local: SocketAddr::from(([192, 0, 2, 9], 40000)), peer };
         let source = Source {
             cookie: COOKIE,
             endpoints,
@@ -402,4 +404,18 @@ proptest! {
         streams.input(Direction::Out, chunk(offset + 1, &behind), &mut messages);
         prop_assert_eq!(messages, whole);
     }
+}
+
+#[test]
+fn a_translated_question_is_answered_by_the_server_that_the_socket_asks() {
+    let [asked, other, translated] = [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 53)));
+    let mut resolver = Resolver::default();
+    resolver.pass_of(translated, Direction::Out, &question(7, "a.test", A));
+    resolver.pass_of(other, Direction::Out, &question(7, "a.test", A));
+    resolver.pass_of(other, Direction::In, &ipv4(7, "a.test"));
+    resolver.pass_of(asked, Direction::In, &ipv4(7, "b.test"));
+    resolver.pass_of(asked, Direction::In, &ipv4(7, "a.test"));
+    resolver.lookups.owner(COOKIE, &Owner::new(1, "curl"), &mut resolver.over);
+    let peers: Vec<_> = resolver.over.iter().map(|lookup| lookup.source.endpoints.peer).collect();
+    assert_eq!(peers, [other, asked]);
 }

@@ -118,13 +118,12 @@ impl Chunked {
             (State::Size { size } | State::Blank { size } | State::Extension { size }, b'\r') => {
                 State::SizeCr { size }
             }
-            (
-                State::Size { size }
-                | State::Blank { size }
-                | State::Extension { size }
-                | State::SizeCr { size },
-                b'\n',
-            ) => {
+            // RFC 9112, section 2.2, allows LF alone behind a start line and a field only, and receivers differ.
+            (State::Size { .. } | State::Blank { .. } | State::Extension { .. }, b'\n') => {
+                return Err("an LF without CR behind a chunk's size");
+            }
+            (State::DataEnd, b'\n') => return Err("an LF without CR behind a chunk's data"),
+            (State::SizeCr { size }, b'\n') => {
                 self.section = 0;
                 if size == 0 { State::Trailer } else { State::Data { left: size } }
             }
@@ -141,7 +140,7 @@ impl Chunked {
             }
             (State::Extension { size }, _) => State::Extension { size },
             (State::DataEnd, b'\r') => State::DataCr,
-            (State::DataEnd | State::DataCr, b'\n') => {
+            (State::DataCr, b'\n') => {
                 self.section = 0;
                 State::Start
             }
@@ -205,7 +204,7 @@ mod tests {
             (b"5\r\nhello\r\n0\r\n\r\nGET", Some((5, Some(3)))),
             (b"5;name=\"va;lue\"\r\nhello\r\n0;x\r\n\r\n", Some((5, Some(0)))),
             (b"5 \t;x\r\nhello\r\n0 \r\n\r\n", Some((5, Some(0)))),
-            (b"5\nhello\n0\n\n", Some((5, Some(0)))),
+            (b"5\r\nhello\r\n0\r\nA: b\n\n", Some((5, Some(0)))),
             (b"A\r\n0123456789\r\n00\r\nTrailer: x\r\nOther: y\r\n more\r\n\r\n", Some((10, Some(0)))),
             (b"000000000000000000000005\r\nhello\r\n0\r\n\r\n", Some((5, Some(0)))),
             (b"0\r\n\r\n", Some((0, Some(0)))),
@@ -223,6 +222,9 @@ mod tests {
             (b"0\r\n: x\r\n\r\n", None),
             (b"0\r\nA: \0\r\n\r\n", None),
             (b"5;\0\r\n", None),
+            (b"5\nhello\r\n0\r\n\r\n", None),
+            (b"5;a\nhello\r\n0\r\n\r\n", None),
+            (b"5\r\nhello\n0\r\n\r\n", None),
         ] {
             for piece in [1, 2, 3, 1000] {
                 assert_eq!(feed(bytes, piece), expected, "{} by {piece}", bytes.escape_ascii());

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::stream::{Chunk, Need};
 
+/// Round trips that are shorter, in microseconds, say nothing of how soon an answer may come.
+const RTT_LEAST_US: u64 = 1_000;
+
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -50,6 +53,21 @@ pub enum Handover {
     Other(Box<[Vec<u8>; 2]>),
     /// This came instead of a response.
     NoResponse(Box<[u8]>),
+    /// From this offset on, what comes behind the last response is none.
+    Surplus(u64),
+}
+
+/// What came before what is read now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// Exchanges so far.
+    exchanges: u64,
+    /// Whether the connection's first bytes were seen.
+    is_from_start: bool,
+    /// When the exchange before ended; before the first, when the connection was established.
+    ended: Option<Time>,
+    /// The round trip of the handshake, in microseconds, where this end is the client's.
+    rtt_us: Option<u64>,
 }
 
 /// The HTTP/1 of one connection. The bytes of both directions go in, finished exchanges come out.
@@ -64,11 +82,7 @@ pub struct HttpConnection {
     pub(super) streams: [Stream; 2],
     /// In the order of their requests; responses come in the same (RFC 9112, section 9.3.2).
     pub(super) open: VecDeque<Open>,
-    next_index: u64,
-    /// Whether the connection's first bytes were seen.
-    is_from_start: bool,
-    /// When the exchange before ended; before the first, when the connection was established.
-    previous_ended: Option<Time>,
+    past: Past,
     /// What its protocol is called.
     pub(super) name: &'static str,
     pub(super) handover: Option<Handover>,
@@ -96,9 +110,7 @@ impl HttpConnection {
             requests,
             streams,
             open: VecDeque::new(),
-            next_index: 0,
-            is_from_start: false,
-            previous_ended: None,
+            past: Past::default(),
             name: "http",
             handover: None,
             is_other_incomplete: false,
@@ -108,13 +120,17 @@ impl HttpConnection {
     /// Notes that a direction's first byte is known: nothing of it came before tracing.
     pub fn start(&mut self, direction: Direction) {
         self.streams[direction.index()].position = Position::Head;
-        self.is_from_start |= self.requests == Some(direction);
+        self.past.is_from_start |= self.requests == Some(direction);
     }
 
     /// Notes how many exchanges the connection carried before, and since when it is idle.
     pub fn follow(&mut self, exchanges: u64, idle_since: Option<Time>) {
-        self.next_index = exchanges;
-        self.previous_ended = idle_since;
+        (self.past.exchanges, self.past.ended) = (exchanges, idle_since);
+    }
+
+    /// Notes the round trip of the handshake, in microseconds, of the client's end: an answer takes about that long.
+    pub fn learn_rtt(&mut self, us: u64) {
+        self.past.rtt_us = Some(us);
     }
 
     /// What its protocol is called, once it is known to be HTTP.
@@ -151,7 +167,7 @@ impl HttpConnection {
         let (bytes, time) = stream.take_undecided();
         let offset = stream.end - bytes.len() as u64;
         let held = (!bytes.is_empty()).then_some((offset, bytes, time));
-        let (exchanges, idle_since) = (self.next_index, self.previous_ended);
+        let (exchanges, idle_since) = (self.past.exchanges, self.past.ended);
         if is_readable {
             let tunnel = Tunnel { client, held, rest: 0, exchanges, idle_since };
             self.handover = Some(Handover::Tunnel(Box::new(tunnel)));
@@ -355,18 +371,40 @@ impl HttpConnection {
                     Message::Request => self.request(direction, &head, (started, time), exchanges),
                     Message::Response => self.response(direction, &head, (started, time), exchanges),
                 }
-                if let Some(Handover::Other(first)) = &mut self.handover {
-                    first[direction.index()].extend_from_slice(rest);
+                if self.handover.is_some() {
+                    self.hand_over_rest(direction, head.len(), rest);
                 }
                 rest
             }
         }
     }
 
+    /// Completes what is left to others: `head` bytes were read as a head, and `rest` is behind it.
+    fn hand_over_rest(&mut self, direction: Direction, head: usize, rest: &[u8]) {
+        match &mut self.handover {
+            Some(Handover::Other(first)) => first[direction.index()].extend_from_slice(rest),
+            Some(Handover::Surplus(offset)) => {
+                *offset = self.streams[direction.index()].end - (head + rest.len()) as u64;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether there was an exchange before.
+    pub(super) fn has_exchanges(&self) -> bool {
+        self.past.exchanges > 0
+    }
+
+    /// Whether a response is too soon for an answer, which takes a round trip: it was sent before the server had the request.
+    pub(super) fn is_too_soon(&self, request: Time, response: Time) -> bool {
+        let rtt_us = self.past.rtt_us.filter(|us| *us >= RTT_LEAST_US);
+        rtt_us.is_some_and(|us| response.micros_since(request) < us / 2)
+    }
+
     pub(super) fn new_open(&mut self, started: Time) -> Open {
-        let index = self.next_index;
-        self.next_index += 1;
-        let reused = if index > 0 { Some(true) } else { self.is_from_start.then_some(false) };
+        let index = self.past.exchanges;
+        self.past.exchanges += 1;
+        let reused = if index > 0 { Some(true) } else { self.past.is_from_start.then_some(false) };
         let mut open = Open::new(index, started);
         open.exchange.reused = reused;
         open
@@ -404,8 +442,8 @@ impl HttpConnection {
     /// Appends an exchange that is over.
     pub(super) fn emit(&mut self, open: Open, exchanges: &mut Exchanges) {
         let last_seen = open.times.last_seen;
-        exchanges.push(open.into_exchange(self.previous_ended));
-        self.previous_ended = self.previous_ended.max(Some(last_seen));
+        exchanges.push(open.into_exchange(self.past.ended));
+        self.past.ended = self.past.ended.max(Some(last_seen));
     }
 
     /// Ends an exchange of which not all bytes were seen.

@@ -73,7 +73,9 @@ impl HttpConnection {
             return None;
         }
         self.protocol = Protocol::Http;
-        let mut open = self.new_open(started);
+        let answered = self.open.pop_back_if(|open| open.is_head_partial);
+        let mut open = answered.unwrap_or_else(|| self.new_open(started));
+        open.is_head_partial = false;
         open.exchange.request = request;
         open.stalls = self.streams[requests.index()].take_head_stalls();
         self.open.push_back(open);

@@ -78,6 +78,12 @@ impl Times {
             receive_us: us(response_started, response_ended),
             total_us: last_seen.micros_since(started),
             idle_us: us(previous_ended, Some(started)),
+            response_us: us(
+                Some(started),
+                response_started
+                    .filter(|response| Some(*response) < request_ended || request_ended.is_none()),
+            ),
+            informational_us: Vec::new(),
             stalls: None,
         }
     }

@@ -28,7 +28,7 @@ impl Framing {
         match coding(&request.headers, request.version)? {
             Coding::None => Ok(length(&request.headers)?.map_or(Self::None, Self::from_length)),
             Coding::Chunked => Ok(Self::Chunked),
-            Coding::Other => Err("its last transfer coding is not chunked".into()),
+            Coding::Other(reason) => Err(reason.into()),
         }
     }
 
@@ -44,7 +44,7 @@ impl Framing {
         match coding(&response.headers, response.version)? {
             Coding::None => Ok(length(&response.headers)?.map_or(Self::UntilClose, Self::from_length)),
             Coding::Chunked => Ok(Self::Chunked),
-            Coding::Other => Ok(Self::UntilClose),
+            Coding::Other(_) => Ok(Self::UntilClose),
         }
     }
 
@@ -57,14 +57,15 @@ impl Framing {
 enum Coding {
     None,
     Chunked,
-    Other,
+    /// The last one is not chunked: a response lasts until the close, and a request says nothing of its end, for this reason.
+    Other(&'static str),
 }
 
-fn coding(fields: &Fields, version: Version) -> Result<Coding, Reason> {
+fn coding(fields: &Fields, version: Option<Version>) -> Result<Coding, Reason> {
     if fields.first("transfer-encoding").is_none() {
         return Ok(Coding::None);
     }
-    if version == Version::http1(0) {
+    if version == Some(Version::http1(0)) {
         // RFC 9112, section 6.1: somebody on the way did not understand it.
         return Err("Transfer-Encoding in HTTP/1.0".into());
     }
@@ -82,10 +83,10 @@ fn coding(fields: &Fields, version: Version) -> Result<Coding, Reason> {
         chunked += u32::from(is_last);
     }
     match (codings, chunked) {
-        (0, _) => Err("an empty Transfer-Encoding".into()),
-        (_, 0) => Ok(Coding::Other),
+        (0, _) => Ok(Coding::Other("an empty Transfer-Encoding")),
+        (_, 0) => Ok(Coding::Other("its last transfer coding is not chunked")),
         (_, 1) if is_last => Ok(Coding::Chunked),
-        (_, 1) => Err("chunked is not the last transfer coding".into()),
+        (_, 1) => Ok(Coding::Other("chunked is not the last transfer coding")),
         _ => Err("chunked more than once".into()),
     }
 }
@@ -131,7 +132,7 @@ mod tests {
         let request = Request {
             method,
             target,
-            version: Version::http1(1),
+            version: Some(Version::http1(1)),
             headers,
             header_size: 0,
             body: Body::default(),

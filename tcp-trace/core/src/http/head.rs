@@ -66,7 +66,7 @@ pub(super) fn fast_request(bytes: &[u8]) -> Option<Request> {
     Some(Request {
         method: Text(headers.share(bytes, method.as_bytes())),
         target: Text(headers.share(bytes, parsed.path?.as_bytes())),
-        version: Version::http1(parsed.version?),
+        version: Some(Version::http1(parsed.version?)),
         headers,
         header_size: bytes.len() as u64,
         body: Body::default(),
@@ -89,7 +89,7 @@ pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
     Some(Response {
         status_code,
         reason: Text(headers.share(bytes, reason.as_bytes())),
-        version: Version::http1(parsed.version?),
+        version: Some(Version::http1(parsed.version?)),
         headers,
         header_size: bytes.len() as u64,
         body: Body::default(),

@@ -75,12 +75,14 @@ pub(super) fn request(bytes: &[u8]) -> Result<Request, Refused<Request>> {
         Ok(parts) => (Some(parts), None),
         Err((parts, reason)) => (parts, Some(reason)),
     };
+    // What is legal of it, however the rest was cut.
+    let legal = line_before_cr(line).filter(|_| fault.is_some()).map_or(end, |(before, _)| before);
     let mut message = parts.map(|(method, target, version)| Request {
         method: method.into(),
         target: target.into(),
-        version: Version::http1(version),
+        version: version.map(Version::http1),
         headers: Fields::new(),
-        header_size: end as u64,
+        header_size: legal as u64,
         body: Body::default(),
     });
     if let Some(reason) = fault {
@@ -108,7 +110,7 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
     let message = Response {
         status_code,
         reason: reason.into(),
-        version: Version::http1(version),
+        version: Some(Version::http1(version)),
         headers,
         header_size: read.end,
         body: Body::default(),
@@ -256,11 +258,13 @@ fn control_or_tab(raw: &[u8], place: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-type RequestLine<'a> = (&'a [u8], &'a [u8], u8);
+/// Method, target, and the minor version where it is one of HTTP/1.
+type RequestLine<'a> = (&'a [u8], &'a [u8], Option<u8>);
 
 /// Method, target and minor version (RFC 9112, section 3). On an error too, where they can be told.
 fn request_line(raw: &[u8]) -> Result<RequestLine<'_>, (Option<RequestLine<'_>>, Reason)> {
-    beginning(Message::Request, raw, 0).map_err(|reason| (None, reason))?;
+    beginning(Message::Request, raw, 0)
+        .map_err(|reason| (line_before_cr(raw).map(|(_, parts)| parts), reason))?;
     let line = raw.strip_suffix(b"\r").unwrap_or(raw);
     let spaces = || line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
     let (Some(first), Some(last)) = (spaces().next(), spaces().next_back()) else {
@@ -272,17 +276,23 @@ fn request_line(raw: &[u8]) -> Result<RequestLine<'_>, (Option<RequestLine<'_>>,
     }
     let (method, target) = (&line[..first], &line[first + 1..last]);
     // The preface of HTTP/2 looks like a request on purpose (RFC 9113, section 3.4).
-    let told = |version| (method != b"PRI").then_some((method, target, version));
+    let known = |minor| (method != b"PRI").then_some((method, target, minor));
     let Some(minor) = minor_version(version) else {
-        return Err((told(1), format!("{} is not a version of HTTP/1", quoted(version)).into()));
+        return Err((known(None), format!("{} is not a version of HTTP/1", quoted(version)).into()));
     };
     match target {
-        [] => Err((told(minor), "an empty request target".into())),
+        [] => Err((known(Some(minor)), "an empty request target".into())),
         _ if target.contains(&b' ') => {
-            Err((told(minor), format!("a space in the request target {}", quoted(target)).into()))
+            Err((known(Some(minor)), format!("a space in the request target {}", quoted(target)).into()))
         }
-        _ => Ok((method, target, minor)),
+        _ => Ok((method, target, Some(minor))),
     }
+}
+
+/// The request line before a CR that no LF follows, when it is a legal one, and its length.
+fn line_before_cr(raw: &[u8]) -> Option<(usize, RequestLine<'_>)> {
+    let end = raw.iter().position(|byte| *byte == b'\r')?;
+    Some((end, request_line(&raw[..end]).ok()?))
 }
 
 /// `HTTP/1.` and a digit: a higher minor version is read as the highest known (RFC 9110, section 2.5).

@@ -10,11 +10,14 @@ use super::{
     connection::{Handover, HttpConnection, Protocol},
     exchange::Exchanges,
     framing::Framing,
-    head,
+    head, line,
     open::{self, OPEN_MAX, Open},
     stream::{Position, Stream},
     websocket::{Follower, Stop},
 };
+
+/// Why nothing is known of a message.
+const UNREAD: &str = "it is not read, because one before it is illegal";
 
 impl HttpConnection {
     /// A request's head, which began and was whole at these times.
@@ -40,7 +43,9 @@ impl HttpConnection {
             0..OPEN_MAX => framing,
             _ => Err(format!("{OPEN_MAX} requests wait for a response already").into()),
         };
-        let mut open = self.new_open(started);
+        let answered = self.open.pop_back_if(|open| open.is_head_partial);
+        let mut open = answered.unwrap_or_else(|| self.new_open(started));
+        open.is_head_partial = false;
         open.times.last_seen = time;
         open.exchange.request = request;
         let stream = &mut self.streams[direction.index()];
@@ -74,8 +79,14 @@ impl HttpConnection {
         if waiting.is_none() && self.lose_after_gap(exchanges) {
             return;
         }
+        let read = head::response(head);
+        let status = match &read {
+            Ok(response) => response.status_code,
+            Err(refused) => refused.message.as_ref().map_or(0, |response| response.status_code),
+        };
+        let waiting = self.answered_by(status, started, direction.opposite(), waiting);
         let request = waiting.and_then(|at| self.open[at].exchange.request.as_ref());
-        let (response, mut framing) = match head::response(head) {
+        let (response, mut framing) = match read {
             Ok(response) => {
                 let framing = Framing::of_response(&response, request.map(|request| &*request.method.0));
                 (Some(response), framing)
@@ -85,11 +96,15 @@ impl HttpConnection {
         if response.is_none() && self.protocol == Protocol::Unknown {
             return self.give_up_http(direction, head);
         }
+        if response.is_none() && waiting.is_none() && self.is_behind_response(direction) {
+            self.streams[direction.index()].leave(Position::Broken);
+            self.handover = Some(Handover::Surplus(0));
+            return;
+        }
         self.protocol = Protocol::Http;
         if response.is_none() {
             self.handover.get_or_insert_with(|| Handover::NoResponse(head.into()));
         }
-        let status = response.as_ref().map_or(0, |response| response.status_code);
         let is_unasked = waiting.is_none() && framing.is_ok() && self.is_unasked(direction, status);
         if is_unasked {
             framing = Err("no request is waiting for it".into());
@@ -97,7 +112,7 @@ impl HttpConnection {
         let is_interim = (100..200).contains(&status) && status != 101;
         if framing.is_ok() && is_interim {
             if let Some(open) = waiting.and_then(|at| self.open.get_mut(at)) {
-                open.inform(status);
+                open.inform(status, started);
                 open.times.last_seen = time;
             }
             return;
@@ -108,7 +123,11 @@ impl HttpConnection {
             self.open.len() - 1
         });
         let is_last = at + 1 == self.open.len();
+        let is_request_unread = waiting.is_none() && self.is_unread(direction.opposite());
         let open = &mut self.open[at];
+        if is_request_unread {
+            open.invalid = Some((Message::Request, UNREAD.into()));
+        }
         open.times.response_started = Some(started);
         open.times.last_seen = time;
         open.exchange.response = response;
@@ -136,7 +155,46 @@ impl HttpConnection {
     fn is_unasked(&self, direction: Direction, status: u16) -> bool {
         let requests = &self.streams[direction.opposite().index()];
         let is_readable = requests.position != Position::Lost && !self.is_other_incomplete;
-        status != 408 && is_readable
+        status != 408 && is_readable && !self.is_unread(direction.opposite())
+    }
+
+    /// Whether a direction is not read any more, because a message of it is illegal.
+    fn is_unread(&self, direction: Direction) -> bool {
+        self.streams[direction.index()].position == Position::Broken
+    }
+
+    /// Whether what comes in a direction of responses can only be surplus: behind a response that was read, while no request
+    /// waits.
+    fn is_behind_response(&self, direction: Direction) -> bool {
+        let requests = &self.streams[direction.opposite().index()].position;
+        let is_read = !matches!(requests, Position::Lost | Position::Broken) && !self.is_other_incomplete;
+        is_read && self.has_exchanges() && self.protocol == Protocol::Http
+    }
+
+    /// Which open exchange a response belongs to that began at this time; `waiting` is the first that has none. Servers answer
+    /// a request also before its head is whole.
+    fn answered_by(
+        &mut self,
+        status: u16,
+        started: Time,
+        requests: Direction,
+        waiting: Option<usize>,
+    ) -> Option<usize> {
+        // It was sent because no request came, and crossed the request on its way.
+        let has_crossed = |http: &Self, request| status == 408 && http.is_too_soon(request, started);
+        if let Some(at) = waiting {
+            return (!has_crossed(self, self.open[at].times.started)).then_some(at);
+        }
+        let (bytes, began) = self.streams[requests.index()].partial_head()?;
+        if has_crossed(self, began) {
+            return None;
+        }
+        let request = line::request(bytes);
+        let mut open = self.new_open(began);
+        open.is_head_partial = true;
+        open.exchange.request = request.map_or_else(|refused| refused.message.map(|it| *it), Some);
+        self.push_open(open);
+        Some(self.open.len() - 1)
     }
 
     /// The message that a direction is in is illegal: the rest of the direction is not read.
@@ -192,12 +250,7 @@ impl HttpConnection {
                 return;
             };
             if is_unread {
-                let reason = "it is not read, because one before it is illegal";
-                open.invalid.get_or_insert((Message::Response, reason.into()));
-            }
-            if let (true, Some(index)) = (open.is_invalid(Message::Request), responses) {
-                // Which request the next response belongs to would be a guess.
-                self.streams[index].leave(Position::Broken);
+                open.invalid.get_or_insert((Message::Response, UNREAD.into()));
             }
             open.conclude(Integrity::Complete, Outcome::Ok);
             self.emit(open, exchanges);

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::VecDeque};
 
 use tcp_trace_model::{
-    exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Version},
+    exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Timing, Version},
     time::Time,
 };
 
@@ -63,6 +63,8 @@ pub(super) struct Open {
     pub(super) is_gap: bool,
     /// Whether frames of a WebSocket follow its messages.
     pub(super) is_websocket: bool,
+    /// Whether it was answered before the request's head was whole.
+    pub(super) is_head_partial: bool,
     /// Which message is illegal, and why.
     pub(super) invalid: Option<(Message, Reason)>,
 }
@@ -77,14 +79,16 @@ impl Open {
             stalls: None,
             is_gap: false,
             is_websocket: false,
+            is_head_partial: false,
             invalid: None,
         }
     }
 
     pub(super) fn is_request_done(&self) -> bool {
-        self.exchange.request.is_none()
+        let is_done = self.exchange.request.is_none()
             || self.times.request_ended.is_some()
-            || self.is_invalid(Message::Request)
+            || self.is_invalid(Message::Request);
+        is_done && !self.is_head_partial
     }
 
     pub(super) fn is_response_done(&self) -> bool {
@@ -106,7 +110,7 @@ impl Open {
     pub(super) fn asks_for_upgrade(&self) -> bool {
         self.exchange.request.as_ref().is_some_and(|request| {
             *request.method.0 == *b"CONNECT"
-                || request.version > Version::http1(0) && request.headers.first("upgrade").is_some()
+                || request.version > Some(Version::http1(0)) && request.headers.first("upgrade").is_some()
         })
     }
 
@@ -127,10 +131,11 @@ impl Open {
         is_websocket.then_some(has_extensions)
     }
 
-    /// Notes the status code of an interim response.
-    pub(super) fn inform(&mut self, status: u16) {
+    /// Notes an interim response, which began at this time.
+    pub(super) fn inform(&mut self, status: u16, started: Time) {
         if self.exchange.informational.len() < INFORMATIONAL_MAX {
             self.exchange.informational.push(status);
+            self.exchange.timing.informational_us.push(started.micros_since(self.times.started));
         }
     }
 
@@ -153,7 +158,8 @@ impl Open {
     #[inline]
     pub(super) fn into_exchange(self, previous_ended: Option<Time>) -> Box<Exchange> {
         let Self { mut exchange, times, stalls, .. } = self;
-        exchange.timing = times.timing(previous_ended);
+        let informational_us = std::mem::take(&mut exchange.timing.informational_us);
+        exchange.timing = Timing { informational_us, ..times.timing(previous_ended) };
         if let Some(stalls) = stalls {
             exchange.timing.stalls = stalls.recorded(&exchange.timing);
         }

@@ -39,7 +39,7 @@ pub fn get(ms: u64, url: &str) -> Exchange {
         request: Some(Request {
             method: "GET".into(),
             target: target.into(),
-            version: Version::default(),
+            version: Some(Version::default()),
             headers: Fields::new(),
             header_size: 100,
             body: Body { size: 0 },
@@ -47,7 +47,7 @@ pub fn get(ms: u64, url: &str) -> Exchange {
         response: Some(Response {
             status_code: 200,
             reason: "OK".into(),
-            version: Version::default(),
+            version: Some(Version::default()),
             headers: Fields::new(),
             header_size: 100,
             body: Body { size: 1_000 },

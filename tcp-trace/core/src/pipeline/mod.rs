@@ -1,6 +1,7 @@
-//! Events in, records out. Pure: time comes with the events and ticks, and the same events give the same records.
+//! Events in, records and questions out. Pure: time comes with the events and ticks, and the same events give the same records.
 
 mod cx;
+mod events;
 mod existing;
 mod gate;
 mod half_open;
@@ -13,13 +14,13 @@ mod peers;
 mod routes;
 mod segments;
 mod stacks;
-mod stream;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod translation;
 
 pub use cx::Settings;
+pub use events::{Pipeline, TICK_US};
 pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
 pub use lists::ListedSocket;
@@ -27,7 +28,6 @@ pub use mini_sockets::MINI_SOCKETS_MAX;
 pub use output::{Output, Skip};
 pub use routes::RouteQuestion;
 pub use stacks::{StackId, StackQuestion};
-pub use stream::{Pipeline, TICK_US};
 pub use table::CONNECTIONS_MAX;
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 mod palette;
 mod phrase;
 mod protocols;
+mod translation;
 mod units;
 mod wrap;
 
 pub use palette::Palette;
 pub use phrase::{Phrase, Tone, cut, padded};
 pub use protocols::protocol_name;
+pub use translation::translation;
 pub use units::{Age, Micros, Size, counted};
 pub use wrap::{join, width, wrap};

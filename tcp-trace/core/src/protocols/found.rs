@@ -1,5 +1,6 @@
 //! What layers find.
 
+use tcp_trace_model::event::Direction;
 use tcp_trace_model::record::{ProxyProtocol, Socks};
 
 use crate::{dns::StreamMessage, http::Exchanges};
@@ -17,11 +18,13 @@ pub struct Found {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Where a SOCKS server was asked to connect to.
     pub socks: Option<Socks>,
+    /// Where the bytes of a direction begin that come behind the last response and are none.
+    pub surplus: Option<(Direction, u64)>,
     /// What the protocol is called, once a layer is sure of it. The last one counts.
     pub protocol: Option<&'static str>,
     /// What the server answered with, where that is another protocol than the client's.
     pub answer: Option<&'static str>,
-    /// The first bytes of both directions, by [`Direction::index`](tcp_trace_model::event::Direction::index), of a protocol that
+    /// The first bytes of both directions, by [`Direction::index`], of a protocol that
     /// is not known.
     pub first_bytes: Option<[Vec<u8>; 2]>,
     /// Whether what follows goes to another server, through this one.

@@ -2,7 +2,11 @@
 
 use tcp_trace_model::{event::Direction, time::Time};
 
-use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch, opening::Opening, signatures};
+use super::{
+    Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch,
+    opening::Opening,
+    signatures::{self, Answer},
+};
 use crate::{
     http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
     stream::{Chunk, Need},
@@ -17,6 +21,9 @@ impl Protocol for HttpConnection {
     fn new(start: Start) -> Self {
         let mut http = Self::of_client(start.client);
         http.follow(start.exchanges, start.idle_since);
+        if let Some(us) = start.rtt_us {
+            http.learn_rtt(us);
+        }
         for direction in [Direction::Out, Direction::In] {
             if start.from_start[direction.index()] {
                 http.start(direction);
@@ -37,8 +44,14 @@ impl Protocol for HttpConnection {
             Some(Handover::Other(first)) => {
                 Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx)
             }
+            Some(Handover::Surplus(offset)) => {
+                cx.found.surplus = Some((direction, offset));
+                Step::Stay
+            }
             Some(Handover::NoResponse(bytes)) => {
-                cx.found.answer = signatures::answer(&bytes).ok().filter(|name| *name != "http");
+                if let Answer::Other(answer) = signatures::answer("http", &bytes) {
+                    cx.found.answer = Some(answer);
+                }
                 Step::Stay
             }
         }
@@ -76,6 +89,7 @@ fn through<'a>(tunnel: Tunnel, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
     cx.found.is_tunnel = true;
     let start = Start {
         client: Some(client),
+        rtt_us: None,
         from_start: [true; 2],
         idle_since,
         exchanges,

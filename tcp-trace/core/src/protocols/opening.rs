@@ -2,7 +2,10 @@
 
 use tcp_trace_model::{event::Direction, time::Time};
 
-use super::{Cx, First, Guess, Layer, Protocol, Start, Step, signatures};
+use super::{
+    Cx, First, Guess, Layer, Protocol, Start, Step,
+    signatures::{self, Answer, UNKNOWN},
+};
 use crate::{
     http::ConnectionEnd,
     stream::{Chunk, Need},
@@ -24,6 +27,8 @@ pub struct Opening {
     is_over: [bool; 2],
     /// What the protocol is called.
     name: Option<&'static str>,
+    /// Whether the server answered with something else.
+    is_answer_unknown: bool,
 }
 
 impl Opening {
@@ -31,7 +36,7 @@ impl Opening {
     pub(super) fn of(client: Option<Direction>, first: [&[u8]; 2]) -> Self {
         let client = client.unwrap_or(Direction::Out);
         let first = first.map(|first| first[..first.len().min(FIRST_MAX)].to_vec());
-        Self { client, first, is_over: [false; 2], name: None }
+        Self { client, first, is_over: [false; 2], name: None, is_answer_unknown: false }
     }
 
     fn take(&mut self, direction: Direction, bytes: &[u8]) {
@@ -61,7 +66,8 @@ impl Opening {
     /// Says what is known in the end.
     pub(super) fn conclude(&mut self, cx: &mut Cx<'_>) {
         self.judge(cx);
-        if self.name.is_none() && self.first.iter().any(|first| !first.is_empty()) {
+        if (self.name.is_none() || self.is_answer_unknown) && self.first.iter().any(|first| !first.is_empty())
+        {
             let recorded = |first: &mut Vec<u8>| {
                 first.truncate(RECORDED_MAX);
                 std::mem::take(first)
@@ -78,14 +84,16 @@ impl Opening {
             return self.is_open(Direction::Out) || self.is_open(Direction::In);
         };
         cx.found.protocol = Some(name);
-        let is_open = match signatures::answer(server) {
+        let is_open = match signatures::answer(name, server) {
             // The server spoke first.
             _ if client.is_empty() => false,
-            Ok(answer) => {
-                cx.found.answer = Some(answer).filter(|answer| *answer != name);
+            Answer::Same => false,
+            Answer::Other(answer) => {
+                cx.found.answer = Some(answer);
+                self.is_answer_unknown = answer == UNKNOWN;
                 false
             }
-            Err(is_possible) => (server.is_empty() || is_possible) && self.is_open(self.client.opposite()),
+            Answer::Undecided => self.is_open(self.client.opposite()),
         };
         self.name = Some(name);
         is_open

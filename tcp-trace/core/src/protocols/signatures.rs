@@ -100,17 +100,40 @@ pub(super) fn recognise(of: Opening<'_>) -> Result<&'static str, bool> {
     Err(is_possible)
 }
 
-/// What a server answers with, where it speaks another protocol than the client did: HTTP/1 or TLS, in which servers refuse
-/// what they do not understand, or what a server says first. `Err` with whether more bytes may tell.
-pub(super) fn answer(server: &[u8]) -> Result<&'static str, bool> {
-    // RFC 9112, section 4; RFC 8446, section 5.1: an alert or a handshake message.
-    if server.starts_with(b"HTTP/1.") {
-        return Ok("http");
+/// What a server answers in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The client's protocol, as far as one can tell.
+    Same,
+    /// Another one, or [`UNKNOWN`].
+    Other(&'static str),
+    /// More bytes may tell.
+    Undecided,
+}
+
+/// The name of an answer in a protocol that is not known, and not the client's.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// What a server answers a client in that speaks `name`. Servers refuse what they do not understand in their own protocol.
+pub(super) fn answer(name: &'static str, server: &[u8]) -> Answer {
+    let answer = match server {
+        // RFC 9112, section 4.
+        _ if server.starts_with(b"HTTP/1.") => Some("http"),
+        // RFC 8446, section 5.1: an alert or a handshake message.
+        [0x15 | 0x16, 3, _, ..] => Some("tls"),
+        // RFC 9113, section 3.4: SETTINGS.
+        [0, 0, _, 4, ..] if name == "http/2" => Some(name),
+        _ => recognise(Opening { client: &[], server }).ok(),
+    };
+    match answer {
+        Some(answer) if answer == name => Answer::Same,
+        Some(answer @ ("http" | "tls")) => Answer::Other(answer),
+        // A reply of Redis may begin as a greeting of POP3 does.
+        Some(answer) if ["http", "http/2", "tls"].contains(&name) => Answer::Other(answer),
+        None if server.len() < ANSWER_MAX => Answer::Undecided,
+        None if ["http/2", "tls"].contains(&name) => Answer::Other(UNKNOWN),
+        _ => Answer::Same,
     }
-    if let [0x15 | 0x16, 3, _, ..] = server {
-        return Ok("tls");
-    }
-    recognise(Opening { client: &[], server }).map_err(|_| server.len() < ANSWER_MAX)
 }
 
 /// The best of several guesses.
@@ -246,15 +269,22 @@ mod tests {
 
     #[test]
     fn an_answer_in_another_protocol_is_recognised() {
-        for (server, expected) in [
-            (&b"HTTP/1.1 400 Bad Request\r\n"[..], Ok("http")),
-            (b"\x15\x03\x01\0\x02\x02\x46", Ok("tls")),
-            (b"SSH-2.0-OpenSSH_9.2", Ok("ssh")),
-            (b"HTT", Err(true)),
-            (b"\x15", Err(true)),
-            (b"<html><he", Err(false)),
+        for (name, server, expected) in [
+            ("tls", &b"HTTP/1.1 400 Bad Request\r\n"[..], Answer::Other("http")),
+            ("http", b"\x15\x03\x01\0\x02\x02\x46", Answer::Other("tls")),
+            ("http", b"SSH-2.0-OpenSSH_9.2", Answer::Other("ssh")),
+            ("http/2", b"\0\0\x12\x04\0\0\0\0\0", Answer::Same),
+            ("http/2", b"HTTP/1.1 400 Bad Request\r\n", Answer::Other("http")),
+            ("tls", b"\x16\x03\x03\0\x7a", Answer::Same),
+            ("tls", b"<html><body>", Answer::Other(UNKNOWN)),
+            ("http", b"<html><body>", Answer::Same),
+            ("redis", b"+OK\r\n", Answer::Same),
+            ("redis", b"HTTP/1.1 400 Bad Request\r\n", Answer::Other("http")),
+            ("tls", b"HTT", Answer::Undecided),
+            ("tls", b"\x15", Answer::Undecided),
+            ("tls", b"", Answer::Undecided),
         ] {
-            assert_eq!(answer(server), expected, "{server:?}");
+            assert_eq!(answer(name, server), expected, "{name} {server:?}");
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Start {
     pub from_start: [bool; 2],
     /// When the connection was established, or its last exchange ended; when known.
     pub idle_since: Option<Time>,
+    /// The round trip of the handshake, in microseconds, of the client's end when known.
+    pub rtt_us: Option<u64>,
     /// HTTP exchanges before.
     pub exchanges: u64,
     /// Whether the server is a DNS server, by its port.

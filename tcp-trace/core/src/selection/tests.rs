@@ -197,3 +197,30 @@ fn network_namespaces_and_cgroups_select_by_the_line_that_has_them() {
         assert_eq!(twice(&mut selection(), lines), lines[..count], "{filter:?}");
     }
 }
+
+#[test]
+fn either_pair_of_addresses_chooses_a_connection() {
+    // REDIRECT of 127.0.0.1:41352 to 127.0.0.1:15001.
+    let local = r#""local":{"address":"127.0.0.1","port":8080}"#;
+    let translated = format!(r#","translated":{{{local},"peer":{{"address":"127.0.0.9","port":15001}}}}"#);
+    let later = transition("c1", "").replace(ENDS, &format!("{ENDS}{translated}"));
+    let port = |port: u16| Filter { peer_port: vec![port], ..Filter::default() };
+    let addr = |net: &str| Filter { addr: vec![net.parse().unwrap()], ..Filter::default() };
+    let older = [transition("c1", ""), later.clone()];
+    let whole = [later.clone(), segment("c1")];
+    for (filter, is_own, is_translated) in [
+        (port(41352), true, true),
+        (port(15_001), false, true),
+        (addr("127.0.0.1"), true, true),
+        (addr("127.0.0.9"), false, true),
+        (port(80), false, false),
+    ] {
+        let of = |lines: &[String]| once(&mut Selection::new(filter.clone()), lines).len();
+        assert_eq!(of(&whole), if is_translated { 2 } else { 0 }, "{filter:?}");
+        // The addresses of a socket that is older than the recording are known later: what came before is left out, unless the
+        // recording can be read twice.
+        assert_eq!(of(&older), usize::from(is_own) + usize::from(is_translated), "{filter:?}");
+        let of_two = twice(&mut Selection::new(filter.clone()), &older).len();
+        assert_eq!(of_two, if is_translated { 2 } else { 0 }, "{filter:?}");
+    }
+}

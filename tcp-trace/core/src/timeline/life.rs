@@ -52,7 +52,7 @@ impl Life {
         let transition = || self.transitions.last().and_then(|transition| transition.connection.network);
         let http = || {
             // Its line does not say more.
-            Some(Network { netns: None, translated: None, ..self.exchanges.front()?.connection.network? })
+            Some(Network { netns: None, ..self.exchanges.front()?.connection.network? })
         };
         self.summary.as_ref().and_then(|summary| summary.connection.network).or_else(transition).or_else(http)
     }

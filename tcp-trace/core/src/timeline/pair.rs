@@ -1,13 +1,10 @@
 //! Which two lives are the ends of one connection, and its exchanges, each once.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::collections::{HashMap, HashSet};
 
 use tcp_trace_model::{
     event::Role,
-    record::{ConnectionId, Endpoint, Http, Network},
+    record::{ConnectionId, Ends, Http, Network},
 };
 
 use super::{Life, Store};
@@ -90,7 +87,9 @@ impl<'a> Pairs<'a> {
             used: HashSet::new(),
             pairs: Vec::new(),
         };
-        finder.by_handshake();
+        finder.by_handshake(ports);
+        // Where ports are translated on the way, only the sequence numbers are the same at both ends.
+        finder.by_handshake(|_, _| (0, 0));
         finder.by_peer(store);
         finder.by_addresses();
         let mut pairs = finder.pairs;
@@ -123,18 +122,21 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// What both ends of a connection have in common: ports, and the sequence numbers of the handshake. Addresses
-/// can differ between them by translation.
-type Key = (u16, u16, u32, u32);
+/// What both ends of a connection have in common: the sequence numbers of the handshake, and ports unless they are translated.
+type Key = ((u16, u16), u32, u32);
 
-fn key(life: &Life, role: Role) -> Option<Key> {
-    let network = life.network()?;
+/// Client's and server's port, as an end knows them.
+fn ports(network: &Network, role: Role) -> (u16, u16) {
     let (client, server) = match role {
         Role::Server => (network.peer, network.local),
         _ => (network.local, network.peer),
     };
+    (client.port, server.port)
+}
+
+fn key(life: &Life, role: Role, ports: fn(&Network, Role) -> (u16, u16)) -> Option<Key> {
     let (syn, syn_ack) = life.initial_sequences();
-    Some((client.port, server.port, syn?, syn_ack?))
+    Some((ports(&life.network()?, role), syn?, syn_ack?))
 }
 
 /// Lives on their way into pairs.
@@ -152,10 +154,11 @@ impl<'a> Finder<'a> {
         self.pairs.push(Pair { client, server });
     }
 
-    fn by_handshake(&mut self) {
+    fn by_handshake(&mut self, ports: fn(&Network, Role) -> (u16, u16)) {
         let keys = |role| {
-            let of_role = self.lives.iter().filter(move |life| life.role() == Some(role));
-            of_role.filter_map(move |life| Some((key(life, role)?, *life)))
+            let free = self.lives.iter().filter(|life| !self.used.contains(&life.connection));
+            let of_role = free.filter(move |life| life.role() == Some(role));
+            of_role.filter_map(move |life| Some((key(life, role, ports)?, *life)))
         };
         let mut servers: HashMap<Key, &Life> = keys(Role::Server).collect();
         let found: Vec<_> =
@@ -177,14 +180,17 @@ impl<'a> Finder<'a> {
     }
 
     fn by_addresses(&mut self) {
-        type Ends = ((IpAddr, u16), (IpAddr, u16));
-        fn plain(end: Endpoint) -> (IpAddr, u16) {
-            (end.address, end.port)
-        }
+        // What one end sends, translated or not, reaches the other with that one's own addresses.
+        let pairs = |life: &Life| {
+            let network = life.network();
+            let own = network.map(|Network { local, peer, .. }| Ends { local, peer });
+            let translated = network.and_then(|network| network.translated);
+            translated.into_iter().chain(own)
+        };
         let mut ends: HashMap<Ends, Vec<&Life>> = HashMap::new();
         for life in self.lives.iter().filter(|life| !self.used.contains(&life.connection)) {
-            if let Some(Network { local, peer, .. }) = life.network() {
-                ends.entry((plain(local), plain(peer))).or_default().push(life);
+            for pair in pairs(life) {
+                ends.entry(pair).or_default().push(life);
             }
         }
         let (servers, mut lives): (Vec<&Life>, Vec<&Life>) =
@@ -194,12 +200,12 @@ impl<'a> Finder<'a> {
             if self.used.contains(&life.connection) {
                 continue;
             }
-            let swapped =
-                life.network().and_then(|Network { local, peer, .. }| ends.get(&(plain(peer), plain(local))));
+            let swapped = pairs(life).map(|Ends { local, peer }| Ends { local: peer, peer: local });
+            let swapped = swapped.filter_map(|pair| ends.get(&pair));
             let is_free = |other: &&&Life| {
                 other.connection != life.connection && !self.used.contains(&other.connection)
             };
-            let mut others = swapped.into_iter().flatten().filter(is_free);
+            let mut others = swapped.flatten().filter(is_free);
             let other = others.find(|other| are_ends_of_one(life, other)).copied();
             self.add(life, other);
         }

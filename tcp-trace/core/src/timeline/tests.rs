@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
     record::{
-        Connection, ConnectionId, ConnectionInfo, Dns, DnsOutcome, Endpoint, Exchange, FlagNames, Handshake,
-        Http, Network, NetworkType, Record, Segment, Timing, Transition, Transport,
+        Connection, ConnectionId, ConnectionInfo, Dns, DnsOutcome, Endpoint, Ends, Exchange, FlagNames,
+        Handshake, Http, Network, NetworkType, Record, Segment, Timing, Transition, Transport,
     },
     time::Time,
 };
@@ -235,6 +235,34 @@ fn ends_are_paired_by_handshake_then_by_the_recorded_peer_then_by_addresses() {
     let pairs = Pairs::new(&all);
     assert_eq!(pairs.other_end(id(4)).unwrap().connection, id(3));
     assert!(pairs.other_end(id(7)).is_none() && pairs.of(id(9)).is_none());
+}
+
+#[test]
+fn ends_with_translated_addresses_are_paired() {
+    let numbers = Some(Handshake { syn_seq: Some(5), syn_ack_seq: Some(6), ..Handshake::default() });
+    let mut client = summary(1, Role::Client, "10.0.0.9:50001", "10.0.0.8:8088");
+    // A third host translates both addresses and both ports.
+    let mut server = summary(2, Role::Server, "192.168.0.2:80", "192.168.0.1:61000");
+    (client.handshake, server.handshake) = (numbers, numbers);
+    // Older than the recording: the client's host redirects it, and the server's.
+    let redirected = summary(3, Role::Client, "10.0.0.9:50003", "10.9.9.9:80");
+    let redirected = translated(redirected, "10.0.0.9:50003", "127.0.0.1:15001");
+    let sidecar = summary(4, Role::Server, "127.0.0.1:15001", "10.0.0.9:50003");
+    let outside = summary(5, Role::Client, "10.0.0.9:50005", "10.0.0.8:8088");
+    let published = summary(6, Role::Server, "10.0.0.8:80", "10.0.0.9:50005");
+    let published = translated(published, "10.0.0.8:8088", "10.0.0.9:50005");
+    let all = all([client, server, redirected, sidecar, outside, published].map(recorded));
+    let mut pairs = paired(&all);
+    pairs.sort();
+    assert_eq!(pairs, [(Some(1), Some(2)), (Some(3), Some(4)), (Some(5), Some(6))]);
+}
+
+/// The same end, whose segments leave its host with these addresses.
+fn translated(mut end: Connection, local: &str, peer: &str) -> Connection {
+    let ends = Ends { local: endpoint(local), peer: endpoint(peer) };
+    let info = Arc::make_mut(&mut end.connection);
+    info.network = info.network.map(|network| Network { translated: Some(ends), ..network });
+    end
 }
 
 #[test]

@@ -309,8 +309,11 @@ pub struct Bytes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HttpTotals {
-    /// Number of `http` lines of this connection.
+    /// Requests on this connection, answered or not.
     pub requests: u64,
+    /// Bytes behind the last response that are no response.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub surplus: u64,
     /// `http/1.1`.
     pub protocol: String,
 }

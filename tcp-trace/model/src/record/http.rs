@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConnectionId, ConnectionInfo, Endpoint, Network, NetworkType, Process};
+use super::{ConnectionId, ConnectionInfo, Endpoint, Ends, Network, NetworkType, Process};
 use crate::{event::Role, time::Time};
 
 pub use crate::{
@@ -23,7 +23,7 @@ const HTTP: &str = "http";
 pub struct Http {
     /// When the exchange was complete.
     pub time: Time,
-    /// The connection that carried it; its network is written without the namespace.
+    /// The connection that carried it.
     pub connection: Arc<ConnectionInfo>,
     /// What it carried.
     pub exchange: Box<Exchange>,
@@ -88,6 +88,12 @@ struct HttpNetwork<'a> {
     local: Endpoint,
     /// The other end.
     peer: Endpoint,
+    /// Inode number of the network namespace, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    netns: Option<u32>,
+    /// The addresses with which its segments leave this host, where it translates them (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    translated: Option<Ends>,
 }
 
 /// An application protocol.
@@ -96,9 +102,10 @@ struct HttpNetwork<'a> {
 struct Protocol<'a> {
     /// `http`.
     name: Cow<'a, str>,
-    /// `1.0` or `1.1`.
-    #[cfg_attr(test, schemars(with = "String"))]
-    version: Version,
+    /// `1.0` or `1.1`; absent when not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    version: Option<Version>,
 }
 
 /// The two messages of an exchange; either can be missing.
@@ -123,7 +130,7 @@ fn no_numbers(numbers: &[u16]) -> bool {
 impl Serialize for Http {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { time, connection, exchange } = self;
-        let Network { kind, local, peer, .. } = connection.network.unwrap_or_default();
+        let Network { kind, local, peer, netns, translated } = connection.network.unwrap_or_default();
         let line = HttpLine {
             time: *time,
             connection: connection.id,
@@ -134,11 +141,16 @@ impl Serialize for Http {
                 kind,
                 local,
                 peer,
+                netns,
+                translated,
             },
             http: Messages {
                 request: exchange.request.as_ref().map(Cow::Borrowed),
                 informational: (&exchange.informational).into(),
-                response: exchange.response.as_ref().map(Cow::Borrowed),
+                response: exchange.response.as_ref().map(|response| match exchange.other_version() {
+                    Some(_) => Cow::Borrowed(response),
+                    None => Cow::Owned(Response { version: None, ..response.clone() }),
+                }),
             },
             url: exchange.url.as_ref().map(Cow::Borrowed),
             process: connection.process.as_deref().map(Cow::Borrowed),
@@ -158,10 +170,11 @@ impl Serialize for Http {
 impl<'de> Deserialize<'de> for Http {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = HttpLine::deserialize(deserializer)?;
-        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer } = line.network;
+        let HttpNetwork { protocol: Protocol { version, .. }, kind, local, peer, netns, translated } =
+            line.network;
         let connection = ConnectionInfo {
             role: line.role,
-            network: Some(Network { kind, local, peer, netns: None, translated: None }),
+            network: Some(Network { kind, local, peer, netns, translated }),
             process: line.process.map(|process| Arc::new(process.into_owned())),
             ..ConnectionInfo::new(line.connection)
         };
@@ -169,7 +182,10 @@ impl<'de> Deserialize<'de> for Http {
             index: line.index,
             request: line.http.request.map(|request| Request { version, ..request.into_owned() }),
             informational: line.http.informational.into_owned(),
-            response: line.http.response.map(|response| Response { version, ..response.into_owned() }),
+            response: line.http.response.map(|response| {
+                let response = response.into_owned();
+                Response { version: response.version.or(version), ..response }
+            }),
             url: line.url.map(Cow::into_owned),
             timing: line.timing.into_owned(),
             integrity: line.integrity,

@@ -1,7 +1,7 @@
 //! What stands above a ladder, as in textbooks: URL, name, address, and the route of the segments out of the host.
 
 use tcp_trace_core::{
-    prose::{Micros, Palette, Phrase, Tone, cut},
+    prose::{Micros, Palette, Phrase, Tone, cut, translation},
     timeline::Side,
 };
 use tcp_trace_model::record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url};
@@ -37,8 +37,9 @@ pub(super) fn head(ladder: &Ladder<'_>, above: Option<&Above<'_>>, palette: &Pal
     lines.extend(name.map(|name| ("name", name)));
     let others = above.map(|above| above.others.as_slice()).unwrap_or_default();
     lines.extend(others.iter().map(|dns| ("", lookup_with_aliases(dns))));
-    if !lines.is_empty() || route.is_some() {
-        lines.push(("address", Phrase::plain(network.peer.to_string())));
+    if !lines.is_empty() || route.is_some() || network.translated.is_some() {
+        let translation = translation(&network).map_or(String::new(), |words| format!("  {words}"));
+        lines.push(("address", Phrase::plain(network.peer.to_string()).and(Tone::Aside, translation)));
     }
     lines.extend(route.map(|route| ("from", way(&network, route))));
     let mut text = String::new();

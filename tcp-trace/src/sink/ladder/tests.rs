@@ -96,7 +96,7 @@ fn http(us: u64, id: u64) -> Record {
             request: Some(Request {
                 method: "GET".into(),
                 target: "/a".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 79,
                 body: Body { size: 0 },
@@ -104,7 +104,7 @@ fn http(us: u64, id: u64) -> Record {
             response: Some(Response {
                 status_code: 200,
                 reason: "OK".into(),
-                version: Version::default(),
+                version: Some(Version::default()),
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },

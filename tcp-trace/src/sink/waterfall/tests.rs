@@ -25,7 +25,7 @@ fn connection(cookie: u64, us: u64, connect_us: u64, dns: Option<Resolved>) -> R
         StateSpan { state: State::SynSent, entered, duration_us: Some(connect_us), estimated: false },
         StateSpan { state: State::Established, entered: entered.after_micros(connect_us), ..open() },
     ];
-    let http = Some(HttpTotals { requests: 1, protocol: "http/1.1".to_owned() });
+    let http = Some(HttpTotals { requests: 1, surplus: 0, protocol: "http/1.1".to_owned() });
     let close = Close::default();
     Record::Connection(Box::new(Connection { connection, states, dns, http, close, ..Connection::default() }))
 }

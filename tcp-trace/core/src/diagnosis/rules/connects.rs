@@ -7,7 +7,7 @@ use std::{
 
 use tcp_trace_model::{
     event::State,
-    record::{Evidence, Finding, FindingConnection, Severity, Text},
+    record::{Evidence, Finding, FindingConnection, Network, Severity, Text},
     socket::Timer,
 };
 
@@ -146,7 +146,7 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
             "{} from {} to {} {}{}.",
             counted(count, "connect"),
             whose,
-            place(destinations.iter().map(|(destination, _)| destination.peer)),
+            translated_place(destinations.iter().map(|(destination, _)| destination.peer), all()),
             way.in_words[usize::from(count > 1)],
             if established > 0 { format!("; {established} succeeded") } else { String::new() },
         ),
@@ -209,6 +209,25 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             advice: TIMED_OUT.advice.to_owned(),
             ..of(facts, cases)
         });
+    }
+}
+
+/// The same of failed connects; one peer with the address that its SYNs went to, where that is another.
+fn translated_place<'a>(
+    peers: impl Iterator<Item = SocketAddr>,
+    failures: impl Iterator<Item = &'a Failures>,
+) -> String {
+    let networks = failures.flat_map(|failures| &failures.examples).map(|(_, network)| network);
+    let sent_to = |network: &Network| {
+        let peer = network.translated.map(|ends| ends.peer);
+        peer.filter(|peer| *peer != network.peer)
+    };
+    let mut sent_to: Vec<_> = networks.map(sent_to).collect();
+    sent_to.dedup();
+    let place = place(peers);
+    match sent_to.as_slice() {
+        [Some(peer)] => format!("{place} (by NAT to {peer})"),
+        _ => place,
     }
 }
 

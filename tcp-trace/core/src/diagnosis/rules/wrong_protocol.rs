@@ -54,7 +54,11 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
     } else {
         format!("from {processes} to {server}")
     };
-    let (speaks, answers) = (protocol_name(spoken), protocol_name(answered));
+    let speaks = protocol_name(spoken);
+    let answers = match answered {
+        "unknown" => "another protocol".into(),
+        answered => protocol_name(answered),
+    };
     let other_end = cases.iter().find_map(|case| facts.other_life(case.connection.id)?.process());
     let advice = match (spoken, answered) {
         ("tls", "http") => {
@@ -81,6 +85,7 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
             .and("connections", cases.len())
             .and("spoken", spoken.to_owned())
             .and("answered", answered.to_owned())
+            .and_known("answer", cases.iter().find_map(|case| answer(case)))
             .and_known("other_end", other_end.map(named)),
         process: cases.iter().find_map(|case| case.connection.process.as_deref().cloned()),
         connections: cases.iter().take(CONNECTIONS_MAX).filter_map(|case| example(case)).collect(),
@@ -89,6 +94,13 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
         advice: advice.to_owned(),
         ..Finding::default()
     }
+}
+
+/// How an answer begins in a protocol that is not known.
+fn answer(summary: &Connection) -> Option<String> {
+    let first = summary.first_bytes.as_ref()?;
+    let bytes = if summary.connection.role == Some(Role::Server) { &first.sent } else { &first.received };
+    Some(bytes.as_ref()?.printable().to_string())
 }
 
 fn example(summary: &Connection) -> Option<FindingConnection> {

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use tcp_trace_model::{
     event::{Direction, Role},
-    exchange::{Ended, Exchange, Frames, Integrity, Outcome},
+    exchange::{Ended, Exchange, Frames, Integrity, Outcome, Version},
     time::Time,
 };
 
@@ -225,11 +225,11 @@ pub(super) fn line(exchange: &Exchange) -> String {
         }
     }
     let versions = (
-        exchange.request.as_ref().map_or(1, |request| request.version.minor),
-        exchange.response.as_ref().map_or(1, |response| response.version.minor),
+        exchange.request.as_ref().map_or("1".to_owned(), |request| version(request.version)),
+        exchange.response.as_ref().map_or("1".to_owned(), |response| version(response.version)),
     );
     let mut parts = Vec::new();
-    if versions != (1, 1) {
+    if (versions.0.as_str(), versions.1.as_str()) != ("1", "1") {
         parts.push(format!("versions {} {}", versions.0, versions.1));
     }
     if exchange.outcome != Outcome::Ok {
@@ -250,6 +250,11 @@ pub(super) fn line(exchange: &Exchange) -> String {
     }
     parts.extend(exchange.reason.as_ref().map(|reason| reason.to_string()));
     parts.into_iter().fold(line, |line, part| format!("{line} | {part}"))
+}
+
+/// A minor version, or that it is not known.
+fn version(version: Option<Version>) -> String {
+    version.map_or("unknown".to_owned(), |version| version.minor.to_string())
 }
 
 /// Frames by opcode, 0 to 2 and 8 to 10, then the bytes.

@@ -10,12 +10,13 @@ use crate::{
 
 impl Line<'_> {
     #[inline(always)]
-    fn protocol(&mut self, version: Version) {
+    fn protocol(&mut self, version: Option<Version>) {
         match version {
-            Version { major: 1, minor: 1 } => {
+            Some(Version { major: 1, minor: 1 }) => {
                 self.put(b",\"network\":{\"protocol\":{\"name\":\"http\",\"version\":\"1.1\"},");
             }
-            version => {
+            None => self.put(b",\"network\":{\"protocol\":{\"name\":\"http\"},"),
+            Some(version) => {
                 self.put(b",\"network\":{\"protocol\":{\"name\":\"http\",\"version\":");
                 self.rare(&version);
                 self.put(b"},");
@@ -33,8 +34,7 @@ impl Line<'_> {
         self.number(exchange.index);
         self.role(connection.role);
         self.protocol(exchange.version());
-        let network = connection.network.unwrap_or_default();
-        self.ends(network.kind, network.local, network.peer);
+        self.network_fields(&connection.network.unwrap_or_default());
         self.put(b"},\"http\":{");
         self.messages(exchange);
         self.put(b"}");
@@ -93,7 +93,7 @@ impl Line<'_> {
             if exchange.request.is_some() || !exchange.informational.is_empty() {
                 self.put(b",");
             }
-            self.response(response);
+            self.response(response, exchange.other_version());
         }
     }
 
@@ -105,11 +105,15 @@ impl Line<'_> {
         self.headers(&request.headers, request.header_size, request.body.size);
     }
 
-    fn response(&mut self, response: &Response) {
+    fn response(&mut self, response: &Response, version: Option<Version>) {
         self.put(b"\"response\":{\"status_code\":");
         self.number(response.status_code.into());
         self.put(b",\"reason\":");
         self.text(&response.reason.0);
+        if let Some(version) = version {
+            self.put(b",\"version\":");
+            self.rare(&version);
+        }
         self.headers(&response.headers, response.header_size, response.body.size);
     }
 
@@ -181,6 +185,11 @@ impl Line<'_> {
         self.put(b",\"total_us\":");
         self.number(timing.total_us);
         self.optional(b",\"idle_us\":", timing.idle_us);
+        self.optional(b",\"response_us\":", timing.response_us);
+        if !timing.informational_us.is_empty() {
+            self.put(b",\"informational_us\":");
+            self.rare(&timing.informational_us);
+        }
         if let Some(stalls) = &timing.stalls {
             self.put(b",\"stalls\":");
             self.rare(stalls);

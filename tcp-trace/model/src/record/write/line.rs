@@ -194,13 +194,17 @@ impl Line<'_> {
 
     pub(super) fn network(&mut self, network: &Network) {
         self.put(b",\"network\":{");
-        self.ends(network.kind, network.local, network.peer);
-        self.optional(b",\"netns\":", network.netns.map(u64::from));
-        self.translated(network.translated);
+        self.network_fields(network);
         self.put(b"}");
     }
 
-    pub(super) fn translated(&mut self, translated: Option<Ends>) {
+    pub(super) fn network_fields(&mut self, network: &Network) {
+        self.ends(network.kind, network.local, network.peer);
+        self.optional(b",\"netns\":", network.netns.map(u64::from));
+        self.translated(network.translated);
+    }
+
+    fn translated(&mut self, translated: Option<Ends>) {
         let Some(Ends { local, peer }) = translated else { return };
         self.put(b",\"translated\":{\"local\":{\"address\":\"");
         self.endpoint(local);

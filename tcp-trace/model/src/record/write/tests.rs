@@ -129,28 +129,33 @@ fn head() -> BoxedStrategy<Head> {
 }
 
 fn messages() -> BoxedStrategy<Exchange> {
-    let version = (0..3_u8, 0..10_u8).prop_map(|(major, minor)| Version { major, minor });
+    let version = || (0..3_u8, 0..10_u8).prop_map(|(major, minor)| Version { major, minor });
     let fields =
         |fields: Vec<(Text, Text)>| fields.into_iter().map(|(name, value)| (name.0, value.0)).collect();
     let request = (text(), text(), head()).prop_map(move |(method, target, (headers, header_size, size))| {
-        let version = Version::default();
+        let version = None;
         Request { method, target, version, headers: fields(headers), header_size, body: Body { size } }
     });
     let response = (any::<u16>(), text(), head()).prop_map(
         move |(status_code, reason, (headers, header_size, size))| Response {
             status_code,
             reason,
-            version: Version::default(),
+            version: Some(Version::default()),
             headers: fields(headers),
             header_size,
             body: Body { size },
         },
     );
-    (version, option::of(request), collection::vec(any::<u16>(), 0..3), option::of(response))
-        .prop_map(|(version, request, informational, response)| Exchange {
+    (
+        (option::of(version()), version()),
+        option::of(request),
+        collection::vec(any::<u16>(), 0..3),
+        option::of(response),
+    )
+        .prop_map(|((version, other), request, informational, response)| Exchange {
             request: request.map(|request| Request { version, ..request }),
             informational,
-            response: response.map(|response| Response { version, ..response }),
+            response: response.map(|response| Response { version: Some(other), ..response }),
             ..Exchange::default()
         })
         .boxed()
@@ -166,6 +171,8 @@ fn timing() -> BoxedStrategy<Timing> {
             receive_us,
             total_us,
             idle_us,
+            response_us: idle_us.map(|us| us / 2),
+            informational_us: wait_us.into_iter().collect(),
             stalls: is_stalled.then(|| Stalls {
                 wait: Some(Stall { retransmits: 1, ..Stall::default() }),
                 ..Stalls::default()
@@ -196,12 +203,9 @@ fn http() -> BoxedStrategy<Record> {
     );
     let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>());
     ((time(), timing()), info(), messages(), option::of(url()), outcome, rest)
-        .prop_map(|((time, timing), mut connection, messages, url, outcome, rest)| {
+        .prop_map(|((time, timing), connection, messages, url, outcome, rest)| {
             let (integrity, outcome, reason, missing) = outcome;
             let (index, reused, has_ended, has_websocket) = rest;
-            // That of an exchange is not written.
-            let network = connection.network.as_mut().unwrap();
-            (network.netns, network.translated) = (None, None);
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,

@@ -1,4 +1,4 @@
-//! The pipeline itself: connections by cookie, their HTTP, and the records that come of each event.
+//! The pipeline itself: each kind of event on its way through the parts, and what ends connections.
 
 use std::sync::Arc;
 

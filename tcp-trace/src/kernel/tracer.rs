@@ -186,7 +186,19 @@ impl Tracer {
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
         let ebpf = Some(ebpf);
-        Ok(Self { ebpf, ring, losses, skips, updates, logger, clock, attached, missing, reset_reasons, last_uses })
+        Ok(Self {
+            ebpf,
+            ring,
+            losses,
+            skips,
+            updates,
+            logger,
+            clock,
+            attached,
+            missing,
+            reset_reasons,
+            last_uses,
+        })
     }
 
     /// Since when all programs are attached.

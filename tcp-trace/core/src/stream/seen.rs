@@ -192,7 +192,8 @@ impl Seen {
 /// Whether a segment's number says how far its sender has come. That of an RST need not: one that answers a segment to
 /// nobody has the number that this acknowledges (`tcp_v4_send_reset()`), and one that arrives may be refused.
 fn is_counted(segment: &Segment<'_>) -> bool {
-    let is_own = segment.direction == Direction::Out && segment.flags.has(Flags::ACK) && segment.sequence != 0;
+    let is_own =
+        segment.direction == Direction::Out && segment.flags.has(Flags::ACK) && segment.sequence != 0;
     let is_reset = segment.flags.has(Flags::RST);
     // Nothing arrives before the SYN.
     let is_early = segment.state == Some(State::SynSent) && segment.direction == Direction::In;

@@ -10,8 +10,7 @@ const SERVERS: (u16, u16) = (8080, 41352);
 impl Host {
     /// Closes a socket for this error, up to which so many bytes had been acknowledged and received.
     fn gone_from(&mut self, cookie: u64, old: State, error: i32, [sent, received]: [u32; 2]) {
-        let (own, other) =
-            if cookie == CLIENT { (CLIENT_ISN, SERVER_ISN) } else { (SERVER_ISN, CLIENT_ISN) };
+        let (own, other) = if cookie == CLIENT { (CLIENT_ISN, SERVER_ISN) } else { (SERVER_ISN, CLIENT_ISN) };
         let passed = Some([own.wrapping_add(1 + sent), other.wrapping_add(1 + received)]);
         let change = StateChange { netns: NETNS, error, passed, ..StateChange::new(old, State::Close) };
         self.event(cookie, EventKind::StateChange(change));
@@ -33,7 +32,11 @@ fn bytes_that_nobody_reported_are_those_of_the_kernels_numbers() {
     host.gone_from(SERVER, State::CloseWait, 104, [10, 300_000 + 1]);
     host.tick(1);
     assert_eq!(host.bytes("c4101"), (300_000, response));
-    assert_eq!(host.bytes("c4102"), (response, 300_000), "the FIN is no byte; more was sent than acknowledged");
+    assert_eq!(
+        host.bytes("c4102"),
+        (response, 300_000),
+        "the FIN is no byte; more was sent than acknowledged"
+    );
     assert!(request < 300_000);
 }
 
@@ -69,7 +72,10 @@ fn an_rst_that_only_the_tracepoint_shows_ends_the_connection() {
     host.event(SERVER, EventKind::Reset(9));
     host.tick(1);
     let close = &host.summary("c4102").close;
-    assert_eq!((close.by, close.how, close.reason.as_deref()), (By::Local, How::Rst, Some("TCP_ABORT_ON_DATA")));
+    assert_eq!(
+        (close.by, close.how, close.reason.as_deref()),
+        (By::Local, How::Rst, Some("TCP_ABORT_ON_DATA"))
+    );
     assert!(!host.summary("c4102").open);
 }
 
@@ -85,7 +91,15 @@ fn a_server_begins_with_the_syn_that_was_answered() {
     let answered = host.now;
     let syn_ack = (SERVER_ISN, CLIENT_ISN + 1);
     host.segment(LISTENER, server, Direction::Out, SYN_ACK, syn_ack, b"", State::SynRecv);
-    host.segment(LISTENER, server, Direction::In, Flags::ACK, (syn_ack.1, SERVER_ISN + 1), b"", State::Listen);
+    host.segment(
+        LISTENER,
+        server,
+        Direction::In,
+        Flags::ACK,
+        (syn_ack.1, SERVER_ISN + 1),
+        b"",
+        State::Listen,
+    );
     host.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
     host.state(SERVER, server, State::SynRecv, State::Established, None, 0);
     host.finish();

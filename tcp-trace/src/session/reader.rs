@@ -112,6 +112,7 @@ impl<'a> Reader<'a> {
             show_secrets: settings.show_secrets,
             reset_reasons: tracer.reset_reasons().clone(),
             stacks: stacks.is_some(),
+            since: tracer.attached(),
         });
         if wants_existing {
             pipeline.expect_existing();

@@ -10,7 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     cx::{Cx, Settings},
-    half_open::Unaccepted,
+    half_open::{Unaccepted, split},
     lists::Lists,
     lookups::Resolutions,
     mini_sockets::MiniSockets,
@@ -20,7 +20,7 @@ use super::{
     table::Connections,
 };
 use crate::{
-    conn::{Connection, FourTuple},
+    conn::{Before, Connection, FourTuple},
     http,
 };
 
@@ -82,6 +82,9 @@ impl Pipeline {
     /// Takes an event.
     pub fn event(&mut self, event: &Event<'_>) {
         let Event { time, cookie, .. } = *event;
+        if time < self.cx.settings.since {
+            return;
+        }
         match &event.kind {
             EventKind::StateChange(change) => self.state_change(time, cookie, change),
             EventKind::Segment(segment) => self.segment(time, cookie, segment),
@@ -149,13 +152,24 @@ impl Pipeline {
     fn reset(&mut self, time: Time, cookie: Cookie, reason: u32) {
         let reason = self.cx.settings.reset_reasons.get(&reason);
         let Some(tracked) = self.connections.get_mut(cookie) else { return };
-        if let Some(reason) = reason {
-            tracked.connection.learn_reset_reason(reason);
-        }
-        // Mini-sockets keep the cookie of the socket whose place they took.
+        let Some(reason) = reason else { return };
         let id = tracked.connection.id();
-        if reason.is_some_and(|reason| &**reason == OF_MINI_SOCKET) {
+        // Mini-sockets keep the cookie of the socket whose place they took.
+        if &**reason == OF_MINI_SOCKET {
+            tracked.connection.learn_reset_reason(reason);
             self.change_mini_socket(id, |connection| connection.mini_socket_sent_reset(time, false));
+        } else if tracked.connection.sends_reset(reason) {
+            self.reset_at_close(cookie);
+        }
+    }
+
+    /// A socket sends an RST: if it is closed, no mini-socket has taken its place.
+    pub(super) fn reset_at_close(&mut self, cookie: Cookie) {
+        let Self { cx, connections, mini_sockets, .. } = self;
+        let Some(tracked) = connections.get_mut(cookie) else { return };
+        if let Some(transition) = tracked.connection.note_reset_at_close() {
+            tracked.pass(Record::Transition(transition), cx);
+            mini_sockets.forget(&tracked.connection);
         }
     }
 
@@ -188,17 +202,24 @@ impl Pipeline {
             }
         }
         // A half-open connection became a socket: its life began with the SYN.
-        let held = match (change.old, connection.role(), connection.endpoints()) {
+        let before = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
                 unaccepted.take(&FourTuple { netns: change.netns, endpoints })
             }
-            _ => Vec::new(),
+            _ => Before::default(),
         };
-        connection.learn_translated_of(&held);
-        let time = held.first().map_or(time, |first| first.time);
+        connection.learn_translated_of(&before.segments);
+        let time = before.began.unwrap_or(time);
         if change.old == State::Listen && change.new != State::Close {
-            let is_syn = held.first().is_some_and(|first| !first.segment().flags.has(Flags::ACK));
-            connection.accept(held.first().map(|first| first.time), is_syn);
+            let first = before.segments.first();
+            let is_syn = first.is_some_and(|first| !first.segment().flags.has(Flags::ACK));
+            connection.accept(before.began, is_syn);
+        }
+        let (unanswered, held) = split(before.segments, time);
+        for held in unanswered {
+            if let Some(record) = connection.segment(held.time, &held.segment()) {
+                tracked.gate.pass(Record::Segment(record), &mut cx.out);
+            }
         }
         if let Some(transition) = connection.change_state(time, change) {
             tracked.pass(Record::Transition(transition), cx);

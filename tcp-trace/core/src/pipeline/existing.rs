@@ -30,8 +30,8 @@ pub struct ExistingSocket {
     pub others: Vec<u32>,
     /// What it knows.
     pub figures: Figures,
-    /// Bytes of data sent so far, each counted once, and sequence numbers received: those of the data, and the FIN's.
-    /// `None` of mini-sockets.
+    /// Sequence numbers sent so far, each counted once: those of the data, the FIN's, and of a socket that connected the
+    /// SYN's. Those received: of the data, and the FIN's. `None` of mini-sockets.
     pub bytes: Option<(u64, u64)>,
     /// Of a mini-socket, what is left of its timer, in microseconds.
     pub mini_socket_us: Option<u64>,

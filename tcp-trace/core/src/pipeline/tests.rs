@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 mod dns;
 mod ends;
 mod held;
+mod kernel_numbers;
 mod memory;
 mod proxied;
 mod routes;

@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Host {
     /// The kernel's list of mini-sockets and half-open connections, read in an instant.
-    fn list(&mut self, sockets: &[ListedSocket]) {
+    pub(super) fn list(&mut self, sockets: &[ListedSocket]) {
         let now = Time(self.now);
         self.pipeline.listed(NETNS, (now, now), sockets);
         self.take();

@@ -17,6 +17,7 @@ use tcp_trace_ebpf::{LAST_USES_MAX, Offsets, Registers, globals, maps, programs,
 use tcp_trace_model::{
     event::{Cookie, Direction},
     record::{Filter, Missing},
+    time::Time,
 };
 
 use super::{
@@ -150,6 +151,7 @@ pub struct Tracer {
     updates: FilterUpdates,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     clock: Clock,
+    attached: Time,
     missing: Vec<Missing>,
     reset_reasons: StdHashMap<u32, Arc<str>>,
     last_uses: Option<LastUses>,
@@ -176,6 +178,7 @@ impl Tracer {
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
         let missing = attach_probes(&mut ebpf, &btf, options)?;
+        let attached = clock.now();
         let reset_reasons = reset_reasons(&btf);
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
         let skips = skips.map_err(|error| KernelError::failed("use the map of skipped payload", error))?;
@@ -183,7 +186,24 @@ impl Tracer {
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
         let ebpf = Some(ebpf);
-        Ok(Self { ebpf, ring, losses, skips, updates, logger, clock, missing, reset_reasons, last_uses })
+        Ok(Self {
+            ebpf,
+            ring,
+            losses,
+            skips,
+            updates,
+            logger,
+            clock,
+            attached,
+            missing,
+            reset_reasons,
+            last_uses,
+        })
+    }
+
+    /// Since when all programs are attached.
+    pub fn attached(&self) -> Time {
+        self.attached
     }
 
     /// What this kernel does not give.

@@ -170,6 +170,7 @@ impl Reader {
                 state: socket.state,
                 role: role(&socket, listening.contains(&(netns, socket.endpoints.local.port()))),
                 owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
+                others: owners.others(socket.inode).to_vec(),
                 figures: figures(&socket),
                 bytes: bytes(&socket),
                 mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
@@ -254,9 +255,12 @@ fn figures(socket: &Socket) -> Figures {
     }
 }
 
+/// What it has sent and received. `bytes_sent` without `bytes_retrans` is not it: of what is sent again and fails on this
+/// host, only the first counts (`__tcp_retransmit_skb()`).
 fn bytes(socket: &Socket) -> Option<(u64, u64)> {
     let info = socket.info?;
-    Some((info.bytes_sent.saturating_sub(info.bytes_retrans), info.bytes_received))
+    let under_way = socket.wqueue.saturating_sub(info.notsent_bytes);
+    Some((info.bytes_acked + u64::from(under_way), info.bytes_received))
 }
 
 /// The process with where it runs, which its sockets share.

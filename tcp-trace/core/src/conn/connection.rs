@@ -20,7 +20,7 @@ use super::{
     payload::Payload,
     states::{Left, States},
 };
-use crate::stream::{Arrival, Duplex};
+use crate::stream::{Arrival, Duplex, End, Extent};
 
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Connection {
             payload: Payload::default(),
             other_end: OtherEnd::default(),
             socket: KernelSocket {
-                bytes_before: state.is_none().then_some((0, 0)),
+                bytes_before: state.is_none().then_some((u64::from(role == Some(Role::Client)), 0)),
                 ..KernelSocket::default()
             },
             listener: Listener::default(),
@@ -157,9 +157,7 @@ impl Connection {
             }
             ending.closed = Some(time);
             ending.passed = change.passed;
-            if let Some([_, received_before]) = change.passed {
-                self.stream.half_mut(Direction::In).received_before(received_before);
-            }
+            self.count_passed(change);
             let ending = self.ending_mut();
             ending.unread = unread;
             ending.mini_socket = mini_socket;
@@ -206,6 +204,23 @@ impl Connection {
         }
     }
 
+    /// Counts bytes by what the socket that closes has had acknowledged and has received.
+    fn count_passed(&mut self, change: &StateChange) {
+        let (Some(passed), true) = (change.passed, change.old != State::SynSent) else { return };
+        let first = self.handshake.as_ref().map_or([None; 2], |handshake| handshake.first_bytes());
+        for (direction, extent) in [(Direction::Out, Extent::AtLeast), (Direction::In, Extent::Exact)] {
+            let number = passed[direction.index()];
+            let half = self.stream.half_mut(direction);
+            let has_fin = match (direction, change.old) {
+                (Direction::In, State::CloseWait | State::LastAck | State::Closing) => true,
+                (Direction::Out, State::FinWait2) => true,
+                (Direction::In, State::FinWait2) | (Direction::Out, _) => half.ends_with_fin(number),
+                (Direction::In, _) => false,
+            };
+            half.count_to(first[direction.index()], End { number, has_fin, extent });
+        }
+    }
+
     /// Of a receive queue, the bytes: an unread FIN counts 1 in the kernel's number.
     pub(super) fn unread(&self, receive_queue: u32) -> u32 {
         receive_queue.saturating_sub(u32::from(self.ending().has_fin(Direction::In)))
@@ -226,6 +241,8 @@ impl Connection {
         if is_reset {
             let ending = self.ending_mut();
             match segment.direction {
+                // In SYN_SENT it answers a segment that was refused, and the socket goes on.
+                Direction::Out if segment.state == Some(State::SynSent) => {}
                 Direction::Out => ending.reset = ending.reset.or(Some(Direction::Out)),
                 Direction::In => ending.reset_came = true,
             }

@@ -55,22 +55,36 @@ pub struct Over {
     pub four_tuple: FourTuple,
     /// Its listener.
     pub listener: Cookie,
-    /// What passed, the SYN first.
+    /// What passed, its SYNs first.
     pub segments: Vec<HeldSegment>,
+    /// When it began: the SYN that was answered.
+    pub began: Time,
     /// When it ended; `None` when the session ends first.
     pub ended: Option<Time>,
     /// Whether `ended` was inferred.
     pub estimated: bool,
-    /// Whether the listener answered, or the kernel listed it: else there was a SYN and nothing more.
-    pub answered: bool,
+    /// Whether the kernel made a half-open connection of it: else there were SYNs and nothing more, or SYN cookies, of which the
+    /// kernel keeps nothing.
+    pub is_known: bool,
     /// Whether it ended because its listener did.
     pub listener_closed: bool,
+}
+
+/// What passed of a connection before it became a socket.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// All that passed, its SYNs first.
+    pub segments: Vec<HeldSegment>,
+    /// When it began: the SYN that was answered. `None` when nothing was seen of it.
+    pub began: Option<Time>,
 }
 
 #[derive(Debug)]
 struct Entry {
     listener: Cookie,
     segments: Vec<HeldSegment>,
+    /// Which of them is the SYN that was answered, once one was.
+    answered: Option<usize>,
     payload: usize,
     /// When the kernel listed it last.
     listed: Option<Time>,
@@ -98,6 +112,8 @@ pub struct HalfOpen {
     over: Vec<Over>,
     /// Listeners of those that were given up since they were asked for.
     given_up: Vec<Cookie>,
+    /// Listeners of SYNs that were not answered, with how many they were, since they were asked for.
+    unanswered: Vec<(Cookie, u32)>,
 }
 
 impl HalfOpen {
@@ -110,7 +126,7 @@ impl HalfOpen {
         if is_first && self.is_another_syn(&key, segment.sequence) {
             // The same addresses again with another sequence number. The kernel keeps what it has answered
             // (`tcp_check_req()`); whether there is a new attempt, its next SYN+ACK tells.
-            match self.entries.get_mut(&key).filter(|entry| entry.is_answered()) {
+            match self.entries.get_mut(&key).filter(|entry| entry.is_known()) {
                 Some(entry) => {
                     entry.rival = Some(HeldSegment::new(time, segment));
                     self.by_answer.insert((listener, answer_to(segment)), key);
@@ -143,6 +159,12 @@ impl HalfOpen {
             return 1;
         }
         entry.payload += segment.payload.len();
+        if entry.answered.is_none() && entry.is_answer(segment) {
+            let unanswered = entry.answer();
+            if unanswered > 0 {
+                self.unanswered.push((listener, unanswered));
+            }
+        }
         entry.segments.push(HeldSegment::new(time, segment));
         if entry.is_reset_by(segment) {
             self.end(&key, time, false);
@@ -150,9 +172,15 @@ impl HalfOpen {
         0
     }
 
-    /// The segments of the connection that became a socket.
-    pub fn take(&mut self, key: &FourTuple) -> Vec<HeldSegment> {
-        self.remove_entry(key).map(|entry| entry.segments).unwrap_or_default()
+    /// What passed of the connection that became a socket.
+    pub fn take(&mut self, key: &FourTuple) -> Before {
+        let Some(entry) = self.remove_entry(key) else { return Before::default() };
+        Before { began: entry.began(), segments: entry.segments }
+    }
+
+    /// How many SYNs were not answered since the last call, with their listeners.
+    pub fn take_unanswered(&mut self) -> Vec<(Cookie, u32)> {
+        std::mem::take(&mut self.unanswered)
     }
 
     /// Those that ended since the last call.
@@ -283,19 +311,23 @@ impl HalfOpen {
     }
 
     fn remove(&mut self, key: &FourTuple, ended: Option<Time>, estimated: bool) {
-        if let Some(entry) = self.remove_entry(key) {
-            let answered = entry.is_answered();
-            let Entry { listener, segments, .. } = entry;
-            self.over.push(Over {
-                four_tuple: *key,
-                listener,
-                segments,
-                ended,
-                estimated,
-                answered,
-                listener_closed: false,
-            });
+        let Some(entry) = self.remove_entry(key) else { return };
+        let Some(began) = entry.began() else { return };
+        if entry.answered.is_none() && entry.listed.is_none() {
+            self.unanswered.push((entry.listener, entry.syns()));
         }
+        let is_known = entry.is_known();
+        let Entry { listener, segments, .. } = entry;
+        self.over.push(Over {
+            four_tuple: *key,
+            listener,
+            segments,
+            began,
+            ended,
+            estimated,
+            is_known,
+            listener_closed: false,
+        });
     }
 
     /// The SYN that a SYN+ACK answers, if that is another than the entry's.
@@ -339,21 +371,54 @@ impl HalfOpen {
 
 impl Entry {
     fn new(listener: Cookie, segments: Vec<HeldSegment>) -> Self {
-        Self { listener, segments, payload: 0, listed: None, rival: None }
+        Self { listener, segments, answered: None, payload: 0, listed: None, rival: None }
     }
 
-    /// Whether there is more of it than a SYN. Linux 6.1 does not show the answers of IPv6 listeners to cgroup
-    /// programs, but lists the connection.
-    fn is_answered(&self) -> bool {
+    /// Whether a segment shows that a SYN was answered: the answer, or what acknowledges one that was not seen. A SYN cookie
+    /// leaves without a socket, and Linux 6.1 does not show the answers of IPv6 listeners to cgroup programs.
+    fn is_answer(&self, segment: &Segment<'_>) -> bool {
+        let is_third = segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
+        segment.direction == Direction::Out || !self.segments.is_empty() && is_third
+    }
+
+    /// Notes that the last of its SYNs is answered: how many came before.
+    fn answer(&mut self) -> u32 {
+        let last = self.segments.len().saturating_sub(1);
+        self.answered = Some(last);
+        u32::try_from(last).unwrap_or(u32::MAX)
+    }
+
+    /// How many SYNs it has, when none was answered.
+    fn syns(&self) -> u32 {
+        let is_syn = |held: &&HeldSegment| held.segment.flags.has(Flags::SYN);
+        u32::try_from(self.segments.iter().filter(is_syn).count()).unwrap_or(u32::MAX)
+    }
+
+    /// When it began.
+    fn began(&self) -> Option<Time> {
+        self.segments.get(self.answered.unwrap_or(0)).map(|held| held.time)
+    }
+
+    /// Whether it has a SYN+ACK, or is listed: the kernel has made a half-open connection of it.
+    fn is_known(&self) -> bool {
         let is_answer = |held: &HeldSegment| held.segment.direction == Direction::Out;
         self.listed.is_some() || self.segments.iter().any(is_answer)
     }
 
-    /// Whether the client's RST ends it (`tcp_check_req()`): its number has to be one that is expected.
+    /// Whether an RST ends it (`tcp_check_req()`). The client's has to have a number that is expected. One that answers its
+    /// third segment, because the queue is full (`tcp_abort_on_overflow`), has the number that this acknowledges.
     fn is_reset_by(&self, segment: &Segment<'_>) -> bool {
-        let is_reset = segment.direction == Direction::In && segment.flags.has(Flags::RST);
+        if !segment.flags.has(Flags::RST) {
+            return false;
+        }
+        let answer = self.segments.iter().find(|held| held.segment.direction == Direction::Out);
         let syn = self.segments.first().map(|first| first.segment.sequence);
-        is_reset && syn.is_some_and(|syn| segment.sequence.wrapping_sub(syn.wrapping_add(1)) <= WINDOW)
+        match segment.direction {
+            Direction::Out => answer.is_none_or(|held| answer_to(&held.segment) == segment.sequence),
+            Direction::In => {
+                syn.is_some_and(|syn| segment.sequence.wrapping_sub(syn.wrapping_add(1)) <= WINDOW)
+            }
+        }
     }
 }
 

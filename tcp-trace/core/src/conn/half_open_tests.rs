@@ -43,12 +43,12 @@ fn the_socket_gets_what_passed_before_it_existed() {
     half_open.segment(key(1), LISTENER, Time(1), &syn(100));
     half_open.segment(key(2), LISTENER, Time(2), &syn(200));
     half_open.segment(key(1), LISTENER, Time(3), &ack(b"GET"));
-    let held = half_open.take(&key(1));
+    let held = half_open.take(&key(1)).segments;
     assert_eq!(held.len(), 2);
     assert_eq!((held[0].time, held[0].segment().sequence), (Time(1), 100));
     assert_eq!(held[1].segment().payload, b"GET");
-    assert!(half_open.take(&key(1)).is_empty(), "they are handed out once");
-    assert_eq!(half_open.take(&key(2)).len(), 1);
+    assert!(half_open.take(&key(1)).segments.is_empty(), "they are handed out once");
+    assert_eq!(half_open.take(&key(2)).segments.len(), 1);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_second_syn_replaces_an_answered_one_only_when_it_is_answered() {
     half_open.segment(key(1), LISTENER, Time(5), &syn_ack(701));
     let over = half_open.take_over();
     assert_eq!((over.len(), over[0].segments.len(), over[0].ended), (1, 3, Some(Time(5))));
-    let held = half_open.take(&key(1));
+    let held = half_open.take(&key(1)).segments;
     let times: Vec<_> = held.iter().map(|held| held.time).collect();
     assert_eq!(times, [Time(3), Time(5)]);
 }
@@ -91,7 +91,7 @@ fn a_new_attempt_with_the_same_addresses_replaces_the_old_one() {
     half_open.segment(key(1), LISTENER, Time(1), &syn(100));
     half_open.segment(key(1), LISTENER, Time(2), &syn(100));
     half_open.segment(key(1), LISTENER, Time(3), &syn(900));
-    let held = half_open.take(&key(1));
+    let held = half_open.take(&key(1)).segments;
     assert_eq!(held.len(), 1);
     assert_eq!(held[0].segment().sequence, 900);
 }
@@ -100,7 +100,7 @@ fn a_new_attempt_with_the_same_addresses_replaces_the_old_one() {
 fn an_ack_without_a_syn_is_not_held() {
     let mut half_open = HalfOpen::default();
     assert_eq!(half_open.segment(key(1), LISTENER, Time(1), &ack(b"")), 0);
-    assert!(half_open.take(&key(1)).is_empty());
+    assert!(half_open.take(&key(1)).segments.is_empty());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn the_clients_reset_ends_it_if_its_number_is_expected() {
     half_open.segment(key(1), LISTENER, Time(3), &reset(101));
     let over = half_open.take_over();
     assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(3)), false));
-    assert!(half_open.take(&key(1)).is_empty());
+    assert!(half_open.take(&key(1)).segments.is_empty());
 }
 
 #[test]
@@ -169,8 +169,8 @@ fn what_never_completes_is_over_at_last() {
     half_open.segment(key(2), LISTENER, Time(119_000_000_000), &syn(100));
     half_open.tick(Time(121_000_000_000));
     assert_eq!(half_open.take_over().len(), 1);
-    assert!(half_open.take(&key(1)).is_empty());
-    assert_eq!(half_open.take(&key(2)).len(), 1);
+    assert!(half_open.take(&key(1)).segments.is_empty());
+    assert_eq!(half_open.take(&key(2)).segments.len(), 1);
 }
 
 /// A listener's segment that leaves with the translated address 10.9.9.9:80.
@@ -197,11 +197,11 @@ fn a_translated_answer_belongs_to_the_syn_that_it_acknowledges() {
     half_open.segment(key(2), LISTENER, Time(2), &syn(200));
     half_open.segment(on_wire(&answer), LISTENER, Time(3), &answer);
     half_open.segment(on_wire(&answer), LISTENER, Time(4), &translated(900, 999));
-    assert!(half_open.take(&on_wire(&answer)).is_empty());
-    let held = half_open.take(&key(1));
+    assert!(half_open.take(&on_wire(&answer)).segments.is_empty());
+    let held = half_open.take(&key(1)).segments;
     assert_eq!(held.iter().map(|held| held.time).collect::<Vec<_>>(), [Time(1), Time(3)]);
     assert_eq!(held[1].segment(), answer);
-    assert_eq!(half_open.take(&key(2)).len(), 1);
+    assert_eq!(half_open.take(&key(2)).segments.len(), 1);
     assert!(half_open.by_answer.is_empty());
 }
 
@@ -214,7 +214,7 @@ fn a_translated_answer_takes_over_for_the_second_syn() {
     half_open.segment(key(1), LISTENER, Time(3), &syn(700));
     half_open.segment(on_wire(&second), LISTENER, Time(4), &second);
     assert_eq!(half_open.take_over().len(), 1);
-    let held = half_open.take(&key(1));
+    let held = half_open.take(&key(1)).segments;
     assert_eq!(held.iter().map(|held| held.time).collect::<Vec<_>>(), [Time(3), Time(4)]);
     assert!(half_open.by_answer.is_empty());
 }
@@ -227,12 +227,69 @@ fn an_answer_whose_syn_was_not_seen_comes_with_its_acknowledgment() {
     half_open.segment(on_wire(&answer), LISTENER, Time(1), &answer);
     half_open.segment(key(1), LISTENER, Time(2), &third(902));
     half_open.segment(key(1), LISTENER + 1, Time(3), &third(901));
-    assert!(half_open.take(&key(1)).is_empty(), "it is another's");
+    assert!(half_open.take(&key(1)).segments.is_empty(), "it is another's");
     half_open.segment(key(1), LISTENER, Time(4), &third(901));
-    let held = half_open.take(&key(1));
+    let held = half_open.take(&key(1)).segments;
     assert_eq!(held.iter().map(|held| held.time).collect::<Vec<_>>(), [Time(1), Time(4)]);
     for number in 0..3 * UNEXPECTED_MAX as u32 {
         half_open.segment(on_wire(&answer), LISTENER, Time(5), &translated(number, 101));
     }
     assert_eq!(half_open.unexpected.len(), UNEXPECTED_MAX);
+}
+
+fn syn_ack(acknowledgment: u32) -> Segment<'static> {
+    Segment { direction: Direction::Out, flags: Flags::SYN.with(Flags::ACK), acknowledgment, ..syn(900) }
+}
+
+#[test]
+fn it_begins_with_the_syn_that_was_answered_and_the_others_are_counted_each() {
+    let third = Segment { acknowledgment: 901, ..ack(b"") };
+    for (what, segments, began, unanswered) in [
+        ("answered at once", vec![syn(100), syn_ack(101), third.clone()], 1, 0),
+        ("two dropped", vec![syn(100), syn(100), syn(100), syn_ack(101), third.clone()], 3, 2),
+        ("the answer was lost", vec![syn(100), syn_ack(101), syn(100), syn_ack(101), third.clone()], 1, 0),
+        ("by a cookie", vec![syn(100), syn(100), third.clone()], 2, 1),
+    ] {
+        let mut half_open = HalfOpen::default();
+        for (time, segment) in (1..).zip(&segments) {
+            half_open.segment(key(1), LISTENER, Time(time), segment);
+        }
+        let before = half_open.take(&key(1));
+        assert_eq!((before.segments.len(), before.began), (segments.len(), Some(Time(began))), "{what}");
+        let counted: u32 = half_open.take_unanswered().into_iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, unanswered, "{what}");
+    }
+}
+
+#[test]
+fn of_what_never_became_a_socket_each_syn_counts_that_was_not_answered() {
+    let third = Segment { acknowledgment: 901, ..ack(b"") };
+    for (what, segments, is_known, unanswered) in [
+        ("dropped", vec![syn(100), syn(100), syn(100)], false, 3),
+        ("answered", vec![syn(100), syn(100), syn_ack(101), syn(100)], true, 1),
+        ("answered by a cookie", vec![syn(100), third.clone(), third.clone()], false, 0),
+    ] {
+        let mut half_open = HalfOpen::default();
+        for segment in &segments {
+            half_open.segment(key(1), LISTENER, Time(1), segment);
+        }
+        half_open.tick(Time(121_000_000_000));
+        let over = half_open.take_over();
+        assert_eq!((over.len(), over[0].is_known), (1, is_known), "{what}");
+        let counted: u32 = half_open.take_unanswered().into_iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, unanswered, "{what}");
+    }
+}
+
+#[test]
+fn its_own_reset_ends_it_if_it_answers_the_third_segment() {
+    let mut half_open = HalfOpen::default();
+    let reset = |sequence| Segment { direction: Direction::Out, flags: Flags::RST, ..syn(sequence) };
+    half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+    half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
+    half_open.segment(key(1), LISTENER, Time(3), &reset(5_000));
+    assert!(half_open.take_over().is_empty(), "it answers a segment with another number");
+    half_open.segment(key(1), LISTENER, Time(4), &reset(901));
+    let over = half_open.take_over();
+    assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(4)), false));
 }

@@ -37,6 +37,18 @@ impl Handshake {
         syn.or(self.syn_answered).zip(syn_ack)
     }
 
+    /// The number of the first byte of each direction, by [`Direction::index`], as far as it is known.
+    pub(super) fn first_bytes(&self) -> [Option<u32>; 2] {
+        let (syn, syn_ack) = self.sequences();
+        let sequences = [syn.or(self.syn_answered), syn_ack].map(|sequence| Some(sequence?.wrapping_add(1)));
+        let [of_client, of_server] = sequences;
+        match self.syn_direction {
+            Some(Direction::Out) => [of_client, of_server],
+            Some(Direction::In) => [of_server, of_client],
+            None => [None; 2],
+        }
+    }
+
     /// Takes a segment into account; true when it belongs to the handshake.
     pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>, retransmit: bool) -> bool {
         if segment.flags.has(Flags::SYN.with(Flags::ACK)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Figures},
+    event::{Direction, Endpoints, Figures, State},
     lookup::Resolved,
     record::{ConnectionId, Route},
     time::Time,
@@ -15,7 +15,8 @@ use super::{Connection, identity::SharedOwner};
 #[derive(Debug, Default)]
 pub(super) struct KernelSocket {
     pub(super) figures: Figures,
-    /// What it had sent and received when it was first seen; `None` when that is not known.
+    /// Sequence numbers that it had sent and received when it was first seen; `None` when that is not known. A SYN that it sends is
+    /// one of them, and no byte.
     pub(super) bytes_before: Option<(u64, u64)>,
 }
 
@@ -34,9 +35,19 @@ impl Connection {
         self.identity.learn_endpoints(endpoints, netns);
     }
 
-    /// Learns the process, once: the one that connected, or that first used an accepted socket.
-    pub fn learn_owner(&mut self, owner: SharedOwner) {
-        self.identity.learn_owner(owner);
+    /// Learns that a process uses the socket: it connects, reads, writes or closes. True when that is news.
+    pub fn learn_user(&mut self, time: Time, user: SharedOwner) -> bool {
+        self.identity.learn_user(time, user)
+    }
+
+    /// Learns that a process has the socket open, which says less than that another uses it.
+    pub fn learn_holder(&mut self, time: Time, holder: SharedOwner) {
+        self.identity.learn_holder(time, holder);
+    }
+
+    /// Notes that what happened to it until now is not recorded.
+    pub fn begin_unrecorded(&mut self) {
+        self.states.seen_from_start = false;
     }
 
     /// Notes that a listener's half-open connection became this socket, of which this was seen first. Its life began with
@@ -57,7 +68,18 @@ impl Connection {
 
     /// Notes why the kernel sends an RST, in its own words.
     pub fn learn_reset_reason(&mut self, reason: &Arc<str>) {
-        self.ending_mut().reset_reason.get_or_insert_with(|| reason.clone());
+        self.ending_mut().reset_reason = Some(reason.clone());
+    }
+
+    /// Notes that the kernel sends an RST, and why, in its own words: of an IPv6 socket that may be the only sight of it, since
+    /// Linux 6.13 (`tcp_v6_send_response()` sends it through another socket). False when the socket goes on.
+    pub fn sends_reset(&mut self, reason: &Arc<str>) -> bool {
+        self.learn_reset_reason(reason);
+        let is_end = !matches!(self.states.before_the_end(), State::SynSent | State::Listen);
+        if is_end {
+            self.ending_mut().reset.get_or_insert(Direction::Out);
+        }
+        is_end
     }
 
     /// Notes what the kernel's socket knows.
@@ -73,8 +95,8 @@ impl Connection {
     /// Notes what its open socket has sent and received: of what was skipped, the segments do not say yet.
     pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
         let Some((sent_before, received_before)) = self.socket.bytes_before else { return };
-        let fin = u64::from(self.ending().has_fin(Direction::In));
-        self.stream.half_mut(Direction::Out).seen.bytes = sent.saturating_sub(sent_before);
+        let [own_fin, fin] = self.ending().fin.map(|fin| u64::from(fin.is_some()));
+        self.stream.half_mut(Direction::Out).seen.bytes = sent.saturating_sub(sent_before + own_fin);
         self.stream.half_mut(Direction::In).seen.bytes = received.saturating_sub(received_before + fin);
     }
 

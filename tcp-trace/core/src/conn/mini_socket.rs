@@ -191,9 +191,10 @@ impl Connection {
     }
 
     fn mini_socket_over(&mut self, time: Time, estimated: bool, reason: Option<&str>) -> Option<Transition> {
-        let is_orphan = self.state() == Some(State::FinWait2);
+        // Only where nothing else ended it its time is over.
+        let has_waited = self.state() == Some(State::FinWait2) && reason.is_none();
         self.live_mini_socket()?.is_gone = true;
-        self.ending_mut().no_fin_came = is_orphan;
+        self.ending_mut().no_fin_came = has_waited;
         self.enter(time, State::Close, estimated, reason)
     }
 

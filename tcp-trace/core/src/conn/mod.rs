@@ -16,7 +16,7 @@ mod summary;
 mod translation;
 
 pub use connection::Connection;
-pub use half_open::{HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
+pub use half_open::{Before, HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
 pub use identity::SharedOwner;
 pub use mini_socket::Listed;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tcp_trace_model::record::Filter;
+use tcp_trace_model::{record::Filter, time::Time};
 
 use super::{output::Outputs, owners::Owners};
 use crate::protocols::Found;
@@ -18,6 +18,9 @@ pub struct Settings {
     pub reset_reasons: HashMap<u32, Arc<str>>,
     /// Whether stacks are recorded, and the last use of each socket with them.
     pub stacks: bool,
+    /// Since when every change of a socket is reported. What happened before was seen in parts: it is not of this session, and
+    /// the list of existing sockets has what is left of it.
+    pub since: Time,
 }
 
 /// What every part may use beside what it owns.

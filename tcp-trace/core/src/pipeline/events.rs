@@ -10,7 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     cx::{Cx, Settings},
-    half_open::Unaccepted,
+    half_open::{Unaccepted, split},
     lists::Lists,
     lookups::Resolutions,
     mini_sockets::MiniSockets,
@@ -20,7 +20,7 @@ use super::{
     table::Connections,
 };
 use crate::{
-    conn::{Connection, FourTuple},
+    conn::{Before, Connection, FourTuple},
     http,
 };
 
@@ -82,6 +82,9 @@ impl Pipeline {
     /// Takes an event.
     pub fn event(&mut self, event: &Event<'_>) {
         let Event { time, cookie, .. } = *event;
+        if time < self.cx.settings.since {
+            return;
+        }
         match &event.kind {
             EventKind::StateChange(change) => self.state_change(time, cookie, change),
             EventKind::Segment(segment) => self.segment(time, cookie, segment),
@@ -90,8 +93,11 @@ impl Pipeline {
             EventKind::Owner(owner) => {
                 self.resolutions.owner(cookie, owner, &mut self.cx);
                 if let Some(tracked) = self.connections.get_mut(cookie) {
-                    tracked.connection.learn_owner(self.cx.owners.shared(owner));
+                    let waits_again = tracked.learn_user(time, owner, &mut self.cx);
                     tracked.decide(time, false, &mut self.cx);
+                    if waits_again {
+                        self.connections.wait_for_decision(cookie);
+                    }
                 }
             }
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
@@ -146,13 +152,24 @@ impl Pipeline {
     fn reset(&mut self, time: Time, cookie: Cookie, reason: u32) {
         let reason = self.cx.settings.reset_reasons.get(&reason);
         let Some(tracked) = self.connections.get_mut(cookie) else { return };
-        if let Some(reason) = reason {
-            tracked.connection.learn_reset_reason(reason);
-        }
-        // Mini-sockets keep the cookie of the socket whose place they took.
+        let Some(reason) = reason else { return };
         let id = tracked.connection.id();
-        if reason.is_some_and(|reason| &**reason == OF_MINI_SOCKET) {
+        // Mini-sockets keep the cookie of the socket whose place they took.
+        if &**reason == OF_MINI_SOCKET {
+            tracked.connection.learn_reset_reason(reason);
             self.change_mini_socket(id, |connection| connection.mini_socket_sent_reset(time, false));
+        } else if tracked.connection.sends_reset(reason) {
+            self.reset_at_close(cookie);
+        }
+    }
+
+    /// A socket sends an RST: if it is closed, no mini-socket has taken its place.
+    pub(super) fn reset_at_close(&mut self, cookie: Cookie) {
+        let Self { cx, connections, mini_sockets, .. } = self;
+        let Some(tracked) = connections.get_mut(cookie) else { return };
+        if let Some(transition) = tracked.connection.note_reset_at_close() {
+            tracked.pass(Record::Transition(transition), cx);
+            mini_sockets.forget(&tracked.connection);
         }
     }
 
@@ -175,11 +192,9 @@ impl Pipeline {
         let Self { cx, connections, resolutions, unaccepted, .. } = self;
         let new = || new_connection(time, cookie, change);
         let Some(tracked) = connections.get_or_add(time, cookie, new, cx) else { return };
+        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
+        let waits_again = change.owner.as_ref().is_some_and(|owner| tracked.learn_user(time, owner, cx));
         let connection = &mut tracked.connection;
-        connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            connection.learn_owner(cx.owners.shared(owner));
-        }
         if is_birth {
             resolutions.link(time, connection);
             if tracked.gate.is_undecided() {
@@ -187,25 +202,35 @@ impl Pipeline {
             }
         }
         // A half-open connection became a socket: its life began with the SYN.
-        let held = match (change.old, connection.role(), connection.endpoints()) {
+        let before = match (change.old, connection.role(), connection.endpoints()) {
             (State::Listen, Some(Role::Server), Some(endpoints)) => {
                 unaccepted.take(&FourTuple { netns: change.netns, endpoints })
             }
-            _ => Vec::new(),
+            _ => Before::default(),
         };
-        connection.learn_translated_of(&held);
-        let time = held.first().map_or(time, |first| first.time);
+        connection.learn_translated_of(&before.segments);
+        let time = before.began.unwrap_or(time);
         if change.old == State::Listen && change.new != State::Close {
-            let is_syn = held.first().is_some_and(|first| !first.segment().flags.has(Flags::ACK));
-            connection.accept(held.first().map(|first| first.time), is_syn);
+            let first = before.segments.first();
+            let is_syn = first.is_some_and(|first| !first.segment().flags.has(Flags::ACK));
+            connection.accept(before.began, is_syn);
+        }
+        let (unanswered, held) = split(before.segments, time);
+        for held in unanswered {
+            if let Some(record) = connection.segment(held.time, &held.segment()) {
+                tracked.gate.pass(Record::Segment(record), &mut cx.out);
+            }
         }
         if let Some(transition) = connection.change_state(time, change) {
             tracked.pass(Record::Transition(transition), cx);
         }
         tracked.decide(time, false, cx);
         tracked.ask_route_after(change, cx);
+        let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
+        if waits_again {
+            connections.wait_for_decision(cookie);
+        }
         if change.new == State::Close {
-            let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
             connections.close(time, id);
             if cx.settings.stacks {
                 cx.out.push(Output::AskLastUse(cookie));

@@ -12,7 +12,7 @@ use super::{
     cx::Cx,
     table::{Connections, Tracked},
 };
-use crate::conn::{Connection, FourTuple, HalfOpen, HeldSegment, Over};
+use crate::conn::{Before, Connection, FourTuple, HalfOpen, HeldSegment, Over};
 
 /// Half-open connections, and those that came to nothing.
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ impl Unaccepted {
         self.write(time, connections, cx);
     }
 
-    /// The segments of one that became a socket.
-    pub(super) fn take(&mut self, key: &FourTuple) -> Vec<HeldSegment> {
+    /// What passed of one that became a socket.
+    pub(super) fn take(&mut self, key: &FourTuple) -> Before {
         self.half_open.take(key)
     }
 
@@ -92,27 +92,29 @@ impl Unaccepted {
                 None => cx.out.lose(1),
             }
         }
+        for (listener, count) in self.half_open.take_unanswered() {
+            if let Some(tracked) = connections.get_mut(listener) {
+                tracked.connection.leave_unanswered(count);
+            }
+        }
         for over in self.half_open.take_over() {
             let listener = connections.get_mut(over.listener).map(|tracked| &mut tracked.connection);
-            if over.answered {
+            if over.is_known {
                 self.record(over, listener, now, cx);
-            } else if let Some(listener) = listener {
-                listener.leave_unanswered(1);
             }
         }
     }
 
     fn record(&mut self, over: Over, listener: Option<&mut Connection>, now: Time, cx: &mut Cx) {
-        let Over { four_tuple, segments, ended, estimated, listener_closed, .. } = over;
+        let Over { four_tuple, segments, began, ended, estimated, listener_closed, .. } = over;
         let FourTuple { netns, endpoints } = four_tuple;
-        let Some(began) = segments.first().map(|first| first.time) else { return };
         self.count = self.count.wrapping_add(1);
         let id = ConnectionId::half_open(over.listener, self.count);
         let mut connection = Connection::new(id, began, None, Some(Role::Server));
         connection.learn_endpoints(endpoints, Some(netns));
         connection.learn_translated_of(&segments);
         if let Some(owner) = listener.and_then(|listener| listener.owner()) {
-            connection.learn_owner(cx.owners.shared(owner));
+            connection.learn_user(began, cx.owners.shared(owner));
         }
         let mut tracked = Tracked::new(began, connection);
         tracked.decide(began, true, cx);
@@ -122,6 +124,10 @@ impl Unaccepted {
         }
         let answered = StateChange { endpoints, netns, ..StateChange::new(State::Listen, State::SynRecv) };
         let mut write = |record: Option<Record>| record.into_iter().for_each(|record| cx.out.record(record));
+        let (unanswered, segments) = split(segments, began);
+        for held in unanswered {
+            write(connection.segment(held.time, &held.segment()).map(Record::Segment));
+        }
         write(connection.change_state(began, &answered).map(Record::Transition));
         for held in segments {
             write(connection.segment(held.time, &held.segment()).map(Record::Segment));
@@ -132,6 +138,13 @@ impl Unaccepted {
         }
         write(Some(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now))))));
     }
+}
+
+/// What passed before a half-open connection began, SYNs that were not answered, and the rest.
+pub(super) fn split(mut segments: Vec<HeldSegment>, began: Time) -> (Vec<HeldSegment>, Vec<HeldSegment>) {
+    let is_earlier = |held: &&HeldSegment| held.time < began;
+    let rest = segments.split_off(segments.iter().take_while(is_earlier).count());
+    (segments, rest)
 }
 
 /// The addresses of a segment with its network namespace.

@@ -60,18 +60,16 @@ impl Pipeline {
             // A connect that hangs: its route is asked for before it has failed.
             let is_unanswered = record.retransmit && segment.flags.has(Flags::SYN);
             tracked.pass(Record::Segment(record), cx);
-            if segment.flags.has(Flags::RST)
-                && segment.direction == Direction::Out
-                && let Some(transition) = tracked.connection.note_reset_at_close()
-            {
-                tracked.pass(Record::Transition(transition), cx);
-                self.mini_sockets.forget(&tracked.connection);
-            }
             if is_unanswered {
                 tracked.ask_route(cx);
             }
+            if segment.flags.has(Flags::RST) && segment.direction == Direction::Out {
+                self.reset_at_close(cookie);
+            }
             // What it says of the other end comes out before what it carries.
-            let ends = Ends::of(&tracked.connection);
+            let Some(ends) = self.connections.get(cookie).map(|tracked| Ends::of(&tracked.connection)) else {
+                return true;
+            };
             self.note_other_end(time, ends, segment);
             let Some(again) = self.connections.get_mut(cookie) else { return true };
             tracked = again;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 mod dns;
 mod ends;
 mod held;
+mod kernel_numbers;
 mod memory;
 mod proxied;
 mod routes;
@@ -13,6 +14,7 @@ mod stacks;
 mod stalls;
 mod translation;
 mod unseen;
+mod users;
 
 use tcp_trace_model::{
     event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, State, StateChange},

@@ -12,7 +12,7 @@ use super::{
     held::{HeldPieces, Piece},
     holes::Holes,
     number::ahead,
-    seen::{Arrival, Seen},
+    seen::{Arrival, End, Seen},
     send_times::SendTimes,
     zero_window::ZeroWindow,
 };
@@ -188,10 +188,15 @@ impl Half {
         self.fin.take(self.cursor.next)
     }
 
-    /// Counts what the receiver took, at its end, where that is less than what was sent: before `number` (`rcv_nxt`), a FIN
-    /// included. The rest was lost on the way, or refused.
-    pub fn received_before(&mut self, number: u32) {
-        self.seen.received_before(number, self.fin);
+    /// Counts its payload by where it ended. `first` is the number of the first byte where another segment than the SYN
+    /// says it; where nothing does, what was seen says where the count began.
+    pub fn count_to(&mut self, first: Option<u32>, end: End) {
+        self.seen.count_to(first, end, self.fin);
+    }
+
+    /// Whether what lies before `number` ends with a FIN that was seen.
+    pub fn ends_with_fin(&self, number: u32) -> bool {
+        self.fin.number().is_some_and(|fin| fin.wrapping_add(1) == number)
     }
 
     /// What the kernel side's skip entry has to be after a segment: payload of the direction is not needed before the
@@ -202,6 +207,12 @@ impl Half {
         // Holes are unknown until the next report.
         self.seen.is_elided = false;
         Some(entry)
+    }
+
+    /// Notes that payload is needed again; true when the kernel side has a skip entry, which has to be removed.
+    pub fn lift_skip(&mut self) -> bool {
+        self.seen.is_elided = false;
+        self.elision.entry.take().is_some()
     }
 
     /// Notes whether the segment's sender can take data; true when the window closes or opens by it.

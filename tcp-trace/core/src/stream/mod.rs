@@ -25,4 +25,4 @@ pub use elision::SKIP_MAX;
 pub use half::Half;
 pub use held::{HELD_BYTES_MAX, HELD_SEGMENTS_MAX};
 pub use number::ahead;
-pub use seen::{Arrival, Seen};
+pub use seen::{Arrival, End, Extent, Seen};

@@ -1,12 +1,12 @@
 //! What the segments of a direction say by their numbers: how many bytes, what came late, and what was sent again.
 
 use tcp_trace_model::{
-    event::{Direction, Flags, Segment, Skipping},
+    event::{Direction, Flags, Segment, Skipping, State},
     time::Time,
 };
 
 use super::{
-    half::{DISTANCE_MAX, Fin, Trouble},
+    half::{Fin, Trouble},
     number::ahead,
     send_times::SendTimes,
 };
@@ -25,6 +25,8 @@ pub enum Arrival {
 /// What was seen of a direction, whether it is read or not.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// The number of the first byte, the SYN's plus one, when the SYN was seen.
+    first: Option<u32>,
     /// The number after the highest one seen; `None` before the first segment.
     pub(super) highest: Option<u32>,
     /// Payload bytes, each counted once, with those that passed before the last one seen.
@@ -33,6 +35,28 @@ pub struct Seen {
     pub retransmits: u32,
     /// Whether segments pass that are not reported.
     pub(super) is_elided: bool,
+    /// Whether a SYN+ACK was seen: that of a simultaneous open has the number of the SYN before it (RFC 9293, section 3.5).
+    has_syn_ack: bool,
+}
+
+/// Where a direction ended, as the kernel's socket knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The number after the last one.
+    pub number: u32,
+    /// Whether that is the FIN's.
+    pub has_fin: bool,
+    /// What it says of all that passed.
+    pub extent: Extent,
+}
+
+/// What the number at which a direction ended says of all that passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It lies before it.
+    Exact,
+    /// There may be more.
+    AtLeast,
 }
 
 impl Seen {
@@ -50,6 +74,9 @@ impl Seen {
                 sent.note(start, time);
             }
         };
+        if segment.flags.has(Flags::SYN) && !self.note_syn(segment) {
+            return Arrival::InOrder;
+        }
         let syn = u32::from(segment.flags.has(Flags::SYN));
         let fin = u32::from(segment.flags.has(Flags::FIN));
         let start = segment.sequence;
@@ -62,6 +89,10 @@ impl Seen {
         let are_holes_known = !self.is_elided || matches!(segment.skipping, Skipping::Since(_));
         self.is_elided |= segment.skipping != Skipping::No;
         let Some(mut next) = self.highest else {
+            if !is_counted(segment) {
+                return Arrival::InOrder;
+            }
+            self.is_first_syn_ack(segment);
             self.highest = Some(end);
             self.bytes = segment.length.into();
             note_sent(start, time);
@@ -82,6 +113,9 @@ impl Seen {
             .map(Arrival::OutOfOrder);
         let beyond = ahead(end, next);
         if beyond > 0 {
+            if !is_counted(segment) {
+                return Arrival::InOrder;
+            }
             self.highest = Some(end);
             let is_after_hole = ahead(start, next) > 0;
             if is_after_hole {
@@ -98,7 +132,7 @@ impl Seen {
         }
         let occupies = syn + segment.length + fin;
         filled.unwrap_or_else(|| {
-            if occupies == 0 {
+            if occupies == 0 || self.is_first_syn_ack(segment) {
                 return Arrival::InOrder;
             }
             self.retransmits = self.retransmits.saturating_add(1);
@@ -113,12 +147,55 @@ impl Seen {
         Some(trouble.and_then(|trouble| trouble.holes.first()).unwrap_or(payload))
     }
 
-    /// Counts what the receiver took, see [`Half::received_before`](super::Half::received_before).
-    pub(super) fn received_before(&mut self, number: u32, fin: Fin) {
-        let surplus = self.highest.map_or(0, |highest| ahead(highest, number));
-        if surplus > 0 && surplus.unsigned_abs() <= DISTANCE_MAX {
-            let fin = u64::from(fin.number().is_some_and(|fin| ahead(fin, number) >= 0));
-            self.bytes = self.bytes.saturating_sub(u64::from(surplus.unsigned_abs()) - fin);
+    /// Notes where a direction begins: whether a SYN is of this connection.
+    fn note_syn(&mut self, segment: &Segment<'_>) -> bool {
+        let first = segment.sequence.wrapping_add(1);
+        if self.first == Some(first) {
+            return true;
+        }
+        // Before it is synchronised, the last one counts: the kernel refused the one before, or what came before any.
+        let is_open = matches!(segment.state, Some(State::SynSent)) && segment.direction == Direction::In;
+        if is_open {
+            *self = Self { retransmits: self.retransmits, ..Self::default() };
+        }
+        let is_of_connection = self.highest.is_none();
+        if is_of_connection {
+            self.first = Some(first);
+        }
+        is_of_connection
+    }
+
+    /// Whether it is the first SYN+ACK of the direction.
+    fn is_first_syn_ack(&mut self, segment: &Segment<'_>) -> bool {
+        segment.flags.has(Flags::SYN.with(Flags::ACK)) && !std::mem::replace(&mut self.has_syn_ack, true)
+    }
+
+    /// Counts the bytes before `end`, by what the kernel's socket knows, see [`Half::count_to`](super::Half::count_to).
+    pub(super) fn count_to(&mut self, first: Option<u32>, end: End, fin: Fin) {
+        let End { number, has_fin, extent } = end;
+        let payload = number.wrapping_sub(has_fin.into());
+        let off = match (self.first.or(first), self.highest) {
+            // Truncation is what sequence numbers do.
+            (Some(first), _) => ahead(payload.wrapping_sub(first), self.bytes as u32),
+            (None, Some(highest)) => {
+                ahead(payload, fin.number().filter(|fin| ahead(highest, *fin) > 0).unwrap_or(highest))
+            }
+            (None, None) => return,
+        };
+        if extent == Extent::Exact || off > 0 {
+            self.bytes = self.bytes.saturating_add_signed(off.into());
+            self.highest = Some(number);
         }
     }
+}
+
+/// Whether a segment's number says how far its sender has come. That of an RST need not: one that answers a segment to
+/// nobody has the number that this acknowledges (`tcp_v4_send_reset()`), and one that arrives may be refused.
+fn is_counted(segment: &Segment<'_>) -> bool {
+    let is_own =
+        segment.direction == Direction::Out && segment.flags.has(Flags::ACK) && segment.sequence != 0;
+    let is_reset = segment.flags.has(Flags::RST);
+    // Nothing arrives before the SYN.
+    let is_early = segment.state == Some(State::SynSent) && segment.direction == Direction::In;
+    if is_reset { is_own } else { segment.flags.has(Flags::SYN) || !is_early }
 }

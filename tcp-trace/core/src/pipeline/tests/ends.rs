@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Host {
     /// The kernel's list of mini-sockets and half-open connections, read in an instant.
-    fn list(&mut self, sockets: &[ListedSocket]) {
+    pub(super) fn list(&mut self, sockets: &[ListedSocket]) {
         let now = Time(self.now);
         self.pipeline.listed(NETNS, (now, now), sockets);
         self.take();
@@ -284,6 +284,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         state,
         role,
         owner: Some(Arc::new(owner(812, "nginx"))),
+        others: Vec::new(),
         figures: tcp_trace_model::event::Figures::default(),
         bytes: None,
         mini_socket_us: None,
@@ -332,6 +333,7 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         state: State::LastAck,
         role: None,
         owner: None,
+        others: Vec::new(),
         figures: tcp_trace_model::event::Figures::default(),
         bytes: None,
         mini_socket_us: None,

@@ -5,7 +5,7 @@ mod property;
 mod skip;
 
 use tcp_trace_model::{
-    event::{Direction, Flags, LeftOff, Segment, Skipping},
+    event::{Direction, Flags, LeftOff, Segment, Skipping, State},
     time::Time,
 };
 

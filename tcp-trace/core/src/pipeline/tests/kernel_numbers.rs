@@ -1,0 +1,140 @@
+//! Where the kernel decides: which SYN was answered, how many bytes passed, what ended a connection.
+
+use std::sync::Arc;
+
+use super::*;
+
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+const SERVERS: (u16, u16) = (8080, 41352);
+
+impl Host {
+    /// Closes a socket for this error, up to which so many bytes had been acknowledged and received.
+    fn gone_from(&mut self, cookie: u64, old: State, error: i32, [sent, received]: [u32; 2]) {
+        let (own, other) = if cookie == CLIENT { (CLIENT_ISN, SERVER_ISN) } else { (SERVER_ISN, CLIENT_ISN) };
+        let passed = Some([own.wrapping_add(1 + sent), other.wrapping_add(1 + received)]);
+        let change = StateChange { netns: NETNS, error, passed, ..StateChange::new(old, State::Close) };
+        self.event(cookie, EventKind::StateChange(change));
+    }
+
+    fn bytes(&self, id: &str) -> (u64, u64) {
+        let bytes = &self.summary(id).bytes;
+        (bytes.sent, bytes.received)
+    }
+}
+
+#[test]
+fn bytes_that_nobody_reported_are_those_of_the_kernels_numbers() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.exchange();
+    let (request, response) = (REQUEST.len() as u64, RESPONSE.len() as u64);
+    host.gone_from(CLIENT, State::Established, 104, [300_000, response as u32]);
+    host.gone_from(SERVER, State::CloseWait, 104, [10, 300_000 + 1]);
+    host.tick(1);
+    assert_eq!(host.bytes("c4101"), (300_000, response));
+    assert_eq!(
+        host.bytes("c4102"),
+        (response, 300_000),
+        "the FIN is no byte; more was sent than acknowledged"
+    );
+    assert!(request < 300_000);
+}
+
+#[test]
+fn an_rst_that_answers_a_refused_syn_ack_does_not_end_the_connection() {
+    let mut host = Host::new(Filter::default());
+    let client = endpoints(41352, 8080);
+    host.state(CLIENT, endpoints(0, 8080), State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
+    host.segment(CLIENT, client, Direction::Out, Flags::SYN, (CLIENT_ISN, 0), b"", State::SynSent);
+    let wrong = (7, CLIENT_ISN + 100_001);
+    host.segment(CLIENT, client, Direction::In, SYN_ACK, wrong, b"", State::SynSent);
+    host.segment(CLIENT, client, Direction::Out, Flags::RST, (wrong.1, 0), b"", State::SynSent);
+    let right = (SERVER_ISN, CLIENT_ISN + 1);
+    host.segment(CLIENT, client, Direction::In, SYN_ACK, right, b"", State::SynSent);
+    host.state(CLIENT, client, State::SynSent, State::Established, None, 0);
+    let reset = Flags::RST.with(Flags::ACK);
+    host.segment(CLIENT, client, Direction::In, reset, (SERVER_ISN + 1, right.1), b"", State::Established);
+    host.gone_from(CLIENT, State::Established, 104, [0, 0]);
+    host.tick(1);
+    let close = &host.summary("c4101").close;
+    assert_eq!((close.by, close.how, close.reason.as_deref()), (By::Peer, How::Rst, Some("ECONNRESET")));
+    assert_eq!(host.bytes("c4101"), (0, 0));
+}
+
+#[test]
+fn an_rst_that_only_the_tracepoint_shows_ends_the_connection() {
+    let mut host = Host::new(Filter::default());
+    host.pipeline.cx.settings.reset_reasons.insert(9, Arc::from("TCP_ABORT_ON_DATA"));
+    host.handshake();
+    host.state(SERVER, endpoints(8080, 41352), State::Established, State::FinWait1, None, 0);
+    host.state(SERVER, endpoints(8080, 41352), State::FinWait1, State::FinWait2, None, 0);
+    host.gone_from(SERVER, State::FinWait2, 0, [1, 0]);
+    host.event(SERVER, EventKind::Reset(9));
+    host.tick(1);
+    let close = &host.summary("c4102").close;
+    assert_eq!(
+        (close.by, close.how, close.reason.as_deref()),
+        (By::Local, How::Rst, Some("TCP_ABORT_ON_DATA"))
+    );
+    assert!(!host.summary("c4102").open);
+}
+
+#[test]
+fn a_server_begins_with_the_syn_that_was_answered() {
+    let mut host = Host::new(Filter::default());
+    let server = endpoints(SERVERS.0, SERVERS.1);
+    host.state(LISTENER, endpoints(8080, 0), State::Close, State::Listen, Some(owner(812, "nginx")), 0);
+    for _ in 0..3 {
+        host.tick(1);
+        host.segment(LISTENER, server, Direction::In, Flags::SYN, (CLIENT_ISN, 0), b"", State::Listen);
+    }
+    let answered = host.now;
+    let syn_ack = (SERVER_ISN, CLIENT_ISN + 1);
+    host.segment(LISTENER, server, Direction::Out, SYN_ACK, syn_ack, b"", State::SynRecv);
+    host.segment(
+        LISTENER,
+        server,
+        Direction::In,
+        Flags::ACK,
+        (syn_ack.1, SERVER_ISN + 1),
+        b"",
+        State::Listen,
+    );
+    host.state(SERVER, server, State::Listen, State::SynRecv, None, 0);
+    host.state(SERVER, server, State::SynRecv, State::Established, None, 0);
+    host.finish();
+    let summary = host.summary("c4102");
+    assert_eq!((summary.opened, summary.states[0].entered), (Time(answered), Time(answered)));
+    assert_eq!(summary.states[0].duration_us, Some(4));
+    assert_eq!(summary.handshake.unwrap().syn_retransmits, 2);
+    assert_eq!(host.summary("c2").syns_unanswered, 2);
+}
+
+#[test]
+fn what_happened_before_all_was_reported_is_of_no_session() {
+    let mut host = Host::new(Filter::default());
+    // SYN_SENT to ESTABLISHED is the last that was not.
+    host.pipeline.cx.settings.since = Time(host.now + 7_000);
+    host.handshake();
+    host.finish();
+    assert_eq!(host.connections(), 2);
+    let server = host.summary("c4102");
+    assert!(!server.seen_from_start);
+    assert!(server.states[0].estimated, "{:?}", server.states);
+}
+
+#[test]
+fn an_orphan_that_ends_before_its_time_does_not_say_that_no_fin_came() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let client = endpoints(41352, 8080);
+    host.state(CLIENT, client, State::Established, State::FinWait1, Some(owner(13838, "curl")), 0);
+    let fin = Flags::FIN.with(Flags::ACK);
+    host.segment(CLIENT, client, Direction::Out, fin, (CLIENT_ISN + 1, SERVER_ISN + 1), b"", State::FinWait1);
+    host.state(CLIENT, client, State::FinWait1, State::FinWait2, None, 0);
+    host.state(CLIENT, endpoints(0, 8080), State::FinWait2, State::Close, None, 0);
+    host.tick(1);
+    host.list(&[]);
+    let close = &host.summary("c4101").close;
+    assert_eq!((close.by, close.how, close.reason.as_deref()), (By::Local, How::Fin, None));
+}

@@ -81,8 +81,12 @@ pub(crate) struct SocketMemory {
     pub(crate) verdict: Verdict,
     /// 1 once it has been reported that its addresses are translated.
     pub(crate) translation_known: u8,
+    /// How many changes of its user were reported.
+    pub(crate) changes: u8,
     /// How often the socket left `CLOSE`.
     pub(crate) incarnations: u32,
+    /// Who used it last, of those that were reported: see [`sock::current_user`](crate::sock::current_user).
+    pub(crate) user: u64,
 }
 
 /// A connect that the ports of its socket exclude: its SYN may show that others select it.
@@ -155,8 +159,10 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     skc_v6_daddr: 0,
     skc_net: 0,
     net_inum: 0,
+    skc_state: 0,
     sk_protocol: 0,
     sk_shutdown: 0,
+    sk_lock_owned: 0,
     sk_err: 0,
     sk_ack_backlog: 0,
     sk_max_ack_backlog: 0,
@@ -167,6 +173,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_snd_cwnd: 0,
     tcp_total_retrans: 0,
     skb_sk: 0,
+    task_flags: 0,
     task_group_leader: 0,
     task_comm: 0,
     task_tgid: 0,

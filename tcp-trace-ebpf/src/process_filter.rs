@@ -1,11 +1,11 @@
 //! The verdict on a socket's process, kept with the socket: see [`decide::process`](tcp_trace_ebpf::decide::process).
 
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
-use tcp_trace_ebpf::decide::process::{Step, Verdict, at_first_use, at_transition};
+use tcp_trace_ebpf::decide::process::{Step, Verdict, at_transition, at_use};
 
 use crate::{
     filter,
-    maps::{self, EXISTING_LOADED, FILTERS_PROCESS, SocketMemory},
+    maps::{self, EXISTING_LOADED, FILTERS_PROCESS},
 };
 
 /// Whether processes are filtered at all. When not, the verifier removes what depends on it.
@@ -40,10 +40,10 @@ pub(crate) fn judge_transition(
     settle(at_transition(change, is_by_process, known, is_process_known, is_existing_loaded()), peer_port)
 }
 
-/// Gives the verdict on an accepted socket that its process uses for the first time, once that is reported.
+/// The verdict on a socket that the process that runs now reads or writes, where it was `known` so far.
 #[inline(always)]
-pub(crate) fn judge_first_use(memory: &mut SocketMemory, peer_port: u16) {
-    memory.verdict = settle(at_first_use(memory.verdict), peer_port);
+pub(crate) fn judge_use(known: Verdict, peer_port: u16) -> Verdict {
+    settle(at_use(known), peer_port)
 }
 
 /// Remembers a verdict at its socket; false when the kernel has no memory for it.

@@ -21,6 +21,9 @@ use tcp_trace_ebpf::{
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
 
+/// `PF_KTHREAD` of `task_struct.flags` (`include/linux/sched.h`).
+const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// A kernel address: of a struct, or 0.
 #[derive(Clone, Copy)]
 pub(crate) struct Address(pub(crate) u64);
@@ -170,6 +173,19 @@ pub(crate) fn netns_of_packet(ctx: &SkBuffContext) -> Result<u32, i32> {
     net.read(offset!(net_inum))
 }
 
+/// `sk->sk_state`.
+#[inline(always)]
+pub(crate) fn state(sk: *const u8) -> u8 {
+    direct(sk, offset!(skc_state))
+}
+
+/// Whether a system call works on the socket (`lock_sock()`). Where it does so in a tracepoint that softirqs reach too, the
+/// process that runs now is the one that made the call: a softirq leaves such a socket alone (`sock_owned_by_user()`).
+#[inline(always)]
+pub(crate) fn is_locked(sk: *const u8) -> bool {
+    direct::<u32>(sk, offset!(sk_lock_owned)) != 0
+}
+
 /// `sk->sk_shutdown`.
 #[inline(always)]
 pub(crate) fn shutdown(sk: *const u8) -> u8 {
@@ -247,13 +263,37 @@ pub(crate) fn is_followed(pid: u32) -> bool {
     unsafe { FOLLOWED.get(pid) == Some(&FOLLOW_PROCESS) }
 }
 
-/// The process that runs now. Only for hooks that run in process context.
+/// The thread that runs now.
+#[inline(always)]
+fn current_task() -> *const u8 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task_btf() }.cast()
+}
+
+/// Whether the thread that runs now is the kernel's own: it works for others, and no socket is its.
+#[inline(always)]
+pub(crate) fn is_kernel_thread() -> bool {
+    direct::<u32>(current_task(), offset!(task_flags)) & PF_KTHREAD != 0
+}
+
+/// What tells the process that runs now, and what it executes, from the others that use a socket: when it started,
+/// nanoseconds, and how often it called execve(). Only for hooks that run in process context.
+#[inline(always)]
+pub(crate) fn current_user() -> u64 {
+    let leader: *const u8 = direct(current_task(), offset!(task_group_leader));
+    let (started, executions): (u64, u64) =
+        (direct(leader, offset!(task_start_boottime)), direct(leader, offset!(task_self_exec_id)));
+    started.wrapping_add(executions)
+}
+
+/// The process that runs now; unknown when it is a kernel thread. Only for hooks that run in process context.
 #[inline(always)]
 pub(crate) fn current_process() -> RawProcess {
+    if is_kernel_thread() {
+        return RawProcess::default();
+    }
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: the helper has no preconditions.
-    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast();
-    let leader: *const u8 = direct(task, offset!(task_group_leader));
+    let leader: *const u8 = direct(current_task(), offset!(task_group_leader));
     RawProcess {
         pid,
         uid: bpf_get_current_uid_gid() as u32,

@@ -136,10 +136,13 @@ pub(crate) fn parse_line(line: &str) -> Record {
 }
 
 /// The state that a connection was known to be in before its first transition: from a segment, or the list of older
-/// sockets. `None` when it began with that.
+/// sockets, or before a selected process took it over. `None` when it began with that.
 fn state_before(first: &Transition, summary: &Connection) -> Option<State> {
     let is_birth = matches!(first.old, State::Close | State::Listen);
-    summary.states.first().filter(|_| !is_birth).map(|span| span.state)
+    let is_taken_over = !summary.users.is_empty() && !summary.seen_from_start;
+    let mut states = summary.states.iter().map(|span| span.state);
+    let before = if is_taken_over { states.find(|state| *state == first.old) } else { states.next() };
+    before.filter(|_| !is_birth)
 }
 
 /// Each state begins when the one before it ends.

@@ -24,10 +24,14 @@ pub struct Offsets {
     pub skc_net: u32,
     /// `net.ns.inum`, u32.
     pub net_inum: u32,
+    /// `sock_common.skc_state`, u8.
+    pub skc_state: u32,
     /// `sock.sk_protocol`, u16.
     pub sk_protocol: u32,
     /// `sock.sk_shutdown`, u8.
     pub sk_shutdown: u32,
+    /// `sock.sk_lock.owned`, int: 1 while a system call works on the socket (`lock_sock()`).
+    pub sk_lock_owned: u32,
     /// `sock.sk_err`, int.
     pub sk_err: u32,
     /// `sock.sk_ack_backlog`, u32: connections that wait to be accepted.
@@ -48,6 +52,8 @@ pub struct Offsets {
     pub tcp_total_retrans: u32,
     /// `sk_buff.sk`, `struct sock *`.
     pub skb_sk: u32,
+    /// `task_struct.flags`, unsigned int.
+    pub task_flags: u32,
     /// `task_struct.group_leader`, `struct task_struct *`.
     pub task_group_leader: u32,
     /// `task_struct.comm`, 16 bytes.

@@ -21,5 +21,8 @@ pub const STACK_PART: usize = 1024;
 /// Bytes of a user stack that are copied at most, from the stack pointer on.
 pub const STACK_MAX: usize = 16 * STACK_PART;
 
+/// Changes of the user of one connection that are reported; further ones are not.
+pub const CHANGES_MAX: u8 = u8::MAX;
+
 /// Sockets whose last use is remembered: the most recently used ones.
 pub const LAST_USES_MAX: usize = 65536;

@@ -1,7 +1,7 @@
 //! The process filter's state machine: whether the process of a socket is selected, decided in process context and
 //! remembered at the socket, where programs in any context find it.
 //!
-//! The answer is that of user space, which goes by the first process that it learns of a connection. So nothing is
+//! The answer is that of user space: a connection is selected from the first process on that is. So nothing is
 //! decided of sockets whose process user space may have learnt elsewhere: those that are older than tracing, until it
 //! has loaded the list of them. Listeners are left to it, because others accept from them, and connections to DNS
 //! servers, because a connection that is selected may follow a lookup.
@@ -93,15 +93,19 @@ pub fn at_transition(
         {
             Step::Keep(Verdict::Pending)
         }
-        Verdict::Pending if is_by_process => Step::Judge(Verdict::Excluded),
+        known if is_by_process => at_use(known),
         known => Step::Keep(known),
     }
 }
 
-/// At the first use of an accepted socket, once it is reported.
+/// When a process reads or writes: the first of an accepted socket, or another one than before. What is selected stays so.
 #[inline(always)]
-pub fn at_first_use(known: Verdict) -> Step {
-    if known == Verdict::Pending { Step::Judge(Verdict::Excluded) } else { Step::Keep(known) }
+pub fn at_use(known: Verdict) -> Step {
+    match known {
+        Verdict::Pending => Step::Judge(Verdict::Excluded),
+        Verdict::Excluded | Verdict::ExcludedUnreported => Step::Judge(known),
+        Verdict::Undecided | Verdict::Selected => Step::Keep(known),
+    }
 }
 
 #[cfg(test)]

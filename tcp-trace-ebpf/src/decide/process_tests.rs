@@ -33,8 +33,8 @@ fn an_accepted_socket_waits_for_its_first_use() {
     assert_eq!(after((LISTEN, SYN_RECV), Undecided, true, true), Undecided);
     let accepted = after((SYN_RECV, ESTABLISHED), Undecided, true, true);
     assert_eq!(accepted, Pending);
-    assert_eq!(at_first_use(accepted).verdict(40_000, || true), Excluded);
-    assert_eq!(at_first_use(accepted).verdict(40_000, || false), Selected);
+    assert_eq!(at_use(accepted).verdict(40_000, || true), Excluded);
+    assert_eq!(at_use(accepted).verdict(40_000, || false), Selected);
     // Never used: whoever closes it decides, and no softirq does.
     assert_eq!(after((ESTABLISHED, CLOSE_WAIT), accepted, true, true), Pending);
     assert_eq!(after((CLOSE_WAIT, LAST_ACK), accepted, true, true), Excluded);
@@ -57,14 +57,25 @@ fn what_user_space_may_know_from_elsewhere_is_left_to_it() {
 }
 
 #[test]
-fn a_verdict_stands_until_the_socket_connects_again() {
-    for known in [Selected, Excluded, ExcludedUnreported] {
-        for change in
-            [(SYN_SENT, ESTABLISHED), (ESTABLISHED, FIN_WAIT1), (ESTABLISHED, CLOSE_WAIT), (LAST_ACK, CLOSE)]
-        {
-            assert_eq!(after(change, known, true, known == Selected), known, "{change:?}");
+fn what_is_selected_stays_selected() {
+    for change in [(SYN_SENT, ESTABLISHED), (ESTABLISHED, FIN_WAIT1), (ESTABLISHED, CLOSE_WAIT)] {
+        assert_eq!(after(change, Selected, true, true), Selected, "{change:?}");
+    }
+    assert_eq!(at_use(Selected), Step::Keep(Selected));
+}
+
+#[test]
+fn what_is_excluded_is_selected_once_a_selected_process_uses_it() {
+    for known in [Excluded, ExcludedUnreported] {
+        assert_eq!(at_use(known).verdict(80, || true), known);
+        assert_eq!(at_use(known).verdict(80, || false), Selected);
+        // Who closes it uses it.
+        assert_eq!(after((ESTABLISHED, FIN_WAIT1), known, true, true), known);
+        assert_eq!(after((ESTABLISHED, FIN_WAIT1), known, true, false), Selected);
+        // Whoever runs while segments arrive does not.
+        for change in [(SYN_SENT, ESTABLISHED), (ESTABLISHED, CLOSE_WAIT), (LAST_ACK, CLOSE)] {
+            assert_eq!(after(change, known, true, false), known, "{change:?}");
         }
-        assert_eq!(at_first_use(known), Step::Keep(known));
     }
 }
 

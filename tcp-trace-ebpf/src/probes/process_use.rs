@@ -1,4 +1,4 @@
-//! Which process uses a socket: its first read or write identifies it.
+//! Which process uses a socket: its first read or write identifies it, and so does each read or write by another process.
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
@@ -6,21 +6,28 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tcp_trace_ebpf::{KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE, decide::process::Verdict};
+use tcp_trace_ebpf::{
+    CHANGES_MAX, KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE, decide::process::Verdict,
+};
 
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
-    probes::stack,
+    probes::{stack, state},
     process_filter, sock,
 };
 
-/// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`.
+/// `DEFINE_EVENT(tcp_event_sk, tcp_rcv_space_adjust, TP_PROTO(struct sock *sk))`, in `tcp_recvmsg()`; in `tcp_read_sock()` also
+/// when a softirq calls that.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    note(&ctx);
+    let sk: *const u8 = ctx.arg(0);
+    if !sock::is_locked(sk) {
+        return 0;
+    }
+    note(sk);
     if stack::are_reported() {
-        stack::note_use(ctx.arg(0), false);
+        stack::note_use(sk, false);
     }
     0
 }
@@ -28,23 +35,24 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 /// `TRACE_EVENT(sock_send_length, TP_PROTO(struct sock *sk, int ret, int flags))`, from Linux 6.3 on.
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    note(&ctx);
+    let sk: *const u8 = ctx.arg(0);
+    note(sk);
     if stack::are_reported() {
-        stack::note_use(ctx.arg(0), true);
+        stack::note_use(sk, true);
     }
     0
 }
 
-/// Reports the process that runs now as that of the socket that it uses, unless one is known.
+/// Reports the process that runs now as that of the socket that it uses, unless it is known to be that.
 #[inline(always)]
-pub(crate) fn note(ctx: &BtfTracePointContext) {
-    let sk: *const u8 = ctx.arg(0);
+pub(crate) fn note(sk: *const u8) {
     let is_tcp = sock::is_tcp(sk);
     // Cheap port check first: it rejects most excluded sockets before any map look-up.
     if is_tcp && filter::is_socket_excluded(sk) {
         return;
     }
     let known = maps::memory(sk, 0);
+    let mut is_first = true;
     if !known.is_null() {
         // SAFETY: a pointer from bpf_sk_storage_get is null or valid for the program's run.
         let noted = unsafe { &mut *known };
@@ -55,27 +63,85 @@ pub(crate) fn note(ctx: &BtfTracePointContext) {
             return;
         }
         if noted.process_known != 0 {
-            return;
+            if noted.user == sock::current_user() {
+                return;
+            }
+            is_first = false;
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !is_tcp {
+    if !is_tcp || sock::is_kernel_thread() {
         return;
     }
+    if is_first {
+        note_first(sk);
+    } else {
+        // SAFETY: not null, as a process is known.
+        note_next(sk, unsafe { &mut *known });
+    }
+}
+
+/// Reports the first process that uses a socket.
+#[inline(always)]
+fn note_first(sk: *const u8) {
     let Some(memory) = remember(sk) else { return };
-    let is_reported = report(sk);
-    if process_filter::is_enabled() && is_reported {
-        // SAFETY: `remember` gives no null pointer.
-        process_filter::judge_first_use(unsafe { &mut *memory }, sock::ports(sk).peer);
+    // SAFETY: `remember` gives no null pointer.
+    let memory = unsafe { &mut *memory };
+    if !report(sk) {
+        // The next use is reported as a change.
+        memory.user = 0;
+        return;
+    }
+    if process_filter::is_enabled() {
+        memory.verdict = process_filter::judge_use(memory.verdict, sock::ports(sk).peer);
     }
     if stack::are_reported() && !process_filter::is_excluded(sk) {
         stack::report(sk, TRIGGER_FIRST_USE);
     }
 }
 
-/// Reports that the process that runs now uses `sk`; false when the ring buffer is full.
+/// Reports another process than the one that used the socket before, unless the filter excludes both. When only the one before
+/// was excluded, user space may not know the socket: it gets all that begins a connection, as a transition that changes nothing.
+#[inline(always)]
+fn note_next(sk: *const u8, memory: &mut SocketMemory) {
+    if memory.changes == CHANGES_MAX {
+        return;
+    }
+    if process_filter::is_enabled() && memory.verdict.is_excluded() {
+        let verdict = process_filter::judge_use(memory.verdict, sock::ports(sk).peer);
+        if !verdict.is_excluded() {
+            let state = sock::state(sk);
+            if !state::report_unchanged(sk, state, memory.incarnations.saturating_sub(1)) {
+                return;
+            }
+            memory.verdict = verdict;
+            memory.changes += 1;
+        }
+    } else if report(sk) {
+        memory.changes += 1;
+    } else {
+        return;
+    }
+    memory.user = sock::current_user();
+}
+
+/// Notes that the process that runs now is reported with a transition that it makes.
+#[inline(always)]
+pub(crate) fn note_reported(sk: *const u8) {
+    let memory = maps::memory(sk, 0);
+    if !memory.is_null() {
+        // SAFETY: not null, so valid for this run.
+        unsafe { (*memory).user = sock::current_user() };
+    }
+}
+
+/// Reports that the process that runs now uses `sk`; false when the ring buffer is full, or it is a kernel thread.
 #[inline(always)]
 fn report(sk: *const u8) -> bool {
+    let process = sock::current_process();
+    if process.known == 0 {
+        return false;
+    }
     let used = RawProcessUse {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
@@ -85,7 +151,7 @@ fn report(sk: *const u8) -> bool {
             kind: KIND_PROCESS,
             padding: 0,
         },
-        process: sock::current_process(),
+        process,
     };
     let Some(mut record) = emit::reserve() else { return false };
     record.write(used);
@@ -102,6 +168,7 @@ pub(crate) fn remember_new<T>(sk: *const T) -> u32 {
         let incarnation = (*memory).incarnations;
         (*memory).incarnations = incarnation.wrapping_add(1);
         (*memory).end_reported = 0;
+        (*memory).changes = 0;
         (*memory).translation_known = 0;
         (*memory).verdict = Verdict::Undecided;
         incarnation
@@ -117,6 +184,9 @@ pub(crate) fn remember<T>(sk: *const T) -> Option<*mut SocketMemory> {
         return None;
     }
     // SAFETY: not null, so valid for this run.
-    unsafe { (*memory).process_known = 1 };
+    unsafe {
+        (*memory).process_known = 1;
+        (*memory).user = sock::current_user();
+    }
     Some(memory)
 }

@@ -48,7 +48,7 @@ pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 fn note_receive(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let returned: i32 = ctx.arg(1);
-    process_use::note(ctx);
+    process_use::note(sk);
     let known = tracked(sk);
     if known.is_null() || returned < 0 {
         return;
@@ -111,6 +111,9 @@ struct WithStack {
 /// is worth more: when the ring buffer is more than half full the stack is left out, and that is said.
 #[inline(always)]
 pub(crate) fn report(sk: *const u8, trigger: u32) {
+    if sock::is_kernel_thread() {
+        return;
+    }
     if emit::is_half_full() {
         let Some(mut record) = emit::reserve::<RawStack>() else {
             return;

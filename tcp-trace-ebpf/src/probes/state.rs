@@ -72,8 +72,9 @@ fn report(ctx: &BtfTracePointContext) {
         }
         return;
     }
-    let is_by_process = transition::is_by_process(old, new);
-    let incarnation = if is_by_process && old == CLOSE { process_use::remember_new(sk) } else { 0 };
+    let is_by_call = transition::is_by_process(old, new);
+    let is_by_process = is_by_call && !sock::is_kernel_thread();
+    let incarnation = if is_by_call && old == CLOSE { process_use::remember_new(sk) } else { 0 };
     let mut verdict = Verdict::Undecided;
     if process_filter::is_enabled() {
         verdict = process_filter::judge_transition(sk, (old, new), is_by_process, peer_port);
@@ -90,6 +91,9 @@ fn report(ctx: &BtfTracePointContext) {
     // SAFETY: it points to room for one in the ring buffer.
     fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old, new), is_by_process, incarnation);
     emit::submit(record, is_by_process);
+    if is_by_process && old != CLOSE {
+        process_use::note_reported(sk);
+    }
     if process_filter::is_enabled() && verdict != Verdict::Undecided {
         process_filter::remember(sk, verdict);
     }
@@ -111,6 +115,18 @@ fn is_excluded_by_ports(sk: *const u8, (old, new): (u8, u8)) -> bool {
         local = sock::last_local_port(sk);
     }
     filter::is_excluded(Ports { local, peer })
+}
+
+/// Reports a socket that user space may not know, with the process that runs now and uses it; false when the ring buffer is full.
+#[inline(always)]
+pub(crate) fn report_unchanged(sk: *const u8, state: u8, incarnation: u32) -> bool {
+    let Some(mut record) = emit::reserve::<RawTransition>() else {
+        return false;
+    };
+    // SAFETY: it points to room for one in the ring buffer.
+    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (state, state), true, incarnation);
+    emit::submit(record, true);
+    true
 }
 
 /// Fills in a record in its place: it is too large for the stack.

@@ -39,6 +39,8 @@ pub struct SocketOwners {
     processes: Vec<Process>,
     /// Socket inode to index in `processes`.
     by_inode: HashMap<u32, usize>,
+    /// The ids of the further processes that have a socket, by its inode.
+    others: HashMap<u32, Vec<u32>>,
     unreadable: u64,
 }
 
@@ -50,7 +52,7 @@ impl SocketOwners {
         for pid in pids()? {
             files.clear();
             match socket_files(pid, &mut files) {
-                Ok(_) => owners.add(&files, || describe(pid)),
+                Ok(_) => owners.add(pid, &files, || describe(pid)),
                 Err(error) => owners.unreadable += u64::from(error == Errno::ACCESS || error == Errno::PERM),
             }
         }
@@ -59,10 +61,14 @@ impl SocketOwners {
 
     /// The process that has the socket of this inode number; of several the one with the lowest id.
     ///
-    /// `None` for inode 0, which is no file, when the process could not be looked into, and when it shares its open
-    /// files with no living main thread.
+    /// `None` for inode 0, which is no file, and when the process could not be looked into.
     pub fn of(&self, inode: u32) -> Option<&Process> {
         self.by_inode.get(&inode).map(|index| &self.processes[*index])
+    }
+
+    /// The ids of the further processes that have the socket.
+    pub fn others(&self, inode: u32) -> &[u32] {
+        self.others.get(&inode).map_or(&[], Vec::as_slice)
     }
 
     /// How many processes could not be looked into (ptrace(2), "read" access; root may).
@@ -70,8 +76,17 @@ impl SocketOwners {
         self.unreadable
     }
 
-    /// Adds a process that has these sockets, unless others have them all, or it has vanished.
-    fn add(&mut self, files: &[SocketFile], describe: impl FnOnce() -> Option<Process>) {
+    /// Adds a process that has these sockets, unless it has vanished. It is described only if nobody else has one of them.
+    fn add(&mut self, pid: u32, files: &[SocketFile], describe: impl FnOnce() -> Option<Process>) {
+        for file in files {
+            // Its own first descriptors of a socket are not there yet.
+            if self.by_inode.contains_key(&file.inode) {
+                let others = self.others.entry(file.inode).or_default();
+                if others.last() != Some(&pid) {
+                    others.push(pid);
+                }
+            }
+        }
         if files.iter().all(|file| self.by_inode.contains_key(&file.inode)) {
             return;
         }
@@ -126,12 +141,17 @@ fn files_limit_in(limits: &str) -> Option<u64> {
 
 /// The ids of all processes, ascending.
 pub(crate) fn pids() -> io::Result<Vec<u32>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    numbered("/proc")
+}
+
+/// The entries of a folder whose names are numbers, ascending.
+fn numbered(folder: &str) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
     }
-    pids.sort_unstable();
-    Ok(pids)
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// An open file that is a socket.
@@ -147,8 +167,23 @@ pub struct SocketFile {
 ///
 /// `ENOENT` when it has vanished, `EACCES` when it may not be looked into (ptrace(2), "read" access).
 pub fn socket_files(pid: u32, files: &mut Vec<SocketFile>) -> rustix::io::Result<u64> {
+    let count = socket_files_in(&format!("/proc/{pid}/fd"), files)?;
+    if count > 0 {
+        return Ok(count);
+    }
+    // A main thread that has ended has no files any more, and the others, which share theirs, go on.
+    for thread in numbered(&format!("/proc/{pid}/task")).unwrap_or_default() {
+        let count = socket_files_in(&format!("/proc/{pid}/task/{thread}/fd"), files).unwrap_or_default();
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+    Ok(0)
+}
+
+fn socket_files_in(folder: &str, files: &mut Vec<SocketFile>) -> rustix::io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder: OwnedFd = open(format!("/proc/{pid}/fd"), flags, Mode::empty())?;
+    let folder: OwnedFd = open(folder, flags, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); 16 << 10];
     let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
     let mut count = 0;
@@ -222,16 +257,17 @@ mod tests {
     #[test]
     fn of_several_processes_the_first_has_the_socket() {
         let mut owners = SocketOwners::default();
-        let process = |pid| Some(Process { pid, name: b"x".to_vec(), uid: 0 });
+        let process = |pid| Process { pid, name: b"x".to_vec(), uid: 0 };
         let files = |inodes: &[u32]| -> Vec<_> {
             inodes.iter().map(|inode| SocketFile { fd: 3, inode: *inode }).collect()
         };
-        owners.add(&files(&[7, 8]), || process(10));
-        owners.add(&files(&[8, 9]), || process(11));
-        owners.add(&files(&[7]), || panic!("it has no socket of its own"));
-        owners.add(&files(&[12]), || None);
+        owners.add(10, &files(&[7, 8, 7]), || Some(process(10)));
+        owners.add(11, &files(&[8, 9, 8]), || Some(process(11)));
+        owners.add(13, &files(&[7, 8]), || panic!("it has no socket of its own"));
+        owners.add(12, &files(&[12]), || None);
         let pids = [7, 8, 9, 12].map(|inode| owners.of(inode).map(|process| process.pid));
         assert_eq!(pids, [Some(10), Some(10), Some(11), None]);
+        assert_eq!([7, 8, 9].map(|inode| owners.others(inode)), [&[13][..], &[11, 13], &[]]);
     }
 
     #[test]

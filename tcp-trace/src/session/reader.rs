@@ -368,7 +368,7 @@ impl Reader<'_> {
         while let Some(answer) = self.dispatch.sockets.answer_within(LAST_LIST).await {
             match answer {
                 Answer::Existing(sockets) if !is_first => {
-                    self.pipeline.still_open(sockets);
+                    self.pipeline.still_open(self.tracer.clock().now(), sockets);
                     return Ok(());
                 }
                 answer @ Answer::Existing(_) => return self.take(answer),

@@ -170,6 +170,7 @@ impl Reader {
                 state: socket.state,
                 role: role(&socket, listening.contains(&(netns, socket.endpoints.local.port()))),
                 owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
+                others: owners.others(socket.inode).to_vec(),
                 figures: figures(&socket),
                 bytes: bytes(&socket),
                 mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),

@@ -35,9 +35,19 @@ impl Connection {
         self.identity.learn_endpoints(endpoints, netns);
     }
 
-    /// Learns the process, once: the one that connected, or that first used an accepted socket.
-    pub fn learn_owner(&mut self, owner: SharedOwner) {
-        self.identity.learn_owner(owner);
+    /// Learns that a process uses the socket: it connects, reads, writes or closes. True when that is news.
+    pub fn learn_user(&mut self, time: Time, user: SharedOwner) -> bool {
+        self.identity.learn_user(time, user)
+    }
+
+    /// Learns that a process has the socket open, which says less than that another uses it.
+    pub fn learn_holder(&mut self, time: Time, holder: SharedOwner) {
+        self.identity.learn_holder(time, holder);
+    }
+
+    /// Notes that what happened to it until now is not recorded.
+    pub fn begin_unrecorded(&mut self) {
+        self.states.seen_from_start = false;
     }
 
     /// Notes that a listener's half-open connection became this socket, of which this was seen first. Its life began with

@@ -259,6 +259,13 @@ impl Connection {
         })
     }
 
+    /// The directions whose skip entry has to be removed, because the payload is needed again.
+    pub fn lift_skips(&mut self) -> impl Iterator<Item = Direction> {
+        let lifted =
+            [Direction::Out, Direction::In].map(|one| self.stream.half_mut(one).lift_skip().then_some(one));
+        lifted.into_iter().flatten()
+    }
+
     /// What the kernel side's skip entry of a direction has to be after a segment, see [`Half::want`](crate::stream::Half::want).
     /// `is_read` is whether anything reads the payload.
     pub fn skip(&mut self, segment: &Segment<'_>, is_read: bool) -> Option<Option<u32>> {

@@ -19,6 +19,7 @@ impl Connection {
         let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
         // The window in a segment that is sent is the local end's.
         let [local_us, peer_us] = self.stream.halves().each_ref().map(|half| half.zero_window_us(now));
+        let (users, users_unrecorded) = self.identity.users();
         let mut summary = record::Connection {
             time: now,
             connection: self.info().clone(),
@@ -26,6 +27,8 @@ impl Connection {
             dns: self.resolved().cloned(),
             route: self.other_end.route.as_deref().cloned(),
             peer_connection: self.peer(),
+            users,
+            users_unrecorded,
             cgroup: cgroup.map(str::to_owned),
             container: identity.container.map(|container| record::Container {
                 id: container.id,

@@ -93,8 +93,11 @@ impl Pipeline {
             EventKind::Owner(owner) => {
                 self.resolutions.owner(cookie, owner, &mut self.cx);
                 if let Some(tracked) = self.connections.get_mut(cookie) {
-                    tracked.connection.learn_owner(self.cx.owners.shared(owner));
+                    let waits_again = tracked.learn_user(time, owner, &mut self.cx);
                     tracked.decide(time, false, &mut self.cx);
+                    if waits_again {
+                        self.connections.wait_for_decision(cookie);
+                    }
                 }
             }
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
@@ -189,11 +192,9 @@ impl Pipeline {
         let Self { cx, connections, resolutions, unaccepted, .. } = self;
         let new = || new_connection(time, cookie, change);
         let Some(tracked) = connections.get_or_add(time, cookie, new, cx) else { return };
+        tracked.connection.learn_endpoints(change.endpoints, Some(change.netns));
+        let waits_again = change.owner.as_ref().is_some_and(|owner| tracked.learn_user(time, owner, cx));
         let connection = &mut tracked.connection;
-        connection.learn_endpoints(change.endpoints, Some(change.netns));
-        if let Some(owner) = &change.owner {
-            connection.learn_owner(cx.owners.shared(owner));
-        }
         if is_birth {
             resolutions.link(time, connection);
             if tracked.gate.is_undecided() {
@@ -225,8 +226,11 @@ impl Pipeline {
         }
         tracked.decide(time, false, cx);
         tracked.ask_route_after(change, cx);
+        let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
+        if waits_again {
+            connections.wait_for_decision(cookie);
+        }
         if change.new == State::Close {
-            let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
             connections.close(time, id);
             if cx.settings.stacks {
                 cx.out.push(Output::AskLastUse(cookie));

@@ -26,6 +26,8 @@ pub struct ExistingSocket {
     pub role: Option<Role>,
     /// A process that has it open, as /proc tells.
     pub owner: Option<Arc<Owner>>,
+    /// The ids of the others that have it open.
+    pub others: Vec<u32>,
     /// What it knows.
     pub figures: Figures,
     /// Sequence numbers sent so far, each counted once: those of the data, the FIN's, and of a socket that connected the
@@ -72,8 +74,18 @@ impl Pipeline {
     }
 
     fn existing_socket(&mut self, now: Time, socket: ExistingSocket, other_end: Option<Cookie>) {
-        let ExistingSocket { cookie, netns, endpoints, state, role, owner, figures, bytes, mini_socket_us } =
-            socket;
+        let ExistingSocket {
+            cookie,
+            netns,
+            endpoints,
+            state,
+            role,
+            owner,
+            others: _,
+            figures,
+            bytes,
+            mini_socket_us,
+        } = socket;
         let Self { cx, connections, .. } = self;
         let is_new = connections.get(cookie).is_none();
         if is_new && !cx.settings.filter.asks_for_netns(netns) {
@@ -85,7 +97,7 @@ impl Pipeline {
         let Some(tracked) = connections.get_or_add(now, cookie, new, cx) else { return };
         tracked.connection.learn_endpoints(endpoints, Some(netns));
         if let Some(owner) = &owner {
-            tracked.connection.learn_owner(cx.owners.shared(owner));
+            tracked.connection.learn_holder(now, cx.owners.shared(owner));
         }
         if is_new {
             tracked.connection.learn_figures(figures);
@@ -109,8 +121,9 @@ impl Pipeline {
         self.connections.iter().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
     }
 
-    /// Notes what the sockets know that are still open at the end, and whose they are.
-    pub fn still_open(&mut self, sockets: Vec<ExistingSocket>) {
+    /// Notes what the sockets know that are still open at the end, and whose they are: one that has been handed on is no more
+    /// that of the last process that used it.
+    pub fn still_open(&mut self, now: Time, sockets: Vec<ExistingSocket>) {
         // A mini-socket has the cookie of a socket of which the end is still unread, and knows nothing.
         for socket in sockets.into_iter().filter(|socket| socket.mini_socket_us.is_none()) {
             let tracked = self.connections.get_mut(socket.cookie);
@@ -120,7 +133,10 @@ impl Pipeline {
                 tracked.connection.learn_bytes(bytes);
             }
             if let Some(owner) = &socket.owner {
-                tracked.connection.learn_owner(self.cx.owners.shared(owner));
+                let holds = |known: &Owner| known.pid == owner.pid || socket.others.contains(&known.pid);
+                if !tracked.connection.owner().is_some_and(holds) {
+                    tracked.learn_user(now, owner, &mut self.cx);
+                }
             }
         }
     }

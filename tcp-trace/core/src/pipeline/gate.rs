@@ -65,8 +65,8 @@ impl Gate {
         }
     }
 
-    /// Decides anew of what was excluded, because other addresses of it became known that may be selected; true when it waits
-    /// for a decision again. What was dropped before is not selected.
+    /// Decides anew of what was excluded, because other addresses or another process of it became known that may be selected;
+    /// true when it waits for a decision again. What was dropped before is not selected.
     pub(super) fn reconsider(&mut self, filter: &Filter, connection: &Connection, now: Time) -> bool {
         let may_pass = self.is_shut() && filter.judge(connection.facts()) != Some(false);
         if may_pass {

@@ -114,7 +114,7 @@ impl Unaccepted {
         connection.learn_endpoints(endpoints, Some(netns));
         connection.learn_translated_of(&segments);
         if let Some(owner) = listener.and_then(|listener| listener.owner()) {
-            connection.learn_owner(cx.owners.shared(owner));
+            connection.learn_user(began, cx.owners.shared(owner));
         }
         let mut tracked = Tracked::new(began, connection);
         tracked.decide(began, true, cx);

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
-    event::Cookie,
+    event::{Cookie, Owner},
     record::{ConnectionId, Http, Record},
     time::Time,
 };
@@ -13,6 +13,7 @@ use super::{
     cx::Cx,
     gate::Gate,
     lookups::{self, Resolutions},
+    output::{Output, Skip},
 };
 use crate::conn::Connection;
 
@@ -42,6 +43,21 @@ impl Tracked {
     #[inline]
     pub(super) fn decide(&mut self, now: Time, is_final: bool, cx: &mut Cx) {
         self.gate.decide(&cx.settings.filter, &self.connection, now, is_final, &mut cx.out);
+    }
+
+    /// Learns that a process uses the socket. True when the filter excluded it so far and now has to decide again: then its
+    /// payload is needed, too.
+    pub(super) fn learn_user(&mut self, time: Time, user: &Owner, cx: &mut Cx) -> bool {
+        let is_news = self.connection.learn_user(time, cx.owners.shared(user));
+        let waits_again = is_news && self.gate.reconsider(&cx.settings.filter, &self.connection, time);
+        if waits_again {
+            self.connection.begin_unrecorded();
+            let cookie = self.connection.id().cookie;
+            for direction in self.connection.lift_skips() {
+                cx.out.push(Output::Skip(Skip { cookie, direction, until: None }));
+            }
+        }
+        waits_again
     }
 
     /// Lets a record of it out, or holds or drops it.

@@ -14,6 +14,7 @@ mod stacks;
 mod stalls;
 mod translation;
 mod unseen;
+mod users;
 
 use tcp_trace_model::{
     event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, State, StateChange},

@@ -209,6 +209,12 @@ impl Half {
         Some(entry)
     }
 
+    /// Notes that payload is needed again; true when the kernel side has a skip entry, which has to be removed.
+    pub fn lift_skip(&mut self) -> bool {
+        self.seen.is_elided = false;
+        self.elision.entry.take().is_some()
+    }
+
     /// Notes whether the segment's sender can take data; true when the window closes or opens by it.
     pub fn note_window(&mut self, time: Time, segment: &Segment<'_>) -> bool {
         match (self.zero_window(), segment.zero_window) {

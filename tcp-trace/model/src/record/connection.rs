@@ -51,6 +51,12 @@ record_about_connection! {
             process: Option<Cow<'a, Process>>,
         }
         own {
+            /// The processes that used the socket one after the other, at most 32, where it was more than one.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub users: Vec<User>,
+            /// How often the process changed beyond `users`, as far as it was seen.
+            #[serde(default, skip_serializing_if = "is_zero::<u32>")]
+            pub users_unrecorded: u32,
             /// Path of the process's cgroup in the v2 hierarchy, when known.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub cgroup: Option<String>,
@@ -200,6 +206,16 @@ pub struct AcceptQueue {
     pub length: u32,
     /// How many may wait.
     pub limit: u32,
+}
+
+/// A process that used a connection's socket: it connected, read, wrote or closed it, or had it open in the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct User {
+    /// When it was first seen to, after the one before it.
+    pub time: Time,
+    /// The process.
+    pub process: Process,
 }
 
 /// One state of a connection's life.

@@ -20,7 +20,7 @@ pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Us
 pub use crate::text::{Text, TextRef};
 pub use connection::{
     AcceptQueue, By, Bytes, Close, Connection, Container, FirstBytes, Handshake, How, HttpTotals,
-    ProxyProtocol, Socks, StateSpan, ZeroWindow,
+    ProxyProtocol, Socks, StateSpan, User, ZeroWindow,
 };
 pub use dns::{
     Answer as DnsAnswer, Dns, Outcome as DnsOutcome, Question as DnsQuestion, Resolved, Server, ServerSource,

@@ -273,6 +273,7 @@ fn an_older_socket_that_was_excluded_is_selected_once_it_is_known_to_be_translat
         state: State::Established,
         role: None,
         owner: Some(std::sync::Arc::new(owner(13838, "curl"))),
+        others: Vec::new(),
         figures: Default::default(),
         bytes: None,
         mini_socket_us: None,

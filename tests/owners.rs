@@ -1,0 +1,149 @@
+//! Whose a socket is that passes from one process to another: the programs say themselves which of them wrote.
+
+use std::process::{Command, Stdio};
+
+use tcp_trace_model::{
+    event::Role,
+    record::{Connection, Http},
+};
+use tcp_trace_tests::{Recording, Running, Script, Tracer, output};
+
+/// The process ids in the bodies of the responses to that many requests in one connection.
+fn request(server: &Script, count: usize) -> Vec<u32> {
+    let url = server.url("/");
+    let result = output(Command::new("curl").arg("--silent").args(vec![url; count]));
+    let text = String::from_utf8(result.stdout).expect("they are numbers");
+    text.lines().map(|line| line.parse().expect("it is a process id")).collect()
+}
+
+/// The processes of the server's exchanges, in order.
+fn of_exchanges(recording: &Recording) -> Vec<Option<u32>> {
+    recording.http_of(Role::Server).iter().map(|http| pid(http)).collect()
+}
+
+fn pid(http: &Http) -> Option<u32> {
+    http.connection.process.as_ref().map(|process| process.pid)
+}
+
+/// The processes that used a connection, one after the other.
+fn users(connection: &Connection) -> Vec<u32> {
+    connection.users.iter().map(|user| user.process.pid).collect()
+}
+
+/// Records that many requests in a connection to a server of this kind, and what wrote the responses.
+fn record(mode: &str, requests: usize, filter: &[&str]) -> (Script, Vec<u32>, Recording) {
+    let server = Script::start_with("python3", "hand_over.py", &[mode]);
+    let port = server.port().to_string();
+    let tracer = Tracer::start(&[&["--port", &port], filter].concat());
+    let wrote = request(&server, requests);
+    assert_eq!(wrote.len(), requests);
+    tracer.wait_for_lines("http", 2 * requests);
+    tracer.wait_for_closed();
+    (server, wrote, tracer.stop())
+}
+
+/// The summary of the server's only connection.
+fn server(recording: &Recording) -> &Connection {
+    let [server] = recording.connections_of(Role::Server)[..] else { panic!("it is one") };
+    server
+}
+
+#[test]
+fn a_connection_that_is_handed_over_unread_is_its_readers() {
+    let (acceptor, wrote, recording) = record("pass", 2, &[]);
+    assert_ne!(wrote[0], acceptor.pid());
+    assert_eq!(of_exchanges(&recording), [Some(wrote[0]), Some(wrote[1])]);
+    assert!(server(&recording).users.is_empty(), "{:?}", server(&recording));
+}
+
+#[test]
+fn an_acceptor_that_only_peeks_is_superseded_by_the_reader() {
+    let (acceptor, wrote, recording) = record("peek", 1, &[]);
+    assert_eq!(of_exchanges(&recording), [Some(wrote[0])]);
+    let summary = server(&recording);
+    assert_eq!(users(summary), [acceptor.pid(), wrote[0]]);
+    assert!(summary.users[0].time < summary.users[1].time, "{summary:?}");
+}
+
+#[test]
+fn each_exchange_names_the_process_that_answered_it() {
+    let (acceptor, wrote, recording) = record("share", 2, &[]);
+    assert_eq!(wrote[0], acceptor.pid());
+    assert_eq!(of_exchanges(&recording), [Some(wrote[0]), Some(wrote[1])]);
+    assert_eq!(users(server(&recording)), wrote);
+}
+
+#[test]
+fn a_program_that_is_executed_for_a_connection_is_its_process() {
+    let (_server, wrote, recording) = record("inetd", 1, &[]);
+    assert_eq!(of_exchanges(&recording), [Some(wrote[0])]);
+    let process = recording.http_of(Role::Server)[0].connection.process.clone().expect("it is known");
+    assert_eq!(process.name.printable().to_string(), "bash");
+}
+
+#[test]
+fn a_listener_is_that_of_the_process_that_has_it_open() {
+    let script = Script::start_with("python3", "hand_over.py", &["inherit"]);
+    let tracer = Tracer::start(&["--port", &script.port().to_string()]);
+    tracer.wait_until_older_are_known();
+    let wrote = request(&script, 1);
+    tracer.wait_for_lines("http", 2);
+    tracer.wait_for_closed();
+    let recording = tracer.stop();
+    assert_eq!(of_exchanges(&recording), [Some(wrote[0])]);
+    let listener = recording.connections_of(Role::Listener)[0].connection.process.clone();
+    assert_eq!(listener.map(|process| process.pid), Some(wrote[0]));
+}
+
+#[test]
+fn a_filter_by_process_finds_what_a_selected_process_took_over() {
+    for mode in ["pass", "peek", "share"] {
+        let server = Script::start_with("python3", "hand_over.py", &[mode]);
+        let port = server.port().to_string();
+        let tracer = Tracer::start(&["--port", &port, "--comm", "second-user"]);
+        tracer.wait_until_older_are_known();
+        let wrote = request(&server, 3);
+        let second = *wrote.last().expect("they are three");
+        let expected = if mode == "share" { 2 } else { 3 };
+        tracer.wait_for_lines("http", expected);
+        tracer.wait_for_closed();
+        let recording = tracer.stop();
+        assert_eq!(of_exchanges(&recording), vec![Some(second); expected], "{mode}");
+        assert!(recording.http_of(Role::Client).is_empty(), "{mode}");
+        let [connection] = recording.connections_of(Role::Server)[..] else { panic!("{mode}") };
+        assert_eq!(connection.seen_from_start, mode == "pass", "{mode}");
+    }
+}
+
+#[test]
+fn a_filter_by_process_finds_what_a_selected_program_took_over() {
+    let server = Script::start_with("python3", "hand_over.py", &["pass"]);
+    let port = server.port();
+    // It connects as python3, and is bash when it sends the requests.
+    let connect = "import os, socket, sys
+connection = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+os.dup2(connection.fileno(), 7)
+os.execvp('bash', ['bash', '-c', sys.argv[2]])";
+    let exchange = r#"printf 'GET / HTTP/1.1\r\nHost: h\r\n\r\n' >&7; while read -r -u 7 line && [ "${#line}" -ne 1 ]; do :; done; read -r -u 7 body"#;
+    let script = format!("{exchange}; {exchange}; read -r; exit 0");
+    for (filter, lines) in [(["--comm", "bash"], 1), (["--port", port.to_string().as_str()], 4)] {
+        let tracer = Tracer::start(&[&["--port", port.to_string().as_str()][..], &filter].concat());
+        tracer.wait_until_older_are_known();
+        let mut command = Command::new("python3");
+        let mut client = Running::start(
+            command
+                .args(["-c", connect, &port.to_string(), &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null()),
+        );
+        tracer.wait_for_lines("http", lines);
+        drop(client.0.stdin.take());
+        assert!(client.0.wait().expect("it can be waited for").success());
+        tracer.wait_for_closed();
+        let recording = tracer.stop();
+        let https = recording.http_of(Role::Client);
+        assert!(https.iter().all(|http| pid(http) == Some(client.pid())), "{https:?}");
+        let process = https[https.len() - 1].connection.process.clone().expect("it is known");
+        assert_eq!(process.name.printable().to_string(), "bash");
+    }
+}

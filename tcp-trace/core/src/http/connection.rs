@@ -279,6 +279,10 @@ impl HttpConnection {
                 &[]
             }
             Position::Lost => self.lost_bytes(direction, bytes, time, exchanges),
+            Position::Expecting(framing) => {
+                let framing = *framing;
+                self.expected_bytes(direction, framing, (bytes, time), exchanges)
+            }
             Position::Undecided | Position::AfterGap => {
                 stream.keep_undecided(bytes, time);
                 &[]

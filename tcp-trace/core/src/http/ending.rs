@@ -9,6 +9,7 @@ use tcp_trace_model::{
 use super::{
     connection::{HttpConnection, Protocol},
     exchange::{ConnectionEnd, End, Exchanges},
+    framing::Framing,
     line,
     open::Open,
     stream::Position,
@@ -101,7 +102,10 @@ impl HttpConnection {
             _ => &self.streams[requests.index()],
         };
         let missing = match (ended, &stream.position) {
-            (Some(Ended { part: Part::Body, .. }), Position::Length(left)) => Some(*left),
+            (
+                Some(Ended { part: Part::Body, .. }),
+                Position::Length(left) | Position::Expecting(Framing::Length(left)),
+            ) => Some(*left),
             _ => None,
         };
         let (integrity, outcome) = match ended {

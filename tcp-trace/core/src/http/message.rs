@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Why nothing is known of a message.
-const UNREAD: &str = "it is not read, because one before it is illegal";
+const UNREAD: &str = "it is not read, because what came before it is illegal";
 
 impl HttpConnection {
     /// A request's head, which began and was whole at these times.
@@ -52,7 +52,11 @@ impl HttpConnection {
         open.stalls = stream.take_head_stalls();
         match framing {
             Ok(framing) => {
-                stream.position = Position::behind_head(framing);
+                stream.position = if framing != Framing::None && open.expects_100() {
+                    Position::Expecting(framing)
+                } else {
+                    Position::behind_head(framing)
+                };
                 self.push_open(open);
                 if framing == Framing::None {
                     self.end_message(direction, time, exchanges);
@@ -84,6 +88,10 @@ impl HttpConnection {
             Ok(response) => response.status_code,
             Err(refused) => refused.message.as_ref().map_or(0, |response| response.status_code),
         };
+        if waiting.is_none() && self.open.back().is_some_and(|open| open.is_head_partial) {
+            // The one request that has begun has its response.
+            return self.leave_surplus(direction, head.len());
+        }
         let waiting = self.answered_by(status, started, direction.opposite(), waiting);
         let request = waiting.and_then(|at| self.open[at].exchange.request.as_ref());
         let (response, mut framing) = match read {
@@ -97,9 +105,7 @@ impl HttpConnection {
             return self.give_up_http(direction, head);
         }
         if response.is_none() && waiting.is_none() && self.is_behind_response(direction) {
-            self.streams[direction.index()].leave(Position::Broken);
-            self.handover = Some(Handover::Surplus(0));
-            return;
+            return self.leave_surplus(direction, head.len());
         }
         self.protocol = Protocol::Http;
         if response.is_none() {
@@ -167,6 +173,12 @@ impl HttpConnection {
         is_read && self.has_exchanges() && self.protocol == Protocol::Http
     }
 
+    /// What comes in a direction of responses from a head of so many bytes on is none: it is not read.
+    fn leave_surplus(&mut self, direction: Direction, head: usize) {
+        self.streams[direction.index()].leave(Position::Broken);
+        self.handover = Some(Handover::Surplus(head as u64));
+    }
+
     /// Opens the exchange of a response that no request asked for, before those that wait for theirs: where it is.
     fn open_without_request(&mut self, started: Time) -> usize {
         let mut open = self.new_open(started);
@@ -204,6 +216,37 @@ impl HttpConnection {
         open.exchange.request = request.map_or_else(|refused| refused.message.map(|it| *it), Some);
         self.push_open(open);
         Some(self.open.len() - 1)
+    }
+
+    /// Takes bytes behind the head of a request that expects 100, and gives those that are to be read again.
+    pub(super) fn expected_bytes<'a>(
+        &mut self,
+        direction: Direction,
+        framing: Framing,
+        (bytes, time): (&'a [u8], Time),
+        exchanges: &mut Exchanges,
+    ) -> &'a [u8] {
+        let is_answered = self.current(true).is_some_and(|open| open.exchange.response.is_some());
+        let stream = &mut self.streams[direction.index()];
+        if !is_answered {
+            stream.position = Position::behind_head(framing);
+            return bytes;
+        }
+        // After a final response, a client that has sent nothing of the body may leave it out: the first line decides.
+        stream.keep_undecided(bytes, time);
+        let Some(is_request) = stream.begins_request() else { return &[] };
+        let (held, time) = stream.take_undecided();
+        if is_request {
+            stream.position = Position::Head;
+            if let Some(open) = self.current(true) {
+                open.leave_out_body(framing);
+            }
+            self.settle(exchanges);
+        } else {
+            stream.position = Position::behind_head(framing);
+        }
+        self.bytes(direction, &held, time, exchanges);
+        &[]
     }
 
     /// The message that a direction is in is illegal: the rest of the direction is not read.

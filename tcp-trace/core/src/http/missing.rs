@@ -23,6 +23,10 @@ impl HttpConnection {
             match &mut stream.position {
                 Position::Tunnel | Position::Lost | Position::Broken => return,
                 Position::Undecided => return stream.lose(),
+                Position::Expecting(framing) => {
+                    stream.position = Position::behind_head(*framing);
+                    continue;
+                }
                 Position::AfterGap if is_gap => return stream.leave(Position::AfterGap),
                 Position::Head if is_gap && is_between_requests && is_response_due => {
                     return stream.leave(Position::AfterGap);

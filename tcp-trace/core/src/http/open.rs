@@ -3,12 +3,13 @@
 use std::{cell::RefCell, collections::VecDeque};
 
 use tcp_trace_model::{
-    exchange::{Exchange, Integrity, Message, Outcome, Reason, Request, Timing, Version},
+    exchange::{Ended, Exchange, Integrity, Message, Outcome, Part, Reason, Request, Timing, Version},
     time::Time,
 };
 
 use super::{
     exchange::{Exchanges, Times},
+    framing::Framing,
     stalls::Stalls,
 };
 
@@ -63,6 +64,8 @@ pub(super) struct Open {
     pub(super) is_gap: bool,
     /// Whether frames of a WebSocket follow its messages.
     pub(super) is_websocket: bool,
+    /// Whether the client left out the request's body, which it had to send only after 100.
+    is_body_left_out: bool,
     /// Whether it was answered before the request's head was whole.
     pub(super) is_head_partial: bool,
     /// Which message is illegal, and why.
@@ -79,6 +82,7 @@ impl Open {
             stalls: None,
             is_gap: false,
             is_websocket: false,
+            is_body_left_out: false,
             is_head_partial: false,
             invalid: None,
         }
@@ -87,6 +91,7 @@ impl Open {
     pub(super) fn is_request_done(&self) -> bool {
         let is_done = self.exchange.request.is_none()
             || self.times.request_ended.is_some()
+            || self.is_body_left_out
             || self.is_invalid(Message::Request);
         is_done && !self.is_head_partial
     }
@@ -112,6 +117,22 @@ impl Open {
             *request.method.0 == *b"CONNECT"
                 || request.version > Some(Version::http1(0)) && request.headers.first("upgrade").is_some()
         })
+    }
+
+    /// Whether the request expects 100 before its body (RFC 9110, section 10.1.1).
+    pub(super) fn expects_100(&self) -> bool {
+        let expect = self.exchange.request.as_ref().and_then(|request| request.headers.first("expect"));
+        expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
+    }
+
+    /// Notes that the next request stands where the body was to come.
+    pub(super) fn leave_out_body(&mut self, framing: Framing) {
+        self.is_body_left_out = true;
+        self.exchange.ended = Some(Ended { message: Message::Request, part: Part::Body, offset: 0 });
+        self.exchange.reason = Some("another request came in place of the body".into());
+        if let Framing::Length(left) = framing {
+            self.exchange.missing = Some(left);
+        }
     }
 
     /// Whether it is a CONNECT whose response, which ends the messages, grants it.
@@ -148,6 +169,9 @@ impl Open {
             let name = if *message == Message::Request { "request" } else { "response" };
             (exchange.integrity, exchange.outcome) = (Integrity::Truncated, Outcome::Invalid);
             exchange.reason = Some(format!("{name}: {reason}").into());
+        }
+        if self.is_body_left_out && exchange.outcome == Outcome::Ok {
+            exchange.integrity = Integrity::Truncated;
         }
         if self.is_gap {
             exchange.integrity = Integrity::Gap;

@@ -14,6 +14,10 @@ use super::{
     websocket::Follower,
 };
 
+/// Methods (RFC 9110, section 9; RFC 5789) with the space behind them.
+const METHODS: [&str; 9] =
+    ["GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH "];
+
 /// Where in its messages a direction is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Position {
@@ -25,6 +29,9 @@ pub(super) enum Position {
     Chunked(Chunked),
     /// In a body that ends with the connection.
     UntilClose,
+    /// Behind the head of a request that expects 100 (RFC 9110, section 10.1.1): its body follows, or after a final response
+    /// the next request.
+    Expecting(Framing),
     /// Behind a request that asks for another protocol: what follows depends on the response.
     Undecided,
     /// Behind the last message: another protocol.
@@ -54,7 +61,7 @@ impl Position {
     /// Bytes that follow and only have to be counted.
     pub(super) fn unneeded(&self) -> u64 {
         match self {
-            Self::Head | Self::Undecided | Self::AfterGap | Self::Lost => 0,
+            Self::Head | Self::Expecting(_) | Self::Undecided | Self::AfterGap | Self::Lost => 0,
             Self::Length(left) => *left,
             Self::Chunked(chunked) => chunked.unneeded(),
             Self::WebSocket(follower) => follower.unneeded(),
@@ -151,6 +158,16 @@ impl Stream {
         } else {
             self.head.extend_from_slice(bytes);
         }
+    }
+
+    /// Whether the bytes that are undecided begin with a request line of a method that is common; `None` before that is known. A
+    /// body and the request behind it, as in `abcPOST /`, may look like another method.
+    pub(super) fn begins_request(&self) -> Option<bool> {
+        let is_common = || METHODS.iter().any(|method| self.head.starts_with(method.as_bytes()));
+        let is_request = line::begins_request(&self.head) && is_common();
+        let is_over = is_request || self.head.contains(&b'\n') || self.position == Position::Broken;
+        let is_other = || line::is_illegal(Message::Request, &self.head, 0, &mut 0);
+        (is_over || is_other()).then_some(is_request)
     }
 
     /// The bytes that were undecided, with the time of the first.

@@ -20,7 +20,7 @@ pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> 
     let what = match (protocol.as_deref(), first_bytes) {
         (Some("dns" | "http" | "websocket"), _) if answer_protocol.is_none() => {
             let surplus = http.as_ref().map_or(0, |http| http.surplus);
-            let text = format!("{} behind the last response, which are no HTTP", Size(surplus));
+            let text = format!("{} behind the last response, which are not HTTP", Size(surplus));
             return (surplus > 0).then(|| Phrase::new(Tone::Failure, text));
         }
         (Some("tls"), _) => {

@@ -128,7 +128,9 @@ impl HalfOpen {
             // (`tcp_check_req()`); whether there is a new attempt, its next SYN+ACK tells.
             match self.entries.get_mut(&key).filter(|entry| entry.is_known()) {
                 Some(entry) => {
-                    entry.rival = Some(HeldSegment::new(time, segment));
+                    if let Some(before) = entry.rival.replace(HeldSegment::new(time, segment)) {
+                        self.by_answer.remove(&(listener, answer_to(&before.segment)));
+                    }
                     self.by_answer.insert((listener, answer_to(segment)), key);
                     return 0;
                 }
@@ -332,7 +334,7 @@ impl HalfOpen {
 
     /// The SYN that a SYN+ACK answers, if that is another than the entry's.
     fn taken_over(&mut self, key: &FourTuple, segment: &Segment<'_>) -> Option<HeldSegment> {
-        let answers = |syn: &HeldSegment| syn.segment.sequence.wrapping_add(1) == segment.acknowledgment;
+        let answers = |syn: &HeldSegment| answer_to(&syn.segment) == segment.acknowledgment;
         let is_syn_ack =
             segment.direction == Direction::Out && segment.flags.has(Flags::SYN.with(Flags::ACK));
         let rival = self.entries.get_mut(key).filter(|_| is_syn_ack)?;

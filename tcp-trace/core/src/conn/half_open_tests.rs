@@ -293,3 +293,16 @@ fn its_own_reset_ends_it_if_it_answers_the_third_segment() {
     let over = half_open.take_over();
     assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(4)), false));
 }
+
+#[test]
+fn any_number_of_other_syns_from_the_same_addresses_takes_no_memory() {
+    let mut half_open = HalfOpen::default();
+    half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+    half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
+    for sequence in 1_000..2_000 {
+        half_open.segment(key(1), LISTENER, Time(3), &syn(sequence));
+    }
+    assert_eq!((half_open.entries.len(), half_open.by_answer.len()), (1, 2));
+    half_open.tick(Time(121_000_000_000));
+    assert_eq!((half_open.entries.len(), half_open.by_answer.len()), (0, 0));
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A protocol by its recorded name, as people write it.
 pub fn protocol_name(recorded: &str) -> Cow<'_, str> {
-    const WORDS: [(&str, &str); 9] = [
+    const WORDS: [(&str, &str); 11] = [
         ("cassandra", "Cassandra"),
         ("fastcgi", "FastCGI"),
         ("kafka", "Kafka"),
@@ -13,6 +13,8 @@ pub fn protocol_name(recorded: &str) -> Cow<'_, str> {
         ("mysql", "MySQL"),
         ("postgresql", "PostgreSQL"),
         ("redis", "Redis"),
+        ("rsync", "rsync"),
+        ("telnet", "Telnet"),
         ("websocket", "WebSocket"),
     ];
     match WORDS.iter().find(|(name, _)| *name == recorded) {

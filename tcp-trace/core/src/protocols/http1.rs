@@ -65,7 +65,9 @@ impl Protocol for HttpConnection {
     fn finish(&mut self, time: Time, end: ConnectionEnd, cx: &mut Cx<'_>) {
         let first = self.partial_heads();
         Self::finish(self, time, end, &mut cx.found.exchanges);
-        if self.protocol_name().is_none() {
+        if let Some(name) = self.protocol_name() {
+            cx.found.protocol = Some(name);
+        } else {
             Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).conclude(cx);
         }
     }

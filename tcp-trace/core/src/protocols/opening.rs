@@ -1,6 +1,6 @@
 //! What nothing reads: its first bytes may name the protocol, and are recorded where they do not.
 
-use tcp_trace_model::{event::Direction, time::Time};
+use tcp_trace_model::{event::Direction, exchange::REDACTED, time::Time};
 
 use super::{
     Cx, First, Guess, Layer, Protocol, Start, Step,
@@ -27,6 +27,8 @@ pub struct Opening {
     is_over: [bool; 2],
     /// What the protocol is called.
     name: Option<&'static str>,
+    /// Whether the server named it before the client had said anything.
+    is_greeting: bool,
     /// Whether the server answered with something else.
     is_answer_unknown: bool,
 }
@@ -36,7 +38,7 @@ impl Opening {
     pub(super) fn of(client: Option<Direction>, first: [&[u8]; 2]) -> Self {
         let client = client.unwrap_or(Direction::Out);
         let first = first.map(|first| first[..first.len().min(FIRST_MAX)].to_vec());
-        Self { client, first, is_over: [false; 2], name: None, is_answer_unknown: false }
+        Self { client, first, is_over: [false; 2], name: None, is_greeting: false, is_answer_unknown: false }
     }
 
     fn take(&mut self, direction: Direction, bytes: &[u8]) {
@@ -70,7 +72,7 @@ impl Opening {
         {
             let recorded = |first: &mut Vec<u8>| {
                 first.truncate(RECORDED_MAX);
-                std::mem::take(first)
+                without_credential(std::mem::take(first))
             };
             cx.found.first_bytes = Some(self.first.each_mut().map(recorded));
         }
@@ -83,21 +85,42 @@ impl Opening {
         let Some(name) = name else {
             return self.is_open(Direction::Out) || self.is_open(Direction::In);
         };
+        // The server greeted before the client had said anything, and the client does not understand it.
+        if self.is_greeting
+            && let Some(spoken) = signatures::spoken(client).filter(|spoken| *spoken != name)
+        {
+            (cx.found.protocol, cx.found.answer) = (Some(spoken), Some(name));
+            return false;
+        }
         cx.found.protocol = Some(name);
+        let is_greeting = self.is_greeting || client.is_empty();
+        let mut is_answer_unknown = false;
         let is_open = match signatures::answer(name, server) {
             // The server spoke first.
-            _ if client.is_empty() => false,
+            _ if client.is_empty() || is_greeting && !client.contains(&b'\n') => self.is_open(self.client),
             Answer::Same => false,
             Answer::Other(answer) => {
                 cx.found.answer = Some(answer);
-                self.is_answer_unknown = answer == UNKNOWN;
+                is_answer_unknown = answer == UNKNOWN;
                 false
             }
             Answer::Undecided => self.is_open(self.client.opposite()),
         };
+        (self.is_greeting, self.is_answer_unknown) = (is_greeting, is_answer_unknown);
         self.name = Some(name);
         is_open
     }
+}
+
+/// First bytes without the credential that follows these words in several protocols of text.
+fn without_credential(mut first: Vec<u8>) -> Vec<u8> {
+    const WORDS: [&[u8]; 4] = [b"AUTH ", b"LOGIN ", b"PASS ", b"USER "];
+    let begins = |word: &&[u8]| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    if let Some(length) = WORDS.iter().find(|word| begins(word)).map(|word| word.len()) {
+        first.truncate(length);
+        first.extend_from_slice(REDACTED.as_bytes());
+    }
+    first
 }
 
 impl Protocol for Opening {

@@ -24,19 +24,19 @@ const SIGNATURES: &[(&str, Begins)] = &[
     // RFC 4253, section 4.2: either end may speak first.
     ("ssh", |of| any([of.client, of.server].map(|bytes| Guess::begins(bytes, b"SSH-")))),
     // PostgreSQL's message formats: StartupMessage 3.x; or a request for TLS, GSSAPI or a cancellation (1234.5678 to 5680).
-    ("postgresql", |of| any([like(of.client, b"\0\0..\0\x03\0."), like(of.client, b"\0\0\0.\x04\xd2\x16.")])),
+    ("postgresql", |of| any([startup(of.client), like(of.client, b"\0\0\0.\x04\xd2\x16.")])),
     // MySQL's HandshakeV10: length, sequence number 0, version 10.
     ("mysql", |of| like(of.server, b"..\0\0\x0a")),
     // Redis's serialization protocol: an array of bulk strings.
     ("redis", |of| redis(of.client)),
     // RFC 5321, section 4.2. FTP greets with the same code: the client's first command decides.
-    ("smtp", |of| after_220(of, &[b"EHLO ", b"HELO ", b"LHLO "])),
+    ("smtp", |of| greeted(of, b"220", &[b"EHLO ", b"HELO ", b"LHLO "])),
     // RFC 959, section 4.1; RFC 4217.
-    ("ftp", |of| after_220(of, &[b"USER ", b"AUTH ", b"FEAT"])),
+    ("ftp", |of| greeted(of, b"220", &[b"USER ", b"AUTH ", b"FEAT"])),
     // RFC 9051, section 7.1.
     ("imap", |of| any([Guess::begins(of.server, b"* OK"), Guess::begins(of.server, b"* PREAUTH")])),
-    // RFC 1939, section 4.
-    ("pop3", |of| Guess::begins(of.server, b"+OK")),
+    // RFC 1939, sections 4 and 7; RFC 2449. Redis answers with the same word.
+    ("pop3", |of| greeted(of, b"+OK", &[b"USER ", b"APOP ", b"CAPA", b"STLS"])),
     // AMQP 0-9-1, section 4.2.2, and 1.0, section 2.2.
     ("amqp", |of| Guess::begins(of.client, b"AMQP")),
     // MQTT 3.1.1 and 5.0, section 3.1: CONNECT, its length in one byte or two, the protocol's name.
@@ -100,6 +100,16 @@ pub(super) fn recognise(of: Opening<'_>) -> Result<&'static str, bool> {
     Err(is_possible)
 }
 
+/// What a client speaks that a server has greeted in another protocol, where that shows: HTTP/1 or TLS.
+pub(super) fn spoken(client: &[u8]) -> Option<&'static str> {
+    let is_http =
+        [b" HTTP/1.1", b" HTTP/1.0"].iter().any(|version| first_line_ends(client, *version) == Guess::Yes);
+    match like(client, b"\x16\x03...\x01") {
+        Guess::Yes => Some("tls"),
+        _ => is_http.then_some("http"),
+    }
+}
+
 /// What a server answers in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -154,6 +164,15 @@ fn like(bytes: &[u8], pattern: &[u8]) -> Guess {
     }
 }
 
+/// A StartupMessage: its length, version 3.x, and the name of the first parameter.
+fn startup(bytes: &[u8]) -> Guess {
+    match (like(bytes, b"\0\0..\0\x03\0."), bytes.get(8)) {
+        (Guess::Yes, None) => Guess::Maybe,
+        (Guess::Yes, Some(letter)) if !letter.is_ascii_lowercase() => Guess::No,
+        (guess, _) => guess,
+    }
+}
+
 /// `*2`, CRLF, `$`.
 fn redis(bytes: &[u8]) -> Guess {
     let Some(rest) = bytes.strip_prefix(b"*") else { return Guess::begins(bytes, b"*") };
@@ -165,15 +184,14 @@ fn redis(bytes: &[u8]) -> Guess {
     }
 }
 
-/// A greeting of 220 and, of the client, one of these commands, in any case.
-fn after_220(of: Opening<'_>, commands: &[&[u8]]) -> Guess {
+/// A server that begins with `word`, and of the client one of these commands, in any case.
+fn greeted(of: Opening<'_>, word: &[u8], commands: &[&[u8]]) -> Guess {
     let is_command = |command: &&[u8]| {
         let length = of.client.len().min(command.len());
         let is_like = of.client[..length].eq_ignore_ascii_case(&command[..length]);
         is_like.then_some(length == command.len())
     };
-    let greeting = any([b"220 ", b"220-"].map(|code| Guess::begins(of.server, code)));
-    match (greeting, commands.iter().filter_map(is_command).max()) {
+    match (Guess::begins(of.server, word), commands.iter().filter_map(is_command).max()) {
         (Guess::Yes, Some(true)) => Guess::Yes,
         (Guess::No, _) | (_, None) => Guess::No,
         _ => Guess::Maybe,
@@ -220,7 +238,7 @@ mod tests {
             ("smtp", b"ehlo localhost\r\n", b"220 mail.example ESMTP\r\n"),
             ("ftp", b"USER anonymous\r\n", b"220 (vsFTPd 3.0.3)\r\n"),
             ("imap", b"", b"* OK [CAPABILITY IMAP4rev1] ready\r\n"),
-            ("pop3", b"", b"+OK ready\r\n"),
+            ("pop3", b"CAPA\r\n", b"+OK ready\r\n"),
             ("amqp", b"AMQP\0\0\x09\x01", b""),
             ("mqtt", b"\x10\x10\0\x04MQTT\x04\x02", b""),
             ("mongodb", MONGODB, b""),
@@ -262,6 +280,9 @@ mod tests {
             (b"\x99\x88\x77\x66\x55\x44\x33\x22\x11", b"\x99\x99\x99\x99\x99"),
             (b"NOOP now\r\n", b"220 ready\r\n"),
             (b"*x and y\r\n", b"-ERR\r\n"),
+            // Redis, in words, and Kafka's Metadata.
+            (b"AUTH secret\r\n", b"+OK\r\n"),
+            (b"\0\0\0\x1f\0\x03\0\0\0\0\0\x01\0\x07client", b"\0\0\0\x20\0"),
         ] {
             assert_eq!(recognise(Opening { client, server }), Err(false), "{client:?} {server:?}");
         }
@@ -278,7 +299,7 @@ mod tests {
             ("tls", b"\x16\x03\x03\0\x7a", Answer::Same),
             ("tls", b"<html><body>", Answer::Other(UNKNOWN)),
             ("http", b"<html><body>", Answer::Same),
-            ("redis", b"+OK\r\n", Answer::Same),
+            ("redis", b"+OK\r\n+PONG\r\n", Answer::Same),
             ("redis", b"HTTP/1.1 400 Bad Request\r\n", Answer::Other("http")),
             ("tls", b"HTT", Answer::Undecided),
             ("tls", b"\x15", Answer::Undecided),

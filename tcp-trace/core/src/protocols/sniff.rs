@@ -5,8 +5,11 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Cx, HeldBack, Layer, Protocol, Step, Switch};
-use crate::{http::HttpConnection, stream::Chunk};
+use super::{Cx, HeldBack, Layer, Protocol, Step, Switch, opening::Opening};
+use crate::{
+    http::{ConnectionEnd, HttpConnection},
+    stream::Chunk,
+};
 
 /// Bytes that are held while they may be the beginning of something: more than any protocol's signature has.
 /// [`Protocol::guess`](super::Protocol::guess) has to decide within them.
@@ -140,5 +143,13 @@ impl Protocol for Sniff {
                 Step::Switch(Switch { to, held: self.held.take().into_iter().collect(), rest: Some(chunk) })
             }
         }
+    }
+
+    fn finish(&mut self, _: Time, _: ConnectionEnd, cx: &mut Cx<'_>) {
+        let mut first: [&[u8]; 2] = [&[]; 2];
+        if let Some(held) = &self.held {
+            first[held.direction.index()] = &held.bytes;
+        }
+        Opening::of(self.start.client, first).conclude(cx);
     }
 }

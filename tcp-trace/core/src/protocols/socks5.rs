@@ -8,8 +8,8 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch};
-use crate::stream::Chunk;
+use super::{Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch, opening::Opening};
+use crate::{http::ConnectionEnd, stream::Chunk};
 
 const VERSION: u8 = 5;
 /// Method without authentication, and that with name and password.
@@ -71,10 +71,11 @@ impl Protocol for Socks5 {
         match progress(&self.client.bytes, &self.server.bytes) {
             Progress::Partial if is_too_long => Step::to(Layer::Opaque),
             Progress::Partial => Step::Stay,
-            Progress::Over { is_socks } => {
-                cx.found.protocol = cx.found.protocol.or(is_socks.then_some("socks5"));
+            Progress::Over { is_socks: true } => {
+                cx.found.protocol = Some("socks5");
                 Step::to(Layer::Opaque)
             }
+            Progress::Over { is_socks: false } => self.opening().go_on(cx),
             Progress::Granted(socks, from_client, from_server) => {
                 cx.found.protocol = Some("socks5");
                 cx.found.socks = Some(socks);
@@ -87,6 +88,21 @@ impl Protocol for Socks5 {
                 Step::Switch(Switch { to: Layer::first(start), held, rest: None })
             }
         }
+    }
+
+    fn finish(&mut self, _: Time, _: ConnectionEnd, cx: &mut Cx<'_>) {
+        self.opening().conclude(cx);
+    }
+}
+
+impl Socks5 {
+    /// What is known of the first bytes.
+    fn opening(&self) -> Opening {
+        let mut first: [&[u8]; 2] = [&[]; 2];
+        let client = self.start.client.unwrap_or(Direction::Out);
+        first[client.index()] = &self.client.bytes;
+        first[client.opposite().index()] = &self.server.bytes;
+        Opening::of(Some(client), first)
     }
 }
 

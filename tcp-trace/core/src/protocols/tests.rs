@@ -111,7 +111,7 @@ fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
         ),
         (
             "CONNECT, and the server speaks first",
-            &[('>', CONNECT), ('<', CONNECTED), ('<', b"SSH-2.0-OpenSSH\r\n"), ('>', GET)],
+            &[('>', CONNECT), ('<', CONNECTED), ('<', b"SSH-2.0-OpenSSH\r\n"), ('>', b"SSH-2.0-x\r\n")],
             "0 h:80, ssh",
         ),
         ("SMTP", &[('<', b"220 h ESMTP\r\n"), ('>', b"EHLO c\r\n"), ('<', b"250 h\r\n")], "smtp"),
@@ -133,6 +133,15 @@ fn an_answer_to_http_in_another_protocol_is_named() {
     for (answer, name) in [(&b"\x15\x03\x03\0\x02\x02\x46"[..], "tls"), (b"SSH-2.0-OpenSSH\r\n", "ssh")] {
         let played = Played::play(&[('>', GET), ('<', answer)], 1000);
         assert_eq!(played.told(), format!("0 /a, http, answered in {name}"));
+        if name == "ssh" {
+            // The same, when the server greets first: the client's bytes come later.
+            for (client, spoken) in [(GET, "http"), (HELLO, "tls")] {
+                for size in [1, 7, 1000] {
+                    let played = Played::play(&[('<', answer), ('>', client)], size);
+                    assert_eq!(played.told(), format!("{spoken}, answered in ssh"), "pieces of {size}");
+                }
+            }
+        }
     }
     let played = Played::play(&[('>', GET), ('<', b"<html>")], 1000);
     assert_eq!(played.told(), "0 /a, http");
@@ -165,6 +174,9 @@ fn first_bytes_are_kept_where_nothing_is_recognised() {
         (&[('>', b"PING"), ('<', b"+PONG\r\n")], ["PING", "+PONG\r\n"]),
         // Not even a line.
         (&[('>', b"PING")], ["PING", ""]),
+        (&[('>', b"\x05\x01\0"), ('<', b"what?")], ["\x05\x01\0", "what?"]),
+        (&[('>', b"PROX")], ["PROX", ""]),
+        (&[('>', b"auth s3cret\r\n"), ('<', b"-ERR\r\n")], ["auth «redacted»", "-ERR\r\n"]),
     ] {
         for size in [1, 3, 1000] {
             let mut played = Played::play(conversation, size);

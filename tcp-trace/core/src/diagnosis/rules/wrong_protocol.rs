@@ -35,6 +35,11 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
 /// `None` where the protocols are the same, and of a server's end whose client's end says it too.
 fn key<'a>(facts: &Facts<'_>, summary: &'a Connection) -> Option<Key<'a>> {
     let (spoken, answered) = (summary.protocol.as_deref()?, summary.answer_protocol.as_deref()?);
+    // Inside a tunnel it is not this server that answers.
+    let is_inside_http = summary.http.is_some() && spoken != "http";
+    if is_inside_http || summary.socks.is_some() {
+        return None;
+    }
     let (network, is_server) = (summary.connection.network?, summary.connection.role == Some(Role::Server));
     let other = facts.other_life(summary.connection.id).and_then(|life| life.summary.as_deref());
     if is_server && other.is_some_and(|other| other.answer_protocol.is_some()) {
@@ -64,6 +69,10 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
         ("tls", "http") => {
             "The port speaks plain HTTP: use http:// for it, or the port that speaks TLS; behind a proxy, let it \
              connect without TLS (nginx: proxy_pass http://, HAProxy: no `ssl` on the server line)."
+        }
+        ("http/2", "http") => {
+            "The port speaks HTTP/1.1 only: switch HTTP/2 on there (nginx: http2 on;), or let the client speak HTTP/1.1 (curl: without \
+             --http2-prior-knowledge; a proxy: without h2 to its backend)."
         }
         ("http", "tls") => {
             "The port speaks TLS: use https:// for it; behind a proxy, let it connect with TLS (nginx: proxy_pass \
@@ -120,7 +129,7 @@ fn example(summary: &Connection) -> Option<FindingConnection> {
 
 #[cfg(test)]
 mod tests {
-    use tcp_trace_model::record::{By, How};
+    use tcp_trace_model::record::{By, How, HttpTotals};
 
     use super::*;
     use crate::diagnosis::{
@@ -166,6 +175,14 @@ mod tests {
         let findings = Host::new().judge_with("wrong_protocol", &history);
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert!(finding.summary.starts_with("1 connection from client"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn what_a_tunnel_leads_to_is_not_this_server() {
+        let mut through_proxy = spoken(Role::Client, "tls", Some("http"));
+        through_proxy.http = Some(HttpTotals { requests: 1, surplus: 0, protocol: "http/1.1".to_owned() });
+        let history = lived(Vec::new(), Vec::new(), through_proxy);
+        assert_eq!(Host::new().judge_with("wrong_protocol", &history), []);
     }
 
     #[test]

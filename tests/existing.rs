@@ -4,13 +4,14 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use tcp_trace_model::{
     event::{Role, State},
     record::{By, Connection, How},
 };
-use tcp_trace_tests::{Namespace, Running, Tracer, free_port, output, wait_for, wait_for_listener};
+use tcp_trace_tests::{Load, Namespace, Running, Tracer, free_port, output, wait_for, wait_for_listener};
 
 /// Accepts two connections, says so, reads nothing, and waits for its end.
 const SERVER: &str = "import socket, sys, time\n\
@@ -119,4 +120,28 @@ fn older_sockets_of_other_namespaces_are_found_too() {
         .collect();
     let [found] = of_namespace.as_slice() else { panic!("one listener: {of_namespace:#?}") };
     assert_eq!(found.connection.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+}
+
+/// Connections that are born and die while the programs are being attached are seen in parts.
+#[test]
+fn connections_that_end_while_the_tracer_starts_do_not_stay_open() {
+    let load = Load::new();
+    let port = load.address().port().to_string();
+    let is_ready = AtomicBool::new(false);
+    let tracer = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_ready.load(Ordering::Acquire) {
+                load.run(2, 100, 1);
+            }
+            load.run(2, 100, 1);
+        });
+        let tracer = Tracer::start(&["--port", &port]);
+        is_ready.store(true, Ordering::Release);
+        tracer
+    });
+    tracer.wait_for_closed();
+    drop(load);
+    let recording = tracer.stop();
+    let open: Vec<_> = recording.connections().filter(|end| end.open).collect();
+    assert_eq!(open, Vec::<&Connection>::new());
 }

@@ -62,8 +62,11 @@ impl Scene {
         let skipped = self.tracer.skipped_by_kernel();
         // The kernel may go on sending again what nobody answers: what was counted before has to be recorded.
         let resent_before = self.namespace.counter("RetransSegs");
+        let dropped = self.namespace.counter("ListenDrops");
         let recording = self.tracer.stop();
         assert_eq!(recording.end.lost, 0);
+        let unanswered: u64 = recording.connections().map(|end| u64::from(end.syns_unanswered)).sum();
+        assert!(unanswered <= dropped, "{unanswered} SYNs unanswered, but {dropped} dropped: {recording:#?}");
         let resent = self.namespace.counter("RetransSegs");
         for role in ROLES {
             let expected: Vec<_> = of_role(&lives, role).collect();

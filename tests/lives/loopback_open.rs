@@ -3,14 +3,15 @@
 use std::{
     io::{self, Read as _},
     net::{TcpListener, TcpStream},
+    time::Duration,
 };
 
-use rustix::net::{SendFlags, SocketFlags, sendto};
+use rustix::net::{SendFlags, SocketFlags, sendto, sockopt::set_socket_linger};
 use tcp_trace_model::{
     event::Role,
     record::{By, How},
 };
-use tcp_trace_tests::{Life, Namespace, Scene, accept, hold, while_doing};
+use tcp_trace_tests::{Life, Namespace, Scene, accept, hold, wait_for, while_doing};
 
 #[test]
 fn loopback_refused_connect() {
@@ -42,6 +43,36 @@ fn loopback_client_gives_up_at_a_full_backlog_and_the_waiting_one_is_reset() {
     ];
     scene.check(Some(listener), &lives);
     drop(waiting);
+}
+
+#[test]
+fn loopback_server_begins_with_the_syn_that_a_full_queue_did_not_drop() {
+    let scene = Scene::loopback();
+    scene.namespace.set("ipv4/tcp_syncookies", "0");
+    // A backlog of 0 lets one connection wait; every further SYN is dropped.
+    let listener = scene.listen_with_backlog(0);
+    let first = scene.connect();
+    let second = scene.begin_to_connect();
+    wait_for("two dropped SYNs", || (scene.namespace.counter("ListenDrops") >= 2).then_some(()));
+    let (mut first_server, mut second_server) = (None, None);
+    let answered = while_doing(|| {
+        first_server = Some(accept(&listener));
+        second_server = Some(accept(&listener));
+    });
+    let dropped = scene.namespace.counter("ListenDrops");
+    for client in [first, second] {
+        set_socket_linger(&client, Some(Duration::ZERO)).expect("a socket can linger");
+        drop(client);
+    }
+    let client = Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Local, How::Rst);
+    let server = Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE")
+        .closed(By::Peer, How::Rst)
+        .because("ECONNRESET")
+        .of_unknown_process();
+    let late = server.clone().at("LISTEN>SYN_RECV", answered);
+    let recording = scene.check(Some(listener), &[client.clone(), client, server, late]);
+    let listeners = recording.connections_of(Role::Listener);
+    assert_eq!(u64::from(listeners[0].syns_unanswered), dropped);
 }
 
 /// `MSG_FASTOPEN` (`include/linux/socket.h`): connect, with this data in the SYN if there is a cookie.

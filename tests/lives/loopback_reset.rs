@@ -83,3 +83,34 @@ fn loopback_linger_0_resets_a_half_closed_connection() {
     ];
     scene.check(Some(listener), &lives);
 }
+
+/// Payload that is no HTTP, of which most is left out: what ended without a segment of its own is counted too.
+#[test]
+fn loopback_reset_behind_payload_that_nobody_needs_counts_every_byte() {
+    const PIECE: [u8; 10_000] = [7; 10_000];
+    for is_readers in [true, false] {
+        let scene = Scene::loopback();
+        let listener = scene.listen();
+        let (mut client, mut server) = scene.pair(&listener);
+        for number in 0..30 {
+            client.write_all(&PIECE).expect("it is connected");
+            server.read_exact(&mut [0; PIECE.len()]).expect("the client writes");
+            if number % 10 == 1 {
+                hold();
+            }
+        }
+        let (first, mut second) = if is_readers { (server, client) } else { (client, server) };
+        set_socket_linger(&first, Some(Duration::ZERO)).expect("a socket can linger");
+        drop(first);
+        read_reset(&mut second);
+        let client = Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").carried(300_000, 0);
+        let server = Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").carried(0, 300_000);
+        let is_reset = |life: Life| life.closed(By::Peer, How::Rst).because("ECONNRESET");
+        let lives = if is_readers {
+            [is_reset(client), server.closed(By::Local, How::Rst)]
+        } else {
+            [client.closed(By::Local, How::Rst), is_reset(server)]
+        };
+        scene.check(Some(listener), &lives);
+    }
+}

@@ -23,6 +23,8 @@ pub(super) struct Ending {
     pub(super) fin: [Option<Time>; 2],
     /// When the peer, on this host, sent its last FIN.
     pub(super) peer_fin: Option<Time>,
+    /// Whether the sender of each direction ended that alone, and went on receiving.
+    pub(super) half_closed: [bool; 2],
     /// The RST that ended it, with its direction.
     pub(super) reset: Option<Direction>,
     /// Whether an RST came: the kernel ignores those whose numbers are wrong (RFC 5961, section 3.2).
@@ -41,6 +43,8 @@ pub(super) struct Ending {
     pub(super) listener_closed: bool,
     /// The peer's FIN never came to an orphan.
     pub(super) no_fin_came: bool,
+    /// It was closed before a SYN was sent: with TCP_FASTOPEN_CONNECT that waits for the first write.
+    pub(super) is_unsent: bool,
 }
 
 impl Default for Ending {
@@ -49,6 +53,8 @@ impl Default for Ending {
     }
 }
 
+/// That of a socket that an administrator destroys (`tcp_abort()`, `ss -K`).
+const ECONNABORTED: i32 = 103;
 const ECONNRESET: i32 = 104;
 const ETIMEDOUT: i32 = 110;
 const ECONNREFUSED: i32 = 111;
@@ -61,6 +67,7 @@ impl Ending {
         mini_socket: None,
         fin: [None; 2],
         peer_fin: None,
+        half_closed: [false; 2],
         reset: None,
         reset_came: false,
         error: 0,
@@ -70,11 +77,25 @@ impl Ending {
         never_accepted: false,
         listener_closed: false,
         no_fin_came: false,
+        is_unsent: false,
     };
 
     /// Whether the direction's FIN was seen.
     pub(super) fn has_fin(&self, direction: Direction) -> bool {
         self.fin[direction.index()].is_some()
+    }
+
+    /// The FIN after which nobody had to expect anything more, with its direction: the second one where the first ended its
+    /// direction alone.
+    pub(super) fn last_word(&self) -> Option<(Direction, Time)> {
+        let [out, inward] =
+            [Direction::Out, Direction::In].map(|direction| Some((direction, self.fin[direction.index()]?)));
+        let (first, second) = match (out, inward) {
+            (Some(out), Some(inward)) if inward.1 < out.1 => (inward, Some(out)),
+            (Some(out), inward) => (out, inward),
+            (None, inward) => (inward?, None),
+        };
+        Some(second.filter(|_| self.half_closed[first.0.index()]).unwrap_or(first))
     }
 
     /// The end of a connection that was in state `before` when its socket went away.
@@ -88,8 +109,12 @@ impl Ending {
         let own_reset = if is_own_reset { self.reset_reason.as_deref() } else { None };
         let unread = (is_own_reset && self.unread > 0).then_some("received data was not read");
         let never_ended = self.no_fin_came.then_some("no FIN from the peer");
+        let unsent = self.is_unsent.then_some("closed before a SYN was sent");
         let listener = self.listener_closed.then_some("its listener was closed");
-        own_reset.or(errno_name(self.error)).or(unread).or(never_ended).or(listener)
+        // Of these the kernel's reason is the same as of a close with SO_LINGER 0.
+        let is_killed = self.error.saturating_abs() == ECONNABORTED;
+        let own_reset = own_reset.filter(|_| !is_killed);
+        own_reset.or(errno_name(self.error)).or(unread).or(never_ended).or(listener).or(unsent)
     }
 
     fn by_and_how(&self, before: State) -> (By, How) {
@@ -130,7 +155,7 @@ pub(super) fn errno_name(error: i32) -> Option<&'static str> {
         99 => "EADDRNOTAVAIL",
         100 => "ENETDOWN",
         101 => "ENETUNREACH",
-        103 => "ECONNABORTED",
+        ECONNABORTED => "ECONNABORTED",
         ECONNRESET => "ECONNRESET",
         105 => "ENOBUFS",
         ETIMEDOUT => "ETIMEDOUT",
@@ -158,6 +183,24 @@ mod tests {
         assert_eq!(close(fins(late, early), State::LastAck), (By::Peer, How::Fin, None));
         assert_eq!(close(fins(early, None), State::FinWait2), (By::Local, How::Fin, None));
         assert_eq!(close(fins(None, early), State::CloseWait), (By::Peer, How::Fin, None));
+    }
+
+    #[test]
+    fn the_second_fin_is_the_last_word_where_the_first_ended_its_direction_alone() {
+        let (early, late) = (Time(1), Time(2));
+        let (out, inward) = (Direction::Out, Direction::In);
+        for (fin, half_closed, expected) in [
+            ([Some(early), Some(late)], [false, false], Some((out, early))),
+            ([Some(early), Some(late)], [true, false], Some((inward, late))),
+            ([Some(late), Some(early)], [false, true], Some((out, late))),
+            ([Some(late), Some(early)], [true, false], Some((inward, early))),
+            ([Some(early), None], [true, false], Some((out, early))),
+            ([None, Some(early)], [false, false], Some((inward, early))),
+            ([None, None], [false, false], None),
+        ] {
+            let ending = Ending { fin, half_closed, ..Ending::default() };
+            assert_eq!(ending.last_word(), expected, "{fin:?} {half_closed:?}");
+        }
     }
 
     #[test]
@@ -205,6 +248,7 @@ mod tests {
             (sent(Some("TCP_ABORT_ON_CLOSE"), 5), "TCP_ABORT_ON_CLOSE"),
             (Ending { error: 0, ..sent(None, 5) }, "received data was not read"),
             (sent(None, 0), "ECONNRESET"),
+            (Ending { error: ECONNABORTED, ..sent(Some("TCP_STATE"), 5) }, "ECONNABORTED"),
         ] {
             assert_eq!(close(ending, State::Established).2.as_deref(), Some(reason));
         }

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::stream::{Arrival, Duplex, End, Extent};
 
+/// The bit of `sk_shutdown` that ends receiving (`include/net/sock.h`).
+const RCV_SHUTDOWN: u8 = 1;
+
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
 pub struct Connection {
@@ -75,6 +78,11 @@ impl Connection {
     /// What it is for, when known.
     pub fn role(&self) -> Option<Role> {
         self.info().role
+    }
+
+    /// Notes what it is for, unless that is known.
+    pub fn learn_role(&mut self, role: Role) {
+        self.identity.learn_role(role);
     }
 
     /// The state that it is in, when known.
@@ -143,8 +151,16 @@ impl Connection {
         if change.error != 0 {
             self.ending_mut().error = change.error;
         }
+        if (change.old, change.new) == (State::Established, State::FinWait1) {
+            // close() shuts reading down first (`__tcp_close()`).
+            self.ending_mut().half_closed[Direction::Out.index()] = change.shutdown & RCV_SHUTDOWN == 0;
+        }
         if change.new == State::Close {
+            self.count_passed(change);
             let unread = self.unread(change.figures.receive_queue);
+            // `tcp_connect_init()` sets `snd_una`, and `__tcp_close()` shuts both ways down.
+            let has_no_syn = self.handshake.is_none() && matches!(change.passed, Some([0, _]));
+            let is_unsent = change.old == State::SynSent && has_no_syn && change.shutdown & RCV_SHUTDOWN != 0;
             let mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
             let ending = self.ending_mut();
             // `tcp_reset()` sets an error: without one, the RST that came was not accepted.
@@ -153,8 +169,7 @@ impl Connection {
             }
             ending.closed = Some(time);
             ending.passed = change.passed;
-            self.count_passed(change);
-            let ending = self.ending_mut();
+            ending.is_unsent = is_unsent;
             ending.unread = unread;
             ending.mini_socket = mini_socket;
         }
@@ -214,6 +229,10 @@ impl Connection {
                 (Direction::In, _) => false,
             };
             half.count_to(first[direction.index()], End { number, has_fin, extent });
+            if direction == Direction::In && !has_fin {
+                // One that was seen was refused.
+                self.ending_mut().fin[direction.index()] = None;
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use tcp_trace_model::{
     time::Time,
 };
 
+/// Bytes that a server may have sent before its SYN+ACK is acknowledged: the largest window without scaling.
+const EARLY_DATA_MAX: u32 = 65_535;
+
 /// What the handshake's segments said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Handshake {
@@ -84,14 +87,23 @@ impl Handshake {
             return false;
         }
         match (self.syn_ack, self.syn) {
-            (Some(syn_ack), _) => syn_ack.wrapping_add(1) == segment.acknowledgment,
+            (Some(syn_ack), _) => {
+                let beyond = segment.acknowledgment.wrapping_sub(syn_ack.wrapping_add(1));
+                // A Fast Open's server may send data before it (RFC 7413, section 4.2).
+                beyond == 0
+                    || self.syn_data > 0 && beyond <= EARLY_DATA_MAX && self.goes_the_way_of_the_syn(segment)
+            }
             (None, Some((syn, _))) => {
-                self.syn_direction == Some(segment.direction)
+                self.goes_the_way_of_the_syn(segment)
                     && !segment.flags.has(Flags::RST)
                     && syn.wrapping_add(1) == segment.sequence
             }
             (None, None) => false,
         }
+    }
+
+    fn goes_the_way_of_the_syn(&self, segment: &Segment<'_>) -> bool {
+        self.syn_direction == Some(segment.direction)
     }
 
     /// What to say of it in the summary of an end.
@@ -176,6 +188,23 @@ mod tests {
             let syn_ack = segment(Direction::Out, SYN_ACK, 900, acknowledgment);
             let third = segment(Direction::In, Flags::ACK, acknowledgment, 901);
             assert_eq!(server(&[syn, syn_ack, third]).acknowledged, Some(is_right), "{acknowledgment}");
+        }
+    }
+
+    #[test]
+    fn data_of_a_fast_opens_server_is_acknowledged_with_the_syn_ack() {
+        for (data, acknowledgment, expected) in
+            [(10, 901, Some(true)), (10, 1_901, Some(true)), (10, 900, None), (0, 1_901, None)]
+        {
+            let mut syn = segment(Direction::In, Flags::SYN, 100, 0);
+            syn.length = data;
+            let mut handshake = Handshake::default();
+            handshake.segment(Time(0), &syn, false);
+            handshake.segment(Time(1_000), &segment(Direction::Out, SYN_ACK, 900, 101), false);
+            let third = segment(Direction::In, Flags::ACK, 101, acknowledgment);
+            handshake.segment(Time(2_000), &third, false);
+            let summary = handshake.summary(Some(Role::Server)).unwrap();
+            assert_eq!((summary.acknowledged, summary.rtt_us), (expected, expected.map(|_| 1)), "{data}");
         }
     }
 

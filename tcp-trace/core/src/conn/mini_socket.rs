@@ -119,9 +119,26 @@ impl Connection {
     }
 
     /// Notes that the peer, on this host, sent a FIN.
-    pub fn peer_sent_fin(&mut self, time: Time) {
+    pub fn peer_sent_fin(&mut self, time: Time, is_half_closed: bool) {
+        let ending = self.ending_mut();
         // It may still be under way when the socket becomes a mini-socket.
-        self.ending_mut().peer_fin = Some(time);
+        ending.peer_fin = Some(time);
+        ending.half_closed[Direction::In.index()] = is_half_closed;
+    }
+
+    /// Notes that the peer, on this host, has closed its socket without having had this end's FIN.
+    pub fn peer_gave_up(&mut self) {
+        self.ending_mut().half_closed[Direction::In.index()] = false;
+    }
+
+    /// Whether it is an orphan that waits for the peer's FIN.
+    pub fn is_orphan(&self) -> bool {
+        self.has_mini_socket() && self.state() == Some(State::FinWait2)
+    }
+
+    /// Whether it ended its direction alone, and goes on receiving.
+    pub fn is_half_closed(&self) -> bool {
+        self.ending().half_closed[Direction::Out.index()]
     }
 
     /// Notes that the peer, on this host, sent an RST: a mini-socket that expects its number dies of it.

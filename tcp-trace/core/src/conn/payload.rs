@@ -211,12 +211,7 @@ impl Connection {
             (Some(_), reset @ Some(_)) => End::Reset(reset),
             (Some(_), None) => errno_name(ending.error).map_or(End::Fin, End::Failed),
         };
-        let fin = |direction: Direction| ending.fin[direction.index()].map(|time| (direction, time));
-        let first_fin = match (fin(Direction::Out), fin(Direction::In)) {
-            (Some(out), Some(incoming)) => Some(if out.1 <= incoming.1 { out } else { incoming }),
-            (out, incoming) => out.or(incoming),
-        };
-        ConnectionEnd { end, first_fin, has_fin: ending.fin.map(|fin| fin.is_some()) }
+        ConnectionEnd { end, first_fin: ending.last_word(), has_fin: ending.fin.map(|fin| fin.is_some()) }
     }
 
     fn put_back(&mut self, layer: Layer, before: usize, found: &mut Found) {

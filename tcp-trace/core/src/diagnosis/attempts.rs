@@ -149,7 +149,8 @@ impl Failures {
 pub(super) fn got_no_port(summary: &Connection) -> bool {
     match summary.close.how {
         How::Error => summary.close.reason.as_deref() == Some("EADDRNOTAVAIL"),
-        How::Abandoned | How::Unknown => {
+        // Where it is known why no SYN was sent, it was not for want of a port.
+        How::Abandoned | How::Unknown if summary.close.reason.is_none() => {
             summary.connection.network.is_some_and(|network| network.local.port == 0)
         }
         _ => false,

@@ -27,7 +27,7 @@ pub enum End {
 pub struct ConnectionEnd {
     /// How it ended.
     pub end: End,
-    /// The direction of the first FIN, and when that was seen.
+    /// The direction of the FIN that ended it, and when that was seen: the first one, or the second after a half-close.
     pub first_fin: Option<(Direction, Time)>,
     /// Whether a FIN of each direction was seen, by [`Direction::index`].
     pub has_fin: [bool; 2],

@@ -112,6 +112,10 @@ impl Pipeline {
         change: &StateChange,
     ) {
         self.follow_mini_socket(id, time);
+        let is_orphan = self.connections.of(id).is_some_and(|tracked| tracked.connection.is_orphan());
+        if is_orphan && let Some(tracked) = peer.and_then(|peer| self.connections.of(peer)) {
+            tracked.connection.peer_gave_up();
+        }
         // From both states, only the acknowledgment of its FIN leads on.
         if let (State::LastAck | State::Closing, 0, Some(peer)) = (change.old, change.error, peer) {
             self.change_mini_socket(peer, Connection::on_peer_done);

@@ -86,19 +86,25 @@ pub(super) struct Ends {
     id: ConnectionId,
     peer: Option<ConnectionId>,
     four_tuple: Option<FourTuple>,
+    is_half_closed: bool,
 }
 
 impl Ends {
     /// Those of a connection.
     pub(super) fn of(connection: &Connection) -> Self {
-        Self { id: connection.id(), peer: connection.peer(), four_tuple: four_tuple(connection) }
+        Self {
+            id: connection.id(),
+            peer: connection.peer(),
+            four_tuple: four_tuple(connection),
+            is_half_closed: connection.is_half_closed(),
+        }
     }
 }
 
 impl Pipeline {
     /// Looks at a segment of the handshake or the close, for what it says of the other end on this host.
     pub(super) fn note_other_end(&mut self, time: Time, ends: Ends, segment: &Segment<'_>) {
-        let Ends { id, peer, four_tuple } = ends;
+        let Ends { id, peer, four_tuple, is_half_closed } = ends;
         let is_end = segment.flags.has(Flags::FIN) || segment.flags.has(Flags::RST);
         if !is_end {
             if segment.flags.has(Flags::SYN)
@@ -125,7 +131,7 @@ impl Pipeline {
         if segment.flags.has(Flags::RST) {
             self.change_mini_socket(peer, |connection| connection.peer_sent_reset(time, segment.sequence));
         } else if let Some(tracked) = self.connections.of(peer) {
-            tracked.connection.peer_sent_fin(time);
+            tracked.connection.peer_sent_fin(time, is_half_closed);
         }
     }
 }

@@ -16,6 +16,14 @@ impl Host {
         self.event(cookie, EventKind::StateChange(change));
     }
 
+    /// Payload of the client, sent and received.
+    fn data_at_both_ends(&mut self, payload: &[u8]) {
+        let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
+        let number = (CLIENT_ISN + 1, SERVER_ISN + 1);
+        self.segment(CLIENT, client, Direction::Out, Flags::ACK, number, payload, State::Established);
+        self.segment(SERVER, server, Direction::In, Flags::ACK, number, payload, State::Established);
+    }
+
     fn bytes(&self, id: &str) -> (u64, u64) {
         let bytes = &self.summary(id).bytes;
         (bytes.sent, bytes.received)
@@ -137,4 +145,94 @@ fn an_orphan_that_ends_before_its_time_does_not_say_that_no_fin_came() {
     host.list(&[]);
     let close = &host.summary("c4101").close;
     assert_eq!((close.by, close.how, close.reason.as_deref()), (By::Local, How::Fin, None));
+}
+
+/// A request to which there is no response: the client ends its direction, by shutdown() or close(), then the server closes.
+fn silence(shutdown: u8) -> Host {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.data_at_both_ends(REQUEST);
+    let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
+    let (out, inward) = (Direction::Out, Direction::In);
+    let fin = Flags::FIN.with(Flags::ACK);
+    let first = (CLIENT_ISN + 1 + REQUEST.len() as u32, SERVER_ISN + 1);
+    let change = StateChange {
+        endpoints: client,
+        netns: NETNS,
+        shutdown,
+        ..StateChange::new(State::Established, State::FinWait1)
+    };
+    host.event(CLIENT, EventKind::StateChange(change));
+    host.segment(CLIENT, client, out, fin, first, b"", State::FinWait1);
+    host.segment(SERVER, server, inward, fin, first, b"", State::Established);
+    host.state(SERVER, server, State::Established, State::CloseWait, None, 0);
+    host.state(CLIENT, client, State::FinWait1, State::FinWait2, None, 0);
+    host.tick(1);
+    host.state(SERVER, server, State::CloseWait, State::LastAck, Some(owner(812, "nginx")), 0);
+    let second = (first.1, first.0 + 1);
+    host.segment(SERVER, server, out, fin, second, b"", State::LastAck);
+    host.segment(CLIENT, client, inward, fin, second, b"", State::FinWait2);
+    host.gone_from(CLIENT, State::FinWait2, 0, [REQUEST.len() as u32 + 1, 1]);
+    host.gone_from(SERVER, State::LastAck, 0, [1, REQUEST.len() as u32 + 1]);
+    host.tick(1);
+    host
+}
+
+#[test]
+fn after_a_half_close_the_second_fin_ends_an_exchange() {
+    for (shutdown, by, waits) in [(2, "server", true), (3, "client", false)] {
+        let host = silence(shutdown);
+        let exchanges = host.out.iter().filter_map(|record| match record {
+            Record::Http(http) => Some(&http.exchange),
+            _ => None,
+        });
+        let told: Vec<_> = exchanges
+            .map(|exchange| (exchange.reason.clone().unwrap(), exchange.timing.total_us >= 1_000_000))
+            .collect();
+        assert_eq!(told.len(), 2);
+        for (reason, has_waited) in told {
+            assert_eq!((&*reason, has_waited), (&*format!("closed by the {by} before the response"), waits));
+        }
+    }
+}
+
+#[test]
+fn a_fin_that_the_kernel_refused_is_none() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let server = endpoints(8080, 41352);
+    let fin = (CLIENT_ISN + 1, SERVER_ISN + 70_000);
+    host.segment(SERVER, server, Direction::In, Flags::FIN.with(Flags::ACK), fin, b"", State::Established);
+    let figures = tcp_trace_model::event::Figures { receive_queue: 1_000, ..Default::default() };
+    let passed = Some([SERVER_ISN + 1, CLIENT_ISN + 1 + 1_000]);
+    let change =
+        StateChange { netns: NETNS, figures, passed, ..StateChange::new(State::Established, State::Close) };
+    host.event(SERVER, EventKind::StateChange(change));
+    host.tick(1);
+    let summary = host.summary("c4102");
+    assert_eq!((summary.bytes.received, summary.receive_queue), (1_000, 1_000));
+    assert_eq!(summary.close.by, By::None, "it is no end");
+}
+
+#[test]
+fn a_connect_that_is_closed_before_its_syn_says_so() {
+    for (shutdown, acknowledged, expected) in
+        [(3, 0, Some("closed before a SYN was sent")), (0, 0, None), (3, CLIENT_ISN, None)]
+    {
+        let mut host = Host::new(Filter::default());
+        let ends = endpoints(0, 8080);
+        host.state(CLIENT, ends, State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
+        let change = StateChange {
+            endpoints: ends,
+            netns: NETNS,
+            shutdown,
+            passed: Some([acknowledged, 0]),
+            ..StateChange::new(State::SynSent, State::Close)
+        };
+        host.event(CLIENT, EventKind::StateChange(change));
+        host.tick(1);
+        host.tick(1);
+        let close = &host.summary("c4101").close;
+        assert_eq!((close.how, close.reason.as_deref()), (How::Abandoned, expected));
+    }
 }

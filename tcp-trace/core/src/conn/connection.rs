@@ -147,6 +147,7 @@ impl Connection {
     /// `time` is when the new state was entered: for SYN_RECV the time of the SYN, which is before the
     /// kernel reports it.
     pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
+        self.socket.is_subflow |= change.is_subflow;
         if change.error != 0 {
             self.ending_mut().error = change.error;
         }

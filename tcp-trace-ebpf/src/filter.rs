@@ -63,6 +63,10 @@ fn is_translated(local_port: u16) -> bool {
 /// nothing else.
 #[inline(always)]
 pub(crate) fn select_translated(local_port: u16) {
+    // A socket that has given its port back; many others have none yet.
+    if local_port == 0 {
+        return;
+    }
     let (word, bit) = translated_place(local_port);
     let Some(word) = TRANSLATED_PORTS.get_ptr_mut(word) else { return };
     // SAFETY: the pointer is to a word of the map. Another CPU may set another bit of it at the same time, so it has to be

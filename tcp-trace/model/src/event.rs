@@ -281,6 +281,9 @@ pub struct StateChange {
     /// Before which sequence number all has passed, a FIN included, by [`Direction::index`]: what the peer acknowledged
     /// (`snd_una`) and what was received (`rcv_nxt`). Of connections that go to `CLOSE`.
     pub passed: Option<[u32; 2]>,
+    /// Before which sequence number all was sent, a FIN included (`snd_nxt`), when that is known. Of connections that go to
+    /// `CLOSE`.
+    pub sent_to: Option<u32>,
 }
 
 impl StateChange {
@@ -298,6 +301,7 @@ impl StateChange {
             life: 0,
             figures: Figures::default(),
             passed: None,
+            sent_to: None,
         }
     }
 }

@@ -213,12 +213,15 @@ impl Connection {
     fn count_passed(&mut self, change: &StateChange) {
         let (Some(passed), true) = (change.passed, change.old != State::SynSent) else { return };
         let first = self.handshake.as_ref().map_or([None; 2], |handshake| handshake.first_bytes());
-        for (direction, extent) in [(Direction::Out, Extent::AtLeast), (Direction::In, Extent::Exact)] {
-            let number = passed[direction.index()];
+        let [acknowledged, received] = passed;
+        let sent = change.sent_to.map_or((acknowledged, Extent::AtLeast), |number| (number, Extent::Exact));
+        for (direction, (number, extent)) in
+            [(Direction::Out, sent), (Direction::In, (received, Extent::Exact))]
+        {
             let half = self.stream.half_mut(direction);
             let has_fin = match (direction, change.old) {
                 (Direction::In, State::CloseWait | State::LastAck | State::Closing) => true,
-                (Direction::Out, State::FinWait2) => true,
+                (Direction::Out, State::FinWait2 | State::Closing) => true,
                 (Direction::In, State::FinWait2) | (Direction::Out, _) => half.ends_with_fin(number),
                 (Direction::In, _) => false,
             };

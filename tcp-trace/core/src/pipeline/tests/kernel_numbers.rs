@@ -236,3 +236,22 @@ fn a_connect_that_is_closed_before_its_syn_says_so() {
         assert_eq!((close.how, close.reason.as_deref()), (How::Abandoned, expected));
     }
 }
+
+#[test]
+fn what_was_sent_and_not_acknowledged_counts_where_the_kernel_says_it() {
+    for (sent_to, expected) in [(Some(400_000), 400_000), (None, 300_000)] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let change = StateChange {
+            netns: NETNS,
+            error: 110,
+            passed: Some([CLIENT_ISN + 1 + 300_000, SERVER_ISN + 1]),
+            sent_to: sent_to.map(|sent| CLIENT_ISN + 1 + sent),
+            ..StateChange::new(State::Established, State::Close)
+        };
+        host.event(CLIENT, EventKind::StateChange(change));
+        host.tick(1);
+        host.tick(1);
+        assert_eq!(host.bytes("c4101"), (expected, 0));
+    }
+}

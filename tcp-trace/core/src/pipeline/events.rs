@@ -118,7 +118,7 @@ impl Pipeline {
             self.socket_gone(id, time);
         }
         self.connections.decide(now, &mut self.cx);
-        self.unaccepted.tick(now, &mut self.connections, &mut self.cx);
+        self.unaccepted.tick(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         self.resolutions.tick(now, &mut self.cx);
         self.ask_lists(now);
     }
@@ -142,7 +142,7 @@ impl Pipeline {
             self.socket_gone(id, time);
         }
         self.resolutions.finish(now, &mut self.cx);
-        self.unaccepted.finish(now, &mut self.connections, &mut self.cx);
+        self.unaccepted.finish(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         for id in self.connections.names(|_| true) {
             self.retire(id, now);
         }
@@ -236,7 +236,7 @@ impl Pipeline {
                 cx.out.push(Output::AskLastUse(cookie));
             }
             if change.old == State::Listen {
-                unaccepted.listener_closed(cookie, time, connections, cx);
+                unaccepted.listener_closed(cookie, time, (connections, &mut self.peers), cx);
             } else {
                 self.socket_closes(time, id, peer, change);
             }

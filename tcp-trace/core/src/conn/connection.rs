@@ -25,6 +25,9 @@ use crate::stream::{Arrival, Duplex, End, Extent};
 /// The bit of `sk_shutdown` that ends receiving (`include/net/sock.h`).
 const RCV_SHUTDOWN: u8 = 1;
 
+/// How long after the segment that causes it a transition is reported at the latest, in microseconds: both happen in one softirq.
+const UNREPORTED_US: u64 = 100_000;
+
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
 pub struct Connection {
@@ -209,6 +212,32 @@ impl Connection {
         }
     }
 
+    /// Notes the acknowledgment of the own FIN.
+    fn note_fin_acknowledged(&mut self, time: Time, segment: &Segment<'_>) {
+        let is_answer = segment.direction == Direction::In && segment.flags.has(Flags::ACK);
+        if is_answer
+            && self.state() == Some(State::FinWait1)
+            && self.ending().has_fin(Direction::Out)
+            && self.stream.half(Direction::Out).ends_with_fin(segment.acknowledgment)
+        {
+            self.ending_mut().fin_acknowledged.get_or_insert(time);
+        }
+    }
+
+    /// Enters the state that follows from its segments where the kernel did not report it: a socket in FIN_WAIT1 whose FIN
+    /// was acknowledged some time ago is in FIN_WAIT2.
+    pub fn catch_up(&mut self, now: Time) -> Option<Transition> {
+        let acknowledged = self.ending().fin_acknowledged?;
+        let is_missing = self.state() == Some(State::FinWait1)
+            && self.has_socket()
+            && now.micros_since(acknowledged) >= UNREPORTED_US;
+        if !is_missing {
+            return None;
+        }
+        let left = self.states.miss(acknowledged, State::FinWait2)?;
+        Some(self.transition(acknowledged, left, State::FinWait2, None))
+    }
+
     /// Counts bytes by what the socket that closes has had acknowledged and has received.
     fn count_passed(&mut self, change: &StateChange) {
         let (Some(passed), true) = (change.passed, change.old != State::SynSent) else { return };
@@ -250,6 +279,9 @@ impl Connection {
         let is_handshake = handshake.is_some_and(|handshake| handshake.segment(time, segment, retransmit));
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
+        if self.ending.is_some() {
+            self.note_fin_acknowledged(time, segment);
+        }
         if is_reset {
             let ending = self.ending_mut();
             match segment.direction {

@@ -262,6 +262,9 @@ impl Pipeline {
         let Self { cx, connections, resolutions, mini_sockets, peers, stacks, .. } = self;
         let Some(mut tracked) = connections.remove(id) else { return };
         tracked.finish_payload(now, resolutions, cx);
+        if let Some(transition) = tracked.connection.catch_up(now) {
+            tracked.pass(Record::Transition(transition), cx);
+        }
         resolutions.closed(id, now, cx);
         mini_sockets.forget(&tracked.connection);
         peers.forget(&mut tracked, connections);

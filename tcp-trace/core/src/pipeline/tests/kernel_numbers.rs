@@ -281,3 +281,28 @@ fn a_half_open_end_whose_own_rst_ended_it_is_linked_with_its_client() {
         [half_open, host.summary("c4101")].map(|end| end.peer_connection.map(|peer| peer.to_string()));
     assert_eq!(peers, [Some("c4101".to_owned()), Some("c2h1".to_owned())]);
 }
+
+#[test]
+fn a_fin_that_was_acknowledged_ends_fin_wait1_though_nobody_reported_it() {
+    for (acknowledged, waits, expected) in
+        [(2, true, "FIN_WAIT2"), (2, false, "FIN_WAIT1"), (1, true, "FIN_WAIT1")]
+    {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let client = endpoints(41352, 8080);
+        let fin = Flags::FIN.with(Flags::ACK);
+        let number = (CLIENT_ISN + 1, SERVER_ISN + 1);
+        host.state(CLIENT, client, State::Established, State::FinWait1, Some(owner(13838, "curl")), 0);
+        host.segment(CLIENT, client, Direction::Out, fin, number, b"", State::FinWait1);
+        let ack = (number.1, CLIENT_ISN + acknowledged);
+        host.segment(CLIENT, client, Direction::In, Flags::ACK, ack, b"", State::FinWait1);
+        host.tick(u64::from(waits));
+        host.finish();
+        let summary = host.summary("c4101");
+        let last = summary.states.last().unwrap();
+        assert_eq!((last.state.name(), last.estimated), (expected, expected == "FIN_WAIT2"));
+        assert_eq!(summary.seen_from_start, expected == "FIN_WAIT1");
+        let gaps = host.out.iter().filter(|record| matches!(record, Record::Transition(it) if it.gap));
+        assert_eq!(gaps.count(), usize::from(expected == "FIN_WAIT2"));
+    }
+}

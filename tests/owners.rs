@@ -6,7 +6,7 @@ use tcp_trace_model::{
     event::Role,
     record::{Connection, Http},
 };
-use tcp_trace_tests::{Recording, Running, Script, Tracer, output};
+use tcp_trace_tests::{Recording, Running, Script, Tracer, output, tcp_trace, wait_for};
 
 /// The process ids in the bodies of the responses to that many requests in one connection.
 fn request(server: &Script, count: usize) -> Vec<u32> {
@@ -145,5 +145,38 @@ os.execvp('bash', ['bash', '-c', sys.argv[2]])";
         assert!(https.iter().all(|http| pid(http) == Some(client.pid())), "{https:?}");
         let process = https[https.len() - 1].connection.process.clone().expect("it is known");
         assert_eq!(process.name.printable().to_string(), "bash");
+    }
+}
+
+#[test]
+fn an_mptcp_connection_is_that_of_the_process_that_uses_the_mptcp_socket() {
+    let server = Script::start_with("python3", "hand_over.py", &["mptcp"]);
+    let port = server.port().to_string();
+    let tracer = Tracer::start(&["--port", &port]);
+    let client = "import socket, sys
+connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+connection.connect(('127.0.0.1', int(sys.argv[1])))
+for _ in range(2):
+    connection.sendall(b'GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n')
+    print(connection.recv(1000).split()[-1].decode())
+";
+    let result = output(Command::new("python3").args(["-c", client, &port]));
+    let pids = String::from_utf8(result.stdout).expect("they are numbers");
+    assert_eq!(pids, format!("{0}\n{0}\n", server.pid()));
+    tracer.wait_for_lines("http", 4);
+    let left = || output(Command::new("ss").args(["-MHtn", "state", "close-wait", "sport", "=", &port]));
+    wait_for("the peer's close", || (!left().stdout.is_empty()).then_some(()));
+    let of_server = format!(r#""pid":{}"#, server.pid());
+    wait_for("the finding", || {
+        let mut diagnose = tcp_trace();
+        diagnose.args(["diagnose", "--port", &port, "--min-age", "1ms", "--format", "json"]);
+        let text = String::from_utf8(diagnose.output().expect("it can be run").stdout).expect("it is JSON");
+        let found = text.lines().find(|line| line.contains(r#""code":"close_wait""#))?;
+        found.contains(&of_server).then_some(())
+    });
+    let recording = tracer.stop();
+    assert_eq!(of_exchanges(&recording), [Some(server.pid()); 2]);
+    for role in [Role::Server, Role::Client] {
+        assert!(recording.connections_of(role)[0].mptcp, "{role:?}");
     }
 }

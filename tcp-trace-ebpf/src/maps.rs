@@ -13,6 +13,8 @@ use tcp_trace_ebpf::{
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
 const RING_BYTES: usize = 1 << 20;
+/// MPTCP sockets whose subflow is remembered: the most recently used ones. The process of another is not known.
+const MPTCP_SOCKETS_MAX: usize = 8192;
 /// Processes of one followed command that live at the same time.
 const FOLLOWED_MAX: usize = 65536;
 
@@ -64,6 +66,20 @@ pub(crate) static EXISTING_LOADED: Array<u32, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHashMap::new();
+
+/// By the address of an MPTCP socket: what the programs remember of it.
+#[btf_map]
+pub(crate) static MPTCP: LruHashMap<u64, MptcpMemory, MPTCP_SOCKETS_MAX> = LruHashMap::new();
+
+/// What the programs remember of an MPTCP socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct MptcpMemory {
+    /// Cookie of the subflow that it began with.
+    pub(crate) subflow: u64,
+    /// Who used it last, of those that were reported; 0 when nobody was.
+    pub(crate) user: u64,
+}
 
 /// What the programs remember of a socket, zeros at first; the kernel frees it with the socket.
 #[repr(C)]
@@ -173,6 +189,9 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_srtt_us: 0,
     tcp_snd_cwnd: 0,
     tcp_total_retrans: 0,
+    tcp_is_mptcp: 0,
+    icsk_ulp_data: 0,
+    mptcp_subflow_conn: 0,
     skb_sk: 0,
     task_flags: 0,
     task_group_leader: 0,

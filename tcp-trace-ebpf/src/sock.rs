@@ -15,8 +15,8 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, Bytes16, COMM_LEN, FOLLOW_PROCESS, IPPROTO_TCP, RawEndpoints, RawProcess, RawTcpStats,
-    decide::translation::Ports,
+    AF_INET, AF_INET6, Bytes16, COMM_LEN, FOLLOW_PROCESS, IPPROTO_MPTCP, IPPROTO_TCP, RawEndpoints,
+    RawProcess, RawTcpStats, decide::translation::Ports,
 };
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
@@ -60,6 +60,25 @@ pub(crate) fn is_tcp(sk: *const u8) -> bool {
     let family: u16 = direct(sk, offset!(skc_family));
     (family == AF_INET || family == AF_INET6)
         && direct::<u16>(sk, offset!(sk_protocol)) == u16::from(IPPROTO_TCP)
+}
+
+/// `sk->sk_protocol == IPPROTO_MPTCP`, for an internet socket of any kind: what a process has, while its subflows are TCP.
+#[inline(always)]
+pub(crate) fn is_mptcp(sk: *const u8) -> bool {
+    let family: u16 = direct(sk, offset!(skc_family));
+    (family == AF_INET || family == AF_INET6) && direct::<u16>(sk, offset!(sk_protocol)) == IPPROTO_MPTCP
+}
+
+/// Address of the MPTCP socket whose subflow a TCP socket is.
+#[inline(always)]
+pub(crate) fn mptcp_socket(sk: *const u8) -> Option<u64> {
+    let offset = offset!(tcp_is_mptcp);
+    let subflow = Address::from(sk);
+    if offset == 0 || subflow.read::<u8>(offset).ok()? == 0 {
+        return None;
+    }
+    let context = Address(subflow.read(offset!(icsk_ulp_data)).ok()?);
+    context.read(offset!(mptcp_subflow_conn)).ok()
 }
 
 /// Ports of a socket; those that are not chosen yet are 0.

@@ -3,7 +3,8 @@ until it is ended; each response's body is the id of the process that wrote it.
 
 pass: one process accepts, and hands the connection to another, which is called "second-user". peek: it looks at the request
 before. share: each of the two answers one request. inetd: a program is executed for each connection, with the connection
-as its input and output. inherit: the second process has the listener of the first.
+as its input and output. inherit: the second process has the listener of the first. mptcp: one process answers, over MPTCP, and
+does not close.
 """
 
 import ctypes
@@ -13,7 +14,12 @@ import sys
 import time
 
 port, mode = int(sys.argv[1]), sys.argv[2]
-listener = socket.create_server(("127.0.0.1", port))
+if mode == "mptcp":
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+else:
+    listener = socket.create_server(("127.0.0.1", port))
 
 
 def answer(connection):
@@ -59,6 +65,12 @@ if mode == "inherit":
     as_second(accept)
     listener.close()
     print("listening", flush=True)
+    time.sleep(600)
+if mode == "mptcp":
+    print("listening", flush=True)
+    connection, _ = listener.accept()
+    while answer(connection):
+        pass
     time.sleep(600)
 if mode != "inetd":
     as_second(receive)

@@ -12,3 +12,5 @@ pub const IPPROTO_UDP: u8 = 17;
 
 /// Port of DNS servers (RFC 1035, section 4.2): only datagrams to and from it are reported.
 pub const DNS_PORT: u16 = 53;
+/// Protocol number of MPTCP sockets, which is in no packet (`IPPROTO_MPTCP`).
+pub const IPPROTO_MPTCP: u16 = 262;

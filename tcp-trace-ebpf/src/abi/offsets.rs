@@ -52,6 +52,12 @@ pub struct Offsets {
     pub tcp_snd_cwnd: u32,
     /// `tcp_sock.total_retrans`, u32.
     pub tcp_total_retrans: u32,
+    /// `tcp_sock.is_mptcp`, bool: 1 for a subflow of an MPTCP socket. 0 when the kernel has no MPTCP, as the next two.
+    pub tcp_is_mptcp: u32,
+    /// `inet_connection_sock.icsk_ulp_data`, of a subflow `struct mptcp_subflow_context *`.
+    pub icsk_ulp_data: u32,
+    /// `mptcp_subflow_context.conn`, `struct sock *`: the MPTCP socket.
+    pub mptcp_subflow_conn: u32,
     /// `sk_buff.sk`, `struct sock *`.
     pub skb_sk: u32,
     /// `task_struct.flags`, unsigned int.

@@ -39,6 +39,10 @@ pub const ELIDED: u8 = 2;
 /// Bit of [`RawSegment::attributes`]: payload of its direction is elided (not handed over) from here on.
 pub const ELISION_STARTS: u8 = 4;
 
+/// Bit of [`RawTransition::attributes`]: the socket is a subflow of an MPTCP socket. Only set when it enters `SYN_SENT` or
+/// `ESTABLISHED`.
+pub const SUBFLOW: u8 = 1;
+
 /// Start of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,8 +140,8 @@ pub struct RawTransition {
     pub new: u8,
     /// `sk_shutdown`.
     pub shutdown: u8,
-    /// Always 0.
-    pub padding: u8,
+    /// [`SUBFLOW`].
+    pub attributes: u8,
     /// Which connection of this socket it is, from 0 (RFC 9293's incarnation): a socket can connect again after it was
     /// closed by a failure or by `connect(AF_UNSPEC)`, and keeps its cookie. Only set when it leaves `CLOSE`.
     pub incarnation: u32,

@@ -74,7 +74,7 @@ pub(super) fn report_held(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Result<(), 
     record.old = CLOSE;
     record.new = SYN_SENT;
     record.shutdown = 0;
-    record.padding = 0;
+    record.attributes = 0;
     record.incarnation = process_use::remember_new(sk);
     record.stats = RawTcpStats::default();
     emit::submit(entry, true);

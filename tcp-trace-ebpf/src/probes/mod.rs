@@ -3,6 +3,7 @@
 mod connect;
 mod datagram;
 mod fork;
+mod mptcp;
 mod process_use;
 mod reset;
 mod segment;

@@ -13,7 +13,7 @@ use tcp_trace_ebpf::{
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
-    probes::{stack, state},
+    probes::{mptcp, stack, state},
     process_filter, sock,
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn note(sk: *const u8) {
         if noted.sender_awaited != 0 {
             // Each question is its sender's: such a socket may be used by one process after the other.
             noted.sender_awaited = 0;
-            report(sk);
+            report(cookie(sk));
             return;
         }
         if noted.process_known != 0 {
@@ -70,7 +70,13 @@ pub(crate) fn note(sk: *const u8) {
         }
     }
     // Sends of UDP, Unix and other sockets come here too.
-    if !is_tcp || sock::is_kernel_thread() {
+    if !is_tcp {
+        if sock::is_mptcp(sk) {
+            mptcp::note_use(sk);
+        }
+        return;
+    }
+    if sock::is_kernel_thread() {
         return;
     }
     if is_first {
@@ -87,7 +93,7 @@ fn note_first(sk: *const u8) {
     let Some(memory) = remember(sk) else { return };
     // SAFETY: `remember` gives no null pointer.
     let memory = unsafe { &mut *memory };
-    if !report(sk) {
+    if !report(cookie(sk)) {
         // The next use is reported as a change.
         memory.user = 0;
         return;
@@ -117,7 +123,7 @@ fn note_next(sk: *const u8, memory: &mut SocketMemory) {
             memory.verdict = verdict;
             memory.changes += 1;
         }
-    } else if report(sk) {
+    } else if report(cookie(sk)) {
         memory.changes += 1;
     } else {
         return;
@@ -135,9 +141,16 @@ pub(crate) fn note_reported(sk: *const u8) {
     }
 }
 
-/// Reports that the process that runs now uses `sk`; false when the ring buffer is full, or it is a kernel thread.
+/// The cookie of a socket that is the argument of a tracepoint.
 #[inline(always)]
-fn report(sk: *const u8) -> bool {
+fn cookie(sk: *const u8) -> u64 {
+    // SAFETY: the verifier checks the pointer.
+    unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) }
+}
+
+/// Reports that the process that runs now uses the socket with this cookie; false when the ring buffer is full, or it is a kernel thread.
+#[inline(always)]
+pub(super) fn report(cookie: u64) -> bool {
     let process = sock::current_process();
     if process.known == 0 {
         return false;
@@ -146,8 +159,7 @@ fn report(sk: *const u8) -> bool {
         header: RawHeader {
             // SAFETY: the helper has no preconditions.
             time_ns: unsafe { bpf_ktime_get_ns() },
-            // SAFETY: the pointer is a tracepoint's argument.
-            cookie: unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) },
+            cookie,
             kind: KIND_PROCESS,
             padding: 0,
         },

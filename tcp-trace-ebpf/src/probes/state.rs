@@ -6,24 +6,25 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, TRIGGER_CONNECT,
+    KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, SUBFLOW, TRIGGER_CONNECT,
     decide::{
         process::Verdict,
         transition::{self, Stats},
         translation::Ports,
     },
-    tcp::{CLOSE, SYN_SENT},
+    tcp::{CLOSE, ESTABLISHED, SYN_SENT},
 };
 
 use crate::{
     emit, filter,
     maps::STATE_RUNNING,
-    probes::{connect, process_use, stack},
+    probes::{connect, mptcp, process_use, stack},
     process_filter, sock,
 };
 
 /// `TRACE_EVENT(inet_sock_set_state, TP_PROTO(const struct sock *sk, const int oldstate, const int newstate))`
 #[btf_tracepoint(function = "inet_sock_set_state")]
+#[inline(always)]
 pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let running = STATE_RUNNING.get_ptr_mut(0);
     set(running, 1);
@@ -36,6 +37,7 @@ pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 /// with softirqs enabled, one of them may change another socket's, and the kernel runs no tracing program twice
 /// at once (`__bpf_trace_run()`). Softirqs do not interrupt each other, so two programs are enough.
 #[btf_tracepoint(function = "inet_sock_set_state")]
+#[inline(always)]
 pub(crate) fn state_nested(ctx: BtfTracePointContext) -> i32 {
     if STATE_RUNNING.get(0) == Some(&1) {
         report(&ctx);
@@ -60,6 +62,7 @@ fn report(ctx: &BtfTracePointContext) {
     let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     // The tracepoint also reports SCTP and MPTCP sockets.
     if !sock::is_tcp(sk) {
+        mptcp::note_transition(sk, (old, new));
         return;
     }
     let Ports { peer: peer_port, .. } = sock::ports(sk);
@@ -89,7 +92,11 @@ fn report(ctx: &BtfTracePointContext) {
         return;
     };
     // SAFETY: it points to room for one in the ring buffer.
-    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (old, new), is_by_process, incarnation);
+    let filled = unsafe { &mut *record.as_mut_ptr() };
+    fill(filled, sk, (old, new), is_by_process, incarnation);
+    if matches!(new, SYN_SENT | ESTABLISHED) && mptcp::note_subflow(sk, filled.header.cookie, is_by_process) {
+        filled.attributes = SUBFLOW;
+    }
     emit::submit(record, is_by_process);
     if is_by_process && old != CLOSE {
         process_use::note_reported(sk);
@@ -154,7 +161,7 @@ fn fill(
     record.new = new;
     record.shutdown = sock::shutdown(sk);
     record.incarnation = incarnation;
-    record.padding = 0;
+    record.attributes = 0;
     record.stats = match transition::stats(old, new) {
         Stats::AcceptQueue => sock::accept_queue(sk),
         Stats::Connection => sock::tcp_stats(sk),

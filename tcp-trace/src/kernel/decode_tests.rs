@@ -56,7 +56,7 @@ fn syn_sent() -> RawTransition {
         new: 2,
         shutdown: 3,
         incarnation: 1,
-        padding: 0,
+        attributes: SUBFLOW,
         stats: RawTcpStats {
             receive_queue: 1,
             srtt_us: 2,
@@ -114,7 +114,7 @@ fn a_transition_has_states_addresses_and_owner() {
     assert_eq!(change.endpoints.local.to_string(), "127.0.0.1:41352");
     assert_eq!(change.endpoints.peer.to_string(), "127.0.0.1:8080");
     assert_eq!((change.netns, change.error), (4026531840, -111));
-    assert_eq!((change.shutdown, change.life), (3, 1));
+    assert_eq!((change.shutdown, change.life, change.is_subflow), (3, 1, true));
     let identity = Identity { started: 5, executions: 2, cgroup: 77 };
     let owner = Owner { uid: 1000, followed: true, identity, ..Owner::new(13838, "curl") };
     assert_eq!(change.owner, Some(owner));

@@ -8,6 +8,13 @@ use super::btf::{Btf, BtfError};
 pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     // A kernel without IPv6 has no such fields, nor any socket for which they would be read.
     let ipv6 = |field| btf.offset("sock_common", field).unwrap_or_default();
+    // All of them or none: 0 says that there is no MPTCP.
+    let mptcp = || {
+        let is_mptcp = btf.offset("tcp_sock", "is_mptcp").ok()?;
+        let ulp_data = btf.offset("inet_connection_sock", "icsk_ulp_data").ok()?;
+        Some((is_mptcp, ulp_data, btf.offset("mptcp_subflow_context", "conn").ok()?))
+    };
+    let (tcp_is_mptcp, icsk_ulp_data, mptcp_subflow_conn) = mptcp().unwrap_or_default();
     Ok(Offsets {
         skc_family: btf.offset("sock_common", "skc_family")?,
         skc_num: btf.offset("sock_common", "skc_num")?,
@@ -33,6 +40,9 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         tcp_srtt_us: btf.offset("tcp_sock", "srtt_us")?,
         tcp_snd_cwnd: btf.offset("tcp_sock", "snd_cwnd")?,
         tcp_total_retrans: btf.offset("tcp_sock", "total_retrans")?,
+        tcp_is_mptcp,
+        icsk_ulp_data,
+        mptcp_subflow_conn,
         skb_sk: btf.offset("sk_buff", "sk")?,
         task_flags: btf.offset("task_struct", "flags")?,
         task_group_leader: btf.offset("task_struct", "group_leader")?,

@@ -14,7 +14,7 @@ use rustix::net::netlink as protocol;
 pub use self::{answer::Dump, error::DiagError, request::States};
 use self::{
     answer::{List, one_socket},
-    request::Request,
+    request::{Protocol, Request},
 };
 use super::netlink;
 pub use super::netlink::MessageError;
@@ -52,11 +52,29 @@ impl SockDiag {
         with_info: bool,
         each: &mut dyn FnMut(Socket),
     ) -> Result<Dump, DiagError> {
+        self.dump_of(Protocol::Tcp, states, with_info, each)
+    }
+
+    /// The same with every MPTCP socket, which a process has instead of its connections' own; fails where the kernel cannot list
+    /// them.
+    pub fn dump_mptcp(&mut self, states: States, each: &mut dyn FnMut(Socket)) -> Result<Dump, DiagError> {
+        self.dump_of(Protocol::Mptcp, states, false, each)
+    }
+
+    fn dump_of(
+        &mut self,
+        protocol: Protocol,
+        states: States,
+        with_info: bool,
+        each: &mut dyn FnMut(Socket),
+    ) -> Result<Dump, DiagError> {
         let mut dump = Dump::default();
         for family in Family::ALL {
             for run in 0..=RESTARTS_MAX {
                 dump.restarts += u32::from(run > 0);
-                if self.dump_once(family, states, with_info, &mut dump, each)? {
+                let sequence = self.0.next_sequence();
+                self.send(&Request { protocol, family, states, exactly: None, with_info, sequence })?;
+                if self.take_list(sequence, &mut dump, each)? {
                     break;
                 }
                 dump.incomplete |= run == RESTARTS_MAX;
@@ -72,7 +90,7 @@ impl SockDiag {
         let family = if endpoints.local.is_ipv4() { Family::Inet } else { Family::Inet6 };
         let sequence = self.0.next_sequence();
         let (states, exactly) = (States::ALL, Some(endpoints));
-        self.send(&Request { family, states, exactly, with_info, sequence })?;
+        self.send(&Request { protocol: Protocol::Tcp, family, states, exactly, with_info, sequence })?;
         loop {
             if let Some(found) = one_socket(self.receive()?, sequence)? {
                 return Ok(found.filter(|socket| socket.endpoints == endpoints));
@@ -80,17 +98,13 @@ impl SockDiag {
         }
     }
 
-    /// Lists the sockets of one family; returns whether the list is complete.
-    fn dump_once(
+    /// Takes the list that is the answer to a request; returns whether it is complete.
+    fn take_list(
         &mut self,
-        family: Family,
-        states: States,
-        with_info: bool,
+        sequence: u32,
         dump: &mut Dump,
         each: &mut dyn FnMut(Socket),
     ) -> Result<bool, DiagError> {
-        let sequence = self.0.next_sequence();
-        self.send(&Request { family, states, exactly: None, with_info, sequence })?;
         let mut list = List { sequence, interrupted: false, dump, each };
         loop {
             if list.take(self.receive()?)? {

@@ -83,6 +83,11 @@ impl Connection {
         self.info().role
     }
 
+    /// Notes what it is for, unless that is known.
+    pub fn learn_role(&mut self, role: Role) {
+        self.identity.learn_role(role);
+    }
+
     /// The state that it is in, when known.
     pub fn state(&self) -> Option<State> {
         self.states.current()
@@ -145,6 +150,7 @@ impl Connection {
     /// `time` is when the new state was entered: for SYN_RECV the time of the SYN, which is before the
     /// kernel reports it.
     pub fn change_state(&mut self, time: Time, change: &StateChange) -> Option<Transition> {
+        self.socket.is_subflow |= change.is_subflow;
         if change.error != 0 {
             self.ending_mut().error = change.error;
         }

@@ -15,6 +15,8 @@ use super::{Connection, identity::SharedOwner};
 #[derive(Debug, Default)]
 pub(super) struct KernelSocket {
     pub(super) figures: Figures,
+    /// Whether it is a subflow of an MPTCP socket.
+    pub(super) is_subflow: bool,
     /// Sequence numbers that it had sent and received when it was first seen; `None` when that is not known. A SYN that it sends is
     /// one of them, and no byte.
     pub(super) bytes_before: Option<(u64, u64)>,

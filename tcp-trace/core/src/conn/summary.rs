@@ -27,6 +27,7 @@ impl Connection {
             dns: self.resolved().cloned(),
             route: self.other_end.route.as_deref().cloned(),
             peer_connection: self.peer(),
+            mptcp: self.socket.is_subflow,
             users,
             users_unrecorded,
             cgroup: cgroup.map(str::to_owned),

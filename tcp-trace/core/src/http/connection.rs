@@ -11,8 +11,7 @@ use tcp_trace_model::{
 use super::{
     chunked::Then,
     exchange::Exchanges,
-    head,
-    line::{self, quoted},
+    line::quoted,
     open::{self, Open},
     stream::{HeadStep, Position, Stream},
 };
@@ -222,6 +221,7 @@ impl HttpConnection {
                 let stream = &mut self.streams[direction.index()];
                 if stream.position == Position::Lost {
                     stream.unread_until = Some(time);
+                    stream.candidate = None;
                 }
             }
             Chunk::Fin { time } => {
@@ -278,14 +278,7 @@ impl HttpConnection {
                 }
                 &[]
             }
-            Position::Lost => {
-                if self.find_again(direction, bytes, exchanges) {
-                    bytes
-                } else {
-                    self.streams[direction.index()].unread_until = Some(time);
-                    &[]
-                }
-            }
+            Position::Lost => self.lost_bytes(direction, bytes, time, exchanges),
             Position::Undecided | Position::AfterGap => {
                 stream.keep_undecided(bytes, time);
                 &[]
@@ -327,32 +320,6 @@ impl HttpConnection {
                 &[]
             }
         }
-    }
-
-    /// Whether messages begin again with `bytes`, in a direction that lost its place. A response counts only when its
-    /// request began after all that was not read of the responses: nothing is paired by guess.
-    fn find_again(&mut self, direction: Direction, bytes: &[u8], exchanges: &mut Exchanges) -> bool {
-        let is_found = match self.requests {
-            Some(requests) if requests != direction => {
-                head::is_response(bytes) && self.is_next_answered(direction, exchanges)
-            }
-            _ => line::begins_request(bytes),
-        };
-        if is_found {
-            self.requests = self.requests.or(Some(direction));
-            self.streams[direction.index()].position = Position::Head;
-        }
-        is_found
-    }
-
-    /// Whether a response that begins now belongs to the first request that is open. Those whose response may be among what
-    /// was not read end here.
-    fn is_next_answered(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
-        let unread_until = self.streams[responses.index()].unread_until;
-        while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
-            self.end_unseen(open, Integrity::Gap, exchanges);
-        }
-        !self.open.is_empty()
     }
 
     fn head_bytes<'a>(
@@ -412,10 +379,15 @@ impl HttpConnection {
 
     /// Appends an exchange that has begun.
     pub(super) fn push_open(&mut self, open: Open) {
+        self.insert_open(self.open.len(), open);
+    }
+
+    /// Inserts one before those from `at` on.
+    pub(super) fn insert_open(&mut self, at: usize, open: Open) {
         if self.open.is_empty() {
             self.open = open::room();
         }
-        self.open.push_back(open);
+        self.open.insert(at, open);
     }
 
     /// The exchange whose message a direction is in: the last request, or the first response.
@@ -447,7 +419,7 @@ impl HttpConnection {
     }
 
     /// Ends an exchange of which not all bytes were seen.
-    fn end_unseen(&mut self, mut open: Open, integrity: Integrity, exchanges: &mut Exchanges) {
+    pub(super) fn end_unseen(&mut self, mut open: Open, integrity: Integrity, exchanges: &mut Exchanges) {
         let outcome = if open.exchange.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
         open.conclude(integrity, outcome);
         open.exchange.reason.get_or_insert("bytes were not seen".into());

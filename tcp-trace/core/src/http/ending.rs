@@ -21,6 +21,7 @@ impl HttpConnection {
         if self.open.iter().all(Open::is_response_done) {
             self.lose_after_gap(exchanges);
         }
+        self.accept_unanswered(exchanges);
         let Some(requests) = self.requests else {
             return;
         };

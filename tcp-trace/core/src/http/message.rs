@@ -117,11 +117,7 @@ impl HttpConnection {
             }
             return;
         }
-        let at = waiting.unwrap_or_else(|| {
-            let open = self.new_open(started);
-            self.push_open(open);
-            self.open.len() - 1
-        });
+        let at = waiting.unwrap_or_else(|| self.open_without_request(started));
         let is_last = at + 1 == self.open.len();
         let is_request_unread = waiting.is_none() && self.is_unread(direction.opposite());
         let open = &mut self.open[at];
@@ -169,6 +165,19 @@ impl HttpConnection {
         let requests = &self.streams[direction.opposite().index()].position;
         let is_read = !matches!(requests, Position::Lost | Position::Broken) && !self.is_other_incomplete;
         is_read && self.has_exchanges() && self.protocol == Protocol::Http
+    }
+
+    /// Opens the exchange of a response that no request asked for, before those that wait for theirs: where it is.
+    fn open_without_request(&mut self, started: Time) -> usize {
+        let mut open = self.new_open(started);
+        let at = self.open.iter().position(|open| !open.is_response_done()).unwrap_or(self.open.len());
+        // The server, which knows nothing of those that wait yet, counts it as the next.
+        for waiting in self.open.range_mut(at..).rev() {
+            std::mem::swap(&mut open.exchange.index, &mut waiting.exchange.index);
+            std::mem::swap(&mut open.exchange.reused, &mut waiting.exchange.reused);
+        }
+        self.insert_open(at, open);
+        at
     }
 
     /// Which open exchange a response belongs to that began at this time; `waiting` is the first that has none. Servers answer
@@ -351,5 +360,51 @@ impl HttpConnection {
         let is_closed = [client.end(), server.end()].contains(&Some(Stop::Closed));
         exchange.websocket = Some(Box::new(WebSocket { client: client.frames, server: server.frames }));
         Some((open, is_closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::event::Role;
+
+    use super::*;
+    use crate::{
+        http::{ConnectionEnd, End},
+        stream::Chunk,
+    };
+
+    /// A second request leaves, and a 408 comes so many milliseconds later, over a path with a round trip of 40 ms.
+    fn timed_out(ms_later: u64) -> Vec<String> {
+        const OK: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+        const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+        let ms = |ms: u64| Time(ms * 1_000_000);
+        let (mut http, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
+        http.learn_rtt(40_000);
+        let mut offsets = [0_u64; 2];
+        for (direction, bytes, time) in [
+            (Direction::Out, &b"GET /1 HTTP/1.1\r\n\r\n"[..], 0),
+            (Direction::In, OK, 41),
+            (Direction::Out, b"GET /2 HTTP/1.1\r\n\r\n", 1_000),
+            (Direction::In, TIMEOUT, 1_000 + ms_later),
+        ] {
+            http.start(direction);
+            let offset = &mut offsets[direction.index()];
+            let chunk = Chunk::Bytes { offset: *offset, bytes, time: ms(time) };
+            http.input(direction, chunk, false, &mut exchanges);
+            *offset += bytes.len() as u64;
+        }
+        http.finish(ms(2_000), ConnectionEnd::without_fin(End::Reset(None)), &mut exchanges);
+        let in_words = |exchange: &tcp_trace_model::exchange::Exchange| {
+            let target = exchange.request.as_ref().map(|request| request.target.printable().to_string());
+            let status = exchange.response.as_ref().map(|response| response.status_code);
+            format!("{} {} {:?}", exchange.index, target.unwrap_or_default(), status)
+        };
+        exchanges.iter().map(|exchange| in_words(exchange)).collect()
+    }
+
+    #[test]
+    fn a_408_that_crossed_a_request_answers_nothing() {
+        assert_eq!(timed_out(9), ["0 /1 Some(204)", "1  Some(408)", "2 /2 None"]);
+        assert_eq!(timed_out(40), ["0 /1 Some(204)", "1 /2 Some(408)"]);
     }
 }

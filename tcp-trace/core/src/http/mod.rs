@@ -9,6 +9,7 @@ mod framing;
 pub mod fuzz;
 mod head;
 mod line;
+mod lost;
 mod message;
 mod missing;
 mod open;

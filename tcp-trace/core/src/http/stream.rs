@@ -9,6 +9,7 @@ use super::{
     framing::Framing,
     head::{self, HEAD_MAX},
     line,
+    lost::Candidate,
     stalls::{Stall, Stalls},
     websocket::Follower,
 };
@@ -79,6 +80,8 @@ pub(super) struct Stream {
     pub(super) end: u64,
     /// When bytes of it passed last that nobody could read, because its place was lost.
     pub(super) unread_until: Option<Time>,
+    /// What may be a request, while the place is lost.
+    pub(super) candidate: Option<Box<Candidate>>,
     /// A head that is not whole, or bytes that are undecided; empty between messages.
     head: Vec<u8>,
     head_started: Time,
@@ -94,6 +97,7 @@ impl Stream {
             position: Position::Head,
             end: 0,
             unread_until: None,
+            candidate: None,
             head: Vec::new(),
             head_started: Time(0),
             judged: 0,
@@ -103,7 +107,7 @@ impl Stream {
 
     /// Bytes that are kept for later.
     pub(super) fn retained_bytes(&self) -> usize {
-        self.head.capacity()
+        self.head.capacity() + self.candidate.as_ref().map_or(0, |candidate| candidate.retained_bytes())
     }
 
     /// Whether a message is over, and nothing of the next was there yet.
@@ -131,6 +135,7 @@ impl Stream {
     /// Goes where no head is read.
     pub(super) fn leave(&mut self, position: Position) {
         self.position = position;
+        self.candidate = None;
         self.head = Vec::new();
         self.head_stall = None;
         self.judged = 0;

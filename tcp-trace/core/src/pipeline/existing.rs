@@ -22,7 +22,8 @@ pub struct ExistingSocket {
     pub endpoints: Endpoints,
     /// The state it is in.
     pub state: State,
-    /// A listener, or a connection that a listener of the same namespace and port accepted; else `None`.
+    /// A listener, or a connection that a listener of the same namespace and port accepted; else `None`: where the other end
+    /// is such a connection, this one is known to have connected.
     pub role: Option<Role>,
     /// A process that has it open, as /proc tells.
     pub owner: Option<Arc<Owner>>,
@@ -54,11 +55,20 @@ impl Pipeline {
         let mut before = None;
         let mut sockets = sockets.into_iter().peekable();
         while let Some(socket) = sockets.next() {
-            let own = (socket.netns, socket.endpoints, socket.cookie);
-            let after = sockets.peek().map(|next| (next.netns, next.endpoints, next.cookie));
-            let is_other = |other: &(u32, Endpoints, Cookie)| (other.0, other.1.reversed()) == (own.0, own.1);
-            let other = before.filter(is_other).or(after.filter(is_other)).map(|(.., cookie)| cookie);
-            self.existing_socket(now, socket, other);
+            let own = (socket.netns, socket.endpoints, socket.cookie, socket.role);
+            let after = sockets.peek().map(|next| (next.netns, next.endpoints, next.cookie, next.role));
+            let is_other = |other: &(u32, Endpoints, Cookie, Option<Role>)| {
+                (other.0, other.1.reversed()) == (own.0, own.1)
+            };
+            let other = before.filter(is_other).or(after.filter(is_other));
+            // What a listener did not accept, and another end that it did, connected.
+            let is_client = other.is_some_and(|(.., role)| role == Some(Role::Server));
+            let role = socket.role.or(is_client.then_some(Role::Client));
+            self.existing_socket(
+                now,
+                ExistingSocket { role, ..socket },
+                other.map(|(_, _, cookie, _)| cookie),
+            );
             before = Some(own);
         }
     }
@@ -96,6 +106,9 @@ impl Pipeline {
         let new = || Connection::new(id, now, Some(state), role);
         let Some(tracked) = connections.get_or_add(now, cookie, new, cx) else { return };
         tracked.connection.learn_endpoints(endpoints, Some(netns));
+        if let Some(role) = role {
+            tracked.connection.learn_role(role);
+        }
         if let Some(owner) = &owner {
             tracked.connection.learn_holder(now, cx.owners.shared(owner));
         }

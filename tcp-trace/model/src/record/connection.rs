@@ -51,6 +51,9 @@ record_about_connection! {
             process: Option<Cow<'a, Process>>,
         }
         own {
+            /// Whether it is a subflow of an MPTCP socket (RFC 8684), or was one before it fell back to TCP.
+            #[serde(default, skip_serializing_if = "crate::omit::is_false")]
+            pub mptcp: bool,
             /// The processes that used the socket one after the other, at most 32, where it was more than one.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             pub users: Vec<User>,

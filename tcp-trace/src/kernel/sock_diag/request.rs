@@ -12,9 +12,20 @@ use crate::kernel::netlink::message::{HEADER_LENGTH, NLM_F_DUMP, NLM_F_REQUEST};
 
 /// `SOCK_DIAG_BY_FAMILY`: the type of requests and of the messages that describe a socket.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const IPPROTO_TCP: u8 = 6;
+/// Number of the attribute that has the protocol where that does not fit in the request's field; Linux 5.9.
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
 const LENGTH: usize = HEADER_LENGTH + 8 + ID_LENGTH;
+/// A `struct nlattr` with a number.
+const ATTRIBUTE_LENGTH: usize = 8;
+
+/// What kind of sockets is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp = 6,
+    /// Those that processes have, while their subflows are listed as TCP.
+    Mptcp = 262,
+}
 
 /// A set of states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +53,7 @@ impl FromIterator<State> for States {
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
+    pub(super) protocol: Protocol,
     pub(super) family: Family,
     /// Which sockets to list.
     pub(super) states: States,
@@ -52,8 +64,20 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
-    pub(super) fn bytes(&self) -> [u8; LENGTH] {
+    /// `struct nlmsghdr` and `struct inet_diag_req_v2`, and behind it a protocol that does not fit.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.fixed().to_vec();
+        if self.protocol == Protocol::Mptcp {
+            bytes.extend((ATTRIBUTE_LENGTH as u16).to_ne_bytes());
+            bytes.extend(INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
+            bytes.extend((self.protocol as u32).to_ne_bytes());
+            let length = (bytes.len() as u32).to_ne_bytes();
+            bytes[..length.len()].copy_from_slice(&length);
+        }
+        bytes
+    }
+
+    fn fixed(&self) -> [u8; LENGTH] {
         let dump = if self.exactly.is_some() { 0 } else { NLM_F_DUMP };
         let with_info = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
         let extensions = if self.with_info { with_info } else { 0 };
@@ -70,7 +94,8 @@ impl Request {
         put(&self.sequence.to_ne_bytes());
         // Port id: the kernel fills in the sender's.
         put(&[0; 4]);
-        put(&[self.family.number(), IPPROTO_TCP, extensions, 0]);
+        // The attribute counts where there is one.
+        put(&[self.family.number(), Protocol::Tcp as u8, extensions, 0]);
         put(&self.states.0.to_ne_bytes());
         if let Some(Endpoints { local, peer }) = self.exactly {
             put(&local.port().to_be_bytes());
@@ -119,6 +144,7 @@ mod tests {
     #[test]
     fn a_list_is_asked_for_by_states() {
         let request = Request {
+            protocol: Protocol::Tcp,
             family: Family::Inet6,
             states: States::from_iter([State::Listen]),
             exactly: None,
@@ -135,10 +161,29 @@ mod tests {
     }
 
     #[test]
+    fn the_protocol_of_mptcp_is_an_attribute() {
+        let states = States::from_iter([State::CloseWait]);
+        let request = |protocol| Request {
+            protocol,
+            family: Family::Inet,
+            states,
+            exactly: None,
+            with_info: false,
+            sequence: 7,
+        };
+        let (tcp, mptcp) = (request(Protocol::Tcp).bytes(), request(Protocol::Mptcp).bytes());
+        assert_eq!((tcp.len(), mptcp.len()), (72, 80));
+        assert_eq!((&mptcp[..4], &mptcp[4..72]), (&80u32.to_ne_bytes()[..], &tcp[4..]));
+        assert_eq!(mptcp[72..76], [8u16.to_ne_bytes(), 3u16.to_ne_bytes()].concat()[..]);
+        assert_eq!(mptcp[76..], 262u32.to_ne_bytes());
+    }
+
+    #[test]
     fn one_socket_is_asked_for_by_its_ends() {
         let endpoints =
             Endpoints { local: "10.1.2.3:80".parse().unwrap(), peer: "10.4.5.6:258".parse().unwrap() };
         let request = Request {
+            protocol: Protocol::Tcp,
             family: Family::Inet,
             states: States::ALL,
             exactly: Some(endpoints),

@@ -1,0 +1,122 @@
+//! Directions whose place in their messages is not known: tracing began in the middle, or bytes were lost.
+//!
+//! A body may have any bytes in it, a request's head too. What looks like a request is a candidate until a response begins
+//! in the other direction; a second one before that shows that they are parts of a body.
+
+use tcp_trace_model::{event::Direction, exchange::Integrity, time::Time};
+
+use super::{
+    connection::HttpConnection,
+    exchange::Exchanges,
+    head::{self, HEAD_MAX},
+    line,
+    stream::Position,
+};
+
+/// What may be a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// It, from its first byte on, at most [`HEAD_MAX`] bytes, each piece with its time.
+    pieces: Vec<(Vec<u8>, Time)>,
+    /// Bytes behind the pieces, and when the last of them came.
+    more: (u64, Time),
+    /// Whether it is no request.
+    is_refuted: bool,
+}
+
+impl Candidate {
+    fn new(bytes: &[u8], time: Time) -> Self {
+        Self { pieces: vec![(bytes.to_vec(), time)], ..Self::default() }
+    }
+
+    /// When it began; `None` when it is refuted.
+    fn started(&self) -> Option<Time> {
+        self.pieces.first().map(|(_, time)| *time)
+    }
+
+    /// Bytes that are kept.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.pieces.iter().map(|(bytes, _)| bytes.capacity()).sum()
+    }
+
+    fn append(&mut self, bytes: &[u8], time: Time) {
+        let kept: usize = self.pieces.iter().map(|(bytes, _)| bytes.len()).sum();
+        if self.is_refuted {
+            return;
+        }
+        if self.more.0 == 0 && kept + bytes.len() <= HEAD_MAX {
+            self.pieces.push((bytes.to_vec(), time));
+        } else {
+            self.more = (self.more.0 + bytes.len() as u64, time);
+        }
+    }
+
+    fn refute(&mut self) {
+        *self = Self { is_refuted: true, ..Self::default() };
+    }
+}
+
+impl HttpConnection {
+    /// Takes bytes of a direction that lost its place, and gives those that are to be read again.
+    pub(super) fn lost_bytes<'a>(
+        &mut self,
+        direction: Direction,
+        bytes: &'a [u8],
+        time: Time,
+        exchanges: &mut Exchanges,
+    ) -> &'a [u8] {
+        let may_be_response = self.requests != Some(direction) && head::is_response(bytes);
+        if may_be_response && self.is_answer(direction, exchanges) {
+            self.streams[direction.index()].position = Position::Head;
+            return bytes;
+        }
+        let is_request = self.requests.is_none_or(|requests| requests == direction)
+            && line::begins_request(bytes)
+            && head::end(bytes, 0).is_some();
+        let stream = &mut self.streams[direction.index()];
+        match &mut stream.candidate {
+            Some(candidate) if is_request => candidate.refute(),
+            Some(candidate) => candidate.append(bytes, time),
+            None if is_request => stream.candidate = Some(Box::new(Candidate::new(bytes, time))),
+            None => stream.unread_until = Some(time),
+        }
+        &[]
+    }
+
+    /// Whether a response that begins now belongs to the first request that is open: only when its request began after all
+    /// that was not read of the responses. Nothing is paired by guess.
+    fn is_answer(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
+        let unread_until = self.streams[responses.index()].unread_until;
+        let candidate = &mut self.streams[responses.opposite().index()].candidate;
+        // What the server said meanwhile was nothing that a request is answered by.
+        candidate.take_if(|candidate| candidate.started() < unread_until);
+        self.accept_candidate(responses.opposite(), exchanges);
+        while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
+            self.end_unseen(open, Integrity::Gap, exchanges);
+        }
+        !self.open.is_empty()
+    }
+
+    /// Reads what may be a request, unless it is refuted, and forgets it.
+    fn accept_candidate(&mut self, requests: Direction, exchanges: &mut Exchanges) {
+        let stream = &mut self.streams[requests.index()];
+        let candidate = stream.candidate.take();
+        if let Some(Candidate { pieces, more: (more, last), is_refuted: false }) = candidate.map(|it| *it) {
+            stream.position = Position::Head;
+            self.requests = Some(requests);
+            for (bytes, time) in pieces {
+                self.bytes(requests, &bytes, time, exchanges);
+            }
+            self.missing_bytes(requests, more, false, last, exchanges);
+        }
+    }
+
+    /// Reads the request that nothing has answered, if it is the first that was seen of its direction.
+    pub(super) fn accept_unanswered(&mut self, exchanges: &mut Exchanges) {
+        let Some(requests) = self.requests else { return };
+        let stream = &self.streams[requests.index()];
+        if stream.position == Position::Lost && stream.unread_until.is_none() {
+            self.accept_candidate(requests, exchanges);
+        }
+    }
+}

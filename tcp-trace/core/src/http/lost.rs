@@ -86,15 +86,21 @@ impl HttpConnection {
     /// Whether a response that begins now belongs to the first request that is open: only when its request began after all
     /// that was not read of the responses. Nothing is paired by guess.
     fn is_answer(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
+        self.confirm_candidate(responses, exchanges);
+        let unread_until = self.streams[responses.index()].unread_until;
+        while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
+            self.end_unseen(open, Integrity::Gap, exchanges);
+        }
+        !self.open.is_empty()
+    }
+
+    /// Reads what may be a request, because a response begins now.
+    pub(super) fn confirm_candidate(&mut self, responses: Direction, exchanges: &mut Exchanges) {
         let unread_until = self.streams[responses.index()].unread_until;
         let candidate = &mut self.streams[responses.opposite().index()].candidate;
         // What the server said meanwhile was nothing that a request is answered by.
         candidate.take_if(|candidate| candidate.started() < unread_until);
         self.accept_candidate(responses.opposite(), exchanges);
-        while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
-            self.end_unseen(open, Integrity::Gap, exchanges);
-        }
-        !self.open.is_empty()
     }
 
     /// Reads what may be a request, unless it is refuted, and forgets it.

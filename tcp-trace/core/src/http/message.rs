@@ -79,6 +79,9 @@ impl HttpConnection {
         (started, time): (Time, Time),
         exchanges: &mut Exchanges,
     ) {
+        if self.streams[direction.opposite().index()].candidate.is_some() {
+            self.confirm_candidate(direction, exchanges);
+        }
         let waiting = self.open.iter().position(|open| !open.is_response_done());
         if waiting.is_none() && self.lose_after_gap(exchanges) {
             return;
@@ -443,6 +446,22 @@ mod tests {
             format!("{} {} {:?}", exchange.index, target.unwrap_or_default(), status)
         };
         exchanges.iter().map(|exchange| in_words(exchange)).collect()
+    }
+
+    #[test]
+    fn a_request_is_found_whose_directions_beginning_was_not_seen() {
+        let (mut http, mut exchanges) = (HttpConnection::new(Some(Role::Server)), Vec::new());
+        // The SYN was not seen, the SYN+ACK was.
+        http.start(Direction::Out);
+        for (direction, bytes) in [
+            (Direction::In, &b"GET / HTTP/1.1\r\n\r\n"[..]),
+            (Direction::Out, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ] {
+            http.input(direction, Chunk::Bytes { offset: 0, bytes, time: Time(0) }, false, &mut exchanges);
+        }
+        http.finish(Time(0), ConnectionEnd::without_fin(End::Fin), &mut exchanges);
+        let [exchange] = exchanges.as_slice() else { panic!("{exchanges:#?}") };
+        assert!(exchange.request.is_some() && exchange.response.is_some(), "{exchange:?}");
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn note_next(sk: *const u8, memory: &mut SocketMemory) {
         let verdict = process_filter::judge_use(memory.verdict, sock::ports(sk).peer);
         if !verdict.is_excluded() {
             let state = sock::state(sk);
-            if !state::report_unchanged(sk, state, memory.incarnations.saturating_sub(1)) {
+            if !state::report_unchanged(sk, state, memory.incarnations) {
                 return;
             }
             memory.verdict = verdict;

@@ -185,6 +185,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_rcv_nxt: 0,
     tcp_copied_seq: 0,
     tcp_snd_una: 0,
+    tcp_snd_nxt: 0,
     tcp_srtt_us: 0,
     tcp_snd_cwnd: 0,
     tcp_total_retrans: 0,

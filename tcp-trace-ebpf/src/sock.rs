@@ -234,6 +234,7 @@ pub(crate) fn tcp_stats(sk: *const u8) -> RawTcpStats {
         retransmits: direct(tcp, offset!(tcp_total_retrans)),
         received_to: received,
         acknowledged_to: direct(tcp, offset!(tcp_snd_una)),
+        sent_to_or_accept_queue: direct(tcp, offset!(tcp_snd_nxt)),
         ..RawTcpStats::default()
     }
 }
@@ -242,7 +243,7 @@ pub(crate) fn tcp_stats(sk: *const u8) -> RawTcpStats {
 #[inline(always)]
 pub(crate) fn accept_queue(sk: *const u8) -> RawTcpStats {
     RawTcpStats {
-        accept_queue: direct(sk, offset!(sk_ack_backlog)),
+        sent_to_or_accept_queue: direct(sk, offset!(sk_ack_backlog)),
         accept_queue_limit: direct(sk, offset!(sk_max_ack_backlog)),
         ..RawTcpStats::default()
     }

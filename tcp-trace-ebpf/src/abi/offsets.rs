@@ -44,6 +44,8 @@ pub struct Offsets {
     pub tcp_copied_seq: u32,
     /// `tcp_sock.snd_una`, u32: the number after the last one that the peer acknowledged.
     pub tcp_snd_una: u32,
+    /// `tcp_sock.snd_nxt`, u32: the number after the last one sent.
+    pub tcp_snd_nxt: u32,
     /// `tcp_sock.srtt_us`, u32: eight times the smoothed round trip time.
     pub tcp_srtt_us: u32,
     /// `tcp_sock.snd_cwnd`, u32.

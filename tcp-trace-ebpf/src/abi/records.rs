@@ -115,8 +115,9 @@ pub struct RawTcpStats {
     pub received_to: u32,
     /// `snd_una`: the number after the last one that the peer acknowledged; a FIN has one. Of connections.
     pub acknowledged_to: u32,
-    /// `sk_ack_backlog`: connections that waited to be accepted. Of listeners.
-    pub accept_queue: u32,
+    /// Of connections, `snd_nxt`: the number after the last one sent; a FIN has one. Of listeners, `sk_ack_backlog`:
+    /// connections that waited to be accepted.
+    pub sent_to_or_accept_queue: u32,
     /// `sk_max_ack_backlog`: how many may wait. Of listeners.
     pub accept_queue_limit: u32,
 }

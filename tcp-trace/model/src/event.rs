@@ -285,6 +285,9 @@ pub struct StateChange {
     /// Before which sequence number all has passed, a FIN included, by [`Direction::index`]: what the peer acknowledged
     /// (`snd_una`) and what was received (`rcv_nxt`). Of connections that go to `CLOSE`.
     pub passed: Option<[u32; 2]>,
+    /// Before which sequence number all was sent, a FIN included (`snd_nxt`), when that is known. Of connections that go to
+    /// `CLOSE`.
+    pub sent_to: Option<u32>,
 }
 
 impl StateChange {
@@ -304,6 +307,7 @@ impl StateChange {
             is_subflow: false,
             figures: Figures::default(),
             passed: None,
+            sent_to: None,
         }
     }
 }

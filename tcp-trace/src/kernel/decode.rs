@@ -73,6 +73,7 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
     let old = state("old", u8_at(raw, offset_of!(RawTransition, old)))?;
     let new = state("new", u8_at(raw, offset_of!(RawTransition, new)))?;
     let is_end = new == State::Close && old != State::Listen;
+    let sent_to_or_accept_queue = u32_at(raw, offset_of!(RawTransition, stats.sent_to_or_accept_queue));
     let acknowledged_to = u32_at(raw, offset_of!(RawTransition, stats.acknowledged_to));
     let received_to = u32_at(raw, offset_of!(RawTransition, stats.received_to));
     Ok(StateChange {
@@ -91,11 +92,13 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
             srtt_us: u32_at(raw, offset_of!(RawTransition, stats.srtt_us)),
             cwnd: u32_at(raw, offset_of!(RawTransition, stats.cwnd)),
             retransmits: u32_at(raw, offset_of!(RawTransition, stats.retransmits)),
-            accept_queue: u32_at(raw, offset_of!(RawTransition, stats.accept_queue)),
+            accept_queue: if is_end { 0 } else { sent_to_or_accept_queue },
             accept_queue_limit: u32_at(raw, offset_of!(RawTransition, stats.accept_queue_limit)),
         },
         // By `Direction::index`.
         passed: is_end.then_some([acknowledged_to, received_to]),
+        // 0 in captures from before it was reported; else one number of 2^32.
+        sent_to: Some(sent_to_or_accept_queue).filter(|number| is_end && *number != 0),
     })
 }
 

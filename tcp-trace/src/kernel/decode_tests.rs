@@ -64,7 +64,7 @@ fn syn_sent() -> RawTransition {
             retransmits: 4,
             received_to: 7,
             acknowledged_to: 8,
-            accept_queue: 5,
+            sent_to_or_accept_queue: 5,
             accept_queue_limit: 6,
         },
     }
@@ -89,6 +89,18 @@ fn request(payload: &[u8]) -> Vec<u8> {
     });
     bytes.extend_from_slice(payload);
     bytes
+}
+
+#[test]
+fn the_end_of_a_connection_has_the_kernels_numbers() {
+    for (old, passed, sent_to, accept_queue) in [(1, Some([8, 7]), Some(5), 0), (10, None, None, 5)] {
+        let raw = RawTransition { old, new: 7, ..syn_sent() };
+        let EventKind::StateChange(change) = decode(&bytes_of(&raw), 5).unwrap().kind else {
+            panic!("{raw:?}")
+        };
+        assert_eq!((change.passed, change.sent_to), (passed, sent_to));
+        assert_eq!(change.figures.accept_queue, accept_queue);
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         tcp_rcv_nxt: btf.offset("tcp_sock", "rcv_nxt")?,
         tcp_copied_seq: btf.offset("tcp_sock", "copied_seq")?,
         tcp_snd_una: btf.offset("tcp_sock", "snd_una")?,
+        tcp_snd_nxt: btf.offset("tcp_sock", "snd_nxt")?,
         tcp_srtt_us: btf.offset("tcp_sock", "srtt_us")?,
         tcp_snd_cwnd: btf.offset("tcp_sock", "snd_cwnd")?,
         tcp_total_retrans: btf.offset("tcp_sock", "total_retrans")?,

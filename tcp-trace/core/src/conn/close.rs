@@ -21,6 +21,8 @@ pub(super) struct Ending {
     pub(super) mini_socket: Option<MiniSocket>,
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
+    /// When the own FIN was acknowledged in FIN_WAIT1, which that ends.
+    pub(super) fin_acknowledged: Option<Time>,
     /// When the peer, on this host, sent its last FIN.
     pub(super) peer_fin: Option<Time>,
     /// Whether the sender of each direction ended that alone, and went on receiving.
@@ -66,6 +68,7 @@ impl Ending {
         passed: None,
         mini_socket: None,
         fin: [None; 2],
+        fin_acknowledged: None,
         peer_fin: None,
         half_closed: [false; 2],
         reset: None,

@@ -25,6 +25,9 @@ use crate::stream::{Arrival, Duplex, End, Extent};
 /// The bit of `sk_shutdown` that ends receiving (`include/net/sock.h`).
 const RCV_SHUTDOWN: u8 = 1;
 
+/// How long after the segment that causes it a transition is reported at the latest, in microseconds: both happen in one softirq.
+const UNREPORTED_US: u64 = 100_000;
+
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
 pub struct Connection {
@@ -215,16 +218,45 @@ impl Connection {
         }
     }
 
+    /// Notes the acknowledgment of the own FIN.
+    fn note_fin_acknowledged(&mut self, time: Time, segment: &Segment<'_>) {
+        let is_answer = segment.direction == Direction::In && segment.flags.has(Flags::ACK);
+        if is_answer
+            && self.state() == Some(State::FinWait1)
+            && self.ending().has_fin(Direction::Out)
+            && self.stream.half(Direction::Out).ends_with_fin(segment.acknowledgment)
+        {
+            self.ending_mut().fin_acknowledged.get_or_insert(time);
+        }
+    }
+
+    /// Enters the state that follows from its segments where the kernel did not report it: a socket in FIN_WAIT1 whose FIN
+    /// was acknowledged some time ago is in FIN_WAIT2.
+    pub fn catch_up(&mut self, now: Time) -> Option<Transition> {
+        let acknowledged = self.ending().fin_acknowledged?;
+        let is_missing = self.state() == Some(State::FinWait1)
+            && self.has_socket()
+            && now.micros_since(acknowledged) >= UNREPORTED_US;
+        if !is_missing {
+            return None;
+        }
+        let left = self.states.miss(acknowledged, State::FinWait2)?;
+        Some(self.transition(acknowledged, left, State::FinWait2, None))
+    }
+
     /// Counts bytes by what the socket that closes has had acknowledged and has received.
     fn count_passed(&mut self, change: &StateChange) {
         let (Some(passed), true) = (change.passed, change.old != State::SynSent) else { return };
         let first = self.handshake.as_ref().map_or([None; 2], |handshake| handshake.first_bytes());
-        for (direction, extent) in [(Direction::Out, Extent::AtLeast), (Direction::In, Extent::Exact)] {
-            let number = passed[direction.index()];
+        let [acknowledged, received] = passed;
+        let sent = change.sent_to.map_or((acknowledged, Extent::AtLeast), |number| (number, Extent::Exact));
+        for (direction, (number, extent)) in
+            [(Direction::Out, sent), (Direction::In, (received, Extent::Exact))]
+        {
             let half = self.stream.half_mut(direction);
             let has_fin = match (direction, change.old) {
                 (Direction::In, State::CloseWait | State::LastAck | State::Closing) => true,
-                (Direction::Out, State::FinWait2) => true,
+                (Direction::Out, State::FinWait2 | State::Closing) => true,
                 (Direction::In, State::FinWait2) | (Direction::Out, _) => half.ends_with_fin(number),
                 (Direction::In, _) => false,
             };
@@ -253,6 +285,9 @@ impl Connection {
         let is_handshake = handshake.is_some_and(|handshake| handshake.segment(time, segment, retransmit));
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
+        if self.ending.is_some() {
+            self.note_fin_acknowledged(time, segment);
+        }
         if is_reset {
             let ending = self.ending_mut();
             match segment.direction {

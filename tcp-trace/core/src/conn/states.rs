@@ -79,6 +79,12 @@ impl States {
         Some(Left { old: last.state, in_old_us, estimated, gap: false })
     }
 
+    /// Enters a state that the kernel did not report although it should have.
+    pub(super) fn miss(&mut self, time: Time, new: State) -> Option<Left> {
+        self.seen_from_start = false;
+        self.enter(time, new, true).map(|left| Left { gap: true, ..left })
+    }
+
     /// What the summary says of them.
     pub(super) fn recorded(&self) -> Vec<StateSpan> {
         self.spans

@@ -118,7 +118,7 @@ impl Pipeline {
             self.socket_gone(id, time);
         }
         self.connections.decide(now, &mut self.cx);
-        self.unaccepted.tick(now, &mut self.connections, &mut self.cx);
+        self.unaccepted.tick(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         self.resolutions.tick(now, &mut self.cx);
         self.ask_lists(now);
     }
@@ -142,7 +142,7 @@ impl Pipeline {
             self.socket_gone(id, time);
         }
         self.resolutions.finish(now, &mut self.cx);
-        self.unaccepted.finish(now, &mut self.connections, &mut self.cx);
+        self.unaccepted.finish(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         for id in self.connections.names(|_| true) {
             self.retire(id, now);
         }
@@ -236,7 +236,7 @@ impl Pipeline {
                 cx.out.push(Output::AskLastUse(cookie));
             }
             if change.old == State::Listen {
-                unaccepted.listener_closed(cookie, time, connections, cx);
+                unaccepted.listener_closed(cookie, time, (connections, &mut self.peers), cx);
             } else {
                 self.socket_closes(time, id, peer, change);
             }
@@ -262,6 +262,9 @@ impl Pipeline {
         let Self { cx, connections, resolutions, mini_sockets, peers, stacks, .. } = self;
         let Some(mut tracked) = connections.remove(id) else { return };
         tracked.finish_payload(now, resolutions, cx);
+        if let Some(transition) = tracked.connection.catch_up(now) {
+            tracked.pass(Record::Transition(transition), cx);
+        }
         resolutions.closed(id, now, cx);
         mini_sockets.forget(&tracked.connection);
         peers.forget(&mut tracked, connections);

@@ -10,6 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     cx::Cx,
+    peers::Peers,
     table::{Connections, Tracked},
 };
 use crate::conn::{Before, Connection, FourTuple, HalfOpen, HeldSegment, Over};
@@ -29,11 +30,11 @@ impl Unaccepted {
         time: Time,
         listener: Cookie,
         segment: &Segment<'_>,
-        connections: &mut Connections,
+        (connections, peers): (&mut Connections, &mut Peers),
         cx: &mut Cx,
     ) {
         cx.out.lose(self.half_open.segment(four_tuple(segment), listener, time, segment));
-        self.write(time, connections, cx);
+        self.write(time, (connections, peers), cx);
     }
 
     /// What passed of one that became a socket.
@@ -46,11 +47,11 @@ impl Unaccepted {
         &mut self,
         listener: Cookie,
         time: Time,
-        connections: &mut Connections,
+        (connections, peers): (&mut Connections, &mut Peers),
         cx: &mut Cx,
     ) {
         self.half_open.listener_closed(listener, time);
-        self.write(time, connections, cx);
+        self.write(time, (connections, peers), cx);
     }
 
     /// Takes the kernel's list of a network namespace, read between `from` and `to`.
@@ -59,11 +60,11 @@ impl Unaccepted {
         netns: u32,
         (from, to): (Time, Time),
         listed: &HashSet<Endpoints>,
-        connections: &mut Connections,
+        (connections, peers): (&mut Connections, &mut Peers),
         cx: &mut Cx,
     ) {
         self.half_open.listed(netns, from, listed);
-        self.write(to, connections, cx);
+        self.write(to, (connections, peers), cx);
     }
 
     /// The network namespaces of which a list is needed now.
@@ -72,19 +73,29 @@ impl Unaccepted {
     }
 
     /// Lets time pass.
-    pub(super) fn tick(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
+    pub(super) fn tick(
+        &mut self,
+        now: Time,
+        (connections, peers): (&mut Connections, &mut Peers),
+        cx: &mut Cx,
+    ) {
         self.half_open.tick(now);
-        self.write(now, connections, cx);
+        self.write(now, (connections, peers), cx);
     }
 
     /// Ends the session.
-    pub(super) fn finish(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
+    pub(super) fn finish(
+        &mut self,
+        now: Time,
+        (connections, peers): (&mut Connections, &mut Peers),
+        cx: &mut Cx,
+    ) {
         self.half_open.finish();
-        self.write(now, connections, cx);
+        self.write(now, (connections, peers), cx);
     }
 
     /// Writes the records of those that ended without becoming a socket.
-    fn write(&mut self, now: Time, connections: &mut Connections, cx: &mut Cx) {
+    fn write(&mut self, now: Time, (connections, peers): (&mut Connections, &mut Peers), cx: &mut Cx) {
         for listener in self.half_open.take_given_up() {
             match connections.get_mut(listener) {
                 Some(tracked) => tracked.connection.give_up_half_open(1),
@@ -98,14 +109,19 @@ impl Unaccepted {
             }
         }
         for over in self.half_open.take_over() {
-            let listener = connections.get_mut(over.listener).map(|tracked| &mut tracked.connection);
             if over.is_known {
-                self.record(over, listener, now, cx);
+                self.record(over, (connections, peers), now, cx);
             }
         }
     }
 
-    fn record(&mut self, over: Over, listener: Option<&mut Connection>, now: Time, cx: &mut Cx) {
+    fn record(
+        &mut self,
+        over: Over,
+        (connections, peers): (&mut Connections, &mut Peers),
+        now: Time,
+        cx: &mut Cx,
+    ) {
         let Over { four_tuple, segments, began, ended, estimated, listener_closed, .. } = over;
         let FourTuple { netns, endpoints } = four_tuple;
         self.count = self.count.wrapping_add(1);
@@ -113,6 +129,7 @@ impl Unaccepted {
         let mut connection = Connection::new(id, began, None, Some(Role::Server));
         connection.learn_endpoints(endpoints, Some(netns));
         connection.learn_translated_of(&segments);
+        let listener = connections.get(over.listener).map(|tracked| &tracked.connection);
         if let Some(owner) = listener.and_then(|listener| listener.owner()) {
             connection.learn_user(began, cx.owners.shared(owner));
         }
@@ -136,6 +153,7 @@ impl Unaccepted {
             let transition = connection.close_unaccepted(ended, estimated, listener_closed);
             write(transition.map(Record::Transition));
         }
+        peers.link_half_open(&mut connection, connections);
         write(Some(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now))))));
     }
 }

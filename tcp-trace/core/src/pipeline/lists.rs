@@ -72,7 +72,13 @@ impl Pipeline {
     pub fn listed(&mut self, netns: u32, (from, to): (Time, Time), sockets: &[ListedSocket]) {
         let is_half_open = |socket: &&ListedSocket| socket.state == State::SynRecv;
         let half_open = sockets.iter().filter(is_half_open).map(|socket| socket.endpoints).collect();
-        self.unaccepted.listed(netns, (from, to), &half_open, &mut self.connections, &mut self.cx);
+        self.unaccepted.listed(
+            netns,
+            (from, to),
+            &half_open,
+            (&mut self.connections, &mut self.peers),
+            &mut self.cx,
+        );
         let listed: HashMap<Endpoints, Listed> = sockets
             .iter()
             .filter(|socket| !is_half_open(socket))

@@ -59,6 +59,16 @@ impl Peers {
         }
     }
 
+    /// Links a half-open connection, which is in no table, with the client's end.
+    pub(super) fn link_half_open(&mut self, half_open: &mut Connection, connections: &mut Connections) {
+        let Some((handshake, side)) = end(half_open) else { return };
+        let Some(client) = self.waiting.remove(&(handshake, side.opposite())) else { return };
+        if let Some(tracked) = connections.of(client).filter(|tracked| !tracked.gate.is_shut()) {
+            tracked.connection.learn_peer(half_open.id());
+            half_open.learn_peer(client);
+        }
+    }
+
     /// Takes a connection that leaves the table out of the links. The other end of one that does not come out is
     /// not told either.
     pub(super) fn forget(&mut self, leaving: &mut Tracked, connections: &mut Connections) {

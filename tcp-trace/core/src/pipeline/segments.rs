@@ -42,7 +42,13 @@ impl Pipeline {
             // host that the filter leaves out shows here only.
             self.reused_by_syn(four_tuple(segment), time);
         }
-        self.unaccepted.segment(time, listener, segment, &mut self.connections, &mut self.cx);
+        self.unaccepted.segment(
+            time,
+            listener,
+            segment,
+            (&mut self.connections, &mut self.peers),
+            &mut self.cx,
+        );
     }
 
     /// Takes a segment of a connection, if it is followed: whether it is.

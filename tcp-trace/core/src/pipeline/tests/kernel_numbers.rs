@@ -236,3 +236,73 @@ fn a_connect_that_is_closed_before_its_syn_says_so() {
         assert_eq!((close.how, close.reason.as_deref()), (How::Abandoned, expected));
     }
 }
+
+#[test]
+fn what_was_sent_and_not_acknowledged_counts_where_the_kernel_says_it() {
+    for (sent_to, expected) in [(Some(400_000), 400_000), (None, 300_000)] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let change = StateChange {
+            netns: NETNS,
+            error: 110,
+            passed: Some([CLIENT_ISN + 1 + 300_000, SERVER_ISN + 1]),
+            sent_to: sent_to.map(|sent| CLIENT_ISN + 1 + sent),
+            ..StateChange::new(State::Established, State::Close)
+        };
+        host.event(CLIENT, EventKind::StateChange(change));
+        host.tick(1);
+        host.tick(1);
+        assert_eq!(host.bytes("c4101"), (expected, 0));
+    }
+}
+
+#[test]
+fn a_half_open_end_whose_own_rst_ended_it_is_linked_with_its_client() {
+    let mut host = Host::new(Filter::default());
+    let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
+    host.state(LISTENER, endpoints(8080, 0), State::Close, State::Listen, Some(owner(812, "nginx")), 0);
+    host.state(CLIENT, endpoints(0, 8080), State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
+    let (syn, syn_ack) = ((CLIENT_ISN, 0), (SERVER_ISN, CLIENT_ISN + 1));
+    let third = (CLIENT_ISN + 1, SERVER_ISN + 1);
+    host.segment(CLIENT, client, Direction::Out, Flags::SYN, syn, b"", State::SynSent);
+    host.segment(LISTENER, server, Direction::In, Flags::SYN, syn, b"", State::Listen);
+    host.segment(LISTENER, server, Direction::Out, SYN_ACK, syn_ack, b"", State::SynRecv);
+    host.segment(CLIENT, client, Direction::In, SYN_ACK, syn_ack, b"", State::SynSent);
+    host.state(CLIENT, client, State::SynSent, State::Established, None, 0);
+    host.segment(CLIENT, client, Direction::Out, Flags::ACK, third, b"", State::Established);
+    host.segment(LISTENER, server, Direction::In, Flags::ACK, third, b"", State::Listen);
+    host.segment(LISTENER, server, Direction::Out, Flags::RST, (third.1, 0), b"", State::SynRecv);
+    host.segment(CLIENT, client, Direction::In, Flags::RST, (third.1, 0), b"", State::Established);
+    host.gone_from(CLIENT, State::Established, 104, [0, 0]);
+    host.tick(1);
+    let half_open = host.summary("c2h1");
+    assert_eq!((half_open.open, half_open.close.by, half_open.close.how), (false, By::Local, How::Rst));
+    let peers =
+        [half_open, host.summary("c4101")].map(|end| end.peer_connection.map(|peer| peer.to_string()));
+    assert_eq!(peers, [Some("c4101".to_owned()), Some("c2h1".to_owned())]);
+}
+
+#[test]
+fn a_fin_that_was_acknowledged_ends_fin_wait1_though_nobody_reported_it() {
+    for (acknowledged, waits, expected) in
+        [(2, true, "FIN_WAIT2"), (2, false, "FIN_WAIT1"), (1, true, "FIN_WAIT1")]
+    {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let client = endpoints(41352, 8080);
+        let fin = Flags::FIN.with(Flags::ACK);
+        let number = (CLIENT_ISN + 1, SERVER_ISN + 1);
+        host.state(CLIENT, client, State::Established, State::FinWait1, Some(owner(13838, "curl")), 0);
+        host.segment(CLIENT, client, Direction::Out, fin, number, b"", State::FinWait1);
+        let ack = (number.1, CLIENT_ISN + acknowledged);
+        host.segment(CLIENT, client, Direction::In, Flags::ACK, ack, b"", State::FinWait1);
+        host.tick(u64::from(waits));
+        host.finish();
+        let summary = host.summary("c4101");
+        let last = summary.states.last().unwrap();
+        assert_eq!((last.state.name(), last.estimated), (expected, expected == "FIN_WAIT2"));
+        assert_eq!(summary.seen_from_start, expected == "FIN_WAIT1");
+        let gaps = host.out.iter().filter(|record| matches!(record, Record::Transition(it) if it.gap));
+        assert_eq!(gaps.count(), usize::from(expected == "FIN_WAIT2"));
+    }
+}

@@ -107,6 +107,7 @@ fn reported<'a>(observation: &'a Observation, memory: &mut HashMap<u64, Memory>)
                 error: *error,
                 shutdown: *shutdown,
                 passed: (*new == State::Close).then_some(all),
+                sent_to: (*new == State::Close).then_some(own_isn.wrapping_add(passed[2] as u32)),
                 ..StateChange::new(*old, *new)
             }))
         }

@@ -59,7 +59,8 @@ pub(super) enum Kind {
         new: State,
         error: i32,
         shutdown: u8,
-        passed: [u64; 2],
+        /// Acknowledged, received, sent.
+        passed: [u64; 3],
     },
     Segment {
         direction: Direction,
@@ -219,7 +220,7 @@ impl World<'_> {
             match deed {
                 Deed::Change { old, new, error } => {
                     let own = &self.ends[end];
-                    let passed = [own.unacknowledged, own.expected];
+                    let passed = [own.unacknowledged, own.expected, own.next];
                     let shutdown = own.shutdown();
                     self.observe(Some(end), Kind::Change { old, new, error, shutdown, passed });
                     let is_mini = matches!(self.ends[end].state, State::TimeWait);

@@ -5,13 +5,16 @@ use std::{
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use tcp_trace_model::{
     event::{Role, State},
     record::{By, Connection, How},
 };
-use tcp_trace_tests::{Load, Namespace, Running, Tracer, free_port, output, wait_for, wait_for_listener};
+use tcp_trace_tests::{
+    Load, Namespace, PATIENCE, Running, Tracer, free_port, output, wait_for, wait_for_listener,
+};
 
 /// Accepts two connections, says so, reads nothing, and waits for its end.
 const SERVER: &str = "import socket, sys, time\n\

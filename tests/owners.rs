@@ -119,22 +119,20 @@ fn a_filter_by_process_finds_what_a_selected_process_took_over() {
 fn a_filter_by_process_finds_what_a_selected_program_took_over() {
     let server = Script::start_with("python3", "hand_over.py", &["pass"]);
     let port = server.port();
-    // It connects as python3, and is bash when it sends the requests.
-    let connect = "import os, socket, sys
-connection = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
-os.dup2(connection.fileno(), 7)
-os.execvp('bash', ['bash', '-c', sys.argv[2]])";
-    let exchange = r#"printf 'GET / HTTP/1.1\r\nHost: h\r\n\r\n' >&7; while read -r -u 7 line && [ "${#line}" -ne 1 ]; do :; done; read -r -u 7 body"#;
-    let script = format!("{exchange}; {exchange}; read -r; exit 0");
-    for (filter, lines) in [(["--comm", "bash"], 1), (["--port", port.to_string().as_str()], 4)] {
+    // It connects as bash, and is python3 when it sends the requests.
+    let exchanges = "import socket, sys
+connection = socket.socket(fileno=7)
+for _ in range(2):
+    connection.sendall(b'GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n')
+    connection.recv(1000)
+sys.stdin.read()";
+    let connect = format!("exec 7<>/dev/tcp/127.0.0.1/{port}; exec python3 -c \"$0\"");
+    for (filter, lines) in [(["--comm", "python3"], 1), (["--port", port.to_string().as_str()], 4)] {
         let tracer = Tracer::start(&[&["--port", port.to_string().as_str()][..], &filter].concat());
         tracer.wait_until_older_are_known();
-        let mut command = Command::new("python3");
+        let mut command = Command::new("bash");
         let mut client = Running::start(
-            command
-                .args(["-c", connect, &port.to_string(), &script])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null()),
+            command.args(["-c", &connect, exchanges]).stdin(Stdio::piped()).stdout(Stdio::null()),
         );
         tracer.wait_for_lines("http", lines);
         drop(client.0.stdin.take());
@@ -144,7 +142,8 @@ os.execvp('bash', ['bash', '-c', sys.argv[2]])";
         let https = recording.http_of(Role::Client);
         assert!(https.iter().all(|http| pid(http) == Some(client.pid())), "{https:?}");
         let process = https[https.len() - 1].connection.process.clone().expect("it is known");
-        assert_eq!(process.name.printable().to_string(), "bash");
+        assert_eq!(process.name.printable().to_string(), "python3");
+        assert_eq!(recording.connections_of(Role::Client).len(), 1);
     }
 }
 

@@ -296,14 +296,14 @@ pub(crate) fn is_kernel_thread() -> bool {
     direct::<u32>(current_task(), offset!(task_flags)) & PF_KTHREAD != 0
 }
 
-/// What tells the process that runs now, and what it executes, from the others that use a socket: when it started,
-/// nanoseconds, and how often it called execve(). Only for hooks that run in process context.
+/// What tells the process that runs now, and what it executes, from the others that use a socket: its id and how often it called
+/// execve(), which its threads have too. Only for hooks that run in process context.
 #[inline(always)]
 pub(crate) fn current_user() -> u64 {
-    let leader: *const u8 = direct(current_task(), offset!(task_group_leader));
-    let (started, executions): (u64, u64) =
-        (direct(leader, offset!(task_start_boottime)), direct(leader, offset!(task_self_exec_id)));
-    started.wrapping_add(executions)
+    let task = current_task();
+    let pid: u32 = direct(task, offset!(task_tgid));
+    let executions: u64 = direct(task, offset!(task_self_exec_id));
+    u64::from(pid) << 32 | executions & 0xffff_ffff
 }
 
 /// The process that runs now; unknown when it is a kernel thread. Only for hooks that run in process context.

@@ -42,6 +42,8 @@ pub const ELISION_STARTS: u8 = 4;
 /// Bit of [`RawTransition::attributes`]: the socket is a subflow of an MPTCP socket. Only set when it enters `SYN_SENT` or
 /// `ESTABLISHED`.
 pub const SUBFLOW: u8 = 1;
+/// Bit of [`RawTransition::attributes`]: the socket connected. Only set where nothing changes: another process uses the socket.
+pub const CONNECTED: u8 = 2;
 
 /// Start of every record.
 #[repr(C)]
@@ -140,7 +142,7 @@ pub struct RawTransition {
     pub new: u8,
     /// `sk_shutdown`.
     pub shutdown: u8,
-    /// [`SUBFLOW`].
+    /// [`SUBFLOW`] and [`CONNECTED`].
     pub attributes: u8,
     /// Which connection of this socket it is, from 0 (RFC 9293's incarnation): a socket can connect again after it was
     /// closed by a failure or by `connect(AF_UNSPEC)`, and keeps its cookie. Only set when it leaves `CLOSE`.

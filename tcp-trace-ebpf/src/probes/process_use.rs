@@ -22,11 +22,8 @@ use crate::{
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
-    if !sock::is_locked(sk) {
-        return 0;
-    }
-    note(sk);
-    if stack::are_reported() {
+    note(sk, || sock::is_locked(sk));
+    if stack::are_reported() && sock::is_locked(sk) {
         stack::note_use(sk, false);
     }
     0
@@ -36,16 +33,17 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
-    note(sk);
+    note(sk, || true);
     if stack::are_reported() {
         stack::note_use(sk, true);
     }
     0
 }
 
-/// Reports the process that runs now as that of the socket that it uses, unless it is known to be that.
+/// Reports the process that runs now as that of the socket that it uses, unless it is known to be that, or no system call of it does:
+/// `is_in_call` is asked only when it is not known.
 #[inline(always)]
-pub(crate) fn note(sk: *const u8) {
+pub(crate) fn note(sk: *const u8, is_in_call: impl FnOnce() -> bool) {
     let is_tcp = sock::is_tcp(sk);
     // Cheap port check first: it rejects most excluded sockets before any map look-up.
     if is_tcp && filter::is_socket_excluded(sk) {
@@ -76,7 +74,7 @@ pub(crate) fn note(sk: *const u8) {
         }
         return;
     }
-    if sock::is_kernel_thread() {
+    if sock::is_kernel_thread() || !is_in_call() {
         return;
     }
     if is_first {
@@ -117,7 +115,7 @@ fn note_next(sk: *const u8, memory: &mut SocketMemory) {
         let verdict = process_filter::judge_use(memory.verdict, sock::ports(sk).peer);
         if !verdict.is_excluded() {
             let state = sock::state(sk);
-            if !state::report_unchanged(sk, state, memory.incarnations.saturating_sub(1)) {
+            if !state::report_unchanged(sk, state, memory.incarnations) {
                 return;
             }
             memory.verdict = verdict;

@@ -48,7 +48,7 @@ pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 fn note_receive(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     let returned: i32 = ctx.arg(1);
-    process_use::note(sk);
+    process_use::note(sk, || true);
     let known = tracked(sk);
     if known.is_null() || returned < 0 {
         return;

@@ -6,7 +6,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, SUBFLOW, TRIGGER_CONNECT,
+    CONNECTED, KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, SUBFLOW,
+    TRIGGER_CONNECT,
     decide::{
         process::Verdict,
         transition::{self, Stats},
@@ -124,14 +125,18 @@ fn is_excluded_by_ports(sk: *const u8, (old, new): (u8, u8)) -> bool {
     filter::is_excluded(Ports { local, peer })
 }
 
-/// Reports a socket that user space may not know, with the process that runs now and uses it; false when the ring buffer is full.
+/// Reports a socket that user space may not know, and how often it left `CLOSE`, with the process that runs now and uses it; false when the ring buffer is full.
 #[inline(always)]
-pub(crate) fn report_unchanged(sk: *const u8, state: u8, incarnation: u32) -> bool {
+pub(crate) fn report_unchanged(sk: *const u8, state: u8, incarnations: u32) -> bool {
     let Some(mut record) = emit::reserve::<RawTransition>() else {
         return false;
     };
     // SAFETY: it points to room for one in the ring buffer.
-    fill(unsafe { &mut *record.as_mut_ptr() }, sk, (state, state), true, incarnation);
+    let filled = unsafe { &mut *record.as_mut_ptr() };
+    fill(filled, sk, (state, state), true, incarnations.saturating_sub(1));
+    if incarnations > 0 {
+        filled.attributes = CONNECTED;
+    }
     emit::submit(record, true);
     true
 }

@@ -276,6 +276,8 @@ pub struct StateChange {
     pub error: i32,
     /// Which connection of this socket it is, from 0, when it leaves `CLOSE`: a socket can connect again.
     pub life: u32,
+    /// Whether the socket is known to have connected, where nothing changes: another process uses it.
+    pub is_client: bool,
     /// Whether it is a subflow of an MPTCP socket, when it enters `SYN_SENT` or `ESTABLISHED`.
     pub is_subflow: bool,
     /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
@@ -301,6 +303,7 @@ impl StateChange {
             shutdown: 0,
             error: 0,
             life: 0,
+            is_client: false,
             is_subflow: false,
             figures: Figures::default(),
             passed: None,

@@ -7,10 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, KIND_DATAGRAM,
-    KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, KIND_TRANSLATION, RawDatagram,
-    RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawTransition,
-    RawTranslation, SUBFLOW, TRIGGER_CONNECT, TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, ZERO_WINDOW,
+    AF_INET, AF_INET6, COMM_LEN, CONNECTED, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS,
+    KIND_DATAGRAM, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, KIND_TRANSLATION,
+    RawDatagram, RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack,
+    RawTransition, RawTranslation, SUBFLOW, TRIGGER_CONNECT, TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE,
+    ZERO_WINDOW,
 };
 use tcp_trace_model::{
     event::{
@@ -84,6 +85,7 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
         shutdown: u8_at(raw, offset_of!(RawTransition, shutdown)),
         error: u32_at(raw, offset_of!(RawTransition, error)).cast_signed(),
         life: u32_at(raw, offset_of!(RawTransition, incarnation)),
+        is_client: u8_at(raw, offset_of!(RawTransition, attributes)) & CONNECTED != 0,
         is_subflow: u8_at(raw, offset_of!(RawTransition, attributes)) & SUBFLOW != 0,
         figures: Figures {
             receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),

@@ -284,7 +284,7 @@ fn new_connection(time: Time, cookie: Cookie, change: &StateChange) -> Connectio
         (State::Close, _) => (Some(Role::Client), None),
         (State::Listen, State::Close) => (Some(Role::Listener), Some(State::Listen)),
         (State::Listen, _) => (Some(Role::Server), None),
-        (old, _) => (None, Some(old)),
+        (old, _) => (change.is_client.then_some(Role::Client), Some(old)),
     };
     Connection::new(id, time, state, role)
 }

@@ -49,7 +49,22 @@ fn direction<'a>(sender: Side, from: Option<&'a Life>, to: Option<&'a Life>) -> 
             None => rows.push(row(arrival, Some(true))),
         }
     }
+    for acknowledgment in in_order(from, Direction::In).into_iter().chain(in_order(to, Direction::Out)) {
+        if let Some(index) = acknowledged_fin(&sent, acknowledgment) {
+            rows[index].arrived = rows[index].arrived.map(|_| true);
+        }
+    }
     rows
+}
+
+/// The FIN whose arrival an acknowledgment proves: the last one sent before. What comes to a mini-socket is not seen.
+fn acknowledged_fin(sent: &[&Segment], acknowledgment: &Segment) -> Option<usize> {
+    let ack = acknowledgment.ack?;
+    let before = sent.partition_point(|segment| segment.time <= acknowledgment.time);
+    sent[..before].iter().rposition(|segment| {
+        let is_fin = segment.flags.0.has(Flags::FIN);
+        is_fin && segment.seq.wrapping_add(segment.length).wrapping_add(1) == ack
+    })
 }
 
 fn in_order(life: Option<&Life>, direction: Direction) -> Vec<&Segment> {

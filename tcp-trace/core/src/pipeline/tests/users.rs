@@ -113,3 +113,21 @@ fn a_socket_that_is_open_in_the_end_is_that_of_a_process_that_has_it() {
         assert_eq!(process.map(|process| process.pid), Some(expected));
     }
 }
+
+#[test]
+fn a_client_of_which_nothing_was_reported_appears_when_a_selected_process_takes_it_over() {
+    let mut host = Host::new(Filter { comm: vec!["worker".to_owned()], ..Filter::default() });
+    let taken_over = StateChange {
+        endpoints: endpoints(41352, 8080),
+        netns: NETNS,
+        owner: Some(owner(813, "worker")),
+        is_client: true,
+        ..StateChange::new(OPEN, OPEN)
+    };
+    host.event(CLIENT, EventKind::StateChange(taken_over));
+    host.state(CLIENT, endpoints(41352, 8080), OPEN, State::FinWait1, Some(owner(813, "worker")), 0);
+    host.finish();
+    assert_eq!(host.transitions("c4101"), ["ESTABLISHED>FIN_WAIT1"]);
+    let summary = host.summary("c4101");
+    assert_eq!((summary.connection.role, summary.seen_from_start), (Some(Role::Client), false));
+}

@@ -70,6 +70,14 @@ fn an_arrival_that_was_not_seen_is_not_called_a_loss() {
 }
 
 #[test]
+fn a_fin_whose_acknowledgment_was_seen_has_arrived() {
+    let fin = Flags::FIN.with(Flags::ACK);
+    let records: Vec<_> = session().into_iter().filter(|record| !is_arrival(record, fin)).collect();
+    let text = print(&records);
+    assert!(text.contains("FIN+ACK") && !text.contains('?'), "{text}");
+}
+
+#[test]
 fn of_two_equal_segments_the_one_before_the_arrival_is_the_one_that_arrived() {
     let mut records = session();
     let mut again = segment(1_000, 4101, Flags::SYN, X, None)[0].clone();

@@ -305,9 +305,9 @@ fn a_request_that_does_not_come_whole_is_reported_with_what_came() {
     let begun = b"GET /x HTTP/1.1\r\nHost: x\r\n";
     let mut waited = Vec::new();
     let traced = tracing(port, &[], || waited.push(sends(port, begun)));
-    // At each end the response, and what came of the request.
+    // At each end what came of the request, with its response.
     let filter = ["--port", &port.to_string()];
-    let of_recording = Recorded::of(&filter, 4, |_| waited.push(sends(port, begun))).judge(&[]);
+    let of_recording = Recorded::of(&filter, 2, |_| waited.push(sends(port, begun))).judge(&[]);
     for (diagnosis, waited) in [traced, of_recording].iter().zip(waited) {
         let finding = diagnosis.only();
         assert_cause(finding, 408, "request_unfinished", 1);

@@ -289,6 +289,14 @@ pub struct Timing {
     pub stalls: Option<Stalls>,
 }
 
+impl Timing {
+    /// From the first byte of the request to the first of the response, when known.
+    pub fn until_response_us(&self) -> Option<u64> {
+        let phases = || Some(self.send_us?.saturating_add(self.wait_us?));
+        self.response_us.or_else(phases)
+    }
+}
+
 /// Time that an exchange lost on the way, by phase. For a phase that has not ended, it lasts to the end of the
 /// exchange.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -335,8 +335,8 @@ impl<'a> Attempt<'a> {
 /// When the first byte of a response passed.
 pub(super) fn answered(http: &Http) -> Time {
     let timing = &http.exchange.timing;
-    let until_response = timing.send_us.zip(timing.wait_us).map(|(send, wait)| send.saturating_add(wait));
-    let us = until_response
+    let us = timing
+        .until_response_us()
         .unwrap_or(timing.total_us - timing.receive_us.unwrap_or_default().min(timing.total_us));
     timing.started.after_micros(us)
 }

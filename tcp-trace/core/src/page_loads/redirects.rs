@@ -25,9 +25,7 @@ impl Redirects {
     /// A response of `group` leads to `target`.
     pub(super) fn put(&mut self, target: Address, http: &Http, group: usize) {
         let timing = &http.exchange.timing;
-        let until_response =
-            timing.send_us.unwrap_or_default().saturating_add(timing.wait_us.unwrap_or_default());
-        let from = timing.started.after_micros(until_response);
+        let from = timing.started.after_micros(timing.until_response_us().unwrap_or_default());
         self.0.entry(target).or_default().push(Pending { from, group });
     }
 

@@ -144,11 +144,8 @@ fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
     if !has_roles {
         return vec![row(end, observer, Event::Exchange(http))];
     }
-    let until_response = match (http.exchange.timing.send_us, http.exchange.timing.wait_us) {
-        (Some(send), Some(wait)) => send.saturating_add(wait),
-        // Without a request, the exchange begins with the response.
-        _ => 0,
-    };
+    // Without a request, the exchange begins with the response.
+    let until_response = http.exchange.timing.until_response_us().unwrap_or_default();
     let mut rows = Vec::new();
     if http.exchange.request.is_some() {
         rows.push(row(http.exchange.timing.started, Side::Client, Event::Request(http)));

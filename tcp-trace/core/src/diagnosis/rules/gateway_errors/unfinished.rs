@@ -23,12 +23,14 @@ impl<'a> Unfinished<'a> {
     pub(super) fn of(http: &'a Http, upstreams: &Upstreams<'a>) -> Option<Self> {
         let is_in_request = |ended: &Ended| ended.message == Message::Request;
         let answered = answered(http);
-        if http.exchange.request.is_some() {
-            let came = http.exchange.ended.filter(is_in_request)?;
+        if let Some(came) = http.exchange.ended.filter(is_in_request) {
             let waited_us = Some(answered.micros_since(http.exchange.timing.started));
             return Some(Self { begun: http, came: Some(came), waited_us });
         }
-        // A head that is not whole is an exchange of its own, the last one.
+        if http.exchange.request.is_some() {
+            return None;
+        }
+        // In older recordings a head that is not whole is an exchange of its own, the last one.
         let rest = upstreams.life(http.connection.id).and_then(|life| life.exchanges.back()).filter(|rest| {
             http.exchange.index.checked_add(1) == Some(rest.exchange.index)
                 && rest.exchange.timing.started <= answered

@@ -38,7 +38,8 @@ pub(super) struct Line {
 
 /// Every line that is tried, oldest first.
 pub(super) const LINES: [Line; 5] = [
-    Line { name: "5.10", start: "linux-image-5.10.", lacks: Some("bpf_sk_storage_get") },
+    // Atomic operations of eBPF came with 5.12, `bpf_sk_storage_get` for tracing programs with 5.11.
+    Line { name: "5.10", start: "linux-image-5.10.", lacks: Some("BPF_STX uses reserved fields") },
     Line { name: "6.1", start: "linux-image-6.1.", lacks: None },
     Line { name: "6.12", start: "linux-image-6.12.", lacks: None },
     Line { name: "6.18", start: "linux-image-6.18.", lacks: None },

@@ -27,11 +27,46 @@ const SCENES: [(&str, &str); 7] = [
 /// A scene with more bytes than this is left out: there is little to learn from many equal segments.
 const SCENE_BYTES_MAX: usize = 256 << 10;
 
+/// The kind of the frame that a scene begins with; its body is the scene's name.
+const SCENE: u8 = b'N';
+
 /// Captures the loopback tests on Debian's kernels.
 pub(crate) fn on_kernels() -> Result<()> {
     setup::provide(&kernels::NEEDS, true)?;
-    kernels::run_and_capture(Some(&folder()?))?;
+    for (kernel, capture) in kernels::run_and_capture()? {
+        keep(&format!("debian-{kernel}"), &without_large_scenes(&capture))?;
+    }
     bless()
+}
+
+/// Writes a capture, compressed.
+fn keep(name: &str, capture: &[u8]) -> Result<()> {
+    let path = folder()?.join(format!("{name}.ring"));
+    fs::write(&path, capture).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}: {} bytes", path.display(), capture.len());
+    run(Command::new("gzip").args(["--best", "--no-name", "--force"]).arg(&path))
+}
+
+/// What is left of a capture, which is frames as `session::capture` of the program describes them, without the scenes that
+/// have too many bytes. A scene has as many sessions as its test has.
+fn without_large_scenes(mut capture: &[u8]) -> Vec<u8> {
+    let mut sessions: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    while let Some((kind, rest)) = capture.split_first()
+        && let Some((length, rest)) = rest.split_first_chunk::<4>()
+        && let Some((body, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+    {
+        let frame = &capture[..capture.len() - rest.len()];
+        match sessions.last_mut() {
+            Some((_, bytes)) if *kind != SCENE => bytes.extend(frame),
+            _ => sessions.push((body, frame.to_vec())),
+        }
+        capture = rest;
+    }
+    let size_of = |scene: &[u8]| -> usize {
+        sessions.iter().filter(|(name, _)| *name == scene).map(|(_, bytes)| bytes.len()).sum()
+    };
+    let kept = sessions.iter().filter(|(scene, _)| size_of(scene) <= SCENE_BYTES_MAX);
+    kept.flat_map(|(_, bytes)| bytes.iter().copied()).collect()
 }
 
 /// Where captures are.
@@ -47,17 +82,10 @@ pub(crate) fn here() -> Result<()> {
     let mut capture = Vec::new();
     for (target, prefix) in SCENES {
         for name in tests(target, prefix)? {
-            let bytes = scene(target, &name)?;
-            if bytes.len() > SCENE_BYTES_MAX {
-                println!("xtask: {target}::{name}: left out, {} bytes", bytes.len());
-                continue;
-            }
-            capture.extend(bytes);
+            capture.extend(without_large_scenes(&scene(target, &name)?));
         }
     }
-    let path = folder()?.join(format!("host-{}.ring", kernel()?));
-    fs::write(&path, &capture).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}: {} bytes", path.display(), capture.len());
+    keep(&format!("host-{}", kernel()?), &capture)?;
     bless()
 }
 
@@ -115,4 +143,24 @@ fn read_if_there(path: &PathBuf) -> Result<Vec<u8>> {
         return Ok(Vec::new());
     }
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+        [&[kind][..], &(body.len() as u32).to_le_bytes(), body].concat()
+    }
+
+    #[test]
+    fn scenes_with_too_many_bytes_are_left_out_with_all_of_their_sessions() {
+        let half = vec![0; SCENE_BYTES_MAX / 2];
+        let small = [frame(SCENE, b"small"), frame(b'E', b"1")].concat();
+        let large = [frame(SCENE, b"large"), frame(b'E', &half)].concat();
+        let other = [frame(SCENE, b"other"), frame(b'E', &half)].concat();
+        let all = [&small[..], &large, &other, &large].concat();
+        assert_eq!(without_large_scenes(&all), [small, other].concat());
+        assert!(without_large_scenes(&[]).is_empty());
+    }
 }

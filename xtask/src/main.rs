@@ -1,7 +1,8 @@
-//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask kernels`, `cargo xtask capture`.
+//! Builds and checks what cargo alone cannot: `cargo xtask ebpf`, `cargo xtask test`, `cargo xtask setup`,
+//! `cargo xtask bench`, `cargo xtask kernels`, `cargo xtask capture`.
 
 mod apt;
+mod background;
 mod bench;
 mod capture;
 mod checks;
@@ -23,8 +24,9 @@ usage: cargo xtask ebpf            build the eBPF object into tcp-trace/bpf/
          --no-install              name what is missing instead
          --skip X                  leave a check out; may be repeated
          --only X                  run one check; further arguments go to the test programs
+       cargo xtask setup [CHECK..] installs what these checks need, or all
        cargo xtask bench           what tracing costs, beside other tools (as root; --help says more)
-       cargo xtask kernels         the same as `cargo xtask test --only kernels`
+       cargo xtask kernels [X..]   the same as `cargo xtask test --only kernels`; X is a kernel (6.1) or part of a test's name
        cargo xtask capture         records the ring buffer of end-to-end scenes for replays (as root)
        cargo xtask capture --kernels  the same of the loopback tests in VMs, on Debian's kernels";
 
@@ -38,8 +40,9 @@ fn main() -> ExitCode {
             Some(arguments) => arguments.run(),
             None => return usage(),
         },
+        ["setup", names @ ..] if names.iter().all(|name| checks::exists(name)) => checks::install(names),
         ["bench", rest @ ..] => bench::run_with(rest),
-        ["kernels"] => checks::only("kernels", &[], true),
+        ["kernels", rest @ ..] => checks::only("kernels", rest, true),
         ["capture"] => capture::here(),
         ["capture", "--kernels"] => capture::on_kernels(),
         _ => return usage(),

@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Program(&'static str, &'static str),
     /// A module of Python, and its Debian package.
     Python(&'static str, &'static str),
+    /// A command that succeeds where something can be used, and its Debian package.
+    Command(&'static [&'static str], &'static str),
     /// A subcommand of cargo, and its component of the toolchain.
     Cargo(&'static str, &'static str),
     /// A file of the kernel, and what it is.
@@ -46,6 +48,9 @@ impl Need {
             Self::Python(module, _) => {
                 succeeds(Command::new("python3").arg("-c").arg(format!("import {module}")))
             }
+            Self::Command(words, _) => {
+                words.split_first().is_some_and(|(name, rest)| succeeds(Command::new(name).args(rest)))
+            }
             Self::Cargo(name, _) => succeeds(Command::new("cargo").args([name, "--version"])),
             Self::Kernel(path, _) => Path::new(path).exists(),
             Self::Root(_) => rustix::process::geteuid().is_root(),
@@ -54,7 +59,9 @@ impl Need {
 
     fn source(self) -> Source {
         match self {
-            Self::Program(_, package) | Self::Python(_, package) => Source::Package(package),
+            Self::Program(_, package) | Self::Python(_, package) | Self::Command(_, package) => {
+                Source::Package(package)
+            }
             Self::Cargo(_, component) => Source::Component(component),
             Self::Kernel(..) | Self::Root(_) => Source::Nowhere,
         }
@@ -64,6 +71,9 @@ impl Need {
         match self {
             Self::Program(name, package) => format!("{name} (Debian package {package})"),
             Self::Python(module, package) => format!("Python's module {module} (Debian package {package})"),
+            Self::Command(words, package) => {
+                format!("what `{}` needs (Debian package {package})", words.join(" "))
+            }
             Self::Cargo(name, component) => {
                 format!("cargo {name} (rustup component add {component})")
             }
@@ -95,15 +105,22 @@ impl Means {
     }
 }
 
+/// What of this is missing and can be installed. It is an error, which names it, where it may not or cannot be installed.
+pub(crate) fn installable(needs: &[Need], may_install: bool) -> Result<Vec<Need>> {
+    let missing = missing(needs);
+    let means = Means::of_machine();
+    let can_install = may_install && missing.iter().all(|need| means.reach(need.source()));
+    if missing.is_empty() || can_install {
+        return Ok(missing);
+    }
+    bail!("{}", list(&missing));
+}
+
 /// Makes sure that all of this is there. Installs what is missing if it may and all of it can be had; else names it.
 pub(crate) fn provide(needs: &[Need], may_install: bool) -> Result<()> {
-    let missing = missing(needs);
+    let missing = installable(needs, may_install)?;
     if missing.is_empty() {
         return Ok(());
-    }
-    let means = Means::of_machine();
-    if !may_install || !missing.iter().all(|need| means.reach(need.source())) {
-        bail!("{}", list(&missing));
     }
     install(&missing)?;
     let still = self::missing(needs);

@@ -50,6 +50,8 @@ impl Toolchain {
         let flags = [
             "-Cdebuginfo=2".to_owned(),
             "-Clink-arg=--btf".to_owned(),
+            // Else `memset` is a call: see ARCHITECTURE.md.
+            "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
             format!("-Clinker={}", self.linker.display()),
             remap(&cargo_home, "/cargo"),
             remap(&self.sysroot, "/rust"),

@@ -38,8 +38,8 @@ pub(super) struct Line {
 
 /// Every line that is tried, oldest first.
 pub(super) const LINES: [Line; 5] = [
-    // Atomic operations of eBPF came with 5.12, `bpf_sk_storage_get` for tracing programs with 5.11.
-    Line { name: "5.10", start: "linux-image-5.10.", lacks: Some("BPF_STX uses reserved fields") },
+    // `bpf_sk_storage_get` for tracing programs came with 5.11, atomic operations of eBPF with 5.12.
+    Line { name: "5.10", start: "linux-image-5.10.", lacks: Some("unknown func bpf_sk_storage_get") },
     Line { name: "6.1", start: "linux-image-6.1.", lacks: None },
     Line { name: "6.12", start: "linux-image-6.12.", lacks: None },
     Line { name: "6.18", start: "linux-image-6.18.", lacks: None },
@@ -55,6 +55,11 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// The files of [`MODULES`].
     pub(super) modules: Vec<PathBuf>,
+}
+
+/// Whether a line has this name.
+pub(super) fn is_line(name: &str) -> bool {
+    LINES.iter().any(|line| line.name == name)
 }
 
 /// The newest kernel of every line. What was downloaded once stays in `folder`.

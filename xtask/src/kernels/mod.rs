@@ -10,7 +10,7 @@ mod vm;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Mutex, PoisonError,
@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::{
     catalog::Kernel,
+    programs::Programs,
     report::Outcome,
     verdict::{CHECK, DEMO},
 };
@@ -45,47 +46,59 @@ pub(crate) const NEEDS: [Need; 7] = [
     Need::Program("xz", "xz-utils"),
 ];
 
-/// Boots every kernel, prints the table, and fails unless each did what is expected of it.
-pub(crate) fn run() -> Result<()> {
-    run_and_capture(None)
+/// Boots the kernels that `words` name, or all; runs the tests whose names contain one of the other words, or all; prints the
+/// table, and fails unless each kernel did what is expected of it.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    check(words, false).map(|_| ())
 }
 
-/// The same; what the program reads from the ring buffer on each kernel is written to `captures`.
-pub(crate) fn run_and_capture(captures: Option<&Path>) -> Result<()> {
+/// The same with all of them; gives what the program read from the ring buffer on each kernel, by the kernel's name.
+pub(crate) fn run_and_capture() -> Result<Vec<(&'static str, Vec<u8>)>> {
+    check(&[], true)
+}
+
+/// Gets the kernels, and builds what runs on them, unless that is done.
+pub(crate) fn prepare() -> Result<()> {
+    provide(false).map(|_| ())
+}
+
+fn provide(captures: bool) -> Result<(Vec<Kernel>, Programs)> {
+    Ok((catalog::provide(&folder()?)?, programs::build(captures)?))
+}
+
+/// Where kernels, and what comes of VMs, are kept.
+fn folder() -> Result<PathBuf> {
     let folder = project().join("target/kernels");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let kernels = catalog::provide(&folder)?;
-    let programs = programs::build(captures.is_some())?;
+    Ok(folder)
+}
+
+fn check(words: &[&str], captures: bool) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let (lines, parts): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| catalog::is_line(word));
+    let folder = folder()?;
+    let (mut kernels, mut programs) = provide(captures)?;
+    kernels.retain(|kernel| lines.is_empty() || lines.contains(&kernel.line.name));
+    programs.tests.retain(|name| parts.is_empty() || parts.iter().any(|part| name.contains(part)));
     let initramfs = folder.join("initramfs.cpio");
     initramfs::write(&initramfs, &programs)?;
     let paths: Vec<&str> =
         [CHECK, DEMO].into_iter().chain(programs.tests.iter().map(String::as_str)).collect();
-    let outcomes = boot(&kernels, &initramfs, &folder.join("vms"), &paths, captures.is_some())?;
-    if let Some(captures) = captures {
-        outcomes
-            .iter()
-            .filter_map(Outcome::capture)
-            .try_for_each(|(name, text)| keep(captures, name, text))?;
-    }
+    let outcomes = boot(&kernels, &initramfs, &folder.join("vms"), &paths, captures)?;
     println!("{}", report::table(&outcomes, &paths).trim_end());
     let failures: usize = outcomes.iter().map(Outcome::failures).sum();
     if failures > 0 {
         println!("{}", report::failures(&outcomes, &paths).trim_end());
-        bail!("{failures} failures on Debian's kernels, told above");
+        bail!("{failures} failures on Debian's kernels, shown above");
     }
-    Ok(())
+    outcomes.iter().filter_map(Outcome::capture).map(|(name, text)| Ok((name, decoded(text)?))).collect()
 }
 
-/// Keeps what a VM captured, which is base64.
-fn keep(folder: &Path, name: &str, base64: &str) -> Result<()> {
-    let text = folder.join(format!("debian-{name}.base64"));
-    fs::write(&text, base64).with_context(|| format!("cannot write {}", text.display()))?;
-    let bytes = output_bytes(Command::new("base64").arg("-d").arg(&text))?;
-    fs::remove_file(&text).with_context(|| format!("cannot remove {}", text.display()))?;
-    let path = folder.join(format!("debian-{name}.ring"));
-    fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}: {} bytes", path.display(), bytes.len());
-    Ok(())
+/// What a VM captured, which is compressed and in base64.
+fn decoded(base64: &str) -> Result<Vec<u8>> {
+    let path = folder()?.join("capture.base64");
+    fs::write(&path, base64).with_context(|| format!("cannot write {}", path.display()))?;
+    let decode = "base64 --decode \"$0\" | gzip --decompress";
+    output_bytes(Command::new("bash").args(["-o", "pipefail", "-c", decode]).arg(&path))
 }
 
 /// Runs all VMs and gives what came of them, in the order of the kernels.

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_table_has_a_row_per_path_and_a_column_per_kernel() {
         let (old, new) = (kernel(0), kernel(1));
-        let refusal = "this kernel lacks x: BPF_STX uses reserved fields";
+        let refusal = "this kernel lacks x: unknown func bpf_sk_storage_get";
         let refusals = format!("@@ begin check\n{refusal}\n@@ end 4\n@@ begin demo\n{refusal}\n@@ end 4\n");
         let outcomes = [
             Outcome::new(&old, ran(&refusals), &PATHS),

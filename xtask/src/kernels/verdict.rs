@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_kernel_that_is_too_old_is_refused_with_its_reason() {
-        let message = "this kernel lacks support for the eBPF program x: BPF_STX uses reserved fields";
+        let message = "this kernel lacks support for the eBPF program x: unknown func bpf_sk_storage_get";
         assert_eq!(verdict("5.10", CHECK, message, Some(4)), Verdict::Refused);
         assert_eq!(
             verdict("5.10", DEMO, "no", Some(4)),

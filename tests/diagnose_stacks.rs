@@ -10,7 +10,7 @@ use std::{
 
 use tcp_trace_model::record::{Fact, Finding, StackMoment};
 use tcp_trace_tests::{
-    Diagnosing, Folder, Moment, Running, Script, assert_ages, free_port, now, number,
+    Diagnosing, Folder, Running, Script, TimeWindow, assert_ages, free_port, now, number,
     pool::{compile_c, compile_rust, line, source},
     wait_for,
 };
@@ -181,11 +181,11 @@ fn assert_reader(name: &str, program: &std::path::Path) {
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         client.set_nonblocking(true).expect("it is a socket");
         let from = now();
-        let mut taken = Moment::from(from);
+        let mut taken = TimeWindow::from(from);
         wait_for("the time", || {
             let mut before = now();
             while client.write(&[b'x'; 1 << 16]).is_ok() {
-                taken = Moment { from: before, to: now() };
+                taken = TimeWindow { from: before, to: now() };
                 before = taken.to;
             }
             (now().micros_since(if reads_all { from } else { taken.to }) > 2_000_000).then_some(())

@@ -259,7 +259,7 @@ fn a_followed_command_shows_its_lookups() {
         let mut live = tcp_trace();
         live.args(["live", "--color", "never", "--format", format, "--"]).arg(client.get_program());
         live.args(client.get_args()).args(["ahosts", &format!("{name}.")]);
-        let text = live.output().expect("it can be started").stdout;
+        let text = live.output().expect("it can be started").stderr;
         let text = String::from_utf8(text).expect("it is text");
         assert!(text.contains(expected), "{format}:\n{text}");
     }

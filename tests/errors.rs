@@ -76,6 +76,12 @@ fn a_recording_that_was_there_stays_when_tracing_cannot_start() {
     let record = format!("record -o {}", file.display());
     fails(&mut in_mount_namespace("mount -t tmpfs none /sys/kernel/btf", &record), 4, &["BTF"]);
     assert_eq!(fs::read_to_string(&file).expect("it is still there"), "an earlier recording\n");
+    let new = folder.file("new");
+    for verb in ["record", "live"] {
+        let line = format!("{verb} -o {}", new.display());
+        fails(&mut in_mount_namespace("mount -t tmpfs none /sys/kernel/btf", &line), 4, &["BTF"]);
+        assert!(!new.exists(), "{verb} leaves no empty file behind");
+    }
 }
 
 #[test]
@@ -112,7 +118,7 @@ fn what_makes_no_sense_is_reported_before_anything_is_traced() {
     let folder = Folder::new();
     let file = folder.file("recording.jsonl").display().to_string();
     for (arguments, words) in [
-        (&["--port", "0"][..], &["--port", "1..=65535"][..]),
+        (&["--port", "0"][..], &["--port", "from 1 to 65535"][..]),
         (&["curl", "http://127.0.0.1/"], &["'curl'", "after two dashes: -- curl"]),
         (&["--port", "http"], &["--port", "http"]),
         (&["--pid", "-1"], &["-1"]),

@@ -98,7 +98,12 @@ fn sockets_that_are_older_than_the_session_have_their_processes_and_are_followed
     for end in [client, accepted] {
         let states: Vec<State> = end.states.iter().map(|span| span.state).collect();
         assert_eq!((states.as_slice(), end.open), (&[State::Established][..], true));
+        assert_eq!(end.duration_us, None, "nobody knows how old it is");
+        assert_eq!((end.bytes.sent, end.bytes.received), (0, 0), "nothing passed since");
     }
+    // What the client had written before.
+    let before = |end: &Connection| end.bytes_before.map(|bytes| (bytes.sent, bytes.received));
+    assert_eq!((before(client), before(accepted)), (Some((5, 0)), Some((0, 5))));
 
     let (client, accepted) = (end_of(&all, true, closing_address), end_of(&all, false, closing_address));
     assert_eq!((pid(client), pid(accepted)), (Some(this), Some(python)));

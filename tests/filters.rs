@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use tcp_trace_model::{
@@ -13,8 +14,8 @@ use tcp_trace_model::{
     record::{Connection, ConnectionId, Outcome, Process},
 };
 use tcp_trace_tests::{
-    AccessLogLine, Cgroup, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output,
-    stay_on_one_cpu, wait_for,
+    AccessLogLine, Cgroup, Load, Namespace, Nginx, OUTPUT, Recording, Running, Tracer, curl, free_port,
+    output, stay_on_one_cpu, translate, wait_for,
 };
 
 /// Makes requests on one connection, and says how many responses it read to their ends.
@@ -53,8 +54,7 @@ fn process(process: &Option<Arc<Process>>) -> Option<(u32, String, u32)> {
 fn told(recording: &Recording, of: &Connection) -> String {
     let states: Vec<_> = of.states.iter().map(|span| span.state).collect();
     let exchanges: Vec<_> = recording
-        .http()
-        .filter(|http| http.connection.id == of.connection.id)
+        .http_on(of.connection.id)
         .map(|http| {
             (
                 http.exchange.index,
@@ -68,11 +68,7 @@ fn told(recording: &Recording, of: &Connection) -> String {
             )
         })
         .collect();
-    let segments: Vec<_> = recording
-        .segments(of.connection.id)
-        .iter()
-        .map(|segment| (segment.direction, segment.flags, segment.seq, segment.length))
-        .collect();
+    let segments = recording.untimed_segments(of.connection.id);
     let handshake = of.handshake.as_ref().map(|handshake| (handshake.syn_seq, handshake.acknowledged));
     format!(
         "{:#?}",
@@ -297,8 +293,8 @@ fn a_network_namespace_is_selected_by_path_or_number() {
     assert!(by_none.end.events <= others.stop(), "{:?}", by_none.end);
 }
 
-/// Counts the events that no filter by port or process keeps away: lookups of names and RSTs, which other programs on this
-/// host may make at any time. Starts before, and ends after, what it is compared with.
+/// Counts the events that no filter by port or process keeps away: lookups of names, and with a filter by process RSTs, which
+/// other programs on this host may make at any time. Starts before, and ends after, what it is compared with.
 struct Others(Tracer);
 
 impl Others {
@@ -340,6 +336,19 @@ fn excluded_connections_make_no_events() {
         let most = (CONNECTIONS + 1) * 16 + others;
         assert!(servers.end.events <= most, "{excluding:?}: {:?}", servers.end);
     }
+}
+
+/// Its clients reset each connection.
+#[test]
+fn resets_of_connections_that_ports_exclude_make_no_events() {
+    const CONNECTIONS: u64 = 500;
+    let load = Load::new();
+    let tracer = Tracer::start(&["--port", &free_port().to_string()]);
+    assert_eq!(load.run(1, CONNECTIONS, 1), CONNECTIONS);
+    let recording = tracer.stop();
+    assert_eq!(recording.connections().count(), 0);
+    // Other programs on this host may have looked names up.
+    assert!(recording.end.events < CONNECTIONS / 2, "{:?}", recording.end);
 }
 
 #[test]
@@ -398,4 +407,45 @@ fn a_socket_that_connects_again_is_judged_anew() {
         let ([one], [again]) = (&ids(&first)[..], &ids(&second)[..]) else { panic!("{first:?} {second:?}") };
         assert_eq!(again, &format!("{one}.1"));
     }
+}
+
+/// Connects from this local port, of which no TIME_WAIT stays.
+fn connect_from(namespace: &Namespace, port: u16, to: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+    let socket = namespace.run(|| socket(AddressFamily::INET, SocketType::STREAM, None)).expect("a socket");
+    bind(&socket, &SocketAddr::from(([0, 0, 0, 0], port))).expect("the port is free");
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).expect("it is a TCP socket");
+    connect(&socket, &to).expect("it is listened to");
+    socket.into()
+}
+
+#[test]
+fn a_port_is_excluded_again_when_the_translated_socket_that_had_it_is_closed() {
+    const EXCHANGES: u64 = 200;
+    stay_on_one_cpu();
+    let namespace = Namespace::new();
+    translate(&namespace, &[&format!("{OUTPUT} tcp dport 80 redirect to :15001")]);
+    let [redirected, other] = [15_001, 16_000].map(|port| {
+        namespace.run(|| TcpListener::bind(("127.0.0.1", port))).expect("the namespace is the test's own")
+    });
+    let netns = namespace.inode().to_string();
+    let tracer = Tracer::start(&["--netns", &netns, "--peer-port", "15001"]);
+    let client = connect_from(&namespace, 30_123, ([127, 0, 0, 1], 80).into());
+    let own = client.local_addr().expect("it is connected");
+    drop((client, redirected.accept()));
+    tracer.wait_for_lines("connection", 1);
+    let mut client = connect_from(&namespace, 30_123, ([127, 0, 0, 1], 16_000).into());
+    let (mut server, _) = other.accept().expect("the client is connected");
+    for _ in 0..EXCHANGES {
+        client.write_all(b"asked").expect("it is connected");
+        server.read_exact(&mut [0; 5]).expect("it comes");
+        server.write_all(b"answered").expect("it is connected");
+        client.read_exact(&mut [0; 8]).expect("it comes");
+    }
+    drop(client);
+    let recording = tracer.stop();
+    let all: Vec<_> = recording.connections().collect();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0].connection.network.expect("both ends are known").local, own.into());
+    assert!(recording.end.events < EXCHANGES, "{:?}", recording.end);
 }

@@ -2,14 +2,17 @@
 
 use std::{
     fs,
-    io::Read as _,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{Read as _, Write as _},
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
 use tcp_trace_model::event::Role;
-use tcp_trace_tests::{Curl, Namespace, Nginx, Tracer, assert_same, curl_in, joined_namespaces, wait_for};
+use tcp_trace_tests::{
+    Curl, Namespace, Nginx, Tracer, accept, assert_same, curl_in, ip_json, joined_namespaces, output,
+    wait_for,
+};
 
 const REQUESTS: usize = 200;
 const AT_ONCE: usize = 50;
@@ -52,6 +55,37 @@ fn requests_between_namespaces_are_recorded_once_per_end() {
                 );
             }
         }
+    }
+}
+
+/// A link-local address of a namespace of two that are joined, on the device between them.
+fn link_local(namespace: &Namespace, host: u16) -> SocketAddrV6 {
+    let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host);
+    let net = format!("{address}/64");
+    output(namespace.command("ip").args(["address", "add", &net, "dev", "veth0", "nodad"]));
+    let device = ip_json(namespace, &["link", "show", "dev", "veth0"])["ifindex"].as_u64().expect("a number");
+    SocketAddrV6::new(address, PORT, 0, u32::try_from(device).expect("devices are few"))
+}
+
+#[test]
+fn a_connection_between_link_local_addresses_is_recorded() {
+    let (near, far) = joined_namespaces();
+    let (own, server) = (link_local(&near, 0x11), link_local(&far, 0x12));
+    let listener = far.run(|| TcpListener::bind(server)).expect("the namespace is this test's own");
+    let tracer = Tracer::start(&["--addr", "fe80::12", "--port", &PORT.to_string()]);
+    let from_near = SocketAddrV6::new(*server.ip(), PORT, 0, own.scope_id());
+    let mut client = near.run(|| TcpStream::connect(from_near)).expect("a listener is there");
+    let mut accepted = accept(&listener);
+    client.write_all(b"hello").expect("it is connected");
+    accepted.read_exact(&mut [0; 5]).expect("the client wrote");
+    tracer.wait_for_lines("transition", 4);
+    let recording = tracer.stop();
+    for (role, namespace) in [(Role::Client, &near), (Role::Server, &far)] {
+        let [end] = recording.connections_of(role)[..] else { panic!("one {role:?}: {recording:#?}") };
+        let network = end.connection.ends();
+        let server = if role == Role::Client { network.peer } else { network.local };
+        assert_eq!(server.address, "fe80::12".parse::<Ipv6Addr>().expect("an address"), "{role:?}");
+        assert_eq!((end.open, network.netns), (true, Some(namespace.inode())), "{role:?}");
     }
 }
 

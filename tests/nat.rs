@@ -127,8 +127,8 @@ fn assert_recorded(recording: &Recording, truth: Truth, translates: Translates) 
             Some(std::process::id()),
             "{end:#?}"
         );
-        let exchanges: Vec<_> =
-            recording.http().filter(|http| http.connection.id == end.connection.id).collect();
+        let exchanges: Vec<_> = recording.http_on(end.connection.id).collect();
+        assert!(exchanges.iter().all(|http| http.connection.peer_connection == end.peer_connection));
         assert!(
             matches!(exchanges[..], [http] if http.exchange.request.is_some() && http.exchange.response.is_some()),
             "{exchanges:#?}"
@@ -254,14 +254,9 @@ fn the_ends_meet_although_a_third_host_translates() {
 
 /// What is recorded of an end, without what depends on the moment.
 fn told(recording: &Recording, end: &Connection) -> String {
-    let segments: Vec<_> = recording
-        .segments(end.connection.id)
-        .iter()
-        .map(|segment| (segment.direction, segment.flags, segment.seq, segment.length))
-        .collect();
+    let segments = recording.untimed_segments(end.connection.id);
     let exchanges: Vec<_> = recording
-        .http()
-        .filter(|http| http.connection.id == end.connection.id)
+        .http_on(end.connection.id)
         .map(|http| {
             (
                 http.exchange.index,
@@ -313,11 +308,7 @@ fn assert_selected(hosts: &Hosts, to: &str, listener: &TcpListener, filters: &[(
             if *server {
                 let [expected, found] = [&all, recording].map(|of| end(of, Role::Server, truth.server));
                 assert_eq!(found.bytes, expected.bytes, "{filter:?}");
-                assert_eq!(
-                    recording.http().filter(|http| http.connection.id == found.connection.id).count(),
-                    1,
-                    "{filter:?}"
-                );
+                assert_eq!(recording.http_on(found.connection.id).count(), 1, "{filter:?}");
                 if number > 0 {
                     assert_eq!(told(recording, found), told(&all, expected), "{filter:?}");
                 }
@@ -409,7 +400,7 @@ fn older_sockets_are_selected_by_either_address() {
         let network = found.connection.network.expect("both ends are known");
         assert_eq!(network.peer, own.peer.into(), "{filter:?}");
         assert_eq!(network.translated, Some(ends(&server).reversed().into()), "{filter:?}");
-        assert!(recording.http().any(|http| http.connection.id == found.connection.id), "{filter:?}");
+        assert!(recording.http_on(found.connection.id).next().is_some(), "{filter:?}");
     }
 }
 

@@ -24,13 +24,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(text: &str) -> Self {
+    fn new(tracer: Tracer) -> Self {
+        let (recording, text) = tracer.stop_with_text();
         let folder = Folder::new();
         let path = folder.file("recording.jsonl");
         fs::write(&path, text).expect("the folder is ours");
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         fs::set_permissions(&path, readable).expect("the folder is ours");
-        Self { folder, recording: Recording::parse(text) }
+        Self { folder, recording }
     }
 
     fn show(&self, arguments: &[&str]) -> Command {
@@ -105,7 +106,7 @@ impl Page {
     fn parse(text: &str) -> Self {
         let mut lines = text.lines();
         let title = lines.next().expect("a title");
-        let (_time, address) = title.split_once(' ').expect("a time and an address");
+        let address = title.splitn(4, ' ').nth(3).expect("date, time, zone and an address");
         let totals = lines.next().expect("totals").to_owned();
         let rows = lines.skip(1).map_while(Row::parse).collect();
         Self { address: address.to_owned(), totals, rows, text: text.to_owned() }
@@ -150,7 +151,7 @@ fn what_a_browser_loads_for_a_page_is_one_page() {
     let log = nginx.access_log(2 + PAGE_PARTS);
     tracer.wait_for_lines("http", 2 * log.len());
     tracer.wait_for_closed();
-    let shown = Shown::new(&tracer.stop_for_text());
+    let shown = Shown::new(tracer);
     let pages = shown.pages(&["--comm", "chromium"]);
     let [page] = pages.as_slice() else { panic!("{pages:#?}") };
     assert_eq!(page.address, nginx.url("localhost", "/page.html"));
@@ -185,7 +186,7 @@ fn a_redirect_that_curl_follows_is_of_the_page() {
     let [other] = curl(&["--location", &url]).try_into().expect("one transfer");
     tracer.wait_for_lines("http", 8);
     tracer.wait_for_closed();
-    let shown = Shown::new(&tracer.stop_for_text());
+    let shown = Shown::new(tracer);
     let pages = shown.pages(&[]);
     assert_eq!(pages.len(), 2, "{pages:#?}");
     for (page, curl) in pages.iter().zip([one, other]) {
@@ -223,7 +224,7 @@ fn a_page_begins_with_the_lookup_of_its_name() {
             |record: &&Record| matches!(record, Record::Http(http) if is_its(&http.connection.process));
         (records.iter().filter(is_http).count() == 2).then_some(())
     });
-    let shown = Shown::new(&tracer.stop_for_text());
+    let shown = Shown::new(tracer);
     let pages = shown.pages(&["--pid", &curl.pid().to_string()]);
     let [page, again] = pages.as_slice() else { panic!("{pages:#?}") };
     shown.assert_recorded(Role::Client, page);
@@ -271,7 +272,7 @@ fn assert_drawn(page: &Page, lookup: &Dns, summary: &Connection, http: &Http) {
 fn groups_have_no_format() {
     let nginx = Nginx::start(free_port());
     let tracer = Tracer::start(&["--port", &nginx.port().to_string()]);
-    let shown = Shown::new(&tracer.stop_for_text());
+    let shown = Shown::new(tracer);
     for format in ["table", "ladder", "jsonl"] {
         let output = shown.show(&["--format", format]).output().expect("it can be started");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

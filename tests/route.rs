@@ -145,7 +145,7 @@ fn ladder_of(command: &std::process::Command) -> String {
     let mut live = tcp_trace();
     live.args(["live", "--color", "never", "--format", "ladder", "--"]).arg(command.get_program());
     let printed = live.args(command.get_args()).stdin(Stdio::null()).output().expect("it can be started");
-    String::from_utf8(printed.stdout).expect("it prints text")
+    String::from_utf8(printed.stderr).expect("it prints text")
 }
 
 #[test]

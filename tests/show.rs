@@ -14,8 +14,8 @@ use serde_json::Value;
 use tcp_trace::sink::{Ladder, Sink, Table};
 use tcp_trace_model::record::Record;
 use tcp_trace_tests::{
-    Curl, Folder, Nginx, Recording, Running, Tracer, curl, free_port, output, stay_on_one_cpu, tcp_trace,
-    unprivileged, wait_for,
+    Curl, Folder, Nginx, Running, Tracer, curl, free_port, output, stay_on_one_cpu, tcp_trace, unprivileged,
+    wait_for,
 };
 
 /// A recording of curl at nginx over both IP versions, at both ends.
@@ -33,8 +33,8 @@ impl Session {
         let curls = requests(&nginx);
         // The server's ends are closed last; the clients' go on in TIME_WAIT.
         tracer.wait_for_lines("connection", 2);
-        let text = tracer.stop_for_text();
-        let session = Self { folder: Folder::new(), records: Recording::parse(&text).records, text, curls };
+        let (recording, text) = tracer.stop_with_text();
+        let session = Self { folder: Folder::new(), records: recording.records, text, curls };
         session.write("recording.jsonl", &session.text);
         session
     }
@@ -94,7 +94,7 @@ fn each_format_is_that_of_the_records() {
         table.contains("GET /echo/a → 200 OK") && table.contains("GET /missing → 404 Not Found"),
         "{table}"
     );
-    let ladder = printed(|text| Box::new(Ladder::new(text)), &session.records);
+    let ladder = printed(|text| Box::new(Ladder::new(text, TimeZone::UTC)), &session.records);
     assert_eq!(session.shown(&["--format", "ladder"]), ladder);
     assert!(ladder.lines().all(|line| line.chars().count() <= 80), "{ladder}");
     assert_eq!(ladder.matches("├─ SYN x=").count(), 2, "{ladder}");
@@ -134,7 +134,7 @@ fn the_table_is_what_live_printed() {
         live.arg("live").args(filter).stdout(File::create(&printed).expect("the folder is ours"));
         let mut live = Running::start(&mut live);
         let text = || fs::read_to_string(&printed).expect("it is there");
-        wait_for("the heading", || text().starts_with("TIME ").then_some(()));
+        wait_for("the heading", || text().contains(" UTC  PROCESS ").then_some(()));
         let tracer = Tracer::start(&["--port", &port]);
         let curls = requests(&nginx);
         tracer.wait_for_lines("connection", 2);

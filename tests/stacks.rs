@@ -126,6 +126,17 @@ fn optimised_rust() {
     assert_lines(&run(Command::new(program), 1, &["--stacks"]), name);
 }
 
+/// Above the first frames are the arguments and the environment: when these are short, the stack ends soon behind the frames. At
+/// addresses that are not random it always ends as near to them.
+#[test]
+fn a_stack_that_ends_right_behind_its_first_frames_is_whole() {
+    let (folder, name) = (Folder::new(), "pool.rs");
+    let program = compile_rust(&folder, "pool.rs");
+    let mut command = Command::new("setarch");
+    command.args(["--addr-no-randomize", "env", "--ignore-environment"]).arg(program);
+    assert_lines(&run(command, 1, &["--stacks"]), name);
+}
+
 #[test]
 fn a_stripped_program_gives_what_addr2line_takes() {
     let folder = Folder::new();

@@ -12,7 +12,7 @@ use tcp_trace_core::{
     stream::{Chunk, Half},
 };
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Event, EventKind, Flags, Owner, Role, Segment, Skipping},
+    event::{Direction, Elision, Endpoints, Event, EventKind, Flags, Owner, Role, Segment},
     record::{Record, reader},
     time::Time,
 };
@@ -109,7 +109,8 @@ fn read_stream(count: u64) {
         netns: None,
         state: None,
         zero_window: false,
-        skipping: Skipping::No,
+        elision: Elision::None,
+        verdict: Default::default(),
     };
     for number in 0..count {
         let mut chunks = half.read(Time(BEGIN + number), black_box(&segment));
@@ -149,11 +150,13 @@ fn write_json(count: u64) {
 fn http_record() -> Record {
     let mut recorder = Recorder::new(REQUEST, RESPONSE);
     let mut written = Record::Unknown;
-    recorder.exchange(1, 0, |record| {
-        if let Record::Http(_) = record {
-            written = record.clone();
-        }
-    });
+    for turn in 0..2 {
+        recorder.exchange(1, turn * CONNECTIONS, |record| {
+            if let Record::Http(_) = record {
+                written = record.clone();
+            }
+        });
+    }
     written
 }
 
@@ -229,10 +232,11 @@ struct Recorder {
     payloads: [&'static [u8]; 2],
 }
 
-/// Where time, cookie and sequence number are in a record.
+/// Where time, cookie, sequence and acknowledgment number are in a record.
 const TIME: std::ops::Range<usize> = 0..8;
 const COOKIE: std::ops::Range<usize> = 8..16;
 const SEQUENCE: std::ops::Range<usize> = 64..68;
+const ACKNOWLEDGMENT: std::ops::Range<usize> = 68..72;
 
 impl Recorder {
     fn new(request: &'static [u8], response: &'static [u8]) -> Self {
@@ -251,14 +255,21 @@ impl Recorder {
         Self { pipeline, raw, payloads: [request, response] }
     }
 
-    /// Hands the records of one exchange of a connection, the server's end, to `take`.
+    /// Hands the records of one exchange of a connection, the server's end, to `take`: the line comes when the next request acknowledges
+    /// the response.
     fn exchange(&mut self, cookie: u64, number: u64, mut take: impl FnMut(&Record)) {
         let time = BEGIN + number * 10_000;
         let turn = (number / CONNECTIONS) as u32;
-        for (raw, (delay, payload)) in self.raw.iter_mut().zip([0, 5_000].into_iter().zip(self.payloads)) {
+        let [request, response] = self.payloads.map(|payload| payload.len() as u32);
+        let numbers = [
+            (0, turn.wrapping_mul(request), turn.wrapping_mul(response)),
+            (5_000, turn.wrapping_mul(response), (turn + 1).wrapping_mul(request)),
+        ];
+        for (raw, (delay, sequence, acknowledgment)) in self.raw.iter_mut().zip(numbers) {
             raw[TIME].copy_from_slice(&(time + delay).to_ne_bytes());
             raw[COOKIE].copy_from_slice(&cookie.to_ne_bytes());
-            raw[SEQUENCE].copy_from_slice(&turn.wrapping_mul(payload.len() as u32).to_ne_bytes());
+            raw[SEQUENCE].copy_from_slice(&sequence.to_ne_bytes());
+            raw[ACKNOWLEDGMENT].copy_from_slice(&acknowledgment.to_ne_bytes());
             if let Ok(event) = decode(raw, 0) {
                 self.pipeline.event(&event);
                 take_records(&mut self.pipeline, &mut take);
@@ -285,6 +296,11 @@ mod tests {
                 |record: &&Record| matches!(record, Record::Http(http) if http.exchange.response.is_some());
             assert_eq!(records.iter().filter(complete).count(), 100);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_an_exchange() {
+        assert!(matches!(http_record(), Record::Http(http) if http.exchange.response.is_some()));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use core::arch::asm;
 
 use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE,
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{
     decide::{
-        filter::{Listed, are_ports_excluded, is_judged_by_network, is_process_excluded},
+        filter::{
+            Listed, are_ports_excluded, is_judged_by_network, is_process_excluded,
+            is_selected_by_peer as is_selected_by,
+        },
         translation::Ports,
     },
     port_place,
@@ -16,8 +20,8 @@ use tcp_trace_ebpf::{
 
 use crate::{
     maps::{
-        COMMS, EXCLUDED_CGROUPS, FILTERS_NETWORKS, FILTERS_PORTS, FILTERS_PROCESS, NETWORKS, PIDS, PORTS,
-        TRANSLATED_PORTS,
+        self, COMMS, EXCLUDED_CGROUPS, FILTERS_NETWORKS, FILTERS_PORTS, FILTERS_PROCESS, NETWORKS, PIDS,
+        PORTS, TRANSLATED_PORTS,
     },
     sock,
 };
@@ -25,10 +29,25 @@ use crate::{
 /// Whether the ports of a connection are excluded; a port that is 0 is not known.
 #[inline(always)]
 pub(crate) fn is_excluded(ports: Ports) -> bool {
-    are_ports_excluded(port_sets(), ports.local, ports.peer, |set, port| {
-        let (word, bit) = port_place(set, port);
-        PORTS.get(word).is_some_and(|word| word & bit != 0)
-    }) && !is_translated(ports.local)
+    are_own_excluded(ports) && !is_translated(ports.local)
+}
+
+/// The same, whatever translation selects.
+#[inline(always)]
+pub(crate) fn are_own_excluded(ports: Ports) -> bool {
+    are_ports_excluded(port_sets(), ports.local, ports.peer, is_in_set)
+}
+
+/// Whether a connection to this port is selected, whichever port its socket will get.
+#[inline(always)]
+pub(crate) fn is_selected_by_peer(peer_port: u16) -> bool {
+    is_selected_by(port_sets(), peer_port, is_in_set)
+}
+
+#[inline(always)]
+fn is_in_set(set: u8, port: u16) -> bool {
+    let (word, bit) = port_place(set, port);
+    PORTS.get(word).is_some_and(|word| word & bit != 0)
 }
 
 /// Which sets of ports are in use.
@@ -45,33 +64,52 @@ pub(crate) fn are_ports_filtered() -> bool {
     port_sets() != 0
 }
 
-/// Where [`TRANSLATED_PORTS`] has a port: the index of a word, and its bit.
-#[inline(always)]
-fn translated_place(port: u16) -> (u32, u64) {
-    (u32::from(port) / 64, 1 << (port % 64))
-}
-
 /// Whether a socket with this local port may be one that only its translated ports select.
 #[inline(always)]
-fn is_translated(local_port: u16) -> bool {
-    let (word, bit) = translated_place(local_port);
-    TRANSLATED_PORTS.get(word).is_some_and(|word| word & bit != 0)
+pub(crate) fn is_translated(local_port: u16) -> bool {
+    TRANSLATED_PORTS.get(local_port.into()).is_some_and(|count| *count != 0)
 }
 
-/// Notes that only their translated ports select sockets with this local port: from now on nothing of them is excluded
-/// here, and user space decides. A bit stays, also when another connection has the port later: that costs events, and
-/// nothing else.
+/// Notes that only its translated ports select a socket with this local port: until it is closed, nothing with that port is excluded
+/// here, and user space decides.
 #[inline(always)]
-pub(crate) fn select_translated(local_port: u16) {
+pub(crate) fn select_translated<T>(sk: *const T, local_port: u16) {
     // A socket that has given its port back; many others have none yet.
     if local_port == 0 {
         return;
     }
-    let (word, bit) = translated_place(local_port);
-    let Some(word) = TRANSLATED_PORTS.get_ptr_mut(word) else { return };
-    // SAFETY: the pointer is to a word of the map. Another CPU may set another bit of it at the same time, so it has to be
-    // one instruction; the target has no atomic types in Rust.
-    unsafe { asm!("lock *(u64 *)({word} + 0) |= {bit}", word = in(reg) word, bit = in(reg) bit) };
+    let memory = maps::memory(sk, BPF_SK_STORAGE_GET_F_CREATE);
+    if !memory.is_null() {
+        // SAFETY: not null, so valid for this run.
+        let counted = unsafe { &mut (*memory).counted_port };
+        if *counted != 0 {
+            return;
+        }
+        *counted = local_port;
+    }
+    count_translated(local_port, 1);
+}
+
+/// Notes that a socket is closed, which may be one of those.
+#[inline(always)]
+pub(crate) fn deselect_translated<T>(sk: *const T) {
+    let memory = maps::memory(sk, 0);
+    if memory.is_null() {
+        return;
+    }
+    // SAFETY: not null, so valid for this run.
+    let counted = unsafe { core::mem::take(&mut (*memory).counted_port) };
+    if counted != 0 {
+        count_translated(counted, -1);
+    }
+}
+
+#[inline(always)]
+fn count_translated(local_port: u16, change: i64) {
+    let Some(count) = TRANSLATED_PORTS.get_ptr_mut(local_port.into()) else { return };
+    // SAFETY: the pointer is to a word of the map. Another CPU may count another socket at the same time, so it has to be one
+    // instruction; the target has no atomic types in Rust.
+    unsafe { asm!("lock *(u64 *)({count} + 0) += {change}", count = in(reg) count, change = in(reg) change) };
 }
 
 /// Whether a packet's socket is in a network namespace that is excluded.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tcp_trace_ebpf::{
-    COMM_LEN, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
+    Bytes16, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
     PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS,
     decide::{process::Verdict, segment::DirectionMemory, skip::SkipProgress},
 };
@@ -15,6 +15,8 @@ use tcp_trace_ebpf::{
 const RING_BYTES: usize = 1 << 20;
 /// MPTCP sockets whose subflow is remembered: the most recently used ones. The process of another is not known.
 const MPTCP_SOCKETS_MAX: usize = 8192;
+/// Ports that there are.
+const PORTS_LEN: usize = 1 << 16;
 /// Processes of one followed command that live at the same time.
 const FOLLOWED_MAX: usize = 65536;
 
@@ -27,9 +29,9 @@ pub(crate) static COUNTERS: PerCpuArray<u64, { COUNTERS_LEN }> = PerCpuArray::ne
 #[btf_map]
 pub(crate) static PORTS: Array<u64, { PORT_SETS * PORT_WORDS }> = Array::new();
 
-/// Local ports of sockets that only their translated ports select: see [`decide::filter`](tcp_trace_ebpf::decide::filter).
+/// By local port, how many open sockets only their translated ports select: see [`decide::filter`](tcp_trace_ebpf::decide::filter).
 #[btf_map]
-pub(crate) static TRANSLATED_PORTS: Array<u64, { PORT_WORDS }> = Array::new();
+pub(crate) static TRANSLATED_PORTS: Array<u64, { PORTS_LEN }> = Array::new();
 
 #[btf_map]
 pub(crate) static SKIP: Array<u64, { 2 * SKIP_SOCKETS }> = Array::new();
@@ -53,7 +55,7 @@ pub(crate) static FOLLOWED: HashMap<u32, u8, FOLLOWED_MAX> = HashMap::new();
 pub(crate) static PIDS: HashMap<u32, u8, FILTER_VALUES_MAX> = HashMap::new();
 
 #[btf_map]
-pub(crate) static COMMS: HashMap<[u8; COMM_LEN], u8, FILTER_VALUES_MAX> = HashMap::new();
+pub(crate) static COMMS: HashMap<Bytes16, u8, FILTER_VALUES_MAX> = HashMap::new();
 
 #[btf_map]
 pub(crate) static NETWORKS: HashMap<u32, u8, FILTER_VALUES_MAX> = HashMap::new();
@@ -99,13 +101,15 @@ pub(crate) struct SocketMemory {
     pub(crate) translation_known: u8,
     /// How many changes of its user were reported.
     pub(crate) changes: u8,
+    /// Its local port while it counts in [`TRANSLATED_PORTS`], else 0.
+    pub(crate) counted_port: u16,
     /// How often the socket left `CLOSE`.
     pub(crate) incarnations: u32,
     /// Who used it last, of those that were reported: see [`sock::current_user`](crate::sock::current_user).
     pub(crate) user: u64,
 }
 
-/// A connect that the ports of its socket exclude: its SYN may show that others select it.
+/// A connect that the ports of its socket exclude, as far as they are known: its SYN may show that others select it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct HeldConnect {
@@ -186,6 +190,14 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_copied_seq: 0,
     tcp_snd_una: 0,
     tcp_snd_nxt: 0,
+    tcp_rcv_wup: 0,
+    tcp_rcv_wnd: 0,
+    tcp_write_seq: 0,
+    tcp_max_window: 0,
+    tcp_bytes_acked: 0,
+    tcp_num_sacks: 0,
+    tcp_ts_recent: 0,
+    tcp_ts_recent_stamp: 0,
     tcp_srtt_us: 0,
     tcp_snd_cwnd: 0,
     tcp_total_retrans: 0,
@@ -193,6 +205,10 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     icsk_ulp_data: 0,
     mptcp_subflow_conn: 0,
     skb_sk: 0,
+    skb_ip_summed: 0,
+    skb_ip_summed_bit: 0,
+    skb_csum_valid: 0,
+    skb_csum_valid_bit: 0,
     task_flags: 0,
     task_group_leader: 0,
     task_comm: 0,

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use aya_ebpf::programs::SkBuffContext;
+use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::SkBuffContext};
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, Bytes16, DIRECTION_OUT, IPPROTO_TCP, IPPROTO_UDP, RawEndpoints,
     decide::translation::Ports,
@@ -98,6 +98,40 @@ fn read<T: Copy>(ctx: &SkBuffContext, offset: u32) -> Result<T, i32> {
 #[inline(always)]
 pub(crate) fn tcp_header(ctx: &SkBuffContext, offset: u32) -> Result<TcpHeader, i32> {
     read(ctx, offset)
+}
+
+/// The timestamp of the TCP header that starts at `offset`, where the kernel puts it (RFC 7323, appendix A); 0 when there are other
+/// options in that place.
+#[inline(always)]
+pub(crate) fn timestamp(ctx: &SkBuffContext, offset: u32) -> Result<u32, i32> {
+    /// Two of no operation, timestamps, and their length.
+    const ALIGNED: u32 = 0x0101_080a;
+    let [kinds, value]: [Word; 2] = read(ctx, offset + size_of::<TcpHeader>() as u32)?;
+    // SAFETY: both are 4 bytes without padding.
+    let number = |word: Word| u32::from_be(unsafe { core::mem::transmute::<Word, u32>(word) });
+    Ok(if number(kinds) == ALIGNED { number(value) } else { 0 })
+}
+
+/// The sum of a TCP header that starts at `offset` (RFC 1071), of its length and of the number of TCP, as the checksum has them.
+#[inline(always)]
+pub(crate) fn header_sum(ctx: &SkBuffContext, offset: u32, length: u32) -> Result<u16, i32> {
+    const LENGTH_MAX: usize = 64;
+    let mut header = [0_u16; LENGTH_MAX / 2];
+    // The verifier has to see both bounds on the very register that it checks.
+    let bytes = (core::hint::black_box(length - 1) & (LENGTH_MAX as u32 - 1)) + 1;
+    // SAFETY: there is room for LENGTH_MAX bytes.
+    let result = unsafe {
+        bpf_skb_load_bytes(ctx.skb.skb.cast_const().cast(), offset, header.as_mut_ptr().cast(), bytes)
+    };
+    if result != 0 {
+        return Err(result as i32);
+    }
+    let mut sum = u32::from((length as u16).to_be()) + u32::from(u16::from(IPPROTO_TCP).to_be());
+    for word in header {
+        sum += u32::from(word);
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    Ok(((sum & 0xffff) + (sum >> 16)) as u16)
 }
 
 /// Where the header behind the IP headers starts, and its protocol; `None` when that is neither TCP nor UDP.

@@ -16,13 +16,16 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, Bytes16, COMM_LEN, FOLLOW_PROCESS, IPPROTO_MPTCP, IPPROTO_TCP, RawEndpoints,
-    RawProcess, RawTcpStats, decide::translation::Ports,
+    RawProcess, RawTcpStats,
+    decide::{acceptance, translation::Ports},
 };
 
 use crate::maps::{FOLLOWED, OFFSETS, REGISTERS};
 
 /// `PF_KTHREAD` of `task_struct.flags` (`include/linux/sched.h`).
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_EXITING`, likewise: `exit_signals()` sets it before `exit_files()` closes what is open.
+const PF_EXITING: u32 = 0x0000_0004;
 
 /// A kernel address: of a struct, or 0.
 #[derive(Clone, Copy)]
@@ -239,6 +242,61 @@ pub(crate) fn tcp_stats(sk: *const u8) -> RawTcpStats {
     }
 }
 
+/// What decides whether a segment is taken that arrives at `sk`, of which the verifier knows that it is a socket; `None` where it
+/// has no socket of its own.
+#[inline(always)]
+pub(crate) fn receiver<T>(sk: *const T) -> Option<Receiver> {
+    // SAFETY: the verifier checks that it is a socket.
+    let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
+    if tcp.is_null() { None } else { Some(Receiver(tcp)) }
+}
+
+/// The TCP socket that a segment arrives at.
+#[derive(Clone, Copy)]
+pub(crate) struct Receiver(*const u8);
+
+impl Receiver {
+    /// Its numbers.
+    #[inline(always)]
+    pub(crate) fn numbers(self) -> acceptance::Socket {
+        let tcp = self.0;
+        acceptance::Socket {
+            rcv_nxt: direct(tcp, offset!(tcp_rcv_nxt)),
+            rcv_wup: direct(tcp, offset!(tcp_rcv_wup)),
+            rcv_wnd: direct(tcp, offset!(tcp_rcv_wnd)),
+            snd_una: direct(tcp, offset!(tcp_snd_una)),
+            snd_nxt: direct(tcp, offset!(tcp_snd_nxt)),
+            write_seq: direct(tcp, offset!(tcp_write_seq)),
+            max_window: direct(tcp, offset!(tcp_max_window)),
+            bytes_acked: direct(tcp, offset!(tcp_bytes_acked)),
+            shutdown: shutdown(tcp),
+            num_sacks: direct(tcp, offset!(tcp_num_sacks)),
+            is_locked: is_locked(tcp),
+        }
+    }
+
+    /// The last timestamp that it remembers, 0 when none, and when that came, seconds.
+    #[inline(always)]
+    pub(crate) fn recent_timestamp(self) -> (u32, u32) {
+        (direct(self.0, offset!(tcp_ts_recent)), direct(self.0, offset!(tcp_ts_recent_stamp)))
+    }
+}
+
+/// Whether the checksum of a packet was verified before the hook, by the device or by the kernel (`skb_csum_unnecessary()`).
+#[inline(always)]
+pub(crate) fn is_checksum_verified(ctx: &SkBuffContext) -> Result<bool, i32> {
+    /// `CHECKSUM_UNNECESSARY` and `CHECKSUM_PARTIAL` (`include/linux/skbuff.h`).
+    const VERIFIED: u8 = 1;
+    // The context of a cgroup_skb program is the sk_buff itself.
+    let skb = Address(ctx.as_ptr() as u64);
+    let by_device: u8 = skb.read(offset!(skb_ip_summed))?;
+    if by_device >> offset!(skb_ip_summed_bit) & VERIFIED != 0 {
+        return Ok(true);
+    }
+    let by_kernel: u8 = skb.read(offset!(skb_csum_valid))?;
+    Ok(by_kernel >> offset!(skb_csum_valid_bit) & 1 != 0)
+}
+
 /// A listener's queue of connections that wait to be accepted.
 #[inline(always)]
 pub(crate) fn accept_queue(sk: *const u8) -> RawTcpStats {
@@ -266,13 +324,12 @@ fn current_leader() -> Result<Address, i32> {
 
 /// The name of the process that runs now, with zeros behind it: older kernels leave there what they find.
 #[inline(always)]
-pub(crate) fn current_comm() -> Result<[u8; COMM_LEN], i32> {
+pub(crate) fn current_comm() -> Result<Bytes16, i32> {
     let from = current_leader()?.0 + u64::from(offset!(task_comm));
-    let mut comm = [0; COMM_LEN];
+    let mut comm = Bytes16::default();
     // SAFETY: the helper checks the address, and writes up to the terminating zero and never more than the length.
-    let length = unsafe {
-        bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), COMM_LEN as u32, from as *const c_void)
-    };
+    let length =
+        unsafe { bpf_probe_read_kernel_str((&raw mut comm).cast(), COMM_LEN as u32, from as *const c_void) };
     if length < 0 { Err(length as i32) } else { Ok(comm) }
 }
 
@@ -294,6 +351,12 @@ fn current_task() -> *const u8 {
 #[inline(always)]
 pub(crate) fn is_kernel_thread() -> bool {
     direct::<u32>(current_task(), offset!(task_flags)) & PF_KTHREAD != 0
+}
+
+/// Whether the thread that runs now is ending, so that nothing of its program runs any more.
+#[inline(always)]
+pub(crate) fn is_exiting() -> bool {
+    direct::<u32>(current_task(), offset!(task_flags)) & PF_EXITING != 0
 }
 
 /// What tells the process that runs now, and what it executes, from the others that use a socket: its id and how often it called

@@ -6,9 +6,9 @@ mod command;
 mod dispatch;
 mod enrich;
 mod error;
+mod event_loop;
 mod namespaces;
 mod output;
-mod reader;
 mod routes;
 mod sockets;
 mod stacks;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// How long to wait at the end until all TIME_WAIT is over.
     pub settle: Duration,
+    /// Whether connections are followed to the end of their TIME_WAIT; otherwise, to its beginning.
+    pub follow_time_wait: bool,
     /// Whether credentials in header fields are kept.
     pub show_secrets: bool,
 }
@@ -59,7 +61,7 @@ pub fn run(
         .build()
         .map_err(SessionError::io("cannot start"))?;
     // Signals are caught before anything is attached, so that none can fall between.
-    let signals = runtime.block_on(async { reader::Signals::new() });
+    let signals = runtime.block_on(async { event_loop::Signals::new() });
     let signals = signals.map_err(SessionError::io("cannot catch signals"))?;
     let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
     let mut output = output::Output::new(sink, backlog);
@@ -77,8 +79,8 @@ pub fn run(
     }
     log::info!("attached");
     let result = match started {
-        Ok(()) => reader::Reader::new(settings, tracer, output)
-            .and_then(|reader| runtime.block_on(reader.run(command, signals))),
+        Ok(()) => event_loop::EventLoop::new(settings, tracer, output)
+            .and_then(|event_loop| runtime.block_on(event_loop.run(command, signals))),
         Err(error) => Err(error.into()),
     };
     match result {

@@ -9,7 +9,7 @@ use std::{
 
 use tcp_trace_model::event::State;
 use tcp_trace_tests::{
-    Diagnosis, Moment, Script, assert_ages, free_port, now, number, output, wait_for, while_doing,
+    Diagnosis, Script, TimeWindow, assert_ages, free_port, now, number, output, wait_for, while_doing,
 };
 
 /// How long a socket may wait here.
@@ -17,14 +17,14 @@ const MIN_AGE: &str = "2s";
 const CLIENTS: usize = 5;
 
 /// Clients that send five bytes, read this many, and close; and when they did that.
-fn clients(port: u16, answer: usize) -> Moment {
+fn clients(port: u16, answer: usize) -> TimeWindow {
     let from = now();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         client.write_all(b"hello").expect("it is connected");
         client.read_exact(&mut vec![0; answer]).expect("it answers");
     }
-    Moment { from, to: now() }
+    TimeWindow { from, to: now() }
 }
 
 /// The sockets in CLOSE_WAIT at a port, as `ss` shows them.

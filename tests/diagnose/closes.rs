@@ -15,8 +15,8 @@ use rustix::{
 };
 use tcp_trace_model::{event::Flags, record::Finding};
 use tcp_trace_tests::{
-    Diagnosis, FIN_ACK, Moment, Namespace, Peer, SYN_ACK, Wire, WireAddresses, assert_ages, free_port, now,
-    wait_for, while_doing,
+    Diagnosis, FIN_ACK, Namespace, Peer, SYN_ACK, TimeWindow, Wire, WireAddresses, assert_ages, free_port,
+    now, wait_for, while_doing,
 };
 
 const STALL: [&str; 2] = ["--min-stall", "2s"];
@@ -56,7 +56,7 @@ impl Place {
     }
 
     /// A connection whose peer has no more room, and when it said so.
-    pub(crate) fn without_room(&self) -> (TcpStream, Peer<'_>, Moment) {
+    pub(crate) fn without_room(&self) -> (TcpStream, Peer<'_>, TimeWindow) {
         let (mut client, mut peer) = self.connected();
         client.write_all(b"request").expect("it is connected");
         peer.expect(Flags::ACK);
@@ -143,7 +143,7 @@ fn keep_alive_that_is_not_answered_is_reported() {
     let place = Place::new();
     let from = now();
     let (client, mut peer) = place.connected();
-    let start = Moment { from, to: now() };
+    let start = TimeWindow { from, to: now() };
     set_tcp_keepidle(&client, SECOND).expect("a socket has this option");
     set_tcp_keepintvl(&client, SECOND).expect("a socket has this option");
     set_tcp_keepcnt(&client, 50).expect("a socket has this option");

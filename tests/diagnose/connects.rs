@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::io::Errno;
 use tcp_trace_model::{event::Flags, record::Severity};
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Moment, Namespace, SYN_ACK, assert_ages, assert_between, assert_since, free_port,
-    now, number, stay_on_one_cpu, wait_for,
+    Diagnosing, Diagnosis, Namespace, SYN_ACK, TimeWindow, assert_ages, assert_between, assert_since,
+    free_port, now, number, stay_on_one_cpu, wait_for,
 };
 
 use crate::closes::Place;
@@ -52,7 +52,7 @@ fn a_connect_without_an_answer_is_reported_while_it_waits() {
     let place = Place::new();
     let from = now();
     let (client, begun) = place.begin(place.server);
-    let start = Moment { from, to: now() };
+    let start = TimeWindow { from, to: now() };
     assert_eq!(begun, Err(Errno::INPROGRESS));
     let (mut peer, _) = place.wire.accept(place.server);
     Diagnosis::of_port(place.server.port(), &[]).expect_none();
@@ -82,7 +82,7 @@ fn connects_that_timed_out_or_had_no_route_are_reported() {
     let fails = || {
         let from = now();
         let (client, result) = place.begin(place.server);
-        let begun = Moment { from, to: now() };
+        let begun = TimeWindow { from, to: now() };
         assert_eq!(result, Err(Errno::INPROGRESS));
         let (_, syn) = place.wire.accept(place.server);
         (client, syn, begun)
@@ -93,7 +93,7 @@ fn connects_that_timed_out_or_had_no_route_are_reported() {
         let ended = wait_for("the end", || {
             let before = now();
             if place.namespace.states(port).is_empty() {
-                return Some(Moment { from, to: now() });
+                return Some(TimeWindow { from, to: now() });
             }
             from = before;
             None

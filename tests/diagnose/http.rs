@@ -10,8 +10,8 @@ use std::{
 use rustix::net::sockopt;
 use tcp_trace_model::record::Finding;
 use tcp_trace_tests::{
-    Diagnosis, Folder, Moment, Nginx, Tracer, Wrk, assert_between, free_port, number, tcp_trace, wait_for,
-    while_doing,
+    Diagnosis, Folder, Nginx, TimeWindow, Tracer, Wrk, assert_between, free_port, number, tcp_trace,
+    wait_for, while_doing,
 };
 
 use crate::connects::tracing;
@@ -39,8 +39,8 @@ pub(crate) fn receive(mut from: &TcpStream, bytes: usize) {
 
 /// When an exchange took place.
 pub(crate) struct Exchanged {
-    request: Moment,
-    pub(crate) response: Moment,
+    request: TimeWindow,
+    pub(crate) response: TimeWindow,
 }
 
 /// One exchange that is fine.
@@ -82,8 +82,8 @@ pub(crate) fn assert_code(finding: &Finding, code: &str, cause: &str) {
 /// When a kept-alive connection was used, and when its server closed it.
 struct Kept {
     exchanges: [Exchanged; 2],
-    closed: Moment,
-    reused: Moment,
+    closed: TimeWindow,
+    reused: TimeWindow,
 }
 
 /// A client that uses a connection again after 100 ms, and after 500 ms: the server closes after 300 ms idle.
@@ -144,7 +144,7 @@ fn a_kept_connection_that_is_used_in_time_is_fine() {
 }
 
 /// A response of which 400 of 1000 bytes come, or all, and how the server ends it.
-fn answered(port: u16, bytes: usize, resets: bool) {
+pub(crate) fn answered(port: u16, bytes: usize, resets: bool) {
     let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());
@@ -192,7 +192,7 @@ fn a_whole_response_and_a_client_that_cancels_are_fine() {
 }
 
 /// An upload of 20 kB that is answered with 413; the server reads all of it before it closes, or 200 bytes.
-fn uploaded(port: u16, reads_all: bool) {
+pub(crate) fn uploaded(port: u16, reads_all: bool) {
     let request =
         [b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n".as_slice(), &[b'y'; 20_000]];
     let request = request.concat();
@@ -233,7 +233,7 @@ fn a_server_that_reads_the_body_is_fine() {
 }
 
 /// A request that is read and not answered, until the server closes, or the client after this time.
-fn silent(port: u16, client_gives_up: Option<Duration>) {
+pub(crate) fn silent(port: u16, client_gives_up: Option<Duration>) {
     let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());
@@ -275,7 +275,7 @@ fn a_client_that_soon_thinks_better_of_it_is_fine() {
 }
 
 /// Requests that are answered after this time; and the median time that the client waited, which cannot be shorter.
-fn slow(port: u16, count: usize, after: Duration) -> Duration {
+pub(crate) fn slow(port: u16, count: usize, after: Duration) -> Duration {
     let (client, server) = pair(port);
     let mut times: Vec<_> = (0..count)
         .map(|_| {
@@ -311,7 +311,7 @@ fn a_server_that_is_slow_to_the_first_byte_is_reported() {
 }
 
 /// A response of 20 MB that is read after this time.
-fn download(port: u16, after: Duration) {
+pub(crate) fn download(port: u16, after: Duration) {
     let (client, server) = pair(port);
     send(&client, GET);
     receive(&server, GET.len());

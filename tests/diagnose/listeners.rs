@@ -11,8 +11,8 @@ use rustix::{
 };
 use tcp_trace_model::{event::Flags, record::Severity};
 use tcp_trace_tests::{
-    Diagnosis, Moment, Namespace, Script, Wire, WireAddresses, assert_since, free_port, now, number, output,
-    wait_for,
+    Diagnosis, Namespace, Script, TimeWindow, Wire, WireAddresses, assert_since, free_port, now, number,
+    output, wait_for,
 };
 
 /// Begins to connect, and does not wait.
@@ -29,7 +29,7 @@ fn a_full_accept_queue_is_reported_with_its_process() {
     let server = Script::start_with("python3", "stuck.py", &["none", "2"]);
     let from = now();
     let clients: Vec<_> = (0..6).map(|_| begin(server.port())).collect();
-    let begun = Moment { from, to: now() };
+    let begun = TimeWindow { from, to: now() };
     let finding = Diagnosis::wait_for("accept_queue_full", server.port(), &[]);
     assert_eq!((finding.severity, finding.cause.as_deref()), (Severity::Critical, Some("full")));
     assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(server.pid()));
@@ -43,12 +43,25 @@ fn a_full_accept_queue_is_reported_with_its_process() {
 }
 
 #[test]
+fn a_busy_worker_is_named_and_not_the_master_that_has_the_listener_open_too() {
+    let server = Script::start_with("python3", "stuck.py", &["prefork", "2"]);
+    let clients: Vec<_> = (0..7).map(|_| begin(server.port())).collect();
+    let finding = Diagnosis::wait_for("accept_queue_full", server.port(), &[]);
+    let pid = server.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    let worker: u32 = children.trim().parse().expect("it has one");
+    assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(worker), "{finding:?}");
+    assert!(finding.shared_with.iter().any(|process| process.pid == pid), "{finding:?}");
+    drop(clients);
+}
+
+#[test]
 fn connections_that_are_not_accepted_are_reported_before_the_queue_is_full() {
     let server = Script::start_with("python3", "stuck.py", &["none"]);
     let from = now();
     let connect = || TcpStream::connect(("127.0.0.1", server.port())).expect("there is room");
     let first = connect();
-    let begun = Moment { from, to: now() };
+    let begun = TimeWindow { from, to: now() };
     // This client does not wait so long. It is connected: else its SYN+ACK would be answered with an RST.
     drop(connect());
     let finding = Diagnosis::wait_for("accept_stalled", server.port(), &["--min-age", "2s"]);

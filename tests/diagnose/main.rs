@@ -3,6 +3,7 @@
 mod close_wait;
 mod closes;
 mod connects;
+mod copies;
 mod counters;
 mod gateway;
 mod http;
@@ -12,7 +13,10 @@ mod network;
 mod ports;
 mod races;
 mod recorded;
+mod relays;
+mod scenes;
 mod seen;
 mod small_writes;
+mod three_ways;
 mod waits;
 mod windows;

@@ -8,7 +8,9 @@ use std::{
 
 use rustix::{io::Errno, net::sockopt};
 use tcp_trace_model::{event::Flags, record::Finding};
-use tcp_trace_tests::{FIN_ACK, Moment, SYN_ACK, assert_between, free_port, number, wait_for, while_doing};
+use tcp_trace_tests::{
+    FIN_ACK, SYN_ACK, TimeWindow, assert_between, free_port, number, wait_for, while_doing,
+};
 
 use crate::{
     closes::Place,
@@ -23,10 +25,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(300);
 
 /// Since when the connection was idle, and until when: until the request, and until the server's end.
 #[derive(Clone, Copy)]
-struct Idle {
-    response: Moment,
-    request: Moment,
-    closed: Moment,
+pub(crate) struct Idle {
+    response: TimeWindow,
+    request: TimeWindow,
+    closed: TimeWindow,
 }
 
 fn assert_idle(finding: &Finding, idle: Option<Idle>) {
@@ -40,7 +42,7 @@ fn fails(client: &TcpStream) {
 }
 
 /// The request is in the receive queue of a server that closes without reading it, or that reads it.
-fn unread(port: u16, is_read: bool) -> Idle {
+pub(crate) fn unread(port: u16, is_read: bool) -> Idle {
     let (client, server) = pair(port);
     let response = exchange(&client, &server).response;
     waits(&server, IDLE);

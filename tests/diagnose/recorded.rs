@@ -7,14 +7,14 @@ use std::{
 
 use tcp_trace_model::record::Finding;
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Folder, Moment, Tracer, assert_ages, free_port, now, tcp_trace, wait_for,
+    Diagnosing, Diagnosis, Folder, TimeWindow, Tracer, assert_ages, free_port, now, tcp_trace, wait_for,
     while_doing,
 };
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
 /// A client that has read a response and does not close, though the server said so and has closed.
-fn leak(port: u16) -> (TcpStream, Moment) {
+fn leak(port: u16) -> (TcpStream, TimeWindow) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     let (mut server, _) = listener.accept().expect("it is connected");

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use tcp_trace_tests::{Moment, PATIENCE, free_port, now, number, while_doing};
+use tcp_trace_tests::{PATIENCE, TimeWindow, free_port, now, number, while_doing};
 
 use crate::{
     connects::tracing,
@@ -55,7 +55,7 @@ impl Sent {
         receive(client, OK.len());
     }
 
-    fn note(&mut self, head: Moment, body: Moment) {
+    fn note(&mut self, head: TimeWindow, body: TimeWindow) {
         let (least, most) = head.micros_until(body);
         self.messages += 1;
         if DELAYED_US.contains(&least) && DELAYED_US.contains(&most) {

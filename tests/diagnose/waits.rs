@@ -6,24 +6,24 @@ use std::{
 };
 
 use tcp_trace_tests::{
-    Diagnosing, Diagnosis, Folder, Moment, Socket, Tracer, accept, assert_between, assert_since, free_port,
-    now, number, ss, tcp_trace, wait_for, while_doing, with_patience,
+    Diagnosing, Diagnosis, Folder, Socket, TimeWindow, Tracer, accept, assert_between, assert_since,
+    free_port, now, number, ss, tcp_trace, wait_for, while_doing, with_patience,
 };
 
 const GET: &[u8] = b"GET /report HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A client whose request the server has read and not answered, and when it was sent.
-fn asked(port: u16) -> (TcpStream, TcpStream, Moment) {
+pub(crate) fn asked(port: u16) -> (TcpStream, TcpStream, TimeWindow) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let mut client = with_patience(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
     let mut server = accept(&listener);
     let from = now();
     client.write_all(GET).expect("it is connected");
     server.read_exact(&mut [0; GET.len()]).expect("it comes");
-    (client, server, Moment { from, to: now() })
+    (client, server, TimeWindow { from, to: now() })
 }
 
-fn wait_2_s(since: Moment) {
+fn wait_2_s(since: TimeWindow) {
     wait_for("the time", || (now().micros_since(since.to) > 2_000_000).then_some(()));
 }
 
@@ -91,8 +91,8 @@ fn a_request_that_is_answered_has_no_finding() {
 
 /// When the server's window was full in an upload, and when that ended.
 struct Full {
-    begun: Moment,
-    ended: Moment,
+    begun: TimeWindow,
+    ended: TimeWindow,
 }
 
 /// An upload of 20 MB that the server reads at once, or when its window has been full for 2 s.
@@ -112,7 +112,7 @@ fn upload(port: u16, waits: bool) -> Option<Full> {
         });
         let begun = waits.then(|| {
             wait_for("the full window", || is_probing(local_port).then_some(()));
-            let begun = Moment { from, to: now() };
+            let begun = TimeWindow { from, to: now() };
             wait_2_s(begun);
             begun
         });

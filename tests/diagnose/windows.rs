@@ -9,7 +9,7 @@ use std::{
 use rustix::net::sockopt;
 use tcp_trace_model::{event::Flags, record::Finding};
 use tcp_trace_tests::{
-    Diagnosis, FIN_ACK, Moment, Peer, Script, assert_ages, free_port, now, number, wait_for, while_doing,
+    Diagnosis, FIN_ACK, Peer, Script, TimeWindow, assert_ages, free_port, now, number, wait_for, while_doing,
 };
 
 use crate::closes::Place;
@@ -17,10 +17,10 @@ use crate::closes::Place;
 const STALL: [&str; 2] = ["--min-stall", "2s"];
 
 /// Writes until nothing more is taken for a while: what is taken moves on to the other end. Gives when it was taken last.
-fn fill(client: &mut TcpStream) -> Moment {
+pub(crate) fn fill(client: &mut TcpStream) -> TimeWindow {
     client.set_nonblocking(true).expect("a socket can be non-blocking");
     let block = vec![b'x'; 1 << 16];
-    let mut taken = Moment::from(now());
+    let mut taken = TimeWindow::from(now());
     wait_for("full buffers", || {
         let from = now();
         match client.write(&block) {
@@ -28,7 +28,7 @@ fn fill(client: &mut TcpStream) -> Moment {
                 (now().micros_since(taken.to) > 300_000).then_some(())
             }
             Ok(_) => {
-                taken = Moment { from, to: now() };
+                taken = TimeWindow { from, to: now() };
                 None
             }
             Err(error) => panic!("{error}"),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
@@ -10,17 +11,26 @@ use crate::{AccessLogLine, Folder, Running, nginx::json_lines, wait_for_listener
 /// Where Debian puts its modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// A running Apache with the event MPM.
+/// A running Apache.
 #[derive(Debug)]
 pub struct Apache {
-    _process: Running,
+    process: Running,
     folder: Folder,
     port: u16,
 }
 
 impl Apache {
-    /// Starts it on a port of IPv4's loopback. It has `/big`, `/text.txt`, which it compresses, and `/empty`.
+    /// Starts it with the event MPM on a port of IPv4's loopback. It has `/big`, `/text.txt`, which it compresses, and `/empty`.
     pub fn start(port: u16) -> Self {
+        Self::start_with(port, "event", "StartServers 1")
+    }
+
+    /// The same with the prefork MPM: three processes accept, each a connection at a time.
+    pub fn start_prefork(port: u16) -> Self {
+        Self::start_with(port, "prefork", "StartServers 3\nMinSpareServers 3\nMaxSpareServers 3")
+    }
+
+    fn start_with(port: u16, module: &str, servers: &str) -> Self {
         let folder = Folder::new();
         // The workers run as another user and have to reach the files.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -31,14 +41,22 @@ impl Apache {
         {
             fs::write(folder.file("www").join(name), content).expect("the folder is ours");
         }
-        fs::write(folder.file("apache.conf"), configuration(&folder, port)).expect("the folder is ours");
+        fs::write(folder.file("apache.conf"), configuration(&folder, port, module, servers))
+            .expect("the folder is ours");
         let mut command = Command::new("apache2");
         command.arg("-f").arg(folder.file("apache.conf")).arg("-DFOREGROUND");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // At its end the prefork MPM signals its whole process group (2.4, `prefork_run()`).
+        command.process_group(0);
         let mut process = Running::start(&mut command);
         wait_for_pid_file(&mut process, &command, &folder);
         wait_for_listener(Command::new("ss"), port, 1);
-        Self { _process: process, folder, port }
+        Self { process, folder, port }
+    }
+
+    /// The process id of its master.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// A URL on it.
@@ -59,7 +77,7 @@ impl Apache {
 
 /// The log leaves out %I, the bytes of a request: on a kept connection Apache now and then counts one byte of the next request
 /// twice, which it has looked at before it was all there (84 and 85 were seen for the same request). curl's figure covers it.
-fn configuration(folder: &Folder, port: u16) -> String {
+fn configuration(folder: &Folder, port: u16, module: &str, servers: &str) -> String {
     let path = folder.path().display();
     format!(
         r#"
@@ -70,12 +88,12 @@ Mutex file:{path}
 ErrorLog {path}/error.log
 ServerName localhost
 Listen 127.0.0.1:{port}
-LoadModule mpm_event_module {MODULES}/mod_mpm_event.so
+LoadModule mpm_{module}_module {MODULES}/mod_mpm_{module}.so
 LoadModule authz_core_module {MODULES}/mod_authz_core.so
 LoadModule deflate_module {MODULES}/mod_deflate.so
 User nobody
 Group nogroup
-StartServers 1
+{servers}
 LogFormat "{{\"method\":\"%m\",\"uri\":\"%U%q\",\"status\":%>s,\"body_bytes_sent\":%B,\"bytes_sent\":%O,\
 \"remote_port\":%{{remote}}p,\"pid\":%P}}" json
 CustomLog {path}/access.log json

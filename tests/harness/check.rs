@@ -13,7 +13,7 @@ use tcp_trace_model::{
 };
 
 use crate::{
-    KernelLife, Life, Moment, Recording, Scene, kernel_lives, life::transitions_of, now, wait_until,
+    KernelLife, Life, Recording, Scene, TimeWindow, kernel_lives, life::transitions_of, now, wait_until,
 };
 
 /// Between two programs at one tracepoint, or between a segment and what it does, there may be an interrupt
@@ -35,10 +35,10 @@ pub fn hold() {
 }
 
 /// The time that something took.
-pub fn while_doing(work: impl FnOnce()) -> Moment {
+pub fn while_doing(work: impl FnOnce()) -> TimeWindow {
     let from = now();
     work();
-    Moment { from, to: now() }
+    TimeWindow { from, to: now() }
 }
 
 impl Scene {
@@ -216,25 +216,28 @@ impl Checked<'_> {
     }
 
     /// When a transition happened, by the best witness.
-    fn moment_of(&self, transition: &Transition) -> Moment {
+    fn moment_of(&self, transition: &Transition) -> TimeWindow {
         let name = name_of(transition);
         let told = self.life.moments.iter().find(|(of, _)| *of == name).map(|(_, moment)| *moment);
-        let own = || self.witness.time_of(&name).map(Moment::from);
+        let own = || self.witness.time_of(&name).map(TimeWindow::from);
         if name == "LISTEN>SYN_RECV" {
             // The kernel reports it with the third segment; it happens with the SYN.
             return told.or_else(|| self.moment_of_syn()).expect("a witness of the SYN");
         }
         // The kernel's socket closes when a mini-socket goes on in TIME_WAIT.
-        let swapped = || self.witness.time_of(&name.replace("TIME_WAIT", "CLOSE")).map(Moment::from);
+        let swapped = || self.witness.time_of(&name.replace("TIME_WAIT", "CLOSE")).map(TimeWindow::from);
         told.or_else(own).or_else(swapped).unwrap_or_else(|| panic!("no witness of {name}"))
     }
 
     /// A client on this host sends its SYN between two of its own transitions.
-    fn moment_of_syn(&self) -> Option<Moment> {
+    fn moment_of_syn(&self) -> Option<TimeWindow> {
         let is_its_client =
             |other: &&KernelLife| other.role == Role::Client && other.other_port == self.witness.other_port;
         let client = self.kernel.iter().find(is_its_client)?;
-        Some(Moment { from: client.time_of("CLOSE>SYN_SENT")?, to: client.time_of("SYN_SENT>ESTABLISHED")? })
+        Some(TimeWindow {
+            from: client.time_of("CLOSE>SYN_SENT")?,
+            to: client.time_of("SYN_SENT>ESTABLISHED")?,
+        })
     }
 
     /// Addresses, namespace and process.

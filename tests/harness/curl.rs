@@ -14,8 +14,14 @@ pub struct Curl {
     pub pid: u32,
     /// The URL as it was given.
     pub url: String,
+    /// Local address of the connection; empty when there was none.
+    pub local_ip: String,
     /// Local port of the connection.
     pub local_port: u16,
+    /// Address that it connected to, likewise.
+    pub remote_ip: String,
+    /// Port that it connected to.
+    pub remote_port: u16,
     /// Status code.
     pub http_code: u16,
     /// Bytes of the body.

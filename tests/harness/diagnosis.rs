@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 use tcp_trace_model::record::{Fact, Finding, Record};
 
-use crate::{Moment, PATIENCE, Running, now, recording::parse_line, tcp_trace};
+use crate::{PATIENCE, Running, TimeWindow, now, recording::parse_line, tcp_trace};
 
 /// What one run found.
 #[derive(Debug)]
@@ -33,13 +33,13 @@ impl Diagnosis {
         let diagnosis = Self::of_output(output);
         // A recording is judged as it ends.
         if !arguments.contains(&"--from") {
-            diagnosis.assert_judged(Moment { from, to: now() });
+            diagnosis.assert_judged(TimeWindow { from, to: now() });
         }
         diagnosis
     }
 
     /// Fails unless the sockets were read at this moment: ages are those of then.
-    fn assert_judged(&self, moment: Moment) {
+    fn assert_judged(&self, moment: TimeWindow) {
         for finding in &self.findings {
             assert_eq!(moment.micros_from(finding.time), 0, "{moment:?}: {finding:#?}");
         }
@@ -134,16 +134,16 @@ impl Diagnosing {
         stderr.read_to_string(&mut self.said).expect("it says text");
         let status = self.running.0.wait().expect("it ends");
         let diagnosis = Diagnosis::of_output(Output { status, stdout, stderr: self.said.into_bytes() });
-        diagnosis.assert_judged(Moment { from, to: now() });
+        diagnosis.assert_judged(TimeWindow { from, to: now() });
         diagnosis
     }
 }
 
 /// Fails unless this time is that from `event` until the sockets were read, within 10 %.
 #[track_caller]
-pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
+pub fn assert_since(us: u64, event: TimeWindow, finding: &Finding) {
     // A finding's time is that before the kernel was queried; by now it has answered.
-    let read = Moment { from: finding.time, to: now() };
+    let read = TimeWindow { from: finding.time, to: now() };
     let most = read.to.micros_since(event.from);
     // So that what is measured is longer than the scheduler's moods.
     assert!(most >= 1_000_000, "too young to compare: {most} us: {finding:#?}");
@@ -152,7 +152,7 @@ pub fn assert_since(us: u64, event: Moment, finding: &Finding) {
 
 /// Fails unless this time is that from one event to another, within 10 %.
 #[track_caller]
-pub fn assert_between(us: u64, first: Moment, second: Moment, finding: &Finding) {
+pub fn assert_between(us: u64, first: TimeWindow, second: TimeWindow, finding: &Finding) {
     let (least, most) = first.micros_until(second);
     assert!(
         us * 10 >= least * 9 && us * 10 <= most * 11,
@@ -162,7 +162,7 @@ pub fn assert_between(us: u64, first: Moment, second: Moment, finding: &Finding)
 
 /// The same of the age of each connection of a finding.
 #[track_caller]
-pub fn assert_ages(finding: &Finding, event: Moment) {
+pub fn assert_ages(finding: &Finding, event: TimeWindow) {
     assert!(!finding.connections.is_empty(), "{finding:#?}");
     for connection in &finding.connections {
         assert_since(connection.age_us.expect("it is dated"), event, finding);

@@ -8,7 +8,7 @@ use tcp_trace_model::{
 };
 
 use crate::{
-    Moment, Recording, Scene,
+    Recording, Scene, TimeWindow,
     check::{ESTIMATED_TOLERANCE_US, SCENE_PATIENCE, TOLERANCE_US},
     wait_until,
 };
@@ -19,9 +19,9 @@ pub struct HalfOpen {
     /// The client's port.
     pub peer_port: u16,
     /// When the SYN came.
-    pub syn: Moment,
+    pub syn: TimeWindow,
     /// When the kernel gave it up.
-    pub end: Moment,
+    pub end: TimeWindow,
     /// Who ended it.
     pub by: By,
     /// By what.

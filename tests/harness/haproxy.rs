@@ -2,13 +2,12 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
     process::{Command, Stdio},
 };
 
 use serde::Deserialize;
 
-use crate::{Folder, Running, nginx::json_lines, wait_for, wait_for_listener};
+use crate::{Folder, Running, nginx::json_lines, process::wait_until_ready, ss, wait_for};
 
 /// One line of its log.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +47,11 @@ impl Haproxy {
         Self::start_with(port, &format!("server behind 127.0.0.1:{behind}"))
     }
 
+    /// The same, and it begins each connection with a PROXY header: `send-proxy` or `send-proxy-v2`.
+    pub fn start_sending_proxy(port: u16, behind: u16, option: &str) -> Self {
+        Self::start_with(port, &format!("server behind 127.0.0.1:{behind} {option}"))
+    }
+
     /// The same without any server, and with a second for requests to come.
     pub fn start_alone(port: u16) -> Self {
         Self::start_with(port, "")
@@ -71,8 +75,9 @@ impl Haproxy {
         command.arg("-db").arg("-f").arg(path);
         command.stdin(Stdio::null()).stdout(log("log")).stderr(log("errors"));
         let mut process = Running::start(&mut command);
-        assert_runs(&mut process, &folder.file("errors"));
-        wait_for_listener(Command::new("ss"), port, 1);
+        wait_until_ready(&mut process, &command, &[&folder.file("errors")], || {
+            ss(port).iter().any(|socket| socket.state == "LISTEN")
+        });
         Self { process, folder, port }
     }
 
@@ -102,12 +107,6 @@ impl Haproxy {
     /// The log, once it has this many lines.
     pub fn log(&self, lines: usize) -> Vec<ProxyLogLine> {
         json_lines(&self.folder.file("log"), lines)
-    }
-}
-
-fn assert_runs(process: &mut Running, errors: &Path) {
-    if let Ok(Some(status)) = process.0.try_wait() {
-        panic!("haproxy: {status}\n{}", fs::read_to_string(errors).unwrap_or_default());
     }
 }
 

@@ -1,21 +1,16 @@
 //! The witness of state changes: the kernel's own text of `sock:inet_sock_set_state`, from tracefs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-};
-
-use rustix::{
-    mount::{MountFlags, mount},
-    time::{ClockId, clock_gettime},
-};
 use tcp_trace_model::time::Time;
+
+use crate::tracefs::{Instance, time_of, wall_offset_ns};
+
+/// The tracepoint.
+const EVENT: &str = "inet_sock_set_state";
 
 /// A tracefs instance that prints `sock:inet_sock_set_state` of one port, removed with its handle.
 #[derive(Debug)]
 pub struct KernelText {
-    instance: PathBuf,
+    instance: Instance,
     port: u16,
 }
 
@@ -37,44 +32,22 @@ pub struct KernelLine {
 impl KernelText {
     /// Starts printing what concerns a port, at either end.
     pub fn start(port: u16) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let tracefs = Path::new("/sys/kernel/tracing");
-        if !tracefs.join("instances").is_dir() {
-            mount("tracefs", tracefs, "tracefs", MountFlags::empty(), None).expect("root can mount tracefs");
-        }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let instance = tracefs.join(format!("instances/tcp-trace-{}-{number}", std::process::id()));
-        fs::create_dir(&instance).expect("tracefs makes instances");
-        let text = Self { instance, port };
-        let event = "events/sock/inet_sock_set_state";
-        text.write("trace_clock", "mono");
-        text.write(&format!("{event}/filter"), &format!("sport == {port} || dport == {port}"));
-        text.write(&format!("{event}/enable"), "1");
-        text
-    }
-
-    fn write(&self, file: &str, value: &str) {
-        let path = self.instance.join(file);
-        fs::write(&path, value).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        let instance = Instance::new().expect("root can use tracefs");
+        let event = format!("events/sock/{EVENT}");
+        instance.write(&format!("{event}/filter"), &format!("sport == {port} || dport == {port}"));
+        instance.write(&format!("{event}/enable"), "1");
+        Self { instance, port }
     }
 
     /// The lines so far.
     pub fn lines(&self) -> Vec<KernelLine> {
-        let text = fs::read_to_string(self.instance.join("trace")).expect("tracefs can be read");
         let offset_ns = wall_offset_ns();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let lines = self.instance.lines().into_iter();
         let tcp = lines.filter(|line| line.contains("protocol=IPPROTO_TCP"));
-        let parsed: Vec<_> = tcp.map(|line| parse(line, offset_ns)).collect();
+        let parsed: Vec<_> = tcp.map(|line| parse(&line, offset_ns)).collect();
         let is_asked = |line: &KernelLine| line.local_port == self.port || line.peer_port == self.port;
         assert!(parsed.iter().all(is_asked), "tracefs filters by port");
         parsed
-    }
-}
-
-impl Drop for KernelText {
-    fn drop(&mut self) {
-        // A left instance costs memory until reboot, and nothing else.
-        let _ = fs::remove_dir(&self.instance);
     }
 }
 
@@ -83,38 +56,11 @@ fn parse(line: &str, offset_ns: u64) -> KernelLine {
         let value = line.split_once(&format!(" {name}=")).unwrap_or_else(|| panic!("no {name}: {line}")).1;
         value.split(' ').next().unwrap_or_default().to_owned()
     };
-    let (head, _) = line.split_once(": inet_sock_set_state").expect("the event's name");
-    let seconds = head.rsplit(' ').next().expect("a time");
-    let (seconds, micros) = seconds.split_once('.').expect("a fraction");
-    let micros =
-        seconds.parse::<u64>().expect("seconds") * 1_000_000 + micros.parse::<u64>().expect("microseconds");
     KernelLine {
-        time: Time(micros * 1_000 + offset_ns),
+        time: time_of(line, EVENT, offset_ns),
         local_port: field("sport").parse().expect("a port"),
         peer_port: field("dport").parse().expect("a port"),
         old: field("oldstate").trim_start_matches("TCP_").to_owned(),
         new: field("newstate").trim_start_matches("TCP_").to_owned(),
     }
-}
-
-/// What to add to the monotonic clock for wall time, in nanoseconds: of several pairs, that between which the least time
-/// passed.
-fn wall_offset_ns() -> u64 {
-    let pairs = (0..5).map(|_| {
-        let before = nanos(ClockId::Monotonic);
-        let wall = nanos(ClockId::Realtime);
-        (nanos(ClockId::Monotonic) - before, wall - before)
-    });
-    pairs.min().expect("there are several").1
-}
-
-/// The wall clock.
-pub fn now() -> Time {
-    Time(nanos(ClockId::Realtime))
-}
-
-fn nanos(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    u64::try_from(time.tv_sec).expect("after 1970") * 1_000_000_000
-        + u64::try_from(time.tv_nsec).expect("a fraction")
 }

@@ -12,6 +12,7 @@ mod dns_capture;
 mod dns_server;
 mod folder;
 mod growing;
+mod gunicorn;
 mod half_open;
 mod haproxy;
 mod interface;
@@ -34,10 +35,12 @@ mod script;
 mod segment;
 mod sockets;
 mod stream;
+mod tracefs;
 mod tracer;
 mod tshark;
 mod unprivileged;
 mod wire;
+mod witness;
 mod wrk;
 
 pub use apache::Apache;
@@ -51,12 +54,13 @@ pub use dns_capture::{CapturedAnswer, DnsCapture};
 pub use dns_server::{Asked, DnsServer};
 pub use folder::Folder;
 pub use growing::Records;
+pub use gunicorn::Gunicorn;
 pub use half_open::HalfOpen;
 pub use haproxy::{Haproxy, ProxyLogLine};
 pub(crate) use interface::InterfaceRequest;
 pub use kernel_life::{KernelLife, kernel_lives};
-pub use kernel_text::{KernelLine, KernelText, now};
-pub use life::{Life, Moment};
+pub use kernel_text::{KernelLine, KernelText};
+pub use life::{Life, TimeWindow};
 pub use load::Load;
 pub use logged::{assert_logged, assert_statuses, client_port};
 pub use namespace::{Namespace, joined_namespaces};
@@ -65,7 +69,7 @@ pub use nginx::{AccessLogLine, Nginx};
 pub use peer::{FIN_ACK, Peer, RST_ACK, SYN_ACK};
 pub use process::{
     PATIENCE, Running, free_port, output, require_root, stay_on_one_cpu, wait_for, wait_for_listener,
-    wait_for_pid_file, wait_until,
+    wait_for_pid_file, wait_until, wait_until_ready,
 };
 pub use recording::Recording;
 pub use routed::{Routed, ip_json};
@@ -74,6 +78,7 @@ pub use script::Script;
 pub use segment::Segment;
 pub use sockets::{Socket, Timer, ss};
 pub use stream::{Kind, StreamedTracer, Sum, Sums};
+pub use tracefs::now;
 pub use tracer::{Tracer, tcp_trace};
 pub use tshark::{Captured, Tshark};
 pub use unprivileged::unprivileged;

@@ -8,14 +8,14 @@ use tcp_trace_model::{
 
 /// The time within which something happened, according to a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct TimeWindow {
     /// Not before.
     pub from: Time,
     /// Not after.
     pub to: Time,
 }
 
-impl Moment {
+impl TimeWindow {
     /// Microseconds between this moment and a time; 0 when the time is in it.
     pub fn micros_from(self, time: Time) -> u64 {
         self.from.micros_since(time).max(time.micros_since(self.to))
@@ -27,7 +27,7 @@ impl Moment {
     }
 }
 
-impl From<Time> for Moment {
+impl From<Time> for TimeWindow {
     fn from(time: Time) -> Self {
         Self { from: time, to: time }
     }
@@ -48,7 +48,7 @@ pub struct Life {
     /// `None` if only the kernel's counter shows it.
     pub(crate) retransmits: Option<u64>,
     /// Transitions, `OLD>NEW`, whose time comes from another witness than the tracepoint.
-    pub(crate) moments: Vec<(&'static str, Moment)>,
+    pub(crate) moments: Vec<(&'static str, TimeWindow)>,
 }
 
 impl Life {
@@ -112,7 +112,7 @@ impl Life {
     }
 
     /// When a transition happened, by another witness than the tracepoint.
-    pub fn at(mut self, transition: &'static str, moment: impl Into<Moment>) -> Self {
+    pub fn at(mut self, transition: &'static str, moment: impl Into<TimeWindow>) -> Self {
         self.moments.push((transition, moment.into()));
         self
     }

@@ -17,7 +17,10 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
-use crate::{Folder, InterfaceRequest, output, require_root};
+use crate::{
+    Folder, InterfaceRequest, output, require_root,
+    witness::{forget_namespace, note_namespace},
+};
 
 /// `SIOCSIFFLAGS` (`include/uapi/linux/sockios.h`).
 const SET_INTERFACE_FLAGS: ioctl::Opcode = 0x8914;
@@ -46,6 +49,7 @@ impl Namespace {
             mount_bind("/proc/thread-self/ns/net", &mount_point).expect("root can mount a namespace");
         };
         thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic));
+        note_namespace(mount_point.clone());
         Self { mount_point, _folder: folder }
     }
 
@@ -89,6 +93,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        forget_namespace(&self.mount_point);
         // A mount that is left costs memory until reboot, and nothing else.
         let _ = unmount(&self.mount_point, UnmountFlags::DETACH);
     }

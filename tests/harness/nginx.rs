@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::Path,
     process::{Command, Stdio},
 };
@@ -27,16 +28,29 @@ pub struct AccessLogLine {
     pub request_length: Option<u64>,
     /// The client's port.
     pub remote_port: u16,
+    /// The client's address, where the log has it.
+    pub remote_addr: Option<IpAddr>,
+    /// The server's own, likewise.
+    pub server_addr: Option<IpAddr>,
     /// Process id of the worker.
     pub pid: u32,
 }
 
 /// What a file says in lines of JSON, once it has this many.
 pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path, lines: usize) -> Vec<T> {
-    let text = wait_for(&format!("{lines} lines in {}", path.display()), || {
+    parse_lines(&text_of_lines(path, lines))
+}
+
+/// What a file says, once it has this many lines.
+pub(crate) fn text_of_lines(path: &Path, lines: usize) -> String {
+    wait_for(&format!("{lines} lines in {}", path.display()), || {
         let text = fs::read_to_string(path).ok()?;
         (text.matches('\n').count() >= lines).then_some(text)
-    });
+    })
+}
+
+/// What lines of JSON say.
+pub(crate) fn parse_lines<T: DeserializeOwned>(text: &str) -> Vec<T> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     text.lines().map(parse).collect()
 }
@@ -63,6 +77,35 @@ impl Nginx {
              proxy_read_timeout 1s; }}"
         );
         Self::start_with(Command::new("nginx"), port, &location)
+    }
+
+    /// The same, and on another port of IPv4's loopback behind a proxy that begins with a PROXY header.
+    pub fn start_behind_proxy(port: u16, proxied: u16) -> Self {
+        let nginx = Self::start_with(
+            Command::new("nginx"),
+            port,
+            &format!("listen 127.0.0.1:{proxied} proxy_protocol;"),
+        );
+        wait_for_listener(Command::new("ss"), proxied, 1);
+        nginx
+    }
+
+    /// The same, and on another port of IPv4's loopback with HTTP/2, for as many requests as a client has.
+    pub fn start_http2(port: u16, http2: u16) -> Self {
+        let location = format!("listen 127.0.0.1:{http2} http2; keepalive_requests 1000000;");
+        let nginx = Self::start_with(Command::new("nginx"), port, &location);
+        wait_for_listener(Command::new("ss"), http2, 1);
+        nginx
+    }
+
+    /// The same, and with TLS on another port of IPv4's loopback, with the certificate and the key in these files.
+    pub fn start_with_tls(port: u16, tls: u16, certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        let listen =
+            format!("listen 127.0.0.1:{tls} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};");
+        let nginx = Self::start_with(Command::new("nginx"), port, &listen);
+        wait_for_listener(Command::new("ss"), tls, 1);
+        nginx
     }
 
     /// The same in a network namespace.
@@ -117,6 +160,12 @@ impl Nginx {
         fs::write(path, content).expect("the folder is ours");
     }
 
+    /// Makes a file that it serves so many bytes long.
+    pub fn enlarge(&self, name: &str, size: u64) {
+        let file = fs::OpenOptions::new().write(true).open(self.folder.file("www").join(name));
+        file.and_then(|file| file.set_len(size)).expect("the folder is ours");
+    }
+
     /// The access log, once it has this many lines.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
         json_lines(&self.folder.file("access.log"), lines)
@@ -134,7 +183,7 @@ events {{ worker_connections 1024; }}
 http {{
     log_format json escape=json '{{"method":"$request_method","uri":"$request_uri","status":$status,'
         '"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,'
-        '"remote_port":$remote_port,"pid":$pid}}';
+        '"remote_port":$remote_port,"remote_addr":"$remote_addr","server_addr":"$server_addr","pid":$pid}}';
     access_log {path}/access.log json;
     types {{ text/plain txt; text/html html; text/css css; text/javascript js; image/svg+xml svg; }}
     sendfile on;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tcp_trace_model::event::Flags;
 
-use crate::{Moment, Segment, Wire};
+use crate::{Segment, TimeWindow, Wire};
 
 /// Initial sequence number of a scripted peer: close to the wrap, so that every exchange of some bytes wraps.
 const INITIAL_SEQUENCE: u32 = u32::MAX - 10;
@@ -66,12 +66,12 @@ impl<'w> Peer<'w> {
     }
 
     /// Sends a segment with the next sequence numbers.
-    pub fn send(&mut self, flags: Flags) -> Moment {
+    pub fn send(&mut self, flags: Flags) -> TimeWindow {
         self.send_data(flags, b"")
     }
 
     /// The same with payload.
-    pub fn send_data(&mut self, flags: Flags, payload: &[u8]) -> Moment {
+    pub fn send_data(&mut self, flags: Flags, payload: &[u8]) -> TimeWindow {
         let segment = self.segment(flags, payload);
         self.next_seq = self.next_seq.wrapping_add(segment.length_in_sequence());
         self.wire.send(&segment)

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv6Addr, TcpListener},
+    path::Path,
     process::{Child, Command, Output},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
@@ -38,24 +39,33 @@ pub fn stay_on_one_cpu() {
 pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
+        let probed = Instant::now();
         if let Some(found) = probe() {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        pause(probed);
     }
 }
 
 /// Waits until `probe` holds; gives up, and says so, after this time.
 pub fn wait_until(patience: Duration, mut probe: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while !probe() {
+    loop {
+        let probed = Instant::now();
+        if probe() {
+            return true;
+        }
         if start.elapsed() >= patience {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        pause(probed);
     }
-    true
+}
+
+/// Leaves the processor to what is waited for, for about as long as the probe took, which began at this time.
+fn pause(probed: Instant) {
+    std::thread::sleep(probed.elapsed().clamp(Duration::from_millis(2), Duration::from_millis(50)));
 }
 
 /// Waits until `ss`, run where the server is, shows this many listeners on a port.
@@ -67,14 +77,26 @@ pub fn wait_for_listener(mut ss: Command, port: u16, listeners: usize) {
     });
 }
 
+/// Waits until a program that was started is ready; when it ends instead, fails with its logs.
+pub fn wait_until_ready(
+    process: &mut Running,
+    command: &Command,
+    logs: &[&Path],
+    mut is_ready: impl FnMut() -> bool,
+) {
+    wait_for(&format!("{command:?} to be ready"), || {
+        if let Ok(Some(status)) = process.0.try_wait() {
+            let said: String = logs.iter().flat_map(fs::read_to_string).collect();
+            panic!("{command:?}: {status}\n{said}");
+        }
+        is_ready().then_some(())
+    });
+}
+
 /// Waits until a server has written `pid` in its folder; when it ends instead, fails with its `error.log`.
 pub fn wait_for_pid_file(process: &mut Running, command: &Command, folder: &Folder) {
-    wait_for(&format!("the pid file of {command:?}"), || {
-        if let Ok(Some(status)) = process.0.try_wait() {
-            let log = fs::read_to_string(folder.file("error.log")).unwrap_or_default();
-            panic!("{command:?}: {status}\n{log}");
-        }
-        fs::read(folder.file("pid")).ok().filter(|pid| !pid.is_empty())
+    wait_until_ready(process, command, &[&folder.file("error.log")], || {
+        fs::read(folder.file("pid")).is_ok_and(|pid| !pid.is_empty())
     });
 }
 

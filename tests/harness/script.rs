@@ -6,7 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{AccessLogLine, Folder, Running, free_port, wait_for};
+use crate::{
+    AccessLogLine, Folder, Running, free_port,
+    nginx::{parse_lines, text_of_lines},
+    process::wait_until_ready,
+};
+
+/// What it says first.
+const LISTENING: &str = "listening\n";
 
 /// A running program of `tests/programs`: it listens on the port that it is given, says so in a line, and prints then
 /// each exchange as JSON.
@@ -37,11 +44,9 @@ impl Script {
             .stdin(Stdio::null())
             .stdout(output);
         let mut process = Running::start(&mut command);
-        wait_for("the script to listen", || {
-            if let Ok(Some(status)) = process.0.try_wait() {
-                panic!("{command:?}: {status}");
-            }
-            fs::read_to_string(folder.file("log")).ok().filter(|text| text.starts_with("listening\n"))
+        let log = folder.file("log");
+        wait_until_ready(&mut process, &command, &[&log], || {
+            fs::read_to_string(&log).is_ok_and(|text| text.starts_with(LISTENING))
         });
         Self { process, folder, port }
     }
@@ -63,11 +68,7 @@ impl Script {
 
     /// The exchanges that it printed, once there are this many.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
-        let text = wait_for(&format!("{lines} exchanges of the script"), || {
-            let text = fs::read_to_string(self.folder.file("log")).ok()?;
-            (text.matches('\n').count() > lines).then_some(text)
-        });
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        text.lines().skip(1).map(parse).collect()
+        let text = text_of_lines(&self.folder.file("log"), LISTENING.lines().count() + lines);
+        parse_lines(text.strip_prefix(LISTENING).expect("it listens"))
     }
 }

@@ -69,13 +69,14 @@ impl Segment {
         })
     }
 
-    /// The IP packet, with its checksums.
-    pub(crate) fn to_packet(&self) -> Vec<u8> {
+    /// The IP packet, with its checksums and these options in the TCP header.
+    pub(crate) fn to_packet(&self, options: &[u8]) -> Vec<u8> {
         let mut header = TcpHeader::new(self.source.port(), self.destination.port(), self.seq, self.window);
         header.acknowledgment_number = self.ack;
         let has = |flag| self.flags.has(flag);
         (header.fin, header.syn, header.rst) = (has(Flags::FIN), has(Flags::SYN), has(Flags::RST));
         (header.psh, header.ack) = (has(Flags::PSH), has(Flags::ACK));
+        header.set_options_raw(options).expect("a header has room for 40 bytes of options");
         let builder = ip(self.source.ip(), self.destination.ip()).tcp_header(header);
         let mut packet = Vec::with_capacity(builder.size(self.payload.len()));
         builder.write(&mut packet, &self.payload).expect("a segment fits a packet");

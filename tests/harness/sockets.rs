@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command, time::Duration};
 
+use tcp_trace_model::event::State;
+
 use crate::{Namespace, output};
 
 /// A TCP socket, request or mini-socket.
@@ -77,15 +79,27 @@ fn parse_ss(line: &str) -> Socket {
         let port = address.rsplit(':').next().unwrap_or_default();
         if port == "*" { 0 } else { port.parse().unwrap_or_else(|error| panic!("{error}: {line}")) }
     };
-    let state = match *state {
-        "ESTAB" => "ESTABLISHED".to_owned(),
-        "UNCONN" => "CLOSE".to_owned(),
-        "FIN-WAIT-1" => "FIN_WAIT1".to_owned(),
-        "FIN-WAIT-2" => "FIN_WAIT2".to_owned(),
-        other => other.replace('-', "_"),
-    };
+    let state = state_of_ss(state).map_or_else(|| (*state).to_owned(), |state| state.name().to_owned());
     let timer = fields.iter().find_map(|field| field.strip_prefix("timer:(")?.strip_suffix(')'));
     Socket { state, local_port: port(local), peer_port: port(peer), timer: timer.map(parse_timer) }
+}
+
+/// The state that `ss` calls so.
+pub(crate) fn state_of_ss(name: &str) -> Option<State> {
+    Some(match name {
+        "ESTAB" => State::Established,
+        "SYN-SENT" => State::SynSent,
+        "SYN-RECV" => State::SynRecv,
+        "FIN-WAIT-1" => State::FinWait1,
+        "FIN-WAIT-2" => State::FinWait2,
+        "TIME-WAIT" => State::TimeWait,
+        "UNCONN" => State::Close,
+        "CLOSE-WAIT" => State::CloseWait,
+        "LAST-ACK" => State::LastAck,
+        "LISTEN" => State::Listen,
+        "CLOSING" => State::Closing,
+        _ => return None,
+    })
 }
 
 /// `timewait,59sec,0`.

@@ -17,7 +17,7 @@ use tcp_trace_model::{
     record::{End, Http, Integrity, Outcome, Record},
 };
 
-use crate::{Running, recording::parse_line, tcp_trace, wait_for};
+use crate::{Recording, Running, recording::parse_line, tcp_trace, wait_for, witness::Witness};
 
 /// What sums are kept of: the end that reports, method, target and status.
 pub type Kind = (Role, String, String, u16);
@@ -47,7 +47,8 @@ pub struct Sums {
 pub struct StreamedTracer {
     process: Running,
     exchanges: Arc<AtomicU64>,
-    reading: JoinHandle<Sums>,
+    reading: JoinHandle<(Sums, Recording)>,
+    witness: Witness,
 }
 
 impl StreamedTracer {
@@ -55,16 +56,20 @@ impl StreamedTracer {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = tcp_trace();
         command.args(["record", "-o", "-"]).args(arguments);
+        let witness = Witness::start();
         let mut process = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let output = process.0.stdout.take().expect("it is piped");
         let mut lines = BufReader::with_capacity(1 << 20, output).lines();
         let mut next = move || lines.next().map(|line| line.expect("it prints text"));
-        assert!(next().expect("a line").contains("session"));
-        assert!(next().expect("a line").contains("ready"));
+        let first = ["session", "ready"].map(|kind| {
+            let line = next().expect("a line");
+            assert!(line.contains(kind), "{line}");
+            parse_line(&line)
+        });
         let exchanges = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&exchanges);
-        let reading = thread::spawn(move || read(next, &counted));
-        Self { process, exchanges, reading }
+        let reading = thread::spawn(move || read(first.to_vec(), next, &counted));
+        Self { process, exchanges, reading, witness }
     }
 
     /// Waits until this many exchanges are recorded.
@@ -77,15 +82,22 @@ impl StreamedTracer {
 
     /// Ends it as Ctrl-C does, and gives the sums.
     pub fn stop(mut self) -> Sums {
+        let testimony = self.witness.at_the_end();
         self.process.signal(Signal::INT);
-        let sums = self.reading.join().expect("every line is a record");
+        let (sums, recording) = self.reading.join().expect("every line is a record");
         let status = self.process.0.wait().expect("the tracer can be waited for");
         assert!(status.success(), "the tracer ended with {status}");
+        testimony.compare(&recording);
         sums
     }
 }
 
-fn read(mut next: impl FnMut() -> Option<String>, counted: &AtomicU64) -> Sums {
+/// Reads on behind the first lines. The recording has neither exchanges nor segments, which are many.
+fn read(
+    mut records: Vec<Record>,
+    mut next: impl FnMut() -> Option<String>,
+    counted: &AtomicU64,
+) -> (Sums, Recording) {
     let (mut whole, mut broken): (HashMap<Kind, Sum>, _) = (HashMap::new(), Vec::new());
     while let Some(line) = next() {
         if line.starts_with("{\"type\":\"http\"") {
@@ -102,7 +114,11 @@ fn read(mut next: impl FnMut() -> Option<String>, counted: &AtomicU64) -> Sums {
         } else if line.starts_with("{\"type\":\"end\"") {
             let Record::End(end) = parse_line(&line) else { panic!("{line}") };
             assert_eq!(next(), None, "the end is the last line");
-            return Sums { whole, broken, end };
+            let [Record::Session(session), ..] = records.as_slice() else { panic!("{:?}", records.first()) };
+            let recording = Recording { session: (**session).clone(), end: end.clone(), records };
+            return (Sums { whole, broken, end }, recording);
+        } else if !line.starts_with("{\"type\":\"segment\"") {
+            records.push(parse_line(&line));
         }
     }
     panic!("the recording has no end")

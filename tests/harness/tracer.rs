@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
@@ -14,6 +14,7 @@ use crate::{
     Folder, Recording, Running,
     growing::{Growing, Records},
     output, require_root, wait_for,
+    witness::Witness,
 };
 
 /// The command line of the program under test: `TCP_TRACE_BIN`, or else the build of profile `e2e`.
@@ -31,6 +32,7 @@ pub struct Tracer {
     process: Running,
     file: PathBuf,
     growing: Growing,
+    witness: Witness,
     _folder: Folder,
 }
 
@@ -41,6 +43,7 @@ impl Tracer {
         let file = folder.file("recording.jsonl");
         let mut command = tcp_trace();
         command.arg("record").arg("-o").arg(&file).args(arguments).stdin(Stdio::null());
+        let witness = Witness::start();
         let mut process = Running::start(&mut command);
         let mut growing = None;
         let growing = wait_for("the line `ready`", || {
@@ -50,7 +53,7 @@ impl Tracer {
             growing = growing.take().or_else(|| Growing::open(&file));
             growing.take_if(|growing| growing.count("ready") > 0)
         });
-        Self { process, file, growing, _folder: folder }
+        Self { process, file, growing, witness, _folder: folder }
     }
 
     /// Its process id.
@@ -109,29 +112,22 @@ impl Tracer {
 
     /// What is in one of its maps, as bpftool reads it from the kernel.
     fn map(&self, name: &str) -> serde_json::Value {
-        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
-        let ids = fds.filter_map(|fd| {
-            let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
-            Some(text.lines().find_map(|line| line.strip_prefix("map_id:"))?.trim().to_owned())
-        });
+        let ids = self.of_descriptors("map_id:");
         let bpftool = |what: &str, id: &str| -> serde_json::Value {
             let printed = output(Command::new("bpftool").args(["--json", "map", what, "id", id]));
             serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON")
         };
-        let id = ids.into_iter().find(|id| bpftool("show", id)["name"] == name).expect("it has this map");
+        let id =
+            ids.into_iter().find(|id: &String| bpftool("show", id)["name"] == name).expect("it has this map");
         bpftool("dump", &id)
     }
 
     /// The programs that it has attached, and how many bytes of instructions the kernel kept of each, as bpftool reads it
     /// from the kernel.
     pub fn programs(&self) -> HashMap<String, u64> {
-        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
-        let ids = fds.filter_map(|fd| {
-            let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
-            Some(text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().to_owned())
-        });
-        let program = |id: String| {
-            let printed = output(Command::new("bpftool").args(["--json", "prog", "show", "id", &id]));
+        let ids = self.of_descriptors("prog_id:");
+        let program = |id: &String| {
+            let printed = output(Command::new("bpftool").args(["--json", "prog", "show", "id", id]));
             let shown: serde_json::Value =
                 serde_json::from_slice(&printed.stdout).expect("bpftool prints JSON");
             (
@@ -139,44 +135,66 @@ impl Tracer {
                 shown["bytes_xlated"].as_u64().expect("a number"),
             )
         };
-        ids.map(program).collect()
+        ids.iter().map(program).collect()
+    }
+
+    /// How many instructions the verifier went through in each of its programs, in no order. The kernel says it from Linux
+    /// 5.16 on.
+    pub fn verified_instructions(&self) -> Vec<u64> {
+        let counts = self.of_descriptors("verified_insns:");
+        counts.iter().map(|count| count.parse().expect("a number")).collect()
+    }
+
+    /// What the kernel says in the field `name` of its descriptors that have it.
+    fn of_descriptors(&self, name: &str) -> Vec<String> {
+        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
+        let value = |fd: io::Result<fs::DirEntry>| {
+            let text = fs::read_to_string(fd.expect("it can be listed").path()).ok()?;
+            Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
+        };
+        fds.filter_map(value).collect()
     }
 
     /// How often the kernel did not run its programs, because one was interrupted while it ran on the same CPU
     /// and does not run twice at once. A second program on the tracepoint reports what happens then.
     pub fn skipped_by_kernel(&self) -> u64 {
-        let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).expect("the tracer runs");
-        let texts = fds.filter_map(|fd| fs::read_to_string(fd.expect("it can be listed").path()).ok());
-        let skipped = |text: String| {
-            let value =
-                text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().to_owned();
-            Some(value.parse::<u64>().expect("a number"))
-        };
-        texts.filter_map(skipped).sum()
+        let skipped = self.of_descriptors("recursion_misses:");
+        skipped.iter().map(|count| count.parse::<u64>().expect("a number")).sum()
     }
 
     /// Ends it as Ctrl-C does, and reads what it recorded.
     pub fn stop(self) -> Recording {
-        Recording::parse(&self.stop_for_text())
+        self.stop_with_text().0
     }
 
     /// The same, as it is in the file.
     pub fn stop_for_text(self) -> String {
-        let (text, status) = self.end(Signal::INT);
+        self.stop_with_text().1
+    }
+
+    /// The same, read and as it is in the file.
+    pub fn stop_with_text(self) -> (Recording, String) {
+        let (recording, text, status) = self.end(Signal::INT);
         assert!(status.success(), "the tracer ended with {status}");
-        text
+        (recording, text)
     }
 
     /// Ends it with a signal.
     pub fn end_with(self, signal: Signal) -> (Recording, ExitStatus) {
-        let (text, status) = self.end(signal);
-        (Recording::parse(&text), status)
+        let (recording, _, status) = self.end(signal);
+        (recording, status)
     }
 
-    fn end(mut self, signal: Signal) -> (String, ExitStatus) {
-        self.process.signal(signal);
-        let status = self.process.0.wait().expect("the tracer can be waited for");
-        (self.text(), status)
+    /// What it recorded is compared with the kernel's account.
+    fn end(self, signal: Signal) -> (Recording, String, ExitStatus) {
+        let Self { mut process, file, witness, _folder, .. } = self;
+        let testimony = witness.at_the_end();
+        process.signal(signal);
+        let status = process.0.wait().expect("the tracer can be waited for");
+        let text = fs::read_to_string(file).expect("the recording can be read");
+        let recording = Recording::parse(&text);
+        testimony.compare(&recording);
+        (recording, text, status)
     }
 
     /// Ends it without giving it a chance to say anything.

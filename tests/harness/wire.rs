@@ -20,7 +20,7 @@ use rustix::{
 };
 use tcp_trace_model::event::Flags;
 
-use crate::{InterfaceRequest, Moment, Namespace, PATIENCE, Peer, Segment, now, output, while_doing};
+use crate::{InterfaceRequest, Namespace, PATIENCE, Peer, Segment, TimeWindow, now, output, while_doing};
 
 /// `TUNSETIFF` and flags (`include/uapi/linux/if_tun.h`): IP packets, without a header of the device's own.
 const TUN_SET_INTERFACE: ioctl::Opcode = 0x4004_54ca;
@@ -92,16 +92,31 @@ impl Wire {
     }
 
     /// Sends a segment. Its arrival at the kernel's socket is within the moment given back.
-    pub fn send(&self, segment: &Segment) -> Moment {
-        self.write(&segment.to_packet())
+    pub fn send(&self, segment: &Segment) -> TimeWindow {
+        self.send_with_options(segment, &[])
+    }
+
+    /// The same with options in the TCP header, whole words.
+    pub fn send_with_options(&self, segment: &Segment, options: &[u8]) -> TimeWindow {
+        self.write(&segment.to_packet(options))
+    }
+
+    /// Sends a segment with a wrong checksum.
+    pub fn send_spoiled(&self, segment: &Segment) -> TimeWindow {
+        /// Where the TCP header has it (RFC 9293, section 3.1).
+        const CHECKSUM: usize = 16;
+        let mut packet = segment.to_packet(&[]);
+        let header = if segment.source.is_ipv4() { 20 } else { 40 };
+        packet[header + CHECKSUM] ^= 0x55;
+        self.write(&packet)
     }
 
     /// Says that the host that a segment is for cannot be reached, as a router would.
-    pub fn send_host_unreachable(&self, segment: &Segment) -> Moment {
+    pub fn send_host_unreachable(&self, segment: &Segment) -> TimeWindow {
         self.write(&segment.to_host_unreachable())
     }
 
-    fn write(&self, packet: &[u8]) -> Moment {
+    fn write(&self, packet: &[u8]) -> TimeWindow {
         while_doing(|| {
             let written = (&self.tun).write(packet).expect("a TUN device takes packets");
             assert_eq!(written, packet.len(), "a TUN device takes whole packets");

@@ -7,7 +7,7 @@ use tcp_trace_model::{
     event::Role,
     record::{By, How},
 };
-use tcp_trace_tests::{Life, Moment, PATIENCE, Scene, hold, now, wait_until, while_doing};
+use tcp_trace_tests::{Life, PATIENCE, Scene, TimeWindow, hold, now, wait_until, while_doing};
 
 /// How long the peer of an orphan keeps its end open.
 const KEPT_OPEN: Duration = Duration::from_millis(250);
@@ -89,7 +89,7 @@ fn loopback_time_wait_ends_after_a_minute() {
 }
 
 /// Waits until no socket is in a state any more, and gives when the last one left it.
-fn end_of(scene: &Scene, state: &str) -> Moment {
+fn end_of(scene: &Scene, state: &str) -> TimeWindow {
     let port = scene.server.port();
     let mut last_seen = now();
     let is_over = || {
@@ -101,5 +101,5 @@ fn end_of(scene: &Scene, state: &str) -> Moment {
         !is_there
     };
     assert!(wait_until(2 * PATIENCE, is_over), "{state} does not end");
-    Moment { from: last_seen, to: now() }
+    TimeWindow { from: last_seen, to: now() }
 }

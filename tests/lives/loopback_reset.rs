@@ -37,6 +37,22 @@ fn loopback_linger_0_resets_at_close() {
 }
 
 #[test]
+fn loopback_a_close_without_lingering_names_who_closes_what_nobody_used() {
+    let scene = Scene::loopback();
+    let listener = scene.listen();
+    let (mut client, server) = scene.pair(&listener);
+    hold();
+    set_socket_linger(&server, Some(Duration::ZERO)).expect("a socket can linger");
+    drop(server);
+    read_reset(&mut client);
+    let lives = [
+        Life::client("CLOSE SYN_SENT ESTABLISHED CLOSE").closed(By::Peer, How::Rst).because("ECONNRESET"),
+        Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").closed(By::Local, How::Rst),
+    ];
+    scene.check(Some(listener), &lives);
+}
+
+#[test]
 fn loopback_unread_data_resets_at_close() {
     const UNREAD: &[u8] = b"nobody reads this";
     let scene = Scene::loopback();

@@ -12,6 +12,7 @@ mod loopback_open;
 mod loopback_reset;
 mod loopback_stacks;
 mod loopback_stalls;
+mod loopback_verifier;
 mod wire;
 mod wire_close;
 mod wire_data;

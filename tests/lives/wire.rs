@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 
 use tcp_trace_model::event::Flags;
-use tcp_trace_tests::{FIN_ACK, Moment, Peer, SYN_ACK, Scene, Wire, WireAddresses, accept};
+use tcp_trace_tests::{FIN_ACK, Peer, SYN_ACK, Scene, TimeWindow, Wire, WireAddresses, accept};
 
 /// Port of scripted clients.
 pub(crate) const CLIENT_PORT: u16 = 40_000;
@@ -33,14 +33,14 @@ pub(crate) fn accepted<'w>(
     scene: &Scene,
     wire: &'w Wire,
     listener: &TcpListener,
-) -> (TcpStream, Peer<'w>, Moment) {
+) -> (TcpStream, Peer<'w>, TimeWindow) {
     let mut peer = wire.peer(scene.server, CLIENT_PORT);
     let syn = handshake(&mut peer);
     (accept(listener), peer, syn)
 }
 
 /// The three-way handshake of a scripted client. Gives when the SYN came.
-pub(crate) fn handshake(peer: &mut Peer<'_>) -> Moment {
+pub(crate) fn handshake(peer: &mut Peer<'_>) -> TimeWindow {
     let syn = peer.send(Flags::SYN);
     peer.expect(SYN_ACK);
     peer.send(Flags::ACK);
@@ -48,7 +48,7 @@ pub(crate) fn handshake(peer: &mut Peer<'_>) -> Moment {
 }
 
 /// After the kernel's end was shut down: takes its FIN, and acknowledges it with the peer's own.
-pub(crate) fn answer_fin_with_fin(peer: &mut Peer<'_>) -> Moment {
+pub(crate) fn answer_fin_with_fin(peer: &mut Peer<'_>) -> TimeWindow {
     peer.expect(FIN_ACK);
     let fin = peer.send(FIN_ACK);
     peer.expect(Flags::ACK);

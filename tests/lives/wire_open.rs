@@ -6,7 +6,9 @@ use tcp_trace_model::{
     event::{Flags, Role},
     record::{By, How},
 };
-use tcp_trace_tests::{FIN_ACK, HalfOpen, Life, Moment, RST_ACK, SYN_ACK, Scene, WireAddresses, hold, now};
+use tcp_trace_tests::{
+    FIN_ACK, HalfOpen, Life, RST_ACK, SYN_ACK, Scene, TimeWindow, WireAddresses, hold, now,
+};
 
 use crate::wire::{CLIENT_PORT, to_clients, to_server};
 
@@ -132,7 +134,7 @@ fn wire_server_whose_syn_ack_was_lost_is_connected_by_the_second() {
 }
 
 /// Waits until `ss` shows no half-open connection any more, and gives when it went.
-fn end_of_half_open(scene: &Scene) -> Moment {
+fn end_of_half_open(scene: &Scene) -> TimeWindow {
     let port = scene.server.port();
     let is_there = || scene.namespace.ss(port).iter().any(|socket| socket.state == "SYN_RECV");
     let mut from = now();
@@ -142,7 +144,7 @@ fn end_of_half_open(scene: &Scene) -> Moment {
             from = before;
             return None;
         }
-        Some(Moment { from, to: now() })
+        Some(TimeWindow { from, to: now() })
     })
 }
 

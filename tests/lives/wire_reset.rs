@@ -1,13 +1,16 @@
 //! An RST in every state that can receive one, from a remote host that the test plays. Those in SYN_SENT and
 //! SYN_RECV are in `wire_open`, those of mini-sockets in `wire_close`.
 
-use std::net::{Shutdown, TcpStream};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+};
 
 use tcp_trace_model::{
-    event::Flags,
-    record::{By, How},
+    event::{Flags, Role},
+    record::{By, Ended, Exchange, How, Message, Outcome, Part},
 };
-use tcp_trace_tests::{FIN_ACK, Life, Peer, Scene, hold};
+use tcp_trace_tests::{FIN_ACK, Life, Peer, RST_ACK, Scene, hold};
 
 use crate::wire::{accepted, connected, to_clients, to_server};
 
@@ -96,4 +99,70 @@ fn wire_reset_in_last_ack() {
         shut_down(client);
         peer.expect(FIN_ACK);
     });
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// How often it is tried to reset within the 100 ms for which an exchange waits for its acknowledgment.
+const TRIES: usize = 10;
+
+/// A server of the kernel's answers, and the peer resets the connection. `end` sends the RST, behind whatever it acknowledges first.
+/// Gives the exchange as recorded, how many bytes the summary says were not acknowledged, and whether the RST came in time.
+fn reset_after_response(end: impl FnOnce(&mut Peer<'_>)) -> (Exchange, Option<u32>, bool) {
+    let (scene, wire) = to_clients();
+    let listener = scene.listen();
+    let (mut server, mut peer, syn) = accepted(&scene, &wire, &listener);
+    peer.send_data(Flags::ACK, REQUEST);
+    let mut request = [0; REQUEST.len()];
+    server.read_exact(&mut request).expect("the client sends it");
+    server.write_all(RESPONSE).expect("it is connected");
+    while peer.expect(Flags::ACK).payload != RESPONSE {}
+    end(&mut peer);
+    scene.wait_for_states(&[]);
+    let (sent, received) = (RESPONSE.len() as u64, REQUEST.len() as u64);
+    let life = Life::server("LISTEN SYN_RECV ESTABLISHED CLOSE").at("LISTEN>SYN_RECV", syn);
+    let life = life.closed(By::Peer, How::Rst).because("ECONNRESET").carried(sent, received);
+    let recording = scene.check(Some(listener), &[life.retransmitted(peer.retransmits())]);
+    drop(server);
+    let [http] = recording.http_of(Role::Server)[..] else { panic!("it is one: {recording:#?}") };
+    let [summary] = recording.connections_of(Role::Server)[..] else { panic!("it is one: {recording:#?}") };
+    let timing = &http.exchange.timing;
+    let sent = timing.started.after_micros(timing.until_response_us().expect("it was answered"));
+    let is_in_time = summary.closed.expect("it is closed").micros_since(sent) < 100_000;
+    (*http.exchange.clone(), summary.close.unacknowledged, is_in_time)
+}
+
+#[test]
+fn wire_response_that_meets_a_reset_did_not_arrive() {
+    let is_reset_in_time = (0..TRIES).any(|_| {
+        let (exchange, unacknowledged, is_in_time) = reset_after_response(|peer| {
+            peer.next_ack = peer.next_ack.wrapping_sub(u32::try_from(RESPONSE.len()).expect("it is short"));
+            peer.send(Flags::RST);
+        });
+        assert_eq!(unacknowledged, u32::try_from(RESPONSE.len()).ok());
+        let ended = Ended { message: Message::Response, part: Part::None, offset: 0 };
+        let is_reset = exchange.outcome == Outcome::Reset;
+        assert!(is_reset || !is_in_time, "{exchange:#?}");
+        assert_eq!(exchange.ended, is_reset.then_some(ended));
+        let reason = is_reset.then_some("reset by the client before the response");
+        assert_eq!(exchange.reason.as_deref(), reason);
+        is_reset
+    });
+    assert!(is_reset_in_time, "the RST never came within 100 ms");
+}
+
+#[test]
+fn wire_response_that_was_acknowledged_before_a_reset_arrived() {
+    let by_ack = |peer: &mut Peer<'_>| {
+        peer.send(Flags::ACK);
+        peer.send(Flags::RST);
+    };
+    let by_reset = |peer: &mut Peer<'_>| {
+        peer.send(RST_ACK);
+    };
+    for (exchange, unacknowledged, _) in [reset_after_response(by_ack), reset_after_response(by_reset)] {
+        assert_eq!((exchange.outcome, exchange.ended), (Outcome::Ok, None), "{exchange:#?}");
+        assert_eq!(unacknowledged, Some(0));
+    }
 }

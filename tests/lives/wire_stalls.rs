@@ -13,7 +13,8 @@ use tcp_trace_model::{
     record::{Http, Stalls},
 };
 use tcp_trace_tests::{
-    FIN_ACK, Moment, Namespace, Peer, Scene, Segment, accept, output, stay_on_one_cpu, wait_for, while_doing,
+    FIN_ACK, Namespace, Peer, Scene, Segment, TimeWindow, accept, output, stay_on_one_cpu, wait_for,
+    while_doing,
 };
 
 use crate::wire::{accepted, connected, to_clients, to_server};
@@ -55,7 +56,7 @@ fn only_exchange(scene: Scene, role: Role) -> Http {
 
 /// Fails unless this time is that from one moment to another.
 #[track_caller]
-fn assert_between(us: u64, (start, end): (Moment, Moment), http: &Http) {
+fn assert_between(us: u64, (start, end): (TimeWindow, TimeWindow), http: &Http) {
     let (least, most) = start.micros_until(end);
     let expected = least.saturating_sub(TOLERANCE_US)..=most + TOLERANCE_US;
     assert!(expected.contains(&us), "{us} is not in {expected:?}: {:#?}", http.exchange.timing);
@@ -76,7 +77,7 @@ fn wire_request_that_is_lost_costs_the_client_its_wait() {
     let retransmits = peer.retransmits();
     let requests: Vec<_> = peer.received.iter().filter(|segment| segment.payload == REQUEST).collect();
     // The test may read it long after it was sent.
-    let last = Moment {
+    let last = TimeWindow {
         from: written.from.after_micros(RETRANSMIT_MIN_US),
         to: requests.last().expect("it came").time,
     };
@@ -96,7 +97,7 @@ fn respond_with_hole(
     client: &mut TcpStream,
     response: &[u8],
     hole: usize,
-) -> (Moment, Moment) {
+) -> (TimeWindow, TimeWindow) {
     let mut segments: Vec<Segment> = Vec::new();
     for bytes in response.chunks(SEGMENT) {
         segments.push(peer.segment(Flags::ACK, bytes));

@@ -3,7 +3,9 @@ until it is ended; each response's body is the id of the process that wrote it.
 
 pass: one process accepts, and hands the connection to another, which is called "second-user". peek: it looks at the request
 before. share: each of the two answers one request. inetd: a program is executed for each connection, with the connection
-as its input and output. inherit: the second process has the listener of the first. mptcp: one process answers, over MPTCP, and
+as its input and output. inherit: the second process has the listener of the first. activated and activated-accept: the listener, or a connection, is
+descriptor 3, as sd_listen_fds(3) describes. offer PATH: each connection is handed to whoever comes to a Unix socket. take PATH: one is
+taken from there. mptcp: one process answers, over MPTCP, and
 does not close.
 """
 
@@ -18,6 +20,10 @@ if mode == "mptcp":
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
     listener.bind(("127.0.0.1", port))
     listener.listen()
+elif mode == "activated":
+    listener = socket.socket(fileno=3)
+elif mode in ("activated-accept", "take"):
+    listener = None
 else:
     listener = socket.create_server(("127.0.0.1", port))
 
@@ -44,12 +50,17 @@ def as_second(work):
             work()
 
 
-def receive():
-    """Serves the next connection that is handed over."""
-    _, files, _, _ = socket.recv_fds(theirs, 1, 1)
-    with socket.socket(fileno=files[0]) as connection:
+def serve(file):
+    """Serves the connection of a descriptor."""
+    with socket.socket(fileno=file) as connection:
         while answer(connection):
             pass
+
+
+def receive(whence):
+    """Serves the next connection that is handed over."""
+    _, files, _, _ = socket.recv_fds(whence, 1, 1)
+    serve(files[0])
 
 
 def accept():
@@ -66,6 +77,25 @@ if mode == "inherit":
     listener.close()
     print("listening", flush=True)
     time.sleep(600)
+if mode == "activated":
+    while True:
+        accept()
+if mode == "activated-accept":
+    sys.exit(serve(3))
+if mode == "offer":
+    offers = socket.socket(socket.AF_UNIX)
+    offers.bind(sys.argv[3])
+    offers.listen()
+    print("listening", flush=True)
+    while True:
+        taker, _ = offers.accept()
+        connection, _ = listener.accept()
+        with taker, connection:
+            socket.send_fds(taker, [b"x"], [connection.fileno()])
+if mode == "take":
+    with socket.socket(socket.AF_UNIX) as giver:
+        giver.connect(sys.argv[3])
+        sys.exit(receive(giver))
 if mode == "mptcp":
     print("listening", flush=True)
     connection, _ = listener.accept()
@@ -73,7 +103,7 @@ if mode == "mptcp":
         pass
     time.sleep(600)
 if mode != "inetd":
-    as_second(receive)
+    as_second(lambda: receive(theirs))
 print("listening", flush=True)
 RESPOND = """read -r line; while read -r head && [ "$head" != "$(printf '\\r')" ]; do :; done
 body="$$

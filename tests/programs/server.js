@@ -3,6 +3,7 @@
 // POST and PUT are answered with the request's body, chunk by chunk; /page is a page that talks WebSocket; /held is
 // answered once a WebSocket message has been; anything else is text.
 'use strict';
+const cluster = require('cluster');
 const crypto = require('crypto');
 const http = require('http');
 
@@ -70,4 +71,4 @@ server.on('upgrade', (request, socket) => {
   socket.on('end', () => socket.end());
 });
 
-server.listen(Number(process.argv[2]), '127.0.0.1', () => console.log('listening'));
+server.listen(Number(process.argv[2]), '127.0.0.1', () => cluster.isWorker || console.log('listening'));

@@ -6,6 +6,7 @@ mod names;
 mod net;
 mod offsets;
 mod records;
+pub mod refusal;
 mod sizes;
 mod skip;
 pub mod tcp;

@@ -11,8 +11,8 @@ pub mod maps {
     /// Array of `u64` with a bit per port, [`PORT_WORDS`](crate::PORT_WORDS) for each set of
     /// [`FILTERS_PORTS`](super::globals::FILTERS_PORTS), in the order of their bits: the selected ports.
     pub const PORTS: &str = "PORTS";
-    /// Array of `u64` with a bit per port, [`PORT_WORDS`](crate::PORT_WORDS) of them: local ports of sockets that only
-    /// their translated ports select. The programs add them.
+    /// Array of `u64` by port: how many open sockets with this local port only their translated ports select. The programs count
+    /// them.
     pub const TRANSLATED_PORTS: &str = "TRANSLATED_PORTS";
     /// Hash of the followed processes: key is the tgid, value is [`FOLLOW_CHILDREN`](crate::FOLLOW_CHILDREN)
     /// or [`FOLLOW_PROCESS`](crate::FOLLOW_PROCESS).

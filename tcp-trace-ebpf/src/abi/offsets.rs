@@ -46,6 +46,22 @@ pub struct Offsets {
     pub tcp_snd_una: u32,
     /// `tcp_sock.snd_nxt`, u32: the number after the last one sent.
     pub tcp_snd_nxt: u32,
+    /// `tcp_sock.rcv_wup`, u32: `rcv_nxt` when the window was announced last.
+    pub tcp_rcv_wup: u32,
+    /// `tcp_sock.rcv_wnd`, u32: the window that was announced last.
+    pub tcp_rcv_wnd: u32,
+    /// `tcp_sock.write_seq`, u32: the number after the last one written.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.max_window`, u32: the largest window that the peer announced.
+    pub tcp_max_window: u32,
+    /// `tcp_sock.bytes_acked`, u64.
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.rx_opt.num_sacks`, u8.
+    pub tcp_num_sacks: u32,
+    /// `tcp_sock.rx_opt.ts_recent`, u32: the last timestamp that counts.
+    pub tcp_ts_recent: u32,
+    /// `tcp_sock.rx_opt.ts_recent_stamp`, int: when that came, seconds of the monotonic clock.
+    pub tcp_ts_recent_stamp: u32,
     /// `tcp_sock.srtt_us`, u32: eight times the smoothed round trip time.
     pub tcp_srtt_us: u32,
     /// `tcp_sock.snd_cwnd`, u32.
@@ -60,6 +76,14 @@ pub struct Offsets {
     pub mptcp_subflow_conn: u32,
     /// `sk_buff.sk`, `struct sock *`.
     pub skb_sk: u32,
+    /// The byte with `sk_buff.ip_summed`, two bits.
+    pub skb_ip_summed: u32,
+    /// Where in that byte they begin.
+    pub skb_ip_summed_bit: u32,
+    /// The byte with `sk_buff.csum_valid`, one bit.
+    pub skb_csum_valid: u32,
+    /// Where in that byte it is.
+    pub skb_csum_valid_bit: u32,
     /// `task_struct.flags`, unsigned int.
     pub task_flags: u32,
     /// `task_struct.group_leader`, `struct task_struct *`.

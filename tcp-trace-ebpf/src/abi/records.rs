@@ -19,6 +19,8 @@ pub const KIND_DATAGRAM: u32 = 5;
 pub const KIND_STACK: u32 = 6;
 /// [`RawHeader::kind`] of a [`RawTranslation`].
 pub const KIND_TRANSLATION: u32 = 7;
+/// [`RawHeader::kind`] of a [`RawSubflow`].
+pub const KIND_SUBFLOW: u32 = 8;
 
 /// [`RawStack::trigger`]: the process connects the socket.
 pub const TRIGGER_CONNECT: u32 = 1;
@@ -39,11 +41,23 @@ pub const ELIDED: u8 = 2;
 /// Bit of [`RawSegment::attributes`]: payload of its direction is elided (not handed over) from here on.
 pub const ELISION_STARTS: u8 = 4;
 
+/// Where in [`RawSegment::attributes`] the four bits of the verdict on a segment that arrives begin: one of
+/// [`refusal`](crate::refusal), or [`NO_VERDICT`].
+pub const VERDICT_SHIFT: u8 = 3;
+/// These four bits, shifted.
+pub const VERDICT_MASK: u8 = 0xf;
+/// The kernel takes the segment, or the hook does not know.
+pub const NO_VERDICT: u8 = 0;
+/// Bit of [`RawSegment::attributes`]: the kernel may take the segment although the verdict says something else.
+pub const VERDICT_UNSURE: u8 = 0x80;
+
 /// Bit of [`RawTransition::attributes`]: the socket is a subflow of an MPTCP socket. Only set when it enters `SYN_SENT` or
 /// `ESTABLISHED`.
 pub const SUBFLOW: u8 = 1;
 /// Bit of [`RawTransition::attributes`]: the socket connected. Only set where nothing changes: another process uses the socket.
 pub const CONNECTED: u8 = 2;
+/// The process that changed the state is ending, and its socket is closed with it.
+pub const EXITING: u8 = 4;
 
 /// Start of every record.
 #[repr(C)]
@@ -73,8 +87,9 @@ pub struct RawEndpoints {
     pub peer_port: u16,
     /// [`AF_INET`](crate::AF_INET) or [`AF_INET6`](crate::AF_INET6).
     pub family: u16,
-    /// Always 0.
-    pub padding: u16,
+    /// Of a segment that arrives, when neither the device nor the kernel has verified its checksum: the sum (RFC 1071) of its
+    /// header, its header's length and the number of TCP, in network byte order. Else 0.
+    pub unverified_sum: u16,
 }
 
 /// A process, identified in process context.
@@ -142,7 +157,7 @@ pub struct RawTransition {
     pub new: u8,
     /// `sk_shutdown`.
     pub shutdown: u8,
-    /// [`SUBFLOW`] and [`CONNECTED`].
+    /// [`SUBFLOW`], [`CONNECTED`] and [`EXITING`].
     pub attributes: u8,
     /// Which connection of this socket it is, from 0 (RFC 9293's incarnation): a socket can connect again after it was
     /// closed by a failure or by `connect(AF_UNSPEC)`, and keeps its cookie. Only set when it leaves `CLOSE`.
@@ -175,7 +190,7 @@ pub struct RawSegment {
     pub flags: u8,
     /// Number of the socket's state.
     pub state: u8,
-    /// [`ZERO_WINDOW`], [`ELIDED`] and [`ELISION_STARTS`].
+    /// [`ZERO_WINDOW`], [`ELIDED`] and [`ELISION_STARTS`], and the verdict from [`VERDICT_SHIFT`] on.
     pub attributes: u8,
     /// Of a direction whose payload is elided: the sequence number after the highest one seen before this segment,
     /// reported or not.
@@ -201,6 +216,16 @@ pub struct RawTranslation {
     pub state: u8,
     /// Always 0.
     pub padding: [u8; 3],
+}
+
+/// A socket that connects, or is connected, is a further subflow of an MPTCP socket (MP_JOIN, RFC 8684). Behind its transition.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawSubflow {
+    /// Kind [`KIND_SUBFLOW`].
+    pub header: RawHeader,
+    /// Cookie of the subflow that the MPTCP socket began with.
+    pub first: u64,
 }
 
 /// One UDP datagram to or from [`DNS_PORT`](crate::DNS_PORT) of the other end. `captured` bytes of its payload follow.
@@ -302,6 +327,7 @@ const _: () = assert!(size_of::<RawSegment>() == 24 + 40 + 32);
 const _: () = assert!(size_of::<RawTranslation>() == 24 + 40 + 40 + 8);
 const _: () = assert!(size_of::<RawDatagram>() == 24 + 40 + 16);
 const _: () = assert!(size_of::<RawProcessUse>() == 24 + 56);
+const _: () = assert!(size_of::<RawSubflow>() == 24 + 8);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);
 const _: () = assert!(size_of::<RawStack>() == 24 + 56 + 8 + 16 + 32 + 8);
 const _: () = assert!(size_of::<RawLastUse>() == 40);

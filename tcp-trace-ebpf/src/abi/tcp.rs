@@ -8,6 +8,8 @@ pub const SYN_SENT: u8 = 2;
 pub const SYN_RECV: u8 = 3;
 /// `TCP_FIN_WAIT1`.
 pub const FIN_WAIT1: u8 = 4;
+/// `TCP_FIN_WAIT2`.
+pub const FIN_WAIT2: u8 = 5;
 /// `TCP_CLOSE`; also the state of the socket through which the kernel answers for mini-sockets and closed ports.
 pub const CLOSE: u8 = 7;
 /// `TCP_CLOSE_WAIT`.
@@ -16,6 +18,8 @@ pub const CLOSE_WAIT: u8 = 8;
 pub const LAST_ACK: u8 = 9;
 /// `TCP_LISTEN`.
 pub const LISTEN: u8 = 10;
+/// `TCP_CLOSING`.
+pub const CLOSING: u8 = 11;
 /// `TCP_NEW_SYN_RECV`: a connection that is not accepted yet, and has no socket of its own.
 pub const NEW_SYN_RECV: u8 = 12;
 

@@ -22,6 +22,13 @@ pub fn are_ports_excluded(
         || lacks(PORTS_EITHER, local_port) && lacks(PORTS_EITHER, peer_port)
 }
 
+/// Whether the peer's port alone selects a connection, whichever port its socket will get.
+#[inline(always)]
+pub fn is_selected_by_peer(sets: u8, peer_port: u16, contains: impl Fn(u8, u16) -> bool) -> bool {
+    let passes = |set: u8| sets & set == 0 || contains(set, peer_port);
+    peer_port == DNS_PORT || sets & PORTS_LOCAL == 0 && passes(PORTS_PEER) && passes(PORTS_EITHER)
+}
+
 /// Whether network namespaces matter for a connection to this port, when some are selected.
 #[inline(always)]
 pub const fn is_judged_by_network(are_networks_selected: bool, peer_port: u16) -> bool {

@@ -33,6 +33,23 @@ fn a_connection_is_excluded_when_an_end_lacks_its_port() {
 }
 
 #[test]
+fn the_peers_port_selects_where_no_other_is_needed() {
+    let selected = |sets, peer| is_selected_by_peer(sets, peer, |_, port| port == 80);
+    for (sets, peer, is_selected) in [
+        (0, 2, true),
+        (PORTS_PEER, 80, true),
+        (PORTS_PEER, 2, false),
+        (PORTS_EITHER, 80, true),
+        (PORTS_EITHER, 2, false),
+        (PORTS_LOCAL, 80, false),
+        (PORTS_LOCAL | PORTS_EITHER, 80, false),
+        (PORTS_LOCAL, DNS_PORT, true),
+    ] {
+        assert_eq!(selected(sets, peer), is_selected, "sets {sets}, to {peer}");
+    }
+}
+
+#[test]
 fn each_end_is_looked_up_in_its_own_set() {
     let excluded = |sets, local, peer| {
         are_ports_excluded(sets, local, peer, |set, port| {

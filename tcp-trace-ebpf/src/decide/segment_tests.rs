@@ -157,6 +157,25 @@ fn the_network_namespace_is_named_where_a_socket_may_be_new() {
     }
 }
 
+#[test]
+fn what_may_be_refused_hides_no_acknowledgment_of_a_fin() {
+    let changes = |(awaited, is_unsure)| Changes { awaited: Some(awaited), is_unsure, ..Changes::default() };
+    for (numbers, due) in [
+        (&[(60_000, true), (100, false)][..], (100, DUE)),
+        (&[(100, false), (60_000, true)], (100, DUE)),
+        (&[(100, true), (90, true)], (100, MAYBE_DUE)),
+        (&[(u32::MAX, true), (5, true), (u32::MAX, true)], (5, MAYBE_DUE)),
+        (&[(100, false), (90, false)], (90, DUE)),
+    ] {
+        let mut memory = [DirectionMemory::default(); 2];
+        numbers.iter().for_each(|number| changes(*number).apply(&mut memory, IN));
+        let DirectionMemory { acknowledgment_due, is_due, .. } = memory[0];
+        assert_eq!((acknowledgment_due, is_due), due, "{numbers:?}");
+        let answer = RawSegment { state: ESTABLISHED, ..segment(OUT, ACK, (1, 0), due.0) };
+        assert!(decide(&answer, Some(memory[0])).is_reported, "{numbers:?}");
+    }
+}
+
 fn any_segment() -> impl Strategy<Value = RawSegment> {
     let number = prop_oneof![0..6_u32, u32::MAX - 5..=u32::MAX];
     let state = prop_oneof![4 => Just(ESTABLISHED), 1 => Just(LISTEN), 1 => Just(CLOSE)];
@@ -184,6 +203,17 @@ proptest! {
                 prop_assert_eq!(decide(segment, before.map(|both| both[0])).changes, Changes::default());
             }
         }
+    }
+
+    /// What the verifier forgets of a decision, the program does not.
+    #[test]
+    fn a_forgotten_decision_is_the_same(
+        (segment, known, mask) in (any_segment(), (0..6_u32, 0..2_u8, 0..2_u8), any::<u32>()),
+    ) {
+        let (acknowledgment_due, is_due, zero_window) = known;
+        let known = DirectionMemory { acknowledgment_due, is_due, zero_window, ..DirectionMemory::default() };
+        let decision = decide(&segment, Some(known));
+        prop_assert_eq!(decision.forgotten(mask), decision);
     }
 
     /// The other direction's memory changes only by the number that it is to acknowledge: nothing that its own segments

@@ -78,6 +78,13 @@ pub fn decide(segment: &RawSegment, until: u32, before: SkipProgress) -> Elision
     }
 }
 
+/// The progress of a direction that leaves this host, where it begins to be skipped: the first segment may be one that is sent again,
+/// and so may those behind it, up to `sent_to`.
+#[inline(always)]
+pub const fn begin(progress: SkipProgress, sent_to: u32) -> SkipProgress {
+    if distance(progress.next, sent_to) > 0 { SkipProgress { next: sent_to, ..progress } } else { progress }
+}
+
 /// `beyond` is how far the segment's end is beyond what is skipped.
 #[inline(always)]
 fn detail(segment: &RawSegment, beyond: i32, is_in_order: bool) -> Detail {

@@ -88,6 +88,19 @@ fn pure_acks_are_not_concerned() {
     assert!(concerns(&RawSegment { flags: FIN, ..segment(500, 0) }));
 }
 
+#[test]
+fn what_is_sent_again_one_by_one_is_reported_from_the_first_on() {
+    // All of 500 to 800 is lost, and sent again when skipping begins.
+    let first = decide(&segment(500, 100), UNTIL, SkipProgress::default());
+    let progress = begin(first.progress.unwrap(), 800);
+    assert_eq!((first.attributes, progress.next), (ELISION_STARTS, 800));
+    let again = decide(&segment(600, 100), UNTIL, progress);
+    assert_eq!((again.detail, again.elided_to, again.progress), (Detail::Header, 800, None));
+    let new = decide(&segment(800, 100), UNTIL, progress);
+    assert_eq!(new.detail, Detail::Nothing);
+    assert_eq!(begin(progress, 700), progress, "it goes back for nobody");
+}
+
 proptest! {
     /// However a stream is cut, repeated and disordered: of what is needed no byte is left out, and what is left out in
     /// silence lies where user space can tell that it was there, because the next report says how far the direction came.

@@ -26,6 +26,13 @@ pub const fn is_by_process(old: u8, new: u8) -> bool {
     )
 }
 
+/// Whether a transition is made by a system call of the process if one works on the socket then: a close with unread data or
+/// without lingering (`__tcp_close()`, `tcp_disconnect()`). An RST that comes and `tcp_abort()` make it too, with an error.
+#[inline(always)]
+pub const fn may_be_by_process(old: u8, new: u8) -> bool {
+    new == CLOSE && matches!(old, ESTABLISHED | SYN_RECV | CLOSE_WAIT)
+}
+
 /// Which statistics the record of a transition has.
 #[inline(always)]
 pub const fn stats(old: u8, new: u8) -> Stats {
@@ -58,6 +65,7 @@ mod tests {
             (LAST_ACK, CLOSE, false),
         ] {
             assert_eq!(is_by_process(old, new), by_process, "{old} -> {new}");
+            assert!(!(by_process && may_be_by_process(old, new)), "{old} -> {new}");
         }
     }
 

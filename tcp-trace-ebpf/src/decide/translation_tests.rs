@@ -76,7 +76,7 @@ fn addresses_differ_by_any_of_their_parts() {
         local_port: 40_000,
         peer_port: 80,
         family: AF_INET,
-        padding: 0,
+        unverified_sum: 0,
     };
     assert!(!differ(&own, &own));
     for packet in [

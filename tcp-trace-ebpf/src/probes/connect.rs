@@ -1,5 +1,5 @@
-//! Connects that the ports of the socket exclude. When the SYN leaves, translated ports may select the connection after all:
-//! its beginning is held until then.
+//! Connects that the ports of the socket exclude, as far as they are known. When the SYN leaves, the port that the socket got, or
+//! translated ports, may select the connection after all: its beginning is held until then.
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -44,6 +44,9 @@ pub(super) fn hold(sk: *const u8) {
             (*held).time_ns = bpf_ktime_get_ns();
             (*held).process = sock::current_process();
         }
+    } else {
+        // It may be selected.
+        emit::lost();
     }
 }
 

@@ -5,6 +5,7 @@ use aya_log_ebpf::{debug, warn};
 use tcp_trace_ebpf::FOLLOW_PROCESS;
 
 use crate::{
+    emit,
     maps::FOLLOWED,
     sock::{Address, task_ids},
 };
@@ -13,6 +14,8 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Err(error) = try_sched_process_fork(&ctx) {
+        // What the child does will not be reported.
+        emit::lost();
         warn!(&ctx, "sched_process_fork: a child is not followed: error {}", error);
     }
     0

@@ -1,11 +1,11 @@
 //! MPTCP: a process has a socket of its own kind (RFC 8684), and the connections are its subflows, which are TCP. What uses the
 //! one uses the connection that it began with.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use tcp_trace_ebpf::{decide::transition, tcp::CLOSE};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use tcp_trace_ebpf::{KIND_SUBFLOW, RawHeader, RawSubflow, decide::transition, tcp::CLOSE};
 
 use crate::{
-    filter,
+    emit, filter,
     maps::{MPTCP, MptcpMemory},
     probes::process_use,
     sock,
@@ -16,10 +16,33 @@ use crate::{
 #[inline(always)]
 pub(super) fn note_subflow(sk: *const u8, cookie: u64, is_by_process: bool) -> bool {
     let Some(socket) = sock::mptcp_socket(sk) else { return false };
+    // SAFETY: the pointer is to an element of the map.
+    let first = MPTCP.get_ptr(socket).map(|memory| unsafe { (*memory).subflow });
+    if let Some(first) = first {
+        if first != cookie {
+            report_further(cookie, first);
+        }
+        return true;
+    }
     let user = if is_by_process { sock::current_user() } else { 0 };
-    // Where there is no room, or it has another one, its process is not known by this one.
+    // Where there is no room, its process is not known by this one.
     let _ = MPTCP.insert(socket, MptcpMemory { subflow: cookie, user }, BPF_NOEXIST.into());
     true
+}
+
+/// Reports that a socket is a further subflow of the MPTCP socket that began with another.
+#[inline(always)]
+fn report_further(cookie: u64, first: u64) {
+    emit::record(RawSubflow {
+        header: RawHeader {
+            // SAFETY: the helper has no preconditions.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            cookie,
+            kind: KIND_SUBFLOW,
+            padding: 0,
+        },
+        first,
+    });
 }
 
 /// Notes a transition of an MPTCP socket: who closes it uses it, and at its end it is forgotten, as its address will be another's.

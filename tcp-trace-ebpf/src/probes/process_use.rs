@@ -7,7 +7,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    CHANGES_MAX, KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE, decide::process::Verdict,
+    CHANGES_MAX, KIND_PROCESS, RawHeader, RawProcessUse, TRIGGER_FIRST_USE,
+    decide::{process::Verdict, segment::DirectionMemory},
 };
 
 use crate::{
@@ -180,6 +181,7 @@ pub(crate) fn remember_new<T>(sk: *const T) -> u32 {
         (*memory).end_reported = 0;
         (*memory).changes = 0;
         (*memory).translation_known = 0;
+        (*memory).directions = [DirectionMemory::default(); 2];
         (*memory).verdict = Verdict::Undecided;
         incarnation
     }

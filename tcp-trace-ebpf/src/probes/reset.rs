@@ -5,8 +5,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tcp_trace_ebpf::{KIND_RESET, RawHeader, RawReset};
+use tcp_trace_ebpf::{KIND_RESET, RawHeader, RawReset, decide::translation::Ports};
 
+use super::translation;
 use crate::{emit, filter, process_filter, sock};
 
 /// `TRACE_EVENT(tcp_send_reset, TP_PROTO(const struct sock *sk, const struct sk_buff *skb__nullable,
@@ -19,6 +20,7 @@ pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     if sk.is_null()
         || process_filter::is_excluded(sk)
         || filter::is_in_excluded_network(sk, sock::ports(sk).peer)
+        || filter::are_ports_filtered() && is_excluded_by_ports(sk) && !translation::is_known(sk)
     {
         return 0;
     }
@@ -35,4 +37,14 @@ pub(crate) fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         padding: 0,
     });
     0
+}
+
+/// Whether ports exclude a socket, which may have given its own back by now (`tcp_set_state()`).
+#[inline(always)]
+fn is_excluded_by_ports(sk: *const u8) -> bool {
+    let Ports { mut local, peer } = sock::ports(sk);
+    if local == 0 {
+        local = sock::last_local_port(sk);
+    }
+    filter::is_excluded(Ports { local, peer })
 }

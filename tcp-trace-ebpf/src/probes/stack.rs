@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    KIND_STACK, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART, TRIGGER_END_OF_STREAM,
+    KIND_STACK, RawHeader, RawLastUse, RawStack, STACK_MAX, STACK_PART, TRIGGER_END_OF_STREAM, decide,
 };
 
 use crate::{
@@ -146,20 +146,31 @@ fn copy_stack(sp: u64, stack: *mut u8) -> u32 {
     let mut copied = 0;
     for part in 0..STACK_MAX / STACK_PART {
         let at = part * STACK_PART;
-        // SAFETY: the part is within the room. The helper checks the address in the process.
-        let result = unsafe {
-            bpf_probe_read_user(
-                stack.add(at).cast(),
-                STACK_PART as u32,
-                sp.wrapping_add(at as u64) as *const c_void,
-            )
-        };
-        if result != 0 {
-            break;
+        let from = sp.wrapping_add(at as u64);
+        // SAFETY: the part is within the room.
+        if unsafe { read_user(stack.add(at), STACK_PART as u32, from) } {
+            copied = (at + STACK_PART) as u32;
+            continue;
         }
-        copied = (at + STACK_PART) as u32;
+        // The stack may end within the part, which is at the end of a page, and the outermost frames are just before that.
+        let rest = decide::stack::bytes_to_boundary(from);
+        // SAFETY: the rest is shorter than the part.
+        if unsafe { read_user(stack.add(at), rest, from) } {
+            copied = at as u32 + rest;
+        }
+        break;
     }
     copied
+}
+
+/// Copies bytes of the process that runs now; false if not all of them can be read.
+///
+/// # Safety
+/// `to` has room for `size` bytes.
+#[inline(always)]
+unsafe fn read_user(to: *mut u8, size: u32, from: u64) -> bool {
+    // SAFETY: the caller's promise. The helper checks the address in the process.
+    unsafe { bpf_probe_read_user(to.cast(), size, from as *const c_void) == 0 }
 }
 
 /// Fills in a record in its place: with its process it is too large for the stack.

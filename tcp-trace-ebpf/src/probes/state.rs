@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tcp_trace_ebpf::{
-    CONNECTED, KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, SUBFLOW,
+    CONNECTED, EXITING, KIND_TRANSITION, NESTED, RawHeader, RawProcess, RawTcpStats, RawTransition, SUBFLOW,
     TRIGGER_CONNECT,
     decide::{
         process::Verdict,
@@ -27,6 +27,10 @@ use crate::{
 #[btf_tracepoint(function = "inet_sock_set_state")]
 #[inline(always)]
 pub(crate) fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    // Before Linux 6.1 the kernel runs it a second time on the same CPU, where the program below reports already.
+    if STATE_RUNNING.get(0) == Some(&1) {
+        return 0;
+    }
     let running = STATE_RUNNING.get_ptr_mut(0);
     set(running, 1);
     report(&ctx);
@@ -76,6 +80,9 @@ fn report(ctx: &BtfTracePointContext) {
         }
         return;
     }
+    if filter::are_ports_filtered() && new == CLOSE {
+        filter::deselect_translated(sk);
+    }
     let is_by_call = transition::is_by_process(old, new);
     let is_by_process = is_by_call && !sock::is_kernel_thread();
     let incarnation = if is_by_call && old == CLOSE { process_use::remember_new(sk) } else { 0 };
@@ -92,11 +99,17 @@ fn report(ctx: &BtfTracePointContext) {
     let Some(mut record) = emit::reserve::<RawTransition>() else {
         return;
     };
+    // An RST that waited for the lock, and `tcp_abort()`, leave an error first.
+    let is_in_call = transition::may_be_by_process(old, new) && sock::is_locked(sk) && sock::error(sk) == 0;
+    let is_by_process = is_by_process || is_in_call && !sock::is_kernel_thread();
     // SAFETY: it points to room for one in the ring buffer.
     let filled = unsafe { &mut *record.as_mut_ptr() };
     fill(filled, sk, (old, new), is_by_process, incarnation);
     if matches!(new, SYN_SENT | ESTABLISHED) && mptcp::note_subflow(sk, filled.header.cookie, is_by_process) {
         filled.attributes = SUBFLOW;
+    }
+    if is_by_process && sock::is_exiting() {
+        filled.attributes |= EXITING;
     }
     emit::submit(record, is_by_process);
     if is_by_process && old != CLOSE {
@@ -114,11 +127,11 @@ fn report(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn is_excluded_by_ports(sk: *const u8, (old, new): (u8, u8)) -> bool {
     let Ports { mut local, peer } = sock::ports(sk);
-    if old == SYN_SENT && !filter::is_excluded(Ports { local: 0, peer }) {
-        // A client whose beginning was reported without a port has to be known by it.
-        return false;
+    if local == 0 && (old, new) == (CLOSE, SYN_SENT) {
+        // It gets a port before its SYN leaves: until then the connect is held.
+        return !filter::is_selected_by_peer(peer);
     }
-    if new == CLOSE && local == 0 && filter::is_excluded(Ports { local, peer }) {
+    if local == 0 && new == CLOSE {
         // It has given its port back, by which it may be known.
         local = sock::last_local_port(sk);
     }
@@ -159,6 +172,10 @@ fn fill(
         padding: 0,
     };
     record.endpoints = sock::endpoints(sk);
+    if new == CLOSE && old != SYN_SENT && record.endpoints.local_port == 0 {
+        // It has given its port back: of a socket that user space has not seen, it would stay unknown who selects it.
+        record.endpoints.local_port = sock::last_local_port(sk);
+    }
     record.process = if is_by_process { sock::current_process() } else { RawProcess::default() };
     record.netns = sock::netns(sk);
     record.error = sock::error(sk);

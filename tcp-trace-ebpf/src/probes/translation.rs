@@ -8,20 +8,44 @@ use aya_ebpf::{
 use tcp_trace_ebpf::{
     DIRECTION_IN, DIRECTION_OUT, KIND_TRANSLATION, RawHeader, RawSegment, RawTranslation,
     decide::{
-        opposite, pick, pick_mut,
+        forget, opposite, pick, pick_mut,
         translation::{Ports, Selection, differ, select, select_answer},
     },
-    tcp::{ACK, SYN},
+    tcp::{ACK, CLOSE, SYN},
 };
 
 use crate::{emit, filter, maps, packet::TcpHeader, sock};
 
-/// What the filter says of a segment, by the ports of its socket and by its own.
+/// Whether the filter selects a segment, by the ports of its socket or by its own. A socket that only the latter select is counted.
 #[inline(always)]
-pub(super) fn selection(sk: *mut bpf_sock, own: Ports, header: &TcpHeader, direction: u8) -> Selection {
+pub(super) fn is_selected(
+    sk: *mut bpf_sock,
+    own: Ports,
+    header: &TcpHeader,
+    direction: u8,
+    mask: u32,
+) -> bool {
+    let selection = selection(sk, own, header, direction, mask);
+    // The RST of one that was closed leaves behind its last transition.
+    // SAFETY: not null.
+    let is_closed = unsafe { (*sk).state } as u8 == CLOSE;
+    if selection == Selection::Translated && !is_closed {
+        filter::select_translated(sk, own.local);
+    }
+    selection != Selection::Excluded
+}
+
+/// What the filter says of a segment.
+#[inline(always)]
+fn selection(sk: *mut bpf_sock, own: Ports, header: &TcpHeader, direction: u8, mask: u32) -> Selection {
     let packet = header.ports(direction);
     let known = own.or(packet);
-    let selection = select(known, packet, filter::is_excluded(known), || filter::is_excluded(packet));
+    let is_excluded = |ports| forget(filter::are_own_excluded(ports).into(), mask) != 0;
+    let mut selection = select(known, packet, is_excluded(known), || is_excluded(packet));
+    if selection == Selection::Excluded && filter::is_translated(known.local) {
+        // Another socket of this port is translated: its listener, or one that is not known yet.
+        selection = Selection::Own;
+    }
     if own.peer != 0 {
         let is_known = own.local == 0 && selection == Selection::Excluded && is_known(sk);
         return if is_known { Selection::Own } else { selection };
@@ -36,9 +60,9 @@ pub(super) fn selection(sk: *mut bpf_sock, own: Ports, header: &TcpHeader, direc
     selection
 }
 
-/// Whether a socket without a local port, because it is closed, was reported to be translated.
+/// Whether a socket was reported to be translated: what is closed has no local port any more.
 #[inline(always)]
-fn is_known(sk: *mut bpf_sock) -> bool {
+pub(super) fn is_known<T>(sk: *const T) -> bool {
     let memory = maps::memory(sk, 0);
     // SAFETY: null or valid for this run.
     !memory.is_null() && unsafe { (*memory).translation_known != 0 }

@@ -15,7 +15,7 @@ pub struct Container {
 
 /// What a cgroup's path says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct CgroupInfo {
     /// The innermost container.
     pub container: Option<Container>,
     /// The innermost systemd unit that has processes (`nginx.service`), as `systemctl` takes it; not a scope that
@@ -41,10 +41,10 @@ const ID_LENGTH: usize = 64;
 const UNIT_KINDS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
 
 /// What `path` says, a path in the cgroup v2 hierarchy or in one of v1, as in `/proc/PID/cgroup`.
-pub fn identify(path: &str) -> Identity {
+pub fn identify(path: &str) -> CgroupInfo {
     // So the kernel marks a cgroup that was removed while a process was left in it.
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let mut identity = Identity::default();
+    let mut identity = CgroupInfo::default();
     let mut parent = "";
     let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
     while let Some(name) = names.next() {
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn paths_tell_containers_and_units() {
         for (path, container, unit) in CONTAINERS.into_iter().chain(NO_CONTAINERS) {
-            let expected = Identity {
+            let expected = CgroupInfo {
                 container: container.map(|(runtime, id)| Container {
                     id: id.to_owned(),
                     runtime: Some(runtime).filter(|runtime| !runtime.is_empty()),

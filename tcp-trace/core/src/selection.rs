@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tcp_trace_model::{
     event::Endpoints,
     filter::{Facts, Translated, owner},
-    record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, Transition},
+    record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, TlsHandshake, Transition},
 };
 
 use self::lookups::Lookups;
@@ -152,8 +152,9 @@ impl Selection {
     /// Fills in the process that a connection was chosen by, in records that are older than that knowledge: as
     /// when tracing, where they wait for it.
     pub fn complete(&self, record: &mut Record) {
-        let (Record::Transition(Transition { connection, .. }) | Record::Http(Http { connection, .. })) =
-            record
+        let (Record::Transition(Transition { connection, .. })
+        | Record::Http(Http { connection, .. })
+        | Record::Tls(TlsHandshake { connection, .. })) = record
         else {
             return;
         };
@@ -214,6 +215,7 @@ impl Undecided {
         let info = match record {
             Record::Transition(transition) => &transition.connection,
             Record::Http(http) => &http.connection,
+            Record::Tls(tls) => &tls.connection,
             Record::Connection(summary) => {
                 self.cgroup.clone_from(&summary.cgroup);
                 &summary.connection
@@ -245,6 +247,7 @@ fn connection_of(raw: &[u8], record: &Record) -> Option<ConnectionId> {
         Record::Transition(transition) => Some(transition.connection.id),
         Record::Segment(segment) => Some(segment.connection.id),
         Record::Http(http) => Some(http.connection.id),
+        Record::Tls(tls) => Some(tls.connection.id),
         Record::Connection(summary) => Some(summary.connection.id),
         // Not even those by TCP: a lookup is judged by itself.
         Record::Dns(_) => None,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     event::Role,
-    network::{ConnectionId, Network, Process},
+    network::{ConnectionId, Container, Network, Process},
+    text::Text,
 };
 
 /// A connection, as each of its records describes it. Records that were made before more became known keep what they have.
@@ -18,6 +19,10 @@ pub struct ConnectionInfo {
     pub network: Option<Network>,
     /// The process, when known; connections of one process share it.
     pub process: Option<Arc<Process>>,
+    /// The container that the process runs in, when its cgroup shows one; shared likewise.
+    pub container: Option<Arc<Container>>,
+    /// The connection of the other end, if that is on this host.
+    pub peer_connection: Option<ConnectionId>,
 }
 
 impl ConnectionInfo {
@@ -29,5 +34,10 @@ impl ConnectionInfo {
     /// Both ends; unspecified addresses while they are not known.
     pub fn ends(&self) -> Network {
         self.network.unwrap_or_default()
+    }
+
+    /// The program that the process runs, when known.
+    pub fn program(&self) -> Option<&Text> {
+        self.process.as_deref().map(|process| &process.name)
     }
 }

@@ -1,15 +1,19 @@
 //! What the kernel reported, in the project's own terms. Knows nothing of eBPF, I/O or clocks.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::time::Time;
+use crate::{refusal::Verdict, time::Time};
 
 mod stack;
 
-pub use stack::{LastUse, Moment, Registers, Stack};
+pub use stack::{LastUse, Registers, Stack, StackTrigger};
 
 /// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
 pub type Cookie = u64;
@@ -174,7 +178,7 @@ impl Flags {
 }
 
 /// A process, as the kernel knows it in process context: never the one that a softirq interrupted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Process id (the kernel's tgid), in the initial pid namespace.
     pub pid: u32,
@@ -185,9 +189,9 @@ pub struct Owner {
     /// Whether it is the command given after `--` or one of its descendants.
     pub followed: bool,
     /// Which process and executable it is, whatever its id is used for later.
-    pub identity: Identity,
+    pub key: ProcessKey,
     /// Where it runs, as far as user space could look it up.
-    pub place: Place,
+    pub info: ProcessInfo,
 }
 
 impl Owner {
@@ -198,15 +202,22 @@ impl Owner {
             name: Bytes::copy_from_slice(name.as_bytes()),
             uid: 0,
             followed: false,
-            identity: Identity::default(),
-            place: Place::default(),
+            key: ProcessKey::default(),
+            info: ProcessInfo::default(),
         }
+    }
+}
+
+/// By what tells one process from the others, which is less than all that it has, and enough to find it.
+impl Hash for Owner {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.pid, self.key.started, self.key.executions).hash(state);
     }
 }
 
 /// What tells a process and what it executes from all others since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ProcessKey {
     /// When it started, nanoseconds since boot (`task_struct.start_boottime`).
     pub started: u64,
     /// How often it called execve() (`task_struct.self_exec_id`).
@@ -217,7 +228,7 @@ pub struct Identity {
 
 /// What user space looks up of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct ProcessInfo {
     /// Path of its executable (`/proc/PID/exe`); `None` when the process was gone.
     pub executable: Option<Bytes>,
     /// Path of its cgroup in the v2 hierarchy.
@@ -235,7 +246,7 @@ pub struct Endpoints {
 
 /// What the kernel's socket knew when its connection ended, or what a listener knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct TcpStats {
     /// Received and not read by the application, in bytes; an unread FIN counts 1.
     pub receive_queue: u32,
     /// Smoothed round trip time in microseconds (`srtt_us >> 3`); 0 for none.
@@ -275,13 +286,15 @@ pub struct StateChange {
     /// `sk_err`: errno of a failed connection, 0 for none.
     pub error: i32,
     /// Which connection of this socket it is, from 0, when it leaves `CLOSE`: a socket can connect again.
-    pub life: u32,
+    pub incarnation: u32,
     /// Whether the socket is known to have connected, where nothing changes: another process uses it.
     pub is_client: bool,
+    /// Whether the process is ending, and its end closes the socket.
+    pub is_exit: bool,
     /// Whether it is a subflow of an MPTCP socket, when it enters `SYN_SENT` or `ESTABLISHED`.
     pub is_subflow: bool,
     /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
-    pub figures: Figures,
+    pub stats: TcpStats,
     /// Before which sequence number all has passed, a FIN included, by [`Direction::index`]: what the peer acknowledged
     /// (`snd_una`) and what was received (`rcv_nxt`). Of connections that go to `CLOSE`.
     pub passed: Option<[u32; 2]>,
@@ -302,10 +315,11 @@ impl StateChange {
             owner: None,
             shutdown: 0,
             error: 0,
-            life: 0,
+            incarnation: 0,
             is_client: false,
+            is_exit: false,
             is_subflow: false,
-            figures: Figures::default(),
+            stats: TcpStats::default(),
             passed: None,
             sent_to: None,
         }
@@ -339,24 +353,26 @@ pub struct Segment<'a> {
     pub zero_window: bool,
     /// Whether segments of its direction pass that are not reported, because they are in order and nobody needs their
     /// payload.
-    pub skipping: Skipping,
+    pub elision: Elision,
+    /// Of one that arrives: what the kernel makes of it.
+    pub verdict: Verdict,
 }
 
 /// Whether all segments of a direction are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Skipping {
+pub enum Elision {
     /// All that went before.
     #[default]
-    No,
+    None,
     /// All that went before, and from now on only those that are not in order.
-    Begins,
+    Starts,
     /// Only those that were not in order; this is how far it had come with the others.
-    Since(LeftOff),
+    After(Elided),
 }
 
 /// How far a direction had come before a segment, with what was not reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftOff {
+pub struct Elided {
     /// The sequence number after the highest that had passed.
     pub next: u32,
     /// How long before the segment that one passed, in microseconds.
@@ -406,6 +422,8 @@ pub enum EventKind<'a> {
     Owner(Owner),
     /// The kernel sends an RST, for this reason (`enum sk_rst_reason`).
     Reset(u32),
+    /// The socket is a further subflow of the MPTCP socket that began with this one.
+    Subflow(Cookie),
     /// Where a process was when it used the socket.
     Stack(Stack<'a>),
 }

@@ -1,15 +1,14 @@
 //! A request and its response, with their times, of any version of HTTP.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+mod version;
+
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    fields::Fields,
-    text::{Text, Word},
-    time::Time,
-};
+pub use self::version::Version;
+use crate::{fields::Fields, http2, text::Text, time::Time};
 
 /// What stands in place of a credential.
 pub const REDACTED: &str = "«redacted»";
@@ -48,6 +47,8 @@ pub struct Exchange {
     pub reused: Option<bool>,
     /// The frames that followed, when it opened a WebSocket.
     pub websocket: Option<Box<WebSocket>>,
+    /// Its stream, of HTTP/2.
+    pub stream: Option<Box<http2::Stream>>,
 }
 
 impl Default for Exchange {
@@ -66,11 +67,23 @@ impl Default for Exchange {
             missing: None,
             reused: None,
             websocket: None,
+            stream: None,
         }
     }
 }
 
 impl Exchange {
+    /// When its response, as far as it came, had been sent or had arrived; `None` when there was none. Where it broke off, that is
+    /// when it began: what came last is the end of the connection.
+    pub fn answered(&self) -> Option<Time> {
+        self.response.as_ref()?;
+        let Timing { started, total_us, .. } = self.timing;
+        let is_cut = self.ended.is_some_and(|ended| ended.message == Message::Response);
+        let us = if is_cut { self.timing.until_response_us()? } else { total_us };
+        // Microseconds are cut off.
+        Some(Time(started.0.saturating_add(us.saturating_add(1).saturating_mul(1_000))))
+    }
+
     /// The version of HTTP, when known: the request's, or the response's when there is no request.
     pub fn version(&self) -> Option<Version> {
         match &self.request {
@@ -85,69 +98,34 @@ impl Exchange {
         response.filter(|_| response != self.version())
     }
 
+    /// Whether a frame of HTTP/2 ended it, and not the end of its connection.
+    pub fn is_ended_by_frame(&self) -> bool {
+        let Some(stream) = &self.stream else { return false };
+        let is_cut = self.reason.as_deref() == Some(http2::CUT);
+        stream.details.reset.is_some() || stream.details.goaway.is_some() || is_cut
+    }
+
+    /// What is said of its stream, of HTTP/2, where there is something to say.
+    pub fn stream_details(&self) -> Option<&http2::StreamDetails> {
+        let details = &self.stream.as_ref()?.details;
+        Some(details).filter(|details| **details != http2::StreamDetails::default())
+    }
+
     /// Replaces the values of header fields that are credentials.
     pub fn redact(&mut self) {
         let request = self.request.as_mut().map(|request| &mut request.headers);
         let response = self.response.as_mut().map(|response| &mut response.headers);
-        for headers in [request, response].into_iter().flatten() {
+        let trailers = self.stream.as_mut().map(|stream| &mut stream.details);
+        let trailers =
+            trailers.map(|details| [&mut details.request_trailers, &mut details.response_trailers]);
+        let is_of_stream = trailers.is_some();
+        for headers in [request, response].into_iter().flatten().chain(trailers.into_iter().flatten()) {
             headers.redact(&CREDENTIALS, REDACTED);
+            if is_of_stream {
+                // Nobody can say that these are none.
+                headers.redact(&[http2::UNKNOWN], REDACTED);
+            }
         }
-    }
-}
-
-/// A version of HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
-pub struct Version {
-    /// Major version.
-    pub major: u8,
-    /// Minor version; 0 from HTTP/2 on, which has none.
-    pub minor: u8,
-}
-
-impl Version {
-    /// HTTP/1 with this minor version.
-    pub const fn http1(minor: u8) -> Self {
-        Self { major: 1, minor }
-    }
-}
-
-impl Default for Version {
-    fn default() -> Self {
-        Self::http1(1)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self { major, minor: 0 } if *major > 1 => write!(f, "{major}"),
-            Self { major, minor } => write!(f, "{major}.{minor}"),
-        }
-    }
-}
-
-impl FromStr for Version {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
-        match (major.parse(), minor.parse()) {
-            (Ok(major), Ok(minor)) => Ok(Self { major, minor }),
-            _ => Err(format!("{text:?} is not a version of HTTP like \"1.1\"")),
-        }
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Word::deserialize(deserializer)?.0.parse().map_err(D::Error::custom)
     }
 }
 
@@ -155,16 +133,16 @@ impl<'de> Deserialize<'de> for Version {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Request {
-    /// The method token.
+    /// The method token; `:method`.
     pub method: Text,
-    /// The request target as it was sent (RFC 9112, section 3.2).
+    /// The request target as it was sent (RFC 9112, section 3.2); `:path`, or of a plain CONNECT `:authority`.
     pub target: Text,
     /// The version that it names, when that is one of HTTP. A recording has it as that of the exchange.
     #[serde(skip)]
     pub version: Option<Version>,
-    /// Header fields; values of credentials are replaced by `«redacted»`.
+    /// Header fields; values of credentials are replaced by `«redacted»`. Of HTTP/2, pseudo-header fields too.
     pub headers: Fields,
-    /// Bytes from the request line to the empty line.
+    /// Bytes from the request line to the empty line; of HTTP/2, of the compressed fields.
     pub header_size: u64,
     /// The body.
     pub body: Body,
@@ -174,7 +152,14 @@ impl Request {
     /// The parts of the target in each of its four forms (RFC 9112, section 3.2).
     pub fn url(&self) -> Url {
         let target = &self.target.0;
-        let host = self.headers.first_shared("host").map(Text);
+        let field = |name| self.headers.first_shared(name).map(Text);
+        if self.version == Some(Version::HTTP2) {
+            let is_tunnel = *self.method.0 == *b"CONNECT" && self.headers.first(":protocol").is_none();
+            let (path, query) = if is_tunnel { Default::default() } else { path_and_query(target) };
+            let host = field(":authority").or_else(|| field("host"));
+            return Url { scheme: field(":scheme"), host, path, query };
+        }
+        let host = field("host");
         if *self.method.0 == *b"CONNECT" {
             return Url {
                 scheme: None,
@@ -217,7 +202,7 @@ fn split_once(text: &Bytes, separator: &[u8]) -> Option<(Bytes, Bytes)> {
 pub struct Response {
     /// Status code.
     pub status_code: u16,
-    /// Reason phrase; may be empty.
+    /// Reason phrase; may be empty, and is of HTTP/2.
     pub reason: Text,
     /// The version that it names; in a recording only where it is not the request's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,10 +210,13 @@ pub struct Response {
     pub version: Option<Version>,
     /// Header fields; values of credentials are replaced by `«redacted»`.
     pub headers: Fields,
-    /// Bytes from the status line to the empty line.
+    /// Bytes from the status line to the empty line; of HTTP/2, of the compressed fields.
     pub header_size: u64,
     /// The body.
     pub body: Body,
+    /// Which bytes of its direction it is, once it is whole. A recording does not say.
+    #[serde(skip)]
+    pub place: Range<u64>,
 }
 
 /// The body of a message.
@@ -243,7 +231,7 @@ pub struct Body {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Url {
-    /// `http`; absent for `CONNECT` and `*`.
+    /// `http`; absent for `CONNECT` and `*`. Of HTTP/2, `:scheme`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Text>,
     /// Host and port as the request names them.
@@ -281,6 +269,10 @@ pub struct Timing {
     /// the request had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_us: Option<u64>,
+    /// Of a request that expects 100 before its body: from its head until a response began, interim or final, or the body began
+    /// without one, or else to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_us: Option<u64>,
     /// First byte of the request to the first of each interim response, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub informational_us: Vec<u64>,
@@ -354,7 +346,7 @@ pub enum Outcome {
     Ok,
     /// The connection ended, or the session did, before a response began.
     NoResponse,
-    /// The connection was reset before both messages were complete.
+    /// The connection was reset before both messages were complete, or the stream of HTTP/2 was.
     Reset,
     /// The response began, and the connection or the session ended before it did.
     Truncated,
@@ -386,6 +378,20 @@ pub enum Part {
     Head,
     /// The body.
     Body,
+    /// The trailer section behind a chunked body, which is whole itself.
+    Trailer,
+}
+
+impl Part {
+    /// What it is called in words; empty for [`Part::None`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Head => "head",
+            Self::Body => "body",
+            Self::Trailer => "trailer",
+        }
+    }
 }
 
 /// Where an exchange was cut off.

@@ -50,6 +50,33 @@ fn credentials_are_not_recorded() {
 }
 
 #[test]
+fn what_may_be_a_credential_is_redacted_where_its_name_is_unknown() {
+    let fields: Fields =
+        [(http2::UNKNOWN, "Bearer secret"), ("accept", "*/*"), ("cookie", "a=b")].into_iter().collect();
+    let stream = http2::Stream {
+        details: http2::StreamDetails { response_trailers: fields.clone(), ..Default::default() },
+        ..Default::default()
+    };
+    let response = Response {
+        status_code: 200,
+        reason: Text::default(),
+        version: None,
+        headers: fields,
+        header_size: 0,
+        body: Body { size: 0 },
+        place: 0..0,
+    };
+    let mut exchange =
+        Exchange { response: Some(response), stream: Some(Box::new(stream)), ..Exchange::default() };
+    exchange.redact();
+    let headers = &exchange.response.as_ref().unwrap().headers;
+    for fields in [headers, &exchange.stream.as_ref().unwrap().details.response_trailers] {
+        let values: Vec<_> = fields.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [REDACTED.as_bytes(), b"*/*", REDACTED.as_bytes()]);
+    }
+}
+
+#[test]
 fn a_version_is_what_a_recording_calls_it() {
     for (version, expected) in [
         (Version::http1(0), "1.0"),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Endpoints, Owner, Place},
+    event::{Endpoints, Owner, ProcessInfo},
     network::Process,
 };
 
@@ -105,8 +105,8 @@ impl Facts<'_> {
 
 /// A recorded process, as far as a filter goes by it.
 pub fn owner(process: &Process, cgroup: Option<&str>) -> Owner {
-    let place = Place { cgroup: cgroup.map(Arc::from), ..Place::default() };
-    Owner { name: process.name.0.clone(), place, ..Owner::new(process.pid, "") }
+    let info = ProcessInfo { cgroup: cgroup.map(Arc::from), ..ProcessInfo::default() };
+    Owner { name: process.name.0.clone(), info, ..Owner::new(process.pid, "") }
 }
 
 impl Filter {
@@ -177,7 +177,7 @@ impl Filter {
         if self.cgroup.is_empty() {
             return Some(true);
         }
-        owner.place.cgroup.as_deref().map(|path| self.asks_for_cgroup(path))
+        owner.info.cgroup.as_deref().map(|path| self.asks_for_cgroup(path))
     }
 
     /// Whether some processes are asked for, and others are not.
@@ -333,8 +333,8 @@ mod tests {
             ("/a", None, None),
         ] {
             let filter = Filter { cgroup: vec!["/other".to_owned(), asked.to_owned()], ..Filter::default() };
-            let place = Place { cgroup: path.map(Arc::from), ..Place::default() };
-            let owner = Owner { place, ..owner(false) };
+            let info = ProcessInfo { cgroup: path.map(Arc::from), ..ProcessInfo::default() };
+            let owner = Owner { info, ..owner(false) };
             assert_eq!(judge(&filter, None, Some(&owner)), expected, "{asked} {path:?}");
             let filter = Filter { pid: vec![8], ..filter };
             assert_eq!(judge(&filter, None, Some(&owner)), Some(false), "the process already says no");

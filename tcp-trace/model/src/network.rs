@@ -23,28 +23,28 @@ pub struct ConnectionId {
     /// The socket's cookie.
     pub cookie: u64,
     /// Which connection of the socket, from 0.
-    pub life: u32,
+    pub incarnation: u32,
     /// Which of the half-open connections of a listener, from 1; 0 for sockets.
     pub half_open: u32,
 }
 
 impl ConnectionId {
-    /// Connection number `life` of the socket with this cookie.
-    pub fn of_socket(cookie: u64, life: u32) -> Self {
-        Self { cookie, life, half_open: 0 }
+    /// Connection number `incarnation` of the socket with this cookie.
+    pub fn of_socket(cookie: u64, incarnation: u32) -> Self {
+        Self { cookie, incarnation, half_open: 0 }
     }
 
     /// Half-open connection number `half_open`, from 1, of the listener with this cookie.
     pub fn half_open(cookie: u64, half_open: u32) -> Self {
-        Self { cookie, life: 0, half_open }
+        Self { cookie, incarnation: 0, half_open }
     }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "c{}", self.cookie)?;
-        if self.life > 0 {
-            write!(f, ".{}", self.life)?;
+        if self.incarnation > 0 {
+            write!(f, ".{}", self.incarnation)?;
         }
         if self.half_open > 0 {
             write!(f, "h{}", self.half_open)?;
@@ -60,9 +60,9 @@ impl FromStr for ConnectionId {
         let parse = || {
             let digits = text.strip_prefix('c')?;
             let (digits, half_open) = digits.split_once('h').unwrap_or((digits, "0"));
-            let (cookie, life) = digits.split_once('.').unwrap_or((digits, "0"));
+            let (cookie, incarnation) = digits.split_once('.').unwrap_or((digits, "0"));
             let half_open = half_open.parse().ok()?;
-            Some(Self { cookie: cookie.parse().ok()?, life: life.parse().ok()?, half_open })
+            Some(Self { cookie: cookie.parse().ok()?, incarnation: incarnation.parse().ok()?, half_open })
         };
         parse().ok_or_else(|| format!("{text:?} is not a connection id like \"c4101\""))
     }
@@ -178,6 +178,11 @@ impl Network {
         Self { kind, local: endpoints.local.into(), peer: endpoints.peer.into(), netns, translated: None }
     }
 
+    /// Whether the socket is connected to itself: what it sends comes back to it.
+    pub fn is_to_itself(&self) -> bool {
+        self.local == self.peer && self.local.port != 0
+    }
+
     /// Both ends as socket addresses.
     pub fn endpoints(&self) -> Endpoints {
         Endpoints { local: self.local.into(), peer: self.peer.into() }
@@ -204,10 +209,21 @@ impl From<&Owner> for Process {
         Self {
             pid: owner.pid,
             name: Text(owner.name.clone()),
-            executable: owner.place.executable.clone().map(Text),
+            executable: owner.info.executable.clone().map(Text),
             uid: owner.uid,
         }
     }
+}
+
+/// The container that a process runs in, by the name of its cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Container {
+    /// The container's id, as its runtime prints it.
+    pub id: String,
+    /// `docker`, `containerd`, `cri-o` or `podman`, if the cgroup's name shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
 }
 
 /// TCP control bits as a list of names, `["SYN","ACK"]`.
@@ -239,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_connection_id_is_c_and_the_cookie() {
-        for (life, expected) in [(0, "\"c4101\""), (2, "\"c4101.2\"")] {
-            let id = ConnectionId::of_socket(4101, life);
+        for (incarnation, expected) in [(0, "\"c4101\""), (2, "\"c4101.2\"")] {
+            let id = ConnectionId::of_socket(4101, incarnation);
             let json = serde_json::to_string(&id).unwrap();
             assert_eq!(json, expected);
             assert_eq!(serde_json::from_str::<ConnectionId>(&json).unwrap(), id);

@@ -1,6 +1,11 @@
 //! A TCP socket as the kernel lists it (sock_diag(7)).
 
-use crate::event::{Cookie, Endpoints, State};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Cookie, Endpoints, State},
+    omit::is_zero,
+};
 
 /// The address family of a socket. An IPv6 socket can talk IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +35,9 @@ impl Family {
 }
 
 /// Which timer of a socket runs (`idiag_timer`, set by `inet_sk_diag_fill()`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum Timer {
     /// None.
     None,
@@ -116,49 +123,71 @@ impl Socket {
 }
 
 /// What is used of `struct tcp_info` (`tcp_get_info()`). Later kernels append to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TcpInfo {
     /// Retransmission timeouts in a row (`icsk_retransmits`).
+    #[serde(default, skip_serializing_if = "is_zero::<u8>")]
     pub retransmits: u8,
     /// Probes without an answer (`icsk_probes_out`), of a closed window or of keep-alive.
+    #[serde(default, skip_serializing_if = "is_zero::<u8>")]
     pub probes: u8,
     /// How often the timeout has been doubled (`icsk_backoff`), also between probes.
+    #[serde(default, skip_serializing_if = "is_zero::<u8>")]
     pub backoff: u8,
     /// Retransmission timeout in microseconds, doubled as often as [`Self::backoff`] says.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub rto_us: u32,
     /// Segments sent and not acknowledged. For a listener the connections that wait to be accepted.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub unacked: u32,
     /// Milliseconds since a segment with data was sent last, or since the socket exists.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub last_data_sent_ms: u32,
     /// Milliseconds since the last segment with data came, or since the socket exists.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub last_data_recv_ms: u32,
     /// Milliseconds since the last acknowledgment came. In `CLOSE_WAIT` without data of ours in flight, since
     /// the peer's FIN.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub last_ack_recv_ms: u32,
     /// Smoothed round-trip time in microseconds; 0 before the first sample.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub srtt_us: u32,
     /// Congestion window in segments.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub cwnd: u32,
     /// Segments retransmitted in the connection's life.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub total_retrans: u32,
     /// Bytes that the peer acknowledged, the SYN counted as one (RFC 4898 `tcpEStatsAppHCThruOctetsAcked`).
+    #[serde(default, skip_serializing_if = "is_zero::<u64>")]
     pub bytes_acked: u64,
     /// Bytes received in order, the FIN counted as one (RFC 4898 `tcpEStatsAppHCThruOctetsReceived`).
+    #[serde(default, skip_serializing_if = "is_zero::<u64>")]
     pub bytes_received: u64,
     /// Bytes that were written and never sent yet.
+    #[serde(default, skip_serializing_if = "is_zero::<u32>")]
     pub notsent_bytes: u32,
     /// Microseconds in which the peer's window was what limited sending.
+    #[serde(default, skip_serializing_if = "is_zero::<u64>")]
     pub rwnd_limited_us: u64,
     /// Bytes of data sent, with those sent again.
+    #[serde(default, skip_serializing_if = "is_zero::<u64>")]
     pub bytes_sent: u64,
     /// Bytes of data sent again.
+    #[serde(default, skip_serializing_if = "is_zero::<u64>")]
     pub bytes_retrans: u64,
     /// The window that the peer offers, in bytes; Linux 5.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snd_wnd: Option<u32>,
     /// The window that this end offers, in bytes; Linux 6.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rcv_wnd: Option<u32>,
     /// How often retransmission timeouts began, whether they are over or not; Linux 6.7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_rto_recoveries: Option<u16>,
     /// Milliseconds that all these took, each from its first timeout on; Linux 6.7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_rto_time_ms: Option<u32>,
 }

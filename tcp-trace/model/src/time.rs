@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, fmt};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::text::Word;
@@ -65,10 +65,23 @@ impl Time {
         Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// The local or UTC time of day, `HH:MM:SS.ffffff`.
-    pub fn time_of_day(self, zone: &jiff::tz::TimeZone) -> String {
-        let zoned = self.timestamp().to_zoned(zone.clone());
-        zoned.strftime("%H:%M:%S.%6f").to_string()
+    /// The time of day in a zone: `14:13:20.000010`.
+    pub fn time_of_day(self, zone: &TimeZone) -> String {
+        self.formatted(zone, "%H:%M:%S.%6f")
+    }
+
+    /// The day in a zone, and what the zone is called on it: `2026-09-21 UTC`.
+    pub fn day(self, zone: &TimeZone) -> String {
+        self.formatted(zone, "%Y-%m-%d %Z")
+    }
+
+    /// Day and time of day in a zone, to the millisecond, with its name: `2026-09-21 14:13:20.000 UTC`.
+    pub fn date_and_time(self, zone: &TimeZone) -> String {
+        self.formatted(zone, "%Y-%m-%d %H:%M:%S.%3f %Z")
+    }
+
+    fn formatted(self, zone: &TimeZone, format: &str) -> String {
+        self.timestamp().to_zoned(zone.clone()).strftime(format).to_string()
     }
 }
 
@@ -210,6 +223,23 @@ mod tests {
         let json = serde_json::to_string(&time).unwrap();
         assert_eq!(json, "\"2026-09-21T14:13:20.000000007Z\"");
         assert_eq!(serde_json::from_str::<Time>(&json).unwrap(), time);
+    }
+
+    #[test]
+    fn a_day_has_the_name_of_its_zone() {
+        let time = Time(1_790_000_000_000_010_000);
+        let zone = |name: &str| TimeZone::posix(name).unwrap();
+        for (zone, day, time_of_day) in [
+            (TimeZone::UTC, "2026-09-21 UTC", "14:13:20.000010"),
+            (zone("CST-8"), "2026-09-21 CST", "22:13:20.000010"),
+            (zone("<+0545>-5:45"), "2026-09-21 +0545", "19:58:20.000010"),
+            (zone("<+13>-13"), "2026-09-22 +13", "03:13:20.000010"),
+            (zone("CET-1CEST,M3.5.0,M10.5.0/3"), "2026-09-21 CEST", "16:13:20.000010"),
+        ] {
+            assert_eq!((time.day(&zone).as_str(), time.time_of_day(&zone).as_str()), (day, time_of_day));
+            let (date, name) = day.split_once(' ').unwrap();
+            assert_eq!(time.date_and_time(&zone), format!("{date} {}.000 {name}", &time_of_day[..8]));
+        }
     }
 
     #[test]

@@ -12,10 +12,10 @@ use crate::kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN};
 
 /// Trace every TCP connection on this host from SYN to TIME_WAIT, with the HTTP requests that it carries.
 #[derive(Debug, Parser)]
-#[command(name = "tcp-trace", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "tcp-trace", version, arg_required_else_help = true)]
 pub(super) struct Cli {
     /// Print more on stderr; -vv also shows the diagnostics of the eBPF programs
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Output", display_order = 1000)]
     pub(super) verbose: u8,
     #[command(subcommand)]
     pub(super) verb: Verb,
@@ -23,7 +23,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Print every state transition and HTTP exchange as it happens
+    /// Print every state transition and HTTP exchange as it happens; with a command: on stderr, as it keeps stdout
     Live(Live),
     /// Record a session as JSON Lines
     Record(Record),
@@ -49,7 +49,15 @@ pub(super) enum Verb {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tcp-trace live --port 8080 --comm nginx
+  tcp-trace live -- curl http://localhost
+  tcp-trace live --format ladder -- curl http://localhost
+  tcp-trace live --format jsonl --duration 30s | jq 'select(.type == \"http\")'")]
 pub(super) struct Live {
+    /// File to write instead of stdout (mode 0600); '-' for stdout
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tracing: Tracing,
     #[command(flatten)]
@@ -57,6 +65,10 @@ pub(super) struct Live {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tcp-trace record -o session.jsonl --duration 5m
+  tcp-trace record -o session.jsonl --stacks -- ./server
+  ssh HOST tcp-trace record -o - | tcp-trace show -")]
 pub(super) struct Record {
     /// File to write (mode 0600); '-' for stdout
     #[arg(short, long, value_name = "FILE")]
@@ -69,6 +81,10 @@ pub(super) struct Record {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tcp-trace show session.jsonl --comm nginx
+  tcp-trace show session.jsonl --port 8080 --format ladder
+  tcp-trace show session.jsonl --group page")]
 pub(super) struct Show {
     /// Recording to print; '-' for stdin
     #[arg(value_name = "FILE")]
@@ -84,6 +100,8 @@ pub(super) struct Show {
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
+    #[command(flatten)]
+    pub(super) times: Times,
     #[command(flatten)]
     pub(super) colour: Colour,
 }
@@ -112,16 +130,29 @@ pub(super) enum NotesLanguage {
 
 /// How `live` and `show` print.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(super) struct Printing {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(super) format: Format,
     #[command(flatten)]
+    pub(super) times: Times,
+    #[command(flatten)]
     pub(super) colour: Colour,
+}
+
+/// Whose times of day.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct Times {
+    /// Print times in UTC, as in files and pipes; on a terminal they are local. JSON Lines always have UTC
+    #[arg(long)]
+    pub(super) utc: bool,
 }
 
 /// Whether in colours.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(super) struct Colour {
     /// When to use colours; `auto`: on a terminal, unless NO_COLOR is set; never in JSON Lines
     #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
@@ -133,9 +164,9 @@ pub(super) struct Colour {
 pub(super) enum Format {
     /// One line per transition, HTTP exchange and DNS lookup
     Table,
-    /// A sequence diagram of each connection, printed at the end of the session
+    /// A sequence diagram of each connection, printed when it has ended
     Ladder,
-    /// JSON Lines, the recording format
+    /// JSON Lines, the recording format; on stdout, where a command's own output then goes to stderr
     Jsonl,
 }
 
@@ -148,21 +179,22 @@ pub(super) enum Grouping {
 
 /// What to trace, and for how long.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Tracing")]
 pub(super) struct Tracing {
     #[command(flatten)]
     pub(super) filters: Filters,
     /// Stop after this time, such as 30s or 5m
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, help_heading = "Tracing", value_name = "D", value_parser = duration)]
     pub(super) duration: Option<Duration>,
     /// Size of the ring buffer between kernel and user space: a power of two, such as 64MiB
-    #[arg(long, value_name = "SIZE", value_parser = ring_size, default_value = "16MiB")]
+    #[arg(long, help_heading = "Tracing", value_name = "SIZE", value_parser = ring_size, default_value = "16MiB")]
     pub(super) ring_size: u32,
     /// Record the values of Authorization, Cookie, Set-Cookie and Proxy-Authorization
-    #[arg(long)]
+    #[arg(long, help_heading = "Tracing")]
     pub(super) show_secrets: bool,
     /// Record which code opened each connection and read its EOF, and which thread used it last; for accepted and
     /// existing connections, the code that first used them. In recordings and JSON Lines only
-    #[arg(long)]
+    #[arg(long, help_heading = "Tracing")]
     pub(super) stacks: bool,
     /// Run CMD and trace only it and its children until it ends
     #[arg(last = true, value_name = "CMD")]
@@ -243,14 +275,15 @@ mod tests {
     #[test]
     fn bad_values_say_what_is_expected() {
         for (line, expected) in [
-            ("tcp-trace live --port 0", "0 is not in 1..=65535"),
+            ("tcp-trace live --port 0", "expected a port number, from 1 to 65535"),
+            ("tcp-trace live --port http", "expected a port number"),
             ("tcp-trace live --addr 10.0.0.0/33", "expected an IP address or a network"),
             ("tcp-trace live --comm a-very-long-process-name", "try a-very-long-pro"),
             ("tcp-trace live --netns a,,b", "expected an inode number, a name or a path"),
             ("tcp-trace live --cgroup /a/../b", "a path without '..'"),
             ("tcp-trace live --duration soon", "expected a time such as 500ms"),
             ("tcp-trace live --ring-size 5000", "expected a power of two"),
-            ("tcp-trace live --pid x", "invalid digit"),
+            ("tcp-trace live --pid x", "expected a process id"),
             ("tcp-trace live --color red", "invalid value 'red' for '--color <WHEN>'"),
             ("tcp-trace show", "<FILE>"),
             (

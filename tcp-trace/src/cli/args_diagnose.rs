@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use tcp_trace_core::{
     diagnosis::{History, Report, Snapshot, Thresholds},
-    prose::counted,
+    prose::{Age, counted},
 };
 
 use super::{
@@ -15,45 +15,49 @@ use super::{
 
 /// Which sockets to judge, by what, and how to print.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tcp-trace diagnose
+  tcp-trace diagnose --comm nginx --for 30s
+  tcp-trace diagnose --from session.jsonl --slow 500ms")]
 pub(super) struct Diagnose {
     #[command(flatten)]
     pub(super) filters: Filters,
     /// Also trace for this long, such as 30s: finds failed connects and HTTP errors, and when they happened; needs root
-    #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "from")]
+    #[arg(long = "for", help_heading = "What to examine", value_name = "D", value_parser = duration, conflicts_with = "from")]
     pub(super) during: Option<Duration>,
     /// Examine a recording instead of this host; '-' for stdin
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "What to examine", value_name = "FILE")]
     pub(super) from: Option<PathBuf>,
     /// How long a socket may wait for a process: in CLOSE_WAIT or FIN_WAIT2, with unread data, or not accepted
-    #[arg(long, value_name = "D", value_parser = duration, default_value = "60s")]
+    #[arg(long, help_heading = "Limits", value_name = "D", value_parser = duration, default_value = "60s")]
     min_age: Duration,
     /// How long retransmits, probes or a closed window may last without progress
-    #[arg(long, value_name = "D", value_parser = duration, default_value = "10s")]
+    #[arg(long, help_heading = "Limits", value_name = "D", value_parser = duration, default_value = "10s")]
     min_stall: Duration,
     /// How long an HTTP exchange may take; at least 100ms
-    #[arg(long, value_name = "D", value_parser = duration, default_value = "1s")]
+    #[arg(long, help_heading = "Limits", value_name = "D", value_parser = duration, default_value = "1s")]
     slow: Duration,
     /// Report a slow server from this many slow exchanges (per server and path)
-    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.slow_count)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = Thresholds::DEFAULT.slow_count)]
     slow_count: u64,
     /// Report responses 408, 502, 503 and 504 from this many (per server and cause)
-    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.gateway_errors)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = Thresholds::DEFAULT.gateway_errors)]
     gateway_errors: u64,
     /// Report half-open connections from this many with an unanswered SYN+ACK (per listener)
-    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = Thresholds::DEFAULT.half_open)]
     half_open: u64,
     /// Report sockets in TIME_WAIT, or orphans in FIN_WAIT2, from this many (per service)
-    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.time_wait)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = Thresholds::DEFAULT.time_wait)]
     time_wait: u64,
     /// Report ephemeral ports when this percentage is in use towards one destination
-    #[arg(long, value_name = "PERCENT", default_value_t = Thresholds::DEFAULT.ports_percent,
+    #[arg(long, help_heading = "Limits", value_name = "PERCENT", default_value_t = Thresholds::DEFAULT.ports_percent,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     ports: u64,
     /// Rate a finding as critical from this many sockets with one cause
-    #[arg(long, value_name = "N", default_value_t = Thresholds::DEFAULT.many)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = Thresholds::DEFAULT.many)]
     many: u64,
     /// How to print
-    #[arg(long, value_enum, default_value_t = DiagnoseFormat::Text)]
+    #[arg(long, help_heading = "Output", value_enum, default_value_t = DiagnoseFormat::Text)]
     pub(super) format: DiagnoseFormat,
     #[command(flatten)]
     pub(super) colour: Colour,
@@ -103,8 +107,8 @@ pub(super) fn totals(now: &Snapshot, history: &History, report: &Report) -> Stri
         });
     }
     if let (Some(from), Some(to)) = (history.from, history.to) {
-        let ended = counted(history.ended().count(), "connection");
-        judged.push(format!("{ended} that ended within {} s", to.micros_since(from) / 1_000_000));
+        let ended = counted(history.ended_connections(), "connection");
+        judged.push(format!("{ended} that ended within {}", Age(to.micros_since(from))));
     }
     let mut text = format!("{findings} in {}", judged.join(" and "));
     text += ".";

@@ -8,9 +8,9 @@ use tcp_trace_core::{
     prose::counted,
 };
 
-/// A sentence for each.
-pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
-    let mut said = of_snapshot(facts.now);
+/// A sentence for each. `may_inspect` says whether this process has the capability to inspect all others.
+pub(super) fn sentences(facts: &Facts<'_>, may_inspect: bool) -> Vec<String> {
+    let mut said = of_snapshot(facts.now, may_inspect);
     said.extend(of_history(facts.history));
     said.extend(without_route(facts));
     said
@@ -28,7 +28,7 @@ fn without_route(facts: &Facts<'_>) -> Option<String> {
     })
 }
 
-fn of_snapshot(now: &Snapshot) -> Vec<String> {
+fn of_snapshot(now: &Snapshot, may_inspect: bool) -> Vec<String> {
     let Blindspots { processes, namespaces_of, namespaces, is_incomplete, malformed, holders } =
         &now.blindspots;
     let is_unknown =
@@ -37,16 +37,23 @@ fn of_snapshot(now: &Snapshot) -> Vec<String> {
     let mut said = Vec::new();
     if *processes > 0 && unknown > 0 {
         said.push(format!(
-            "{} without a known process: cannot inspect {}. Root, or CAP_SYS_PTRACE, can inspect all",
+            "{} without a known process: cannot inspect {}{}",
             counted(unknown, "socket"),
             counted(*processes, "process"),
+            if may_inspect {
+                ", even with CAP_SYS_PTRACE"
+            } else {
+                ". Root, or CAP_SYS_PTRACE, can inspect all"
+            },
         ));
     }
     if *namespaces_of > 0 {
         said.push(format!(
-            "cannot see the network namespaces of {}: their sockets are not examined unless another visible process \
-             is in the same namespace. Root, or CAP_SYS_PTRACE, can see all",
+            "cannot see the network namespaces of {}{}: their sockets are not examined unless another visible process \
+             is in the same namespace{}",
             counted(*namespaces_of, "process"),
+            if may_inspect { ", even with CAP_SYS_PTRACE" } else { "" },
+            if may_inspect { "" } else { ". Root, or CAP_SYS_PTRACE, can see all" },
         ));
     }
     if !namespaces.is_empty() {
@@ -72,8 +79,12 @@ fn of_history(history: &History) -> Vec<String> {
     let (connects, exchanges) = (history.attempts().uncounted, history.exchanges());
     let mut said = Vec::new();
     if lost > 0 {
+        let slow = match history.slow_unexamined() {
+            0 => String::new(),
+            count => format!(", and {count} that took long meanwhile"),
+        };
         said.push(format!(
-            "lost {}: some connections are incomplete, and HTTP exchanges that failed later are not examined",
+            "lost {}: some connections are incomplete, and HTTP exchanges that failed later{slow} are not examined",
             counted(lost, "event"),
         ));
     }
@@ -100,7 +111,7 @@ fn of_history(history: &History) -> Vec<String> {
     }
     if exchanges.forgotten_errors > 0 {
         said.push(format!(
-            "too many responses 408, 502, 503 and 504: causes of {} not examined",
+            "too many responses 408, 500, 502, 503 and 504: causes of {} not examined",
             counted(exchanges.forgotten_errors, "response")
         ));
     }
@@ -155,7 +166,7 @@ mod tests {
     #[test]
     fn where_all_was_seen_there_is_nothing_to_say() {
         let (now, history) = (Snapshot::default(), History::default());
-        assert_eq!(sentences(&Facts::new(&now, None, &history)), Vec::<String>::new());
+        assert_eq!(sentences(&Facts::new(&now, None, &history), false), Vec::<String>::new());
     }
 
     #[test]
@@ -174,7 +185,7 @@ mod tests {
         let now = Snapshot { blindspots, networks: networks(12), ..Snapshot::default() };
         let mut history = crowded();
         (history.lost, history.forgotten) = (1, 4);
-        let said = sentences(&Facts::new(&now, Some(&before), &history));
+        let said = sentences(&Facts::new(&now, Some(&before), &history), false);
         let words = [
             "cannot see the network namespaces of 5 processes",
             "cannot list the sockets of 1 other network namespace",

@@ -13,11 +13,14 @@ use std::{
 
 use tcp_trace_model::record::Filter;
 
-use super::{CliError, args::Demo, output};
+use super::{
+    CliError,
+    args::{Demo, Format, Printing},
+    output::{self, Style},
+};
 use crate::{
     kernel::{Options, RING_BYTES_DEFAULT},
     session::{self, Settings},
-    sink::Ladder,
 };
 
 const BODY: &str = "Hello, TCP!\n";
@@ -34,11 +37,12 @@ pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
         filter: Filter { followed: true, ..Filter::default() },
         duration: None,
         settle: Duration::ZERO,
+        follow_time_wait: true,
         show_secrets: false,
     };
     let command = this_program("demo-pair").map_err(|error| failed(&error))?;
-    let palette = output::palette(arguments.colour);
-    let mut ladder = Ladder::new(io::stdout().lock()).titled(TITLE).painted(palette);
+    let printing = Printing { format: Format::Ladder, times: arguments.times, colour: arguments.colour };
+    let mut ladder = Style::of_stdout(&printing).ladder(io::stdout().lock()).titled(TITLE);
     session::run(settings, Some(command), &mut ladder, None)
         .map_err(|error| CliError::session(error, output::NAME))
 }

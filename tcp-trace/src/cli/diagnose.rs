@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     inspect,
-    kernel::{Clock, Options, RING_BYTES_DEFAULT},
+    kernel::{Capability, Clock, Options, RING_BYTES_DEFAULT, effective_capabilities},
     recording::{Item, Source},
     session::{self, Settings},
     sink::{Findings, JsonLines, Sink},
@@ -41,7 +41,8 @@ pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError>
         (None, None) => Seen { now: now(&filters.of_host()?)?, before: None, history: History::default() },
     };
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
-    coverage::sentences(&facts).into_iter().for_each(say);
+    let effective = effective_capabilities().unwrap_or_default();
+    coverage::sentences(&facts, Capability::PTRACE.is_in(effective)).into_iter().for_each(say);
     let report = judge(&facts, &args_diagnose::thresholds(arguments));
     match write(arguments, &seen, &report) {
         // The reader of the output has seen enough.
@@ -66,6 +67,7 @@ fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliErro
         filter: filter.clone(),
         duration: Some(duration),
         settle: Duration::ZERO,
+        follow_time_wait: true,
         show_secrets: false,
     };
     say(format!("tracing for {}; press Ctrl-C to stop early", Age(us(duration))));
@@ -129,7 +131,8 @@ fn write(arguments: &Diagnose, seen: &Seen, report: &Report) -> io::Result<()> {
             lines.finish()
         }
         DiagnoseFormat::Text => {
-            let mut text = Findings::new(output, output::palette(arguments.colour));
+            let mut text =
+                Findings::new(output, output::palette(arguments.colour), output::terminal_columns());
             records.into_iter().try_for_each(|record| text.record(&record))?;
             text.line(&args_diagnose::totals(&seen.now, &seen.history, report));
             text.finish()

@@ -15,21 +15,22 @@ const CGROUP_FOLDER: &str = "/sys/fs/cgroup";
 
 /// Values of one filter are alternatives; filters restrict each other.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Filters (values of one are alternatives, different ones restrict each other)")]
 pub(super) struct Filters {
     /// Only connections of the process with this id
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = process_id)]
     pid: Vec<u32>,
     /// Only connections of processes with this name, as `ps -o comm` shows it
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = comm)]
     comm: Vec<String>,
     /// Only connections with this port at either end
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = port)]
     port: Vec<u16>,
     /// Only connections whose local port is this (on a server: its own port)
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = port)]
     local_port: Vec<u16>,
     /// Only connections whose remote port is this
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = port)]
     peer_port: Vec<u16>,
     /// Only connections with an address in this network at either end
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
@@ -54,6 +55,9 @@ impl Filters {
             for path in filter.cgroup.iter().filter(|path| !is_there(path)) {
                 say(format!("there is no cgroup {path} yet: its connections are traced once it exists"));
             }
+        }
+        for pid in filter.pid.iter().filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            say(format!("there is no process {pid} at present"));
         }
         Ok(filter)
     }
@@ -86,6 +90,15 @@ impl Filters {
             followed: false,
         }
     }
+}
+
+fn process_id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a process id, such as 4242".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| "expected a port number, from 1 to 65535".to_owned())
 }
 
 /// The path of a cgroup from the root of the hierarchy, of one that may begin where that is mounted.

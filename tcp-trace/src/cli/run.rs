@@ -23,7 +23,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if error.use_stderr()
                 && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
         {
-            return failed(&CliError::usage(usage_error::in_one_line(&error)));
+            return failed(&CliError::usage(format!("{}; see --help", usage_error::in_one_line(&error))));
         }
         // Help and version.
         Err(error) => error.exit(),
@@ -31,7 +31,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logging(cli.verbose);
     let log = cli.verbose >= 2;
     let result = match cli.verb {
-        Verb::Live(arguments) => live::run(arguments, log),
+        Verb::Live(arguments) => live::run(&arguments, log),
         Verb::Record(arguments) => record::run(arguments, log),
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Diagnose(arguments) => diagnose::run(&arguments, log),
@@ -65,5 +65,6 @@ fn start_logging(verbose: u8) {
     let _ = env_logger::Builder::new()
         .filter_level(log::LevelFilter::Warn)
         .filter_module("tcp_trace", level)
+        .format(|line, record| writeln!(line, "tcp-trace: {}", record.args()))
         .try_init();
 }

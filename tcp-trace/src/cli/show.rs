@@ -14,7 +14,7 @@ use tcp_trace_model::record::{
 use super::{
     CliError,
     args::{Format, Grouping, Show},
-    output,
+    output::{self, Style},
     run::say,
 };
 use crate::{
@@ -28,10 +28,11 @@ const BROKEN_REPORTED_MAX: u64 = 5;
 pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
     let source = Source::open(&arguments.file, arguments.filters.of_recording()?)?;
     let stdout = || io::stdout().lock();
+    let style = || Style::of_stdout(&arguments.printing);
     let output = match (arguments.group, arguments.printing.format) {
-        (Some(Grouping::Page), _) => Output::records(output::waterfall(arguments.printing.colour)),
+        (Some(Grouping::Page), _) => Output::records(style().waterfall()),
         (None, Format::Jsonl) => Output::Lines(JsonLines::new(Box::new(stdout()))),
-        (None, Format::Table | Format::Ladder) => Output::records(output::sink(arguments.printing, stdout())),
+        (None, Format::Table | Format::Ladder) => Output::records(style().sink(stdout())),
     };
     let mut report = |line: String| say(line);
     match Replay::new(source, output, &mut report).run() {

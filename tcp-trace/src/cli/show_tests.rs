@@ -33,7 +33,7 @@ fn show(bytes: &[u8], format: Format, filter: Filter) -> (String, Vec<String>) {
     let (mut printed, mut told) = (Vec::new(), Vec::new());
     let output = match format {
         Format::Table => Output::records(Box::new(Table::new(&mut printed, TimeZone::UTC))),
-        Format::Ladder => Output::records(Box::new(Ladder::new(&mut printed))),
+        Format::Ladder => Output::records(Box::new(Ladder::new(&mut printed, TimeZone::UTC))),
         Format::Jsonl => Output::Lines(JsonLines::new(Box::new(&mut printed))),
     };
     let mut report = |line: String| told.push(line.strip_prefix("it: ").unwrap().to_owned());
@@ -66,7 +66,7 @@ fn json_lines_come_out_as_they_are() {
 fn the_table_is_that_of_live() {
     let (table, told) = all(RECORDING, Format::Table);
     insta::assert_snapshot!(table, @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.000010 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
     14:13:20.000014 -                      127.0.0.1:8080        ← 127.0.0.1:41352       LISTEN → SYN_RECV
     14:13:20.000022 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 12 us
@@ -84,8 +84,9 @@ fn the_ladder_is_that_of_live() {
     insta::assert_snapshot!(ladder, @"
     URL      http://localhost:8080/größe?x=1
     address  127.0.0.1:8080
+    time     connect 12 us + idle 78 us + wait 750 us + receive 50 us = 890 us
            ms  process            client                                  server
-                                  127.0.0.1:41352                 127.0.0.1:8080
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352                 127.0.0.1:8080
         0.000  curl[13838]        │ SYN_SENT                                   │
         0.002  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
         0.004  nginx[812]         │                                   SYN_RECV │
@@ -114,7 +115,7 @@ fn the_requests_of_each_process_are_grouped() {
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
 
-    14:13:20.000010 Requests without a page
+    2026-09-21 14:13:20.000 UTC Requests without a page
     curl[13838]: 1 request on 1 connection, 12 B in 890 us, 1 failed
     start  request                       size connection                        took
      0.09  GET lo…8080/größe?x=1 503     12 B +c4101 #0  ▒·──────────────────█  0.80
@@ -132,14 +133,14 @@ fn the_requests_of_each_process_are_grouped() {
 fn a_filter_chooses_connections_and_the_totals_are_theirs() {
     let (table, _) = show(RECORDING.as_bytes(), Format::Table, comm("nginx"));
     insta::assert_snapshot!(table, @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.000960 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
     14:13:20.000014 nginx[812]             127.0.0.1:8080        ← 127.0.0.1:41352       LISTEN → SYN_RECV
     1 socket, 0 HTTP exchanges, 40 events, 12 LOST
     ");
     let (table, told) = show(RECORDING.as_bytes(), Format::Table, comm("curl"));
     insta::assert_snapshot!(table, @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.000010 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
     14:13:20.000022 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 12 us
     14:13:20.000900 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        GET /größe?x=1 → 503 Service Unavailable  12 B in 800 us  host localhost:8080
@@ -259,7 +260,7 @@ fn live(records: &[Record], format: Format) -> String {
     let mut printed = Vec::new();
     let mut sink: Box<dyn Sink + '_> = match format {
         Format::Table => Box::new(Table::new(&mut printed, TimeZone::UTC)),
-        Format::Ladder => Box::new(Ladder::new(&mut printed)),
+        Format::Ladder => Box::new(Ladder::new(&mut printed, TimeZone::UTC)),
         Format::Jsonl => Box::new(JsonLines::new(&mut printed)),
     };
     records.iter().for_each(|record| sink.record(record).unwrap());

@@ -37,6 +37,7 @@ pub(super) fn settings(
         filter,
         duration: arguments.duration,
         settle,
+        follow_time_wait: true,
         show_secrets: arguments.show_secrets,
     };
     Ok((settings, command))

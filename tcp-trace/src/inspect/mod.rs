@@ -7,13 +7,14 @@ mod sockets;
 use tcp_trace_core::diagnosis::Snapshot;
 use tcp_trace_model::record::Filter;
 
-use crate::kernel::{Clock, netns, sock_diag::DiagError};
+use crate::kernel::{Clock, netns, process, sock_diag::DiagError};
 
 /// Reads everything once. What this process may not see is left out and counted in the snapshot.
 ///
 /// Fails when not even the sockets of this process's own network namespace can be listed.
 pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
     let namespaces = netns::find().map_err(|error| DiagError::failed("find network namespaces", error))?;
+    let uptime_ms = process::uptime_ms();
     let mut snapshot = Snapshot { time: clock.now(), ..Snapshot::default() };
     snapshot.blindspots.namespaces_of = namespaces.unreadable;
     for namespace in &namespaces.found {
@@ -27,7 +28,8 @@ pub fn snapshot(clock: Clock, filter: &Filter) -> Result<Snapshot, DiagError> {
         }
     }
     // After the sockets, so that whoever got one meanwhile is found.
-    processes::read(&mut snapshot);
+    processes::read(&mut snapshot, uptime_ms);
+    snapshot.put_acceptors_first();
     snapshot.choose(filter);
     Ok(snapshot)
 }

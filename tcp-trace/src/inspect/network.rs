@@ -45,6 +45,7 @@ fn here(netns: u32) -> Network {
         max_syn_backlog: number("ipv4/tcp_max_syn_backlog"),
         somaxconn: number("core/somaxconn"),
         syncookies: number("ipv4/tcp_syncookies"),
+        reuses_time_wait: number("ipv4/tcp_tw_reuse").filter(|_| number("ipv4/tcp_timestamps") != Some(0)),
         max_time_wait: number("ipv4/tcp_max_tw_buckets"),
         counters,
     }

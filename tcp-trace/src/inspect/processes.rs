@@ -15,7 +15,9 @@ use crate::kernel::process::{self, SocketFile};
 const HOLDERS_MAX: usize = 2_000_000;
 
 /// Fills in holders and processes. A process that vanishes meanwhile is left out.
-pub(super) fn read(snapshot: &mut Snapshot) {
+///
+/// `uptime_ms` is that of the moment before the sockets were read, so that no process seems older beside what they say.
+pub(super) fn read(snapshot: &mut Snapshot, uptime_ms: Option<u64>) {
     let pids = match process::pids() {
         Ok(pids) => pids,
         Err(error) => {
@@ -33,7 +35,7 @@ pub(super) fn read(snapshot: &mut Snapshot) {
     for pid in pids {
         files.clear();
         match process::socket_files(pid, &mut files) {
-            Ok(count) => add(snapshot, &inodes, &mut held, &files, pid, count),
+            Ok(count) => add(snapshot, &inodes, &mut held, &files, (pid, count, uptime_ms)),
             Err(Errno::ACCESS | Errno::PERM) => snapshot.blindspots.processes += 1,
             Err(_) => {}
         }
@@ -53,8 +55,7 @@ fn add(
     inodes: &[(u32, u32)],
     held: &mut Vec<(u32, Holder)>,
     files: &[SocketFile],
-    pid: u32,
-    count: u64,
+    (pid, count, uptime_ms): (u32, u64, Option<u64>),
 ) {
     let socket = |file: &SocketFile| {
         let at = inodes.partition_point(|(inode, _)| *inode < file.inode);
@@ -81,8 +82,12 @@ fn add(
             uid: described.uid,
         },
         command: process::command(pid).into_iter().map(Text::from).collect(),
+        state: process::state(pid),
         files: count,
         files_limit: process::files_limit(pid),
         cgroup: process::cgroup(pid),
+        parent: process::parent(pid),
+        age_ms: uptime_ms.and_then(|uptime_ms| process::age_ms(pid, uptime_ms)),
+        sleeps: process::sleeps(pid),
     });
 }

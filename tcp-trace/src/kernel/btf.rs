@@ -101,7 +101,13 @@ impl<'a> Btf<'a> {
     /// Offset in bytes of a field in a struct. `path` names the field, `a.b` field `b` of the struct that
     /// field `a` is; members of anonymous structs and unions count as the outer struct's.
     pub(super) fn offset(&self, of: &str, path: &str) -> Result<u32, BtfError> {
-        let missing = || BtfError::NoField { of: of.to_owned(), path: path.to_owned() };
+        let bits = self.offset_in_bits(of, path)?;
+        if bits % 8 == 0 { Ok(bits / 8) } else { Err(no_field(of, path)) }
+    }
+
+    /// The same in bits: where a bit field begins.
+    pub(super) fn offset_in_bits(&self, of: &str, path: &str) -> Result<u32, BtfError> {
+        let missing = || no_field(of, path);
         let mut current =
             self.find(of, |kind| matches!(kind, KIND_STRUCT | KIND_UNION)).ok_or_else(missing)?;
         let mut bits = 0;
@@ -110,7 +116,7 @@ impl<'a> Btf<'a> {
             bits += offset;
             current = member;
         }
-        if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing()) }
+        Ok(bits)
     }
 
     /// Offset in bits and type of a member.
@@ -196,6 +202,10 @@ impl<'a> Btf<'a> {
         let bytes = self.strings.get(offset as usize..)?;
         bytes.split(|byte| *byte == 0).next()
     }
+}
+
+fn no_field(of: &str, path: &str) -> BtfError {
+    BtfError::NoField { of: of.to_owned(), path: path.to_owned() }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

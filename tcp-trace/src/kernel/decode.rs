@@ -2,22 +2,24 @@
 
 use std::{
     mem::offset_of,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
 use bytes::Bytes;
 use tcp_trace_ebpf::{
-    AF_INET, AF_INET6, COMM_LEN, CONNECTED, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS,
-    KIND_DATAGRAM, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_TRANSITION, KIND_TRANSLATION,
-    RawDatagram, RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack,
-    RawTransition, RawTranslation, SUBFLOW, TRIGGER_CONNECT, TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE,
-    ZERO_WINDOW,
+    AF_INET, AF_INET6, COMM_LEN, CONNECTED, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, EXITING,
+    KIND_DATAGRAM, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_SUBFLOW, KIND_TRANSITION,
+    KIND_TRANSLATION, NO_VERDICT, RawDatagram, RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset,
+    RawSegment, RawStack, RawSubflow, RawTransition, RawTranslation, SUBFLOW, TRIGGER_CONNECT,
+    TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, VERDICT_MASK, VERDICT_SHIFT, VERDICT_UNSURE, ZERO_WINDOW,
+    refusal,
 };
 use tcp_trace_model::{
     event::{
-        Datagram, Direction, Endpoints, Event, EventKind, Figures, Flags, Identity, LeftOff, Moment, Owner,
-        Place, Registers, Segment, Skipping, Stack, State, StateChange, Translation,
+        Cookie, Datagram, Direction, Elided, Elision, Endpoints, Event, EventKind, Flags, Owner, ProcessInfo,
+        ProcessKey, Registers, Segment, Stack, StackTrigger, State, StateChange, TcpStats, Translation,
     },
+    refusal::{Refusal, Verdict},
     time::Time,
 };
 use thiserror::Error;
@@ -47,8 +49,20 @@ pub enum DecodeError {
 /// Decodes one record. `clock_offset` is added to the kernel's monotonic nanoseconds to give wall time.
 pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError> {
     let (header, _) = fixed::<{ size_of::<RawHeader>() }>(bytes)?;
-    let kind = match u32_at(header, offset_of!(RawHeader, kind)) {
-        KIND_SEGMENT => EventKind::Segment(segment(bytes)?),
+    let time = Time(u64_at(header, offset_of!(RawHeader, time_ns)).wrapping_add(clock_offset));
+    let cookie = u64_at(header, offset_of!(RawHeader, cookie));
+    let kind = u32_at(header, offset_of!(RawHeader, kind));
+    // Most are segments. Each is made in its place: to move one takes as long as to decode it.
+    if kind == KIND_SEGMENT {
+        return segment(time, cookie, bytes);
+    }
+    Ok(Event { time, cookie, kind: other(kind, bytes)? })
+}
+
+/// Decodes what is not a segment.
+#[inline(never)]
+fn other(kind: u32, bytes: &[u8]) -> Result<EventKind<'_>, DecodeError> {
+    Ok(match kind {
         KIND_TRANSITION => EventKind::StateChange(state_change(bytes)?),
         KIND_PROCESS => {
             let (raw, _) = fixed::<{ size_of::<RawProcessUse>() }>(bytes)?;
@@ -58,14 +72,15 @@ pub fn decode(bytes: &[u8], clock_offset: u64) -> Result<Event<'_>, DecodeError>
             let (raw, _) = fixed::<{ size_of::<RawReset>() }>(bytes)?;
             EventKind::Reset(u32_at(raw, offset_of!(RawReset, reason)))
         }
+        KIND_SUBFLOW => {
+            let (raw, _) = fixed::<{ size_of::<RawSubflow>() }>(bytes)?;
+            EventKind::Subflow(u64_at(raw, offset_of!(RawSubflow, first)))
+        }
         KIND_DATAGRAM => EventKind::Datagram(datagram(bytes)?),
         KIND_STACK => EventKind::Stack(stack(bytes)?),
         KIND_TRANSLATION => EventKind::Translation(translation(bytes)?),
         kind => return Err(DecodeError::Kind(kind)),
-    };
-    let time = u64_at(header, offset_of!(RawHeader, time_ns));
-    let cookie = u64_at(header, offset_of!(RawHeader, cookie));
-    Ok(Event { time: Time(time.wrapping_add(clock_offset)), cookie, kind })
+    })
 }
 
 fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
@@ -84,10 +99,11 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
         owner: owner(raw, offset_of!(RawTransition, process)),
         shutdown: u8_at(raw, offset_of!(RawTransition, shutdown)),
         error: u32_at(raw, offset_of!(RawTransition, error)).cast_signed(),
-        life: u32_at(raw, offset_of!(RawTransition, incarnation)),
+        incarnation: u32_at(raw, offset_of!(RawTransition, incarnation)),
         is_client: u8_at(raw, offset_of!(RawTransition, attributes)) & CONNECTED != 0,
+        is_exit: u8_at(raw, offset_of!(RawTransition, attributes)) & EXITING != 0,
         is_subflow: u8_at(raw, offset_of!(RawTransition, attributes)) & SUBFLOW != 0,
-        figures: Figures {
+        stats: TcpStats {
             receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),
             srtt_us: u32_at(raw, offset_of!(RawTransition, stats.srtt_us)),
             cwnd: u32_at(raw, offset_of!(RawTransition, stats.cwnd)),
@@ -102,32 +118,108 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
     })
 }
 
-fn segment(bytes: &[u8]) -> Result<Segment<'_>, DecodeError> {
+#[inline(always)]
+fn segment(time: Time, cookie: Cookie, bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let (raw, payload) = fixed::<{ size_of::<RawSegment>() }>(bytes)?;
     let length = u32_at(raw, offset_of!(RawSegment, length));
     let captured = u32_at(raw, offset_of!(RawSegment, captured));
     let netns = u32_at(raw, offset_of!(RawSegment, netns));
-    let marks = u8_at(raw, offset_of!(RawSegment, attributes));
-    Ok(Segment {
-        direction: direction(u8_at(raw, offset_of!(RawSegment, direction)))?,
+    let attributes = u8_at(raw, offset_of!(RawSegment, attributes));
+    // What can fail comes first.
+    let direction = direction(u8_at(raw, offset_of!(RawSegment, direction)))?;
+    let payload = captured_of(bytes, payload, captured, length)?;
+    let endpoints = endpoints(raw, offset_of!(RawSegment, endpoints))?;
+    let verdict = verdict(raw, payload, attributes)?;
+    let segment = Segment {
+        direction,
         flags: Flags(u8_at(raw, offset_of!(RawSegment, flags))),
         sequence: u32_at(raw, offset_of!(RawSegment, sequence)),
         acknowledgment: u32_at(raw, offset_of!(RawSegment, acknowledgment)),
         length,
-        payload: captured_of(bytes, payload, captured, length)?,
-        endpoints: endpoints(raw, offset_of!(RawSegment, endpoints))?,
+        payload,
+        endpoints,
         netns: (netns != 0).then_some(netns),
         state: State::from_kernel(u8_at(raw, offset_of!(RawSegment, state))),
-        zero_window: marks & ZERO_WINDOW != 0,
-        skipping: match marks & (ELIDED | ELISION_STARTS) {
-            0 => Skipping::No,
-            ELISION_STARTS => Skipping::Begins,
-            _ => Skipping::Since(LeftOff {
+        zero_window: attributes & ZERO_WINDOW != 0,
+        verdict,
+        elision: match attributes & (ELIDED | ELISION_STARTS) {
+            0 => Elision::None,
+            ELISION_STARTS => Elision::Starts,
+            _ => Elision::After(Elided {
                 next: u32_at(raw, offset_of!(RawSegment, elided_to)),
                 us: u32_at(raw, offset_of!(RawSegment, elided_age_us)),
             }),
         },
+    };
+    Ok(Event { time, cookie, kind: EventKind::Segment(segment) })
+}
+
+/// What the kernel makes of a segment. Where nobody has verified its checksum, that is done here, if all of it is there.
+#[inline(always)]
+fn verdict(raw: &[u8; size_of::<RawSegment>()], payload: &[u8], marks: u8) -> Result<Verdict, DecodeError> {
+    let number = marks >> VERDICT_SHIFT & VERDICT_MASK;
+    if number != NO_VERDICT {
+        let why = match number {
+            refusal::OLD_DATA => return Ok(Verdict::Old),
+            number => why(number)?,
+        };
+        return Ok(if marks & VERDICT_UNSURE != 0 { Verdict::Unsure(why) } else { Verdict::Refused(why) });
+    }
+    let unverified = u16_at(raw, offset_of!(RawSegment, endpoints.unverified_sum));
+    if unverified != 0 && !is_checksum_right(raw, payload, unverified) {
+        return Ok(Verdict::Refused(Refusal::Checksum));
+    }
+    Ok(Verdict::Taken)
+}
+
+fn why(number: u8) -> Result<Refusal, DecodeError> {
+    Ok(match number {
+        refusal::TCP_FLAGS => Refusal::Flags,
+        refusal::PAWS => Refusal::Paws,
+        refusal::INVALID_SEQUENCE => Refusal::InvalidSequence,
+        refusal::OLD_SEQUENCE => Refusal::OldSequence,
+        refusal::RESET => Refusal::Reset,
+        refusal::INVALID_SYN => Refusal::InvalidSyn,
+        refusal::TOO_OLD_ACK => Refusal::TooOldAck,
+        refusal::ACK_UNSENT_DATA => Refusal::AckUnsentData,
+        refusal::ZEROWINDOW => Refusal::ZeroWindow,
+        refusal::OVERWINDOW => Refusal::OverWindow,
+        refusal::ABORT_ON_DATA => Refusal::AbortOnData,
+        refusal::INVALID_ACK_SEQUENCE => Refusal::InvalidAckSequence,
+        refusal::AFTER_FIN => Refusal::AfterFin,
+        refusal::INVALID_END_SEQUENCE => Refusal::InvalidEndSequence,
+        value => return Err(DecodeError::Value { field: "verdict", value: value.into() }),
     })
+}
+
+/// Whether the checksum of a segment is right (RFC 9293, section 3.1); `header` is the sum of its header. True where some of the
+/// payload is missing: then it is not known.
+#[cold]
+fn is_checksum_right(raw: &[u8; size_of::<RawSegment>()], payload: &[u8], header: u16) -> bool {
+    let length = u32_at(raw, offset_of!(RawSegment, length));
+    if payload.len() != length as usize {
+        return true;
+    }
+    let endpoints = offset_of!(RawSegment, endpoints);
+    let addresses = [offset_of!(RawEndpoints, local_address), offset_of!(RawEndpoints, peer_address)];
+    let mut sum = u64::from(header);
+    for address in addresses {
+        // Of an IPv4 address the rest is zeros.
+        let bytes: [u8; 16] = array(raw, endpoints + address);
+        sum += sum_of(&bytes);
+    }
+    sum += sum_of(&length.to_be_bytes()) + sum_of(payload);
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum == 0xffff
+}
+
+/// The sum of 16-bit words (RFC 1071), in the order of bytes that they have.
+fn sum_of(bytes: &[u8]) -> u64 {
+    let (words, last) = bytes.as_chunks::<2>();
+    let last: u64 = last.iter().map(|byte| u64::from(u16::from_ne_bytes([*byte, 0]))).sum();
+    words.iter().map(|word| u64::from(u16::from_ne_bytes(*word))).sum::<u64>() + last
 }
 
 fn translation(bytes: &[u8]) -> Result<Translation, DecodeError> {
@@ -182,34 +274,39 @@ fn state(field: &'static str, number: u8) -> Result<State, DecodeError> {
 /// The [`RawEndpoints`] at `at`.
 #[inline(always)]
 fn endpoints(raw: &[u8], at: usize) -> Result<Endpoints, DecodeError> {
-    let family = u16_at(raw, at + offset_of!(RawEndpoints, family));
-    let end = |address: usize, port: usize| {
-        let address: [u8; 16] = array(raw, at + address);
-        let address = match (family, address) {
-            (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-            // An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
-            (AF_INET6, bytes) => IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(),
-            (family, _) => return Err(DecodeError::Value { field: "family", value: family.into() }),
-        };
-        Ok(SocketAddr::new(address, u16_at(raw, at + port)))
-    };
-    Ok(Endpoints {
-        local: end(offset_of!(RawEndpoints, local_address), offset_of!(RawEndpoints, local_port))?,
-        peer: end(offset_of!(RawEndpoints, peer_address), offset_of!(RawEndpoints, peer_port))?,
-    })
+    let local = (at + offset_of!(RawEndpoints, local_address), at + offset_of!(RawEndpoints, local_port));
+    let peer = (at + offset_of!(RawEndpoints, peer_address), at + offset_of!(RawEndpoints, peer_port));
+    match u16_at(raw, at + offset_of!(RawEndpoints, family)) {
+        AF_INET => Ok(Endpoints { local: ipv4(raw, local), peer: ipv4(raw, peer) }),
+        AF_INET6 => Ok(Endpoints { local: ipv6(raw, local), peer: ipv6(raw, peer) }),
+        family => Err(DecodeError::Value { field: "family", value: family.into() }),
+    }
+}
+
+#[inline(always)]
+fn ipv4(raw: &[u8], (address, port): (usize, usize)) -> SocketAddr {
+    let octets: [u8; 4] = array(raw, address);
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from(octets), u16_at(raw, port)))
+}
+
+/// An IPv6 socket that talks IPv4 has IPv4-mapped addresses; its packets are IPv4.
+#[inline(always)]
+fn ipv6(raw: &[u8], (address, port): (usize, usize)) -> SocketAddr {
+    let octets: [u8; 16] = array(raw, address);
+    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), u16_at(raw, port))
 }
 
 fn stack(bytes: &[u8]) -> Result<Stack<'_>, DecodeError> {
     let (raw, rest) = fixed::<{ size_of::<RawStack>() }>(bytes)?;
-    let moment = match u32_at(raw, offset_of!(RawStack, trigger)) {
-        TRIGGER_CONNECT => Moment::Connect,
-        TRIGGER_FIRST_USE => Moment::FirstUse,
-        TRIGGER_END_OF_STREAM => Moment::EndOfStream,
-        value => return Err(DecodeError::Value { field: "moment", value: value.into() }),
+    let trigger = match u32_at(raw, offset_of!(RawStack, trigger)) {
+        TRIGGER_CONNECT => StackTrigger::Connect,
+        TRIGGER_FIRST_USE => StackTrigger::FirstUse,
+        TRIGGER_END_OF_STREAM => StackTrigger::EndOfStream,
+        value => return Err(DecodeError::Value { field: "trigger", value: value.into() }),
     };
     let length = u32_at(raw, offset_of!(RawStack, stack_bytes)) as usize;
     Ok(Stack {
-        moment,
+        trigger,
         owner: known_owner(raw, offset_of!(RawStack, process))?,
         tid: u32_at(raw, offset_of!(RawStack, tid)),
         thread: comm(&array(raw, offset_of!(RawStack, comm))).to_vec(),
@@ -241,12 +338,12 @@ fn owner(raw: &[u8], at: usize) -> Option<Owner> {
         uid: u32_at(raw, at + offset_of!(RawProcess, uid)),
         followed: u32_at(raw, at + offset_of!(RawProcess, followed)) == 1,
         name: Bytes::copy_from_slice(comm(&array(raw, at + offset_of!(RawProcess, comm)))),
-        identity: Identity {
+        key: ProcessKey {
             started: u64_at(raw, at + offset_of!(RawProcess, start_boottime_ns)),
             executions: u64_at(raw, at + offset_of!(RawProcess, exec_id)),
             cgroup: u64_at(raw, at + offset_of!(RawProcess, cgroup_id)),
         },
-        place: Place::default(),
+        info: ProcessInfo::default(),
     })
 }
 

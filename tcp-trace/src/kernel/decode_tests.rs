@@ -25,7 +25,7 @@ fn loopback() -> RawEndpoints {
         local_port: 41352,
         peer_port: 8080,
         family: AF_INET,
-        padding: 0,
+        unverified_sum: 0,
     }
 }
 
@@ -56,7 +56,7 @@ fn syn_sent() -> RawTransition {
         new: 2,
         shutdown: 3,
         incarnation: 1,
-        attributes: SUBFLOW,
+        attributes: SUBFLOW | EXITING,
         stats: RawTcpStats {
             receive_queue: 1,
             srtt_us: 2,
@@ -99,7 +99,7 @@ fn the_end_of_a_connection_has_the_kernels_numbers() {
             panic!("{raw:?}")
         };
         assert_eq!((change.passed, change.sent_to), (passed, sent_to));
-        assert_eq!(change.figures.accept_queue, accept_queue);
+        assert_eq!(change.stats.accept_queue, accept_queue);
     }
 }
 
@@ -114,13 +114,13 @@ fn a_transition_has_states_addresses_and_owner() {
     assert_eq!(change.endpoints.local.to_string(), "127.0.0.1:41352");
     assert_eq!(change.endpoints.peer.to_string(), "127.0.0.1:8080");
     assert_eq!((change.netns, change.error), (4026531840, -111));
-    assert_eq!((change.shutdown, change.life, change.is_subflow), (3, 1, true));
-    let identity = Identity { started: 5, executions: 2, cgroup: 77 };
-    let owner = Owner { uid: 1000, followed: true, identity, ..Owner::new(13838, "curl") };
+    assert_eq!((change.shutdown, change.incarnation, change.is_subflow, change.is_exit), (3, 1, true, true));
+    let key = ProcessKey { started: 5, executions: 2, cgroup: 77 };
+    let owner = Owner { uid: 1000, followed: true, key, ..Owner::new(13838, "curl") };
     assert_eq!(change.owner, Some(owner));
-    assert_eq!(change.figures.receive_queue, 1);
-    assert_eq!((change.figures.srtt_us, change.figures.cwnd, change.figures.retransmits), (2, 3, 4));
-    assert_eq!((change.figures.accept_queue, change.figures.accept_queue_limit), (5, 6));
+    assert_eq!(change.stats.receive_queue, 1);
+    assert_eq!((change.stats.srtt_us, change.stats.cwnd, change.stats.retransmits), (2, 3, 4));
+    assert_eq!((change.stats.accept_queue, change.stats.accept_queue_limit), (5, 6));
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn a_segment_carries_its_payload_and_not_the_ring_space_behind_it() {
     assert_eq!(segment.flags, Flags::PSH.with(Flags::ACK));
     assert_eq!((segment.sequence, segment.length), (1598938750, 19));
     assert_eq!(segment.netns, None);
-    let left_off = LeftOff { next: 1598938000, us: 250 };
-    assert_eq!((segment.zero_window, segment.skipping), (true, Skipping::Since(left_off)));
+    let left_off = Elided { next: 1598938000, us: 250 };
+    assert_eq!((segment.zero_window, segment.elision), (true, Elision::After(left_off)));
     assert_eq!(segment.state, Some(State::Established));
 }
 
@@ -160,6 +160,15 @@ fn a_translation_has_both_pairs_of_addresses() {
 fn a_reset_has_a_reason() {
     let bytes = bytes_of(&RawReset { header: header(KIND_RESET), reason: 11, padding: 0 });
     assert_eq!(decode(&bytes, 0).unwrap().kind, EventKind::Reset(11));
+}
+
+#[test]
+fn a_further_subflow_names_the_first() {
+    let header = RawHeader { cookie: 7, ..header(KIND_SUBFLOW) };
+    let bytes = bytes_of(&RawSubflow { header, first: 5 });
+    let event = decode(&bytes, 0).unwrap();
+    assert_eq!((event.cookie, event.kind), (7, EventKind::Subflow(5)));
+    assert_eq!(decode(&bytes[..bytes.len() - 1], 0), Err(DecodeError::Short { length: bytes.len() - 1 }));
 }
 
 #[test]
@@ -269,14 +278,14 @@ fn stack_of_curl(trigger: u32, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_stack_has_its_thread_registers_and_bytes() {
     for (moment, expected) in [
-        (TRIGGER_CONNECT, Moment::Connect),
-        (TRIGGER_FIRST_USE, Moment::FirstUse),
-        (TRIGGER_END_OF_STREAM, Moment::EndOfStream),
+        (TRIGGER_CONNECT, StackTrigger::Connect),
+        (TRIGGER_FIRST_USE, StackTrigger::FirstUse),
+        (TRIGGER_END_OF_STREAM, StackTrigger::EndOfStream),
     ] {
         let bytes = stack_of_curl(moment, b"stack");
         let event = decode(&bytes, 0).unwrap();
         let EventKind::Stack(stack) = event.kind else { panic!("{event:?}") };
-        assert_eq!((stack.moment, stack.tid, stack.thread.as_slice()), (expected, 13840, &b"worker"[..]));
+        assert_eq!((stack.trigger, stack.tid, stack.thread.as_slice()), (expected, 13840, &b"worker"[..]));
         assert_eq!((stack.owner.pid, &stack.owner.name[..]), (13838, &b"curl"[..]));
         assert_eq!(stack.registers, Registers { ip: 1, sp: 2, fp: 3, lr: 4 });
         assert_eq!((stack.bytes, stack.ring_full), (&b"stack"[..], false));
@@ -292,5 +301,83 @@ fn a_stack_that_cannot_be_is_an_error() {
         "it says that it is longer"
     );
     let error = decode(&stack_of_curl(9, b""), 0).unwrap_err();
-    assert_eq!(error, DecodeError::Value { field: "moment", value: 9 });
+    assert_eq!(error, DecodeError::Value { field: "trigger", value: 9 });
+}
+
+/// A segment of 3 bytes that arrived, with the sum that the kernel side makes of its header.
+fn unverified(payload: &[u8], spoil: u16) -> Vec<u8> {
+    let words = |bytes: &[u8]| {
+        let even =
+            bytes.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])));
+        even.sum::<u32>()
+    };
+    let fold = |mut sum: u32| {
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    };
+    let mut segment = RawSegment {
+        header: header(KIND_SEGMENT),
+        endpoints: loopback(),
+        length: payload.len() as u32,
+        captured: payload.len() as u32,
+        direction: DIRECTION_IN,
+        state: 1,
+        ..RawSegment::default()
+    };
+    // Ports, numbers and flags; the header's length, TCP's number.
+    let tcp = 8080 + 41352 + 0x1234 + 0x5678 + 0x5018 + 20 + 6;
+    let all = tcp + words(&[127, 0, 0, 1, 127, 0, 0, 1]) + payload.len() as u32 + words(payload);
+    let checksum = !fold(all) ^ spoil;
+    segment.endpoints.unverified_sum = fold(tcp + u32::from(checksum)).to_be();
+    [bytes_of(&segment), payload.to_vec()].concat()
+}
+
+#[test]
+fn checksums_that_nobody_has_verified_are() {
+    let verdict = |bytes: &[u8]| match decode(bytes, 0).unwrap().kind {
+        EventKind::Segment(segment) => segment.verdict,
+        other => panic!("{other:?}"),
+    };
+    for payload in [b"GET / HTTP/1.1".as_slice(), b"odd", &[0xff; 1_449]] {
+        assert_eq!(verdict(&unverified(payload, 0)), Verdict::Taken);
+        assert_eq!(verdict(&unverified(payload, 0x55)), Verdict::Refused(Refusal::Checksum));
+        let mut changed = unverified(payload, 0);
+        *changed.last_mut().unwrap() ^= 1;
+        assert_eq!(verdict(&changed), Verdict::Refused(Refusal::Checksum));
+    }
+    let mut cut = unverified(b"some bytes", 0x55);
+    let captured = offset_of!(RawSegment, captured);
+    cut[captured..captured + 4].copy_from_slice(&5_u32.to_ne_bytes());
+    assert_eq!(verdict(&cut), Verdict::Taken, "what is not whole cannot be verified");
+}
+
+#[test]
+fn each_verdict_of_the_kernel_side_has_a_name() {
+    let verdict = |number: u8, unsure: u8| {
+        let attributes = number << VERDICT_SHIFT | unsure;
+        let segment = RawSegment {
+            header: header(KIND_SEGMENT),
+            endpoints: loopback(),
+            attributes,
+            ..RawSegment::default()
+        };
+        match decode(&bytes_of(&segment), 0).unwrap().kind {
+            EventKind::Segment(segment) => segment.verdict,
+            other => panic!("{other:?}"),
+        }
+    };
+    let all: std::collections::HashSet<_> = (0..=VERDICT_MASK)
+        .map(|number| match verdict(number, 0) {
+            Verdict::Refused(why) => {
+                assert_eq!(verdict(number, VERDICT_UNSURE), Verdict::Unsure(why));
+                why.name()
+            }
+            Verdict::Taken => "taken",
+            Verdict::Old => "old",
+            other @ (Verdict::WithoutPayload | Verdict::Unsure(_)) => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(all.len(), usize::from(VERDICT_MASK) + 1);
 }

@@ -20,9 +20,11 @@ pub fn record(bytes: &[u8]) {
         EventKind::Segment(segment) => (segment.payload, segment.length as usize),
         EventKind::Datagram(datagram) => (datagram.payload, datagram.length as usize),
         EventKind::Stack(stack) => (stack.bytes, stack.bytes.len()),
-        EventKind::StateChange(_) | EventKind::Translation(_) | EventKind::Owner(_) | EventKind::Reset(_) => {
-            (&[][..], 0)
-        }
+        EventKind::StateChange(_)
+        | EventKind::Translation(_)
+        | EventKind::Owner(_)
+        | EventKind::Reset(_)
+        | EventKind::Subflow(_) => (&[][..], 0),
     };
     assert!(payload.len() <= length, "{} of {length} bytes", payload.len());
     assert!(payload.is_empty() || bytes.windows(payload.len()).any(|part| part == payload));

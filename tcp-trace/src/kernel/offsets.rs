@@ -15,6 +15,8 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         Some((is_mptcp, ulp_data, btf.offset("mptcp_subflow_context", "conn").ok()?))
     };
     let (tcp_is_mptcp, icsk_ulp_data, mptcp_subflow_conn) = mptcp().unwrap_or_default();
+    let ip_summed = btf.offset_in_bits("sk_buff", "ip_summed")?;
+    let csum_valid = btf.offset_in_bits("sk_buff", "csum_valid")?;
     Ok(Offsets {
         skc_family: btf.offset("sock_common", "skc_family")?,
         skc_num: btf.offset("sock_common", "skc_num")?,
@@ -37,6 +39,14 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         tcp_copied_seq: btf.offset("tcp_sock", "copied_seq")?,
         tcp_snd_una: btf.offset("tcp_sock", "snd_una")?,
         tcp_snd_nxt: btf.offset("tcp_sock", "snd_nxt")?,
+        tcp_rcv_wup: btf.offset("tcp_sock", "rcv_wup")?,
+        tcp_rcv_wnd: btf.offset("tcp_sock", "rcv_wnd")?,
+        tcp_write_seq: btf.offset("tcp_sock", "write_seq")?,
+        tcp_max_window: btf.offset("tcp_sock", "max_window")?,
+        tcp_bytes_acked: btf.offset("tcp_sock", "bytes_acked")?,
+        tcp_num_sacks: btf.offset("tcp_sock", "rx_opt.num_sacks")?,
+        tcp_ts_recent: btf.offset("tcp_sock", "rx_opt.ts_recent")?,
+        tcp_ts_recent_stamp: btf.offset("tcp_sock", "rx_opt.ts_recent_stamp")?,
         tcp_srtt_us: btf.offset("tcp_sock", "srtt_us")?,
         tcp_snd_cwnd: btf.offset("tcp_sock", "snd_cwnd")?,
         tcp_total_retrans: btf.offset("tcp_sock", "total_retrans")?,
@@ -44,6 +54,10 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         icsk_ulp_data,
         mptcp_subflow_conn,
         skb_sk: btf.offset("sk_buff", "sk")?,
+        skb_ip_summed: ip_summed / 8,
+        skb_ip_summed_bit: ip_summed % 8,
+        skb_csum_valid: csum_valid / 8,
+        skb_csum_valid_bit: csum_valid % 8,
         task_flags: btf.offset("task_struct", "flags")?,
         task_group_leader: btf.offset("task_struct", "group_leader")?,
         task_comm: btf.offset("task_struct", "comm")?,

@@ -31,13 +31,15 @@ impl Capability {
             bit: CAP_SYS_ADMIN,
             is_part_of_admin: true,
         },
-        Self {
-            name: "CAP_SYS_PTRACE",
-            purpose: "find the processes of sockets opened before tcp-trace started",
-            bit: 19,
-            is_part_of_admin: false,
-        },
+        Self::PTRACE,
     ];
+    /// The one without which other users' processes cannot be inspected.
+    pub const PTRACE: Self = Self {
+        name: "CAP_SYS_PTRACE",
+        purpose: "find the processes of sockets opened before tcp-trace started",
+        bit: 19,
+        is_part_of_admin: false,
+    };
 
     const fn needed(name: &'static str, purpose: &'static str, bit: u32) -> Self {
         Self { name, purpose, bit, is_part_of_admin: true }

@@ -17,7 +17,9 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, RawDir, open, readlinkat_raw},
     io::Errno,
+    param::clock_ticks_per_second,
 };
+use tcp_trace_model::record::ProcessState;
 
 /// As much of a command line as is read.
 const COMMAND_BYTES_MAX: u64 = 4096;
@@ -218,13 +220,68 @@ pub fn name(pid: u32) -> Option<Vec<u8>> {
 
 /// When a process started, in ticks since boot (proc(5), field 22 of `stat`); `None` when it is gone.
 pub fn started(pid: u32) -> Option<u64> {
-    started_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    field_behind_name(&fs::read(format!("/proc/{pid}/stat")).ok()?, 19)
 }
 
-/// The name, in parentheses, may itself have any character.
-fn started_in(stat: &[u8]) -> Option<u64> {
+/// How long ago the kernel started, in milliseconds, to a hundredth of a second.
+pub fn uptime_ms() -> Option<u64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    // In seconds, with two digits behind the point.
+    let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
+    Some(seconds.parse::<u64>().ok()? * 1_000 + hundredths.parse::<u64>().ok()? * 10)
+}
+
+/// How long a process had run at this [`uptime_ms`], in milliseconds, to a tick; `None` when it is gone.
+pub fn age_ms(pid: u32, uptime_ms: u64) -> Option<u64> {
+    let started_ms = started(pid)? * 1_000 / clock_ticks_per_second();
+    Some(uptime_ms.saturating_sub(started_ms))
+}
+
+/// The id of a process's parent (proc(5), field 4 of `stat`); `None` when it is gone.
+pub fn parent(pid: u32) -> Option<u32> {
+    field_behind_name(&fs::read(format!("/proc/{pid}/stat")).ok()?, 1)
+}
+
+/// What keeps a process from running, if something does (proc(5), field 3 of `stat`); `None` also when it is gone.
+pub fn state(pid: u32) -> Option<ProcessState> {
+    state_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn state_in(stat: &[u8]) -> Option<ProcessState> {
+    ProcessState::from_letter(u8::try_from(field_behind_name::<char>(stat, 0)?).ok()?)
+}
+
+/// What is in a field of `stat`, counted from the one behind the name, which stands in parentheses and may itself have any
+/// character.
+fn field_behind_name<T: std::str::FromStr>(stat: &[u8], field: usize) -> Option<T> {
     let after_name = stat.rsplit(|byte| *byte == b')').next()?;
-    str::from_utf8(after_name).ok()?.split_whitespace().nth(19)?.parse().ok()
+    str::from_utf8(after_name).ok()?.split_whitespace().nth(field)?.parse().ok()
+}
+
+/// The numbers of the system calls that wait for a time, a signal or a child process: nanosleep(), clock_nanosleep(), pause(),
+/// rt_sigsuspend(), rt_sigtimedwait(), wait4(), waitid().
+#[cfg(target_arch = "x86_64")]
+const SLEEPING_CALLS: &[u32] = &[35, 230, 34, 130, 128, 61, 247];
+/// The same, of which the generic table has no pause().
+#[cfg(target_arch = "aarch64")]
+const SLEEPING_CALLS: &[u32] = &[101, 115, 133, 137, 260, 95];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const SLEEPING_CALLS: &[u32] = &[];
+
+/// Whether each thread of a process is in a system call that waits for a time, a signal or a child process (proc(5), `syscall`). False
+/// where that cannot be read.
+pub fn sleeps(pid: u32) -> bool {
+    let threads = numbered(&format!("/proc/{pid}/task")).unwrap_or_default();
+    let sleeps = |thread: &u32| {
+        let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"));
+        call.is_ok_and(|call| is_sleeping_call(&call))
+    };
+    !threads.is_empty() && threads.iter().all(sleeps)
+}
+
+fn is_sleeping_call(call: &str) -> bool {
+    let number = call.split_whitespace().next().and_then(|number| number.parse().ok());
+    number.is_some_and(|number| SLEEPING_CALLS.contains(&number))
 }
 
 /// Name and user of a process, or `None` when it has vanished.
@@ -280,9 +337,32 @@ mod tests {
     #[test]
     fn the_start_of_a_process_is_found_behind_any_name() {
         let stat = b"7 (a) S 1 (b)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
-        assert_eq!(started_in(stat), Some(4711));
-        assert_eq!(started_in(b""), None);
+        assert_eq!(field_behind_name(stat, 19), Some(4711));
+        assert_eq!(field_behind_name::<u64>(b"", 19), None);
+        assert_eq!((state_in(b""), state_in(stat)), (None, None));
+        assert_eq!(state_in(b"7 (a) T) T 1 2"), Some(ProcessState::Stopped));
         assert!(started(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn a_process_that_was_just_started_is_young() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let uptime_ms = uptime_ms().unwrap();
+        let [own, of_child] = [std::process::id(), child.id()].map(|pid| age_ms(pid, uptime_ms).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(of_child <= own, "{of_child} {own}");
+        assert_eq!(age_ms(u32::MAX, uptime_ms), None);
+    }
+
+    #[test]
+    fn a_process_that_runs_does_not_sleep() {
+        assert!(!sleeps(std::process::id()));
+        assert!(!is_sleeping_call("running"));
+        assert!(!is_sleeping_call(""));
+        for number in SLEEPING_CALLS {
+            assert!(is_sleeping_call(&format!("{number} 0x0 0x0 0x7ffc 0x0 0x0 0x0 0x7ffc 0x7f00\n")));
+        }
     }
 
     #[test]

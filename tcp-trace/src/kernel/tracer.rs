@@ -1,11 +1,6 @@
 //! Loads and attaches the eBPF programs, and hands out the ring buffer and the loss counters.
 
-use std::{
-    collections::HashMap as StdHashMap,
-    fs, io,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-};
+use std::{collections::HashMap as StdHashMap, fs, io, os::fd::AsFd, sync::Arc};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
@@ -182,7 +177,7 @@ impl Tracer {
         let reset_reasons = reset_reasons(&btf);
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
         let skips = skips.map_err(|error| KernelError::failed("use the map of skipped payload", error))?;
-        let losses = Losses::new(counters, state_program(&ebpf)?);
+        let losses = Losses::new(counters, &ebpf)?;
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
         let ebpf = Some(ebpf);
@@ -387,15 +382,6 @@ fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) ->
         }
         _ => KernelError::failed(what, error),
     }
-}
-
-/// A handle on the program that reports transitions, for what the kernel counts of it.
-fn state_program(ebpf: &Ebpf) -> Result<OwnedFd, KernelError> {
-    let failed = |error| KernelError::failed("use the program of the transitions", error);
-    let program = ebpf.program(programs::STATE).ok_or(ProgramError::NotLoaded).map_err(failed)?;
-    let program: &aya::programs::BtfTracePoint = program.try_into().map_err(failed)?;
-    let fd = program.fd().map_err(failed)?;
-    fd.as_fd().try_clone_to_owned().map_err(|error| failed(error.into()))
 }
 
 /// The names of `enum sk_rst_reason` without their common start. Unspecified is no reason.

@@ -1,4 +1,4 @@
-//! The command that a session follows.
+//! The command that a session traces.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use super::SessionError;
 const TERMINATION: Duration = Duration::from_secs(2);
 
 /// A command, if there is one, and how it ended.
-pub(super) struct Followed {
+pub(super) struct TracedCommand {
     child: Option<Child>,
     status: Option<ExitStatus>,
 }
 
-impl Followed {
+impl TracedCommand {
     /// Starts it.
     pub(super) fn start(command: Option<Command>) -> Result<Self, SessionError> {
         let Some(command) = command else { return Ok(Self { child: None, status: None }) };

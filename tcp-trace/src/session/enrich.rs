@@ -3,7 +3,7 @@
 use std::{collections::HashMap, os::unix::ffi::OsStringExt as _, sync::Arc};
 
 use bytes::Bytes;
-use tcp_trace_model::event::{Event, EventKind, Identity, Owner, Place};
+use tcp_trace_model::event::{Event, EventKind, Owner, ProcessInfo, ProcessKey};
 
 use crate::kernel::{cgroup_paths::CgroupPaths, process};
 
@@ -15,7 +15,7 @@ const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// Executables and cgroups by process.
 pub(super) struct Enricher {
-    known: Generations<(u32, Identity), Place>,
+    known: Generations<(u32, ProcessKey), ProcessInfo>,
     /// `None` when the cgroup hierarchy cannot be read.
     cgroups: Option<CgroupPaths>,
     /// Cgroups of processes that were looked up.
@@ -38,7 +38,7 @@ impl Enricher {
             _ => None,
         };
         if let Some(owner) = owner {
-            owner.place = self.place(owner);
+            owner.info = self.place(owner);
         }
     }
 
@@ -47,15 +47,15 @@ impl Enricher {
         self.new_cgroups.drain(..)
     }
 
-    fn place(&mut self, owner: &Owner) -> Place {
+    fn place(&mut self, owner: &Owner) -> ProcessInfo {
         let Self { known, cgroups, new_cgroups } = self;
-        known.get_or_insert_with((owner.pid, owner.identity), || {
-            let id = owner.identity.cgroup;
+        known.get_or_insert_with((owner.pid, owner.key), || {
+            let id = owner.key.cgroup;
             let cgroup: Option<Arc<str>> =
                 cgroups.as_mut().and_then(|cgroups| cgroups.path(id).map(Arc::from));
             new_cgroups.extend(cgroup.iter().map(|path| (id, path.clone())));
             let executable = executable(owner.pid).filter(|_| is_still(owner));
-            Place { executable, cgroup }
+            ProcessInfo { executable, cgroup }
         })
     }
 }
@@ -89,7 +89,7 @@ impl<K: std::hash::Hash + Eq, V: Clone> Generations<K, V> {
 
 /// Whether a process is what it was when its event was made: the same process, and by its name the same program.
 fn is_still(owner: &Owner) -> bool {
-    process::started(owner.pid) == Some(owner.identity.started / NANOSECONDS_PER_TICK)
+    process::started(owner.pid) == Some(owner.key.started / NANOSECONDS_PER_TICK)
         && process::name(owner.pid).is_some_and(|name| name == owner.name)
 }
 

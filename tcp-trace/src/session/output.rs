@@ -41,7 +41,7 @@ impl<'a> Output<'a> {
     }
 
     pub(super) fn put(&mut self, record: &Record) -> io::Result<()> {
-        if self.has_room() {
+        if self.wait_for_room() {
             return self.sink.record(record);
         }
         self.dropped += 1;
@@ -59,12 +59,12 @@ impl<'a> Output<'a> {
         self.hold(Loss { time, place, events, cpu });
         let dropped = std::mem::take(&mut self.dropped);
         self.hold(Loss { time, place: LossPlace::Output, events: dropped, cpu: None });
-        if self.has_room() { self.put_losses() } else { Ok(()) }
+        if self.wait_for_room() { self.put_losses() } else { Ok(()) }
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
         // Rendered lines go into the queue with it, and would wait for room there.
-        if self.has_room() { self.sink.flush() } else { Ok(()) }
+        if self.wait_for_room() { self.sink.flush() } else { Ok(()) }
     }
 
     /// Nothing comes from the kernel any more: from now on nothing is dropped.
@@ -85,6 +85,7 @@ impl<'a> Output<'a> {
             connections: counts.connections,
             http: counts.http,
             dns: counts.dns,
+            tls: counts.tls,
             protocols: counts.protocols.clone(),
             events,
             lost: counts.lost,
@@ -117,19 +118,17 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Whether a record can be put out, with as much patience as a writer deserves that was not stalled until now.
-    fn has_room(&mut self) -> bool {
+    /// Waits until a record can be put out, with as much patience as a writer deserves that was not stalled until now, and
+    /// not at all for one that was. Whether it can.
+    fn wait_for_room(&mut self) -> bool {
         let Some(backlog) = self.backlog.as_ref().filter(|_| !self.is_ending) else { return true };
-        if !self.is_stalled {
-            self.is_stalled = backlog.is_full() && !backlog.wait_for_room(PATIENCE);
-        }
-        !self.is_stalled()
-    }
-
-    fn is_stalled(&mut self) -> bool {
-        let is_free = |backlog: &Backlog| self.is_ending || backlog.is_half_empty();
-        self.is_stalled &= !self.backlog.as_ref().is_none_or(is_free);
-        self.is_stalled
+        // One that was stalled has room again when half of it is free.
+        self.is_stalled = if self.is_stalled {
+            !backlog.is_half_empty()
+        } else {
+            backlog.is_full() && !backlog.wait_for_room(PATIENCE)
+        };
+        !self.is_stalled
     }
 
     fn hold(&mut self, loss: Loss) {

@@ -1,8 +1,16 @@
 //! Replays of captures: ring-buffer bytes of real kernels through decoding and the pipeline to JSON lines, compared with
 //! what is committed beside them. `TCP_TRACE_BLESS=1` writes the expected lines anew.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use tcp_trace_core::pipeline::{Output, Pipeline, Settings};
 use tcp_trace_model::{
@@ -42,11 +50,19 @@ fn captures() -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("there are captures")
         .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "ring"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "gz"))
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no capture is there");
     files
+}
+
+/// The bytes of a capture, which is compressed.
+fn bytes_of(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).expect("it was just listed");
+    GzDecoder::new(file).read_to_end(&mut bytes).expect("it is whole");
+    bytes
 }
 
 fn sessions(bytes: &[u8]) -> Vec<Captured> {
@@ -110,14 +126,15 @@ fn replay(session: &Captured) -> Replayed {
 #[test]
 fn captures_give_the_lines_that_are_committed() {
     for path in captures() {
-        let bytes = fs::read(&path).expect("it was just listed");
+        let bytes = bytes_of(&path);
         let mut lines = String::new();
         for session in sessions(&bytes) {
             let replayed = replay(&session);
             assert_eq!(replayed.refused, 0, "{}: every record is understood", session.scene);
             lines += &format!("# {}\n{}", session.scene, replayed.lines);
         }
-        let expected_path = path.with_extension("lines");
+        // From KERNEL.ring.gz.
+        let expected_path = path.with_extension("").with_extension("lines");
         if env::var_os("TCP_TRACE_BLESS").is_some() {
             fs::write(&expected_path, &lines).expect("it can be written");
             continue;
@@ -138,7 +155,7 @@ fn captures_give_the_lines_that_are_committed() {
 fn every_kind_of_record_is_captured() {
     let mut kinds = BTreeMap::new();
     for path in captures() {
-        let bytes = fs::read(path).expect("it was just listed");
+        let bytes = bytes_of(&path);
         for frame in frames(&bytes) {
             if let Frame::Event(event) = frame {
                 let kind = u32::from_ne_bytes(event[16..20].try_into().expect("4 bytes"));
@@ -209,7 +226,7 @@ proptest! {
     ) {
         let all: Vec<Captured> = {
             thread_local!(static ALL: Vec<Captured> =
-                captures().iter().flat_map(|path| sessions(&fs::read(path).expect("it is there"))).collect());
+                captures().iter().flat_map(|path| sessions(&bytes_of(path))).collect());
             ALL.with(|all| vec![all[scene.index(all.len())].clone()])
         };
         let mut session = all.into_iter().next().expect("one was chosen");

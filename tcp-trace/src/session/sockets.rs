@@ -11,11 +11,13 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 use tcp_trace_core::{
+    conn::Progress,
     pipeline::{ExistingSocket, ListedSocket},
     prose::counted,
 };
 use tcp_trace_model::{
-    event::{Figures, Identity, Owner, Place, Role, State},
+    event::{Owner, ProcessInfo, ProcessKey, Role, State, TcpStats},
+    record::{KernelSocket, ProcessState},
     socket::Socket,
     time::Time,
 };
@@ -82,7 +84,7 @@ impl Sockets {
         let (answering, answers) = unbounded_channel();
         thread::Builder::new()
             .name("sockets".to_owned())
-            .spawn(move || Reader::new(clock).run(&asked, &answering))?;
+            .spawn(move || SocketLister::new(clock).run(&asked, &answering))?;
         Ok(Self { questions, answers })
     }
 
@@ -114,7 +116,7 @@ impl Sockets {
 }
 
 /// The thread's own.
-struct Reader {
+struct SocketLister {
     clock: Clock,
     namespaces: NamespaceSockets<SockDiag>,
     /// Network namespaces that cannot be entered, and are reported.
@@ -122,7 +124,7 @@ struct Reader {
     owners_told: bool,
 }
 
-impl Reader {
+impl SocketLister {
     fn new(clock: Clock) -> Self {
         Self { clock, namespaces: NamespaceSockets::new(), refused: HashSet::new(), owners_told: false }
     }
@@ -161,19 +163,23 @@ impl Reader {
             .filter(|(_, socket)| socket.state == State::Listen)
             .map(|(netns, socket)| (*netns, socket.endpoints.local.port()))
             .collect();
-        let mut known = BTreeMap::new();
+        let (mut known, mut states) = (BTreeMap::new(), BTreeMap::new());
         all.into_iter()
-            .map(|(netns, socket)| ExistingSocket {
-                cookie: socket.cookie,
-                netns,
-                endpoints: socket.endpoints,
-                state: socket.state,
-                role: role(&socket, listening.contains(&(netns, socket.endpoints.local.port()))),
-                owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
-                others: owners.others(socket.inode).to_vec(),
-                figures: figures(&socket),
-                bytes: bytes(&socket),
-                mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
+            .map(|(netns, socket)| {
+                let is_of_listener = listening.contains(&(netns, socket.endpoints.local.port()));
+                ExistingSocket {
+                    cookie: socket.cookie,
+                    netns,
+                    endpoints: socket.endpoints,
+                    state: socket.state,
+                    role: role(&socket, is_of_listener),
+                    owner: owners.of(socket.inode).map(|process| owner(process, &mut known)),
+                    others: owners.others(socket.inode).to_vec(),
+                    stats: stats(&socket),
+                    bytes: progress(&socket, is_of_listener),
+                    listed: Some(Box::new(listed(&socket, &owners, &mut states))),
+                    mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
+                }
             })
             .collect()
     }
@@ -241,10 +247,10 @@ fn role(socket: &Socket, is_of_listener: bool) -> Option<Role> {
     }
 }
 
-fn figures(socket: &Socket) -> Figures {
+fn stats(socket: &Socket) -> TcpStats {
     let is_listener = socket.state == State::Listen;
     let info = socket.info.unwrap_or_default();
-    Figures {
+    TcpStats {
         receive_queue: if is_listener { 0 } else { socket.rqueue },
         srtt_us: info.srtt_us,
         cwnd: info.cwnd,
@@ -255,18 +261,43 @@ fn figures(socket: &Socket) -> Figures {
     }
 }
 
-/// What it has sent and received. `bytes_sent` without `bytes_retrans` is not it: of what is sent again and fails on this
+fn listed(
+    socket: &Socket,
+    owners: &SocketOwners,
+    states: &mut BTreeMap<u32, Option<ProcessState>>,
+) -> KernelSocket {
+    let pid = owners.of(socket.inode).map(|process| process.pid);
+    let process_state = pid.and_then(|pid| *states.entry(pid).or_insert_with(|| process::state(pid)));
+    let also_open_in = owners.others(socket.inode).to_vec();
+    KernelSocket { also_open_in, process_state, ..KernelSocket::of(socket) }
+}
+
+/// How far it has come. `bytes_sent` without `bytes_retrans` is not it: of what is sent again and fails on this
 /// host, only the first counts (`__tcp_retransmit_skb()`).
-fn bytes(socket: &Socket) -> Option<(u64, u64)> {
+fn progress(socket: &Socket, is_of_listener: bool) -> Option<Progress> {
     let info = socket.info?;
     let under_way = socket.wqueue.saturating_sub(info.notsent_bytes);
-    Some((info.bytes_acked + u64::from(under_way), info.bytes_received))
+    let sent = info.bytes_acked + u64::from(under_way);
+    let is_fin_sent = match socket.state {
+        State::FinWait2 => true,
+        // The FIN stands behind all data.
+        State::FinWait1 | State::Closing | State::LastAck => info.notsent_bytes == 0,
+        _ => false,
+    };
+    let is_fin_received = matches!(socket.state, State::CloseWait | State::LastAck | State::Closing);
+    let is_syn_sent = if info.bytes_retrans == 0 {
+        sent > info.bytes_sent + u64::from(is_fin_sent)
+    } else {
+        !is_of_listener
+    };
+    let not_data = [u8::from(is_fin_sent) + u8::from(is_syn_sent), is_fin_received.into()];
+    Some(Progress { sent, received: info.bytes_received, not_data })
 }
 
 /// The process with where it runs, which its sockets share.
 fn owner(process: &process::Process, known: &mut BTreeMap<u32, Arc<Owner>>) -> Arc<Owner> {
     let owner = known.entry(process.pid).or_insert_with(|| {
-        let place = Place {
+        let info = ProcessInfo {
             executable: enrich::executable(process.pid),
             cgroup: process::cgroup(process.pid).map(Arc::from),
         };
@@ -275,8 +306,8 @@ fn owner(process: &process::Process, known: &mut BTreeMap<u32, Arc<Owner>>) -> A
             name: process.name.clone().into(),
             uid: process.uid,
             followed: false,
-            identity: Identity::default(),
-            place,
+            key: ProcessKey::default(),
+            info,
         })
     });
     owner.clone()

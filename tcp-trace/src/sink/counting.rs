@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeMap, io};
 
+use tcp_trace_core::prose::has_own_records;
 use tcp_trace_model::record::{Connection, Record};
 
 use super::Sink;
 
 /// Names of protocols that are counted; a recording from elsewhere may have any number of them.
 const PROTOCOLS_MAX: usize = 100;
-/// Protocols that have records of their own.
-const READ: [&str; 3] = ["dns", "http", "websocket"];
 
 /// How many records there were, and how many events were lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +19,8 @@ pub struct Counts {
     pub http: u64,
     /// Lookups of names.
     pub dns: u64,
+    /// TLS handshakes that ended.
+    pub tls: u64,
     /// Summaries of connections that nothing reads further, by protocol.
     pub protocols: BTreeMap<String, u64>,
     /// Events that were lost, by what the records of losses say.
@@ -37,7 +38,7 @@ impl Counts {
     fn connection(&mut self, summary: &Connection) {
         self.connections += 1;
         let unknown = summary.first_bytes.as_ref().map(|_| "unknown");
-        let name = summary.protocol.as_deref().or(unknown).filter(|name| !READ.contains(name));
+        let name = summary.protocol.as_deref().or(unknown).filter(|name| !has_own_records(name));
         let Some(name) = name else { return };
         if let Some(count) = self.protocols.get_mut(name) {
             *count += 1;
@@ -65,6 +66,7 @@ impl<S: Sink> Sink for Counting<S> {
             Record::Connection(summary) => self.counts.connection(summary),
             Record::Http(_) => self.counts.http += 1,
             Record::Dns(_) => self.counts.dns += 1,
+            Record::Tls(_) => self.counts.tls += 1,
             Record::Loss(loss) => self.counts.lost = self.counts.lost.saturating_add(loss.events),
             _ => {}
         }

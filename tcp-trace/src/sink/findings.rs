@@ -19,8 +19,12 @@ use tcp_trace_model::{
 
 use super::{Sink, words::named};
 
-/// Columns of everything that is printed.
-const COLUMNS: usize = 100;
+/// Columns where the width of what is printed to is not known, and of a terminal that is used, at least and at most. Nothing
+/// is cut: what is longer goes on in the next line.
+const COLUMNS_DEFAULT: usize = 100;
+const COLUMNS: std::ops::RangeInclusive<usize> = 60..=140;
+/// Columns of a command line that are shown: a script can be a part of it.
+const COMMAND_MAX: usize = 160;
 /// Connections that are shown of a finding: the first.
 const CONNECTIONS_MAX: usize = 5;
 /// Frames that are shown of a stack, from the line to blame outwards.
@@ -33,18 +37,32 @@ const INDENT: usize = 12;
 pub struct Findings<W> {
     output: W,
     palette: Palette,
+    columns: usize,
     text: String,
 }
 
+/// Text that begins a line, so many columns further in than others.
+struct Paragraph {
+    indent: usize,
+    text: String,
+}
+
+impl From<String> for Paragraph {
+    fn from(text: String) -> Self {
+        Self { indent: 0, text }
+    }
+}
+
 impl<W: Write> Findings<W> {
-    /// Writes to `output`.
-    pub fn new(output: W, palette: Palette) -> Self {
-        Self { output, palette, text: String::new() }
+    /// Writes to `output`, in lines of a terminal's columns, when that is known.
+    pub fn new(output: W, palette: Palette, columns: Option<usize>) -> Self {
+        let columns = columns.map_or(COLUMNS_DEFAULT, |it| it.clamp(*COLUMNS.start(), *COLUMNS.end()));
+        Self { output, palette, columns, text: String::new() }
     }
 
     /// A line of its own, below the findings.
     pub fn line(&mut self, text: &str) {
-        for line in wrap(text, COLUMNS) {
+        for line in wrap(text, self.columns) {
             self.put(&Phrase::plain(line));
         }
     }
@@ -61,7 +79,8 @@ impl<W: Write> Findings<W> {
             Severity::Notice => (Tone::State, "NOTICE"),
         };
         let indent = word.len() + 2;
-        for (index, line) in wrap(&printable(&finding.summary), COLUMNS - indent).into_iter().enumerate() {
+        for (index, line) in wrap(&printable(&finding.summary), self.columns - indent).into_iter().enumerate()
+        {
             let label = if index == 0 { word } else { "" };
             self.put(
                 &Phrase::new(tone, label)
@@ -69,25 +88,25 @@ impl<W: Write> Findings<W> {
             );
         }
         self.labelled("evidence", &evidence(finding));
-        self.labelled("stacks", &finding.stacks.iter().map(stack).collect::<Vec<_>>());
-        self.labelled("why", &[printable(&finding.why)]);
-        self.labelled("do", &[printable(&finding.advice)]);
-        self.labelled("explain", &[format!("tcp-trace explain {}", printable(&finding.explain))]);
+        self.labelled("stacks", &finding.stacks.iter().map(|it| stack(it).into()).collect::<Vec<_>>());
+        self.labelled("why", &[printable(&finding.why).into()]);
+        self.labelled("do", &[printable(&finding.advice).into()]);
+        self.labelled("explain", &[format!("tcp-trace explain {}", printable(&finding.explain)).into()]);
         self.text.push('\n');
     }
 
     /// Paragraphs behind a label.
-    fn labelled(&mut self, label: &str, paragraphs: &[String]) {
+    fn labelled(&mut self, label: &str, paragraphs: &[Paragraph]) {
         let mut label = label;
-        for paragraph in paragraphs {
+        for Paragraph { indent, text } in paragraphs {
+            let room = self.columns - INDENT - indent;
             // What fits is printed as it is, so that columns stay columns.
-            let fits = width(paragraph) <= COLUMNS - INDENT;
-            let lines = if fits { vec![paragraph.clone()] } else { wrap(paragraph, COLUMNS - INDENT - 2) };
+            let lines = if width(text) <= room { vec![text.clone()] } else { wrap(text, room - 2) };
             for (index, line) in lines.into_iter().enumerate() {
                 // What belongs to the paragraph above is further in.
-                let hanging = if index > 0 && paragraphs.len() > 1 { "  " } else { "" };
+                let hanging = if index > 0 && paragraphs.len() > 1 { indent + 2 } else { *indent };
                 let shown = Phrase::new(Tone::Aside, format!("  {label:<width$}", width = INDENT - 2));
-                self.put(&shown.and(Tone::Plain, format!("{hanging}{line}")));
+                self.put(&shown.and(Tone::Plain, format!("{:hanging$}{line}", "")));
                 label = "";
             }
         }
@@ -110,24 +129,25 @@ impl<W: Write> Sink for Findings<W> {
 }
 
 /// What was measured, the process, and the connections, a paragraph each.
-fn evidence(finding: &Finding) -> Vec<String> {
-    let mut paragraphs = Vec::new();
+fn evidence(finding: &Finding) -> Vec<Paragraph> {
+    let mut paragraphs: Vec<Paragraph> = Vec::new();
     let Evidence(facts) = &finding.evidence;
     let (lists, facts): (Vec<_>, Vec<_>) = facts.iter().partition(|(_, fact)| matches!(fact, Fact::List(_)));
     if !facts.is_empty() {
-        paragraphs.push(facts.into_iter().map(fact).collect::<Vec<_>>().join(", "));
+        paragraphs.push(facts.into_iter().map(fact).collect::<Vec<_>>().join(", ").into());
     }
-    paragraphs.extend(lists.into_iter().map(fact));
-    paragraphs.extend(finding.process.as_ref().map(|process| self::process(process, &finding.command)));
+    paragraphs.extend(lists.into_iter().map(|it| fact(it).into()));
+    let process = finding.process.as_ref().map(|process| self::process(process, &finding.command));
+    paragraphs.extend(process.map(Paragraph::from));
     if !finding.shared_with.is_empty() {
         let others: Vec<_> = finding.shared_with.iter().map(named).collect();
-        paragraphs.push(format!("also open in {}", others.join(", ")));
+        paragraphs.push(format!("also open in {}", others.join(", ")).into());
     }
     let shown = finding.connections.len().min(CONNECTIONS_MAX);
     paragraphs.extend(connections(&finding.connections[..shown]));
     let omitted = finding.connections_omitted.saturating_add((finding.connections.len() - shown) as u64);
     if omitted > 0 {
-        paragraphs.push(format!("and {omitted} more"));
+        paragraphs.push(format!("and {omitted} more").into());
     }
     paragraphs
 }
@@ -180,7 +200,7 @@ fn stack(stack: &FindingStack) -> String {
     let first = match Blame::of(&stack.stack) {
         Blame::Line(blamed) => frames.iter().position(|frame| std::ptr::eq(frame, blamed)),
         // The callers within an interpreter say nothing about its program.
-        Blame::Interpreter(_) | Blame::Unknown => None,
+        Blame::Interpreter(_) | Blame::Goroutine(_) | Blame::Unknown => None,
     };
     let outer = first.map_or(&[][..], |first| &frames[first + 1..]);
     let callers = || outer.iter().filter(|frame| !is_runtime(frame));
@@ -195,28 +215,40 @@ fn stack(stack: &FindingStack) -> String {
 /// `process 812 api, user 1000: api --port 80`.
 fn process(process: &Process, command: &[Text]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.printable().to_string()).collect();
-    let command = if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) };
+    let command = cut(&words.join(" "), COMMAND_MAX);
+    let command = if words.is_empty() { String::new() } else { format!(": {command}") };
     format!("process {}, user {}{command}", named(process), process.uid)
 }
 
-/// The connections as an aligned table, each with its notes below it.
-fn connections(connections: &[FindingConnection]) -> Vec<String> {
+/// The connections as an aligned table, with the notes below: those that several in a row have in common, once.
+fn connections(connections: &[FindingConnection]) -> Vec<Paragraph> {
     let cells: Vec<_> = connections.iter().map(cells).collect();
     let columns =
         [0, 1, 2].map(|column| cells.iter().map(|row| width(&row[column])).max().unwrap_or_default());
-    let mut lines = Vec::new();
-    for (row, connection) in cells.iter().zip(connections) {
+    let row = |row: &[String; 4]| {
         let mut line = String::new();
         for (cell, columns) in row.iter().zip(columns) {
             if columns > 0 {
                 line += &padded(cell, columns + 2);
             }
         }
-        lines.push(format!("{line}{}", row[3]).trim_end().to_owned());
-        lines.extend(translation(&connection.network).map(|words| format!("  {words}")));
-        lines.extend(connection.notes.iter().map(|note| format!("  {}", printable(note))));
+        format!("{line}{}", row[3]).trim_end().to_owned()
+    };
+    let mut paragraphs = Vec::new();
+    let mut rows = cells.iter();
+    for group in connections.chunk_by(|one, next| notes(one) == notes(next)) {
+        paragraphs.extend(rows.by_ref().take(group.len()).map(|cells| Paragraph::from(row(cells))));
+        let each = if group.len() > 1 { "each: " } else { "" };
+        let notes = notes(&group[0]).into_iter().map(|note| format!("{each}{note}"));
+        paragraphs.extend(notes.map(|text| Paragraph { indent: 2, text }));
     }
-    lines.into_iter().map(|line| cut(&line, COLUMNS - INDENT)).collect()
+    paragraphs
+}
+
+/// What is said of a connection below its row.
+fn notes(connection: &FindingConnection) -> Vec<String> {
+    let notes = connection.notes.iter().map(|note| printable(note));
+    translation(&connection.network).into_iter().chain(notes).collect()
 }
 
 /// `fd 12`, `10.0.0.1:43210 → 10.0.0.5:443`, `CLOSE_WAIT 2 h 10 min`, `160 B in the receive queue`.

@@ -72,8 +72,12 @@ fn leak() -> Finding {
 }
 
 fn printed(finding: Finding) -> String {
+    printed_in(finding, None)
+}
+
+fn printed_in(finding: Finding, columns: Option<usize>) -> String {
     let mut output = Vec::new();
-    let mut sink = Findings::new(&mut output, Palette::PLAIN);
+    let mut sink = Findings::new(&mut output, Palette::PLAIN, columns);
     sink.record(&Record::Finding(Box::new(finding))).unwrap();
     sink.line("1 finding in 3 sockets.");
     sink.finish().unwrap();
@@ -90,9 +94,8 @@ fn a_finding_says_what_evidence_why_and_what_to_do() {
                 process api[812], user 1000: api --port \u{1b}[31m
                 also open in worker[813]
                 fd 12  10.0.0.1:43210 → 10.0.0.5:443  CLOSE_WAIT 2 h
-                  last exchange: GET / → 200, complete
                 fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  EOF not read
-                  last exchange: GET / → 200, complete
+                  each: last exchange: GET / → 200, complete
                 and 1 more
       stacks    opened: pool.c:88 (open_pool) ← main.c:1 (call) ← main.c:2 (call) ← main.c:3 (call) ←
                   main.c:4 (call) ← …
@@ -109,8 +112,40 @@ fn a_finding_says_what_evidence_why_and_what_to_do() {
 fn no_line_is_wider_than_the_page() {
     let long = "words and more words, ".repeat(20);
     let finding = Finding { summary: long.clone(), why: long.clone(), advice: long, ..leak() };
-    for line in printed(finding).lines() {
-        assert!(unicode_width::UnicodeWidthStr::width(line) <= COLUMNS, "{line}");
-        assert_eq!(line.trim_end(), line);
+    for (columns, expected) in [(None, 100), (Some(80), 80), (Some(200), 140), (Some(7), 60)] {
+        let text = printed_in(finding.clone(), columns);
+        for line in text.lines() {
+            assert!(width(line) <= expected, "{line}");
+            assert_eq!(line.trim_end(), line);
+        }
+        assert!(text.lines().any(|line| width(line) > expected - 20), "the width is used:\n{text}");
     }
+}
+
+#[test]
+fn notes_are_whole_and_those_in_common_come_once() {
+    let mut finding = leak();
+    let note = format!(
+        "last exchange: GET /{} → 200, complete, the response said Connection: close",
+        "a".repeat(50)
+    );
+    finding.connections.extend_from_within(..);
+    for connection in &mut finding.connections[..3] {
+        connection.notes = vec![note.clone()];
+    }
+    finding.command = vec!["python3".into(), "-c".into(), "import socket\n".repeat(100).as_str().into()];
+    let text = printed(finding);
+    let of_connections = text.split_once("also open in worker[813]\n").unwrap().1;
+    insta::assert_snapshot!(of_connections.split_once("  stacks").unwrap().0, @"
+    fd 12  10.0.0.1:43210 → 10.0.0.5:443  CLOSE_WAIT 2 h
+    fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  EOF not read
+    fd 12  10.0.0.1:43210 → 10.0.0.5:443  CLOSE_WAIT 2 h
+      each: last exchange: GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa → 200,
+        complete, the response said Connection: close
+    fd 7   10.0.0.1:5 → 10.0.0.5:443      CLOSE_WAIT 3 min 5 s  EOF not read
+      last exchange: GET / → 200, complete
+    and 1 more
+    ");
+    let command = text.lines().filter(|line| line.contains("import socket")).count();
+    assert!(command <= 3, "a script is not printed whole:\n{text}");
 }

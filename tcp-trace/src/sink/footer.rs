@@ -18,6 +18,7 @@ pub(super) struct Footer {
     /// Why things are left out.
     why: &'static str,
     left_out: Vec<(u64, &'static str)>,
+    notes: Vec<Phrase>,
     losses: Vec<Loss>,
     further_losses: u64,
     end: Option<End>,
@@ -26,7 +27,8 @@ pub(super) struct Footer {
 impl Footer {
     /// `why` is the reason for which a diagram leaves things out.
     pub(super) fn new(why: &'static str) -> Self {
-        Self { why, left_out: Vec::new(), losses: Vec::new(), further_losses: 0, end: None }
+        let (left_out, notes, losses) = (Vec::new(), Vec::new(), Vec::new());
+        Self { why, left_out, notes, losses, further_losses: 0, end: None }
     }
 
     /// Takes losses and totals.
@@ -44,6 +46,11 @@ impl Footer {
         if count > 0 {
             self.left_out.push((count, name));
         }
+    }
+
+    /// Says this, too.
+    pub(super) fn note(&mut self, note: Phrase) {
+        self.notes.push(note);
     }
 
     /// Whether something was lost.
@@ -67,6 +74,7 @@ impl Footer {
                 Phrase::new(Tone::Warning, format!("*** {things} left out")).and(Tone::Plain, self.why),
             );
         }
+        lines.extend_from_slice(&self.notes);
         if let Some(end) = &self.end {
             if !topics.is_empty() {
                 let more = Phrase::new(Tone::Aside, "more: ");

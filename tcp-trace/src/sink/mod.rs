@@ -12,8 +12,10 @@ mod tee;
 mod waterfall;
 mod words;
 mod words_dns;
+mod words_http2;
 mod words_protocol;
 mod words_timing;
+mod words_tls;
 
 pub use chunk_writer::{Backlog, ChunkWriter, OUTPUT_QUEUE_BYTES_MAX};
 pub use counting::{Counting, Counts};

@@ -9,19 +9,25 @@ use jiff::tz::TimeZone;
 use tcp_trace_core::prose::{Micros, Palette, Phrase, Size, Tone, padded, translation};
 use tcp_trace_model::{
     event::{Role, State},
-    record::{Connection, Dns, Endpoint, Http, Loss, Process, Record, Transition},
+    record::{Connection, Dns, Endpoint, Http, Loss, Process, Record, TlsHandshake, Transition},
     time::Time,
 };
 
 use super::{
     Sink,
-    words::{exchange, loss, named, recorded, totals},
+    words::{exchange, given_up, loss, named, recorded, refused, totals},
     words_dns::lookup,
     words_protocol::carried,
+    words_tls::handshake,
 };
 
 /// Written at once when this many bytes are waiting.
 const BUFFER: usize = 64 << 10;
+/// Columns of the time, and of time and process with the spaces between and behind them.
+const TIME: usize = 15;
+const TIME_AND_PROCESS: usize = 39;
+/// Days, and what a zone is called, begin with a quarter of an hour, in nanoseconds: no zone is nearer to UTC than that.
+const QUARTER_NS: u64 = 900 * 1_000_000_000;
 
 /// Writes lines for a terminal. Nothing from the network reaches it unescaped.
 #[derive(Debug)]
@@ -30,13 +36,16 @@ pub struct Table<W> {
     zone: TimeZone,
     palette: Palette,
     text: String,
-    has_header: bool,
+    /// The day of the heading that was written last.
+    day: String,
+    /// The quarter of an hour whose day that is.
+    quarter: Option<u64>,
 }
 
 impl<W: Write> Table<W> {
     /// Writes to `output`, with times of day in `zone`.
     pub fn new(output: W, zone: TimeZone) -> Self {
-        Self { output, zone, palette: Palette::PLAIN, text: String::new(), has_header: false }
+        Self { output, zone, palette: Palette::PLAIN, text: String::new(), day: String::new(), quarter: None }
     }
 
     /// In colours.
@@ -44,16 +53,19 @@ impl<W: Write> Table<W> {
         Self { palette, ..self }
     }
 
-    /// The names of the columns, once: above whatever comes first.
-    fn header(&mut self) {
-        if !self.has_header {
-            self.has_header = true;
-            let names = ("TIME", "PROCESS", "LOCAL", "PEER");
-            let _ = writeln!(
-                self.text,
-                "{:<15} {:<22} {:<21}   {:<21} EVENT",
-                names.0, names.1, names.2, names.3
-            );
+    /// The names of the columns, above whatever comes first of a day: that of the time is the day, with its zone.
+    fn header(&mut self, time: Time) {
+        let quarter = time.0 / QUARTER_NS;
+        // Lines of different connections may be out of order: what is late makes no heading.
+        if self.quarter.is_some_and(|last| quarter <= last) {
+            return;
+        }
+        self.quarter = Some(quarter);
+        let day = time.day(&self.zone);
+        if day != self.day {
+            let first = padded(&format!("{day:<TIME$} PROCESS"), TIME_AND_PROCESS);
+            let _ = writeln!(self.text, "{first}{:<21}   {:<21} EVENT", "LOCAL", "PEER");
+            self.day = day;
         }
     }
 
@@ -70,11 +82,11 @@ impl<W: Write> Table<W> {
             Some(Role::Server) => "←",
             _ => " ",
         };
+        self.header(time);
         let time = Phrase::new(Tone::Aside, time.time_of_day(&self.zone));
         let process = padded(&process.map_or("-".to_owned(), named), 22);
         let (local, peer) =
             (local.to_string(), if role == Some(Role::Listener) { String::new() } else { peer.to_string() });
-        self.header();
         // Writing to a String cannot fail.
         let (time, event) = (time.painted(&self.palette), event.painted(&self.palette));
         let _ = writeln!(self.text, "{time} {process} {local:<21} {arrow} {peer:<21} {event}");
@@ -91,11 +103,17 @@ impl<W: Write> Table<W> {
         if let Some(reason) = &transition.reason {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, recorded(reason));
         }
+        if let Some(words) = given_up(transition) {
+            event = event.and(Tone::Plain, "  ").and(Tone::Failure, words);
+        }
         // Once per connection, where it begins.
         if matches!(transition.new, State::SynSent | State::SynRecv)
             && let Some(words) = translation(&transition.connection.ends())
         {
             event = event.and(Tone::Aside, format!("  {words}"));
+        }
+        if transition.new == State::Established && transition.connection.ends().is_to_itself() {
+            event = event.and(Tone::Plain, "  ").and(Tone::Warning, "connected to itself");
         }
         if transition.gap {
             event = event.and(Tone::Plain, "  ").and(Tone::Failure, "GAP: what came before was not seen");
@@ -115,22 +133,33 @@ impl<W: Write> Table<W> {
         self.line(http.time, http.connection.process.as_deref(), http.connection.role, ends, &exchange(http));
     }
 
+    fn tls(&mut self, tls: &TlsHandshake) {
+        let ends = (tls.connection.ends().local, tls.connection.ends().peer);
+        let (process, role) = (tls.connection.process.as_deref(), tls.connection.role);
+        self.line(tls.time, process, role, ends, &handshake(&tls.tls));
+    }
+
     fn dns(&mut self, dns: &Dns) {
         let ends = (dns.network.local, dns.network.peer);
         self.line(dns.time, dns.process.as_ref(), Some(Role::Client), ends, &lookup(dns));
     }
 
     fn connection(&mut self, summary: &Connection) {
-        let carried = carried(summary, ["sent", "received"]);
-        let (Some(carried), Some(network)) = (carried, summary.connection.network) else { return };
-        let (sent, received) = (Size(summary.bytes.sent), Size(summary.bytes.received));
-        let event = carried.and(Tone::Aside, format!("; {sent} sent, {received} received"));
+        let Some(network) = summary.connection.network else { return };
         let ends = (network.local, network.peer);
-        self.line(summary.time, summary.connection.process.as_deref(), summary.connection.role, ends, &event);
+        let (process, role) = (summary.connection.process.as_deref(), summary.connection.role);
+        if let Some(carried) = carried(summary, ["sent", "received"]) {
+            let (sent, received) = (Size(summary.bytes.sent), Size(summary.bytes.received));
+            let event = carried.and(Tone::Aside, format!("; {sent} sent, {received} received"));
+            self.line(summary.time, process, role, ends, &event);
+        }
+        if let Some(event) = refused(summary) {
+            self.line(summary.time, process, role, ends, &event);
+        }
     }
 
     fn loss(&mut self, lost: &Loss) {
-        self.header();
+        self.header(lost.time);
         let time = Phrase::new(Tone::Aside, lost.time.time_of_day(&self.zone)).and(Tone::Plain, " ");
         let _ = writeln!(self.text, "{}", time.then(loss(lost)).painted(&self.palette));
     }
@@ -139,10 +168,11 @@ impl<W: Write> Table<W> {
 impl<W: Write> Sink for Table<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Ready(_) => self.header(),
+            Record::Ready(ready) => self.header(ready.time),
             Record::Transition(transition) => self.transition(transition),
             Record::Http(http) => self.http(http),
             Record::Connection(summary) => self.connection(summary),
+            Record::Tls(tls) => self.tls(tls),
             Record::Dns(dns) => self.dns(dns),
             Record::Loss(loss) => self.loss(loss),
             Record::End(end) => {

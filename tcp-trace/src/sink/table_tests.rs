@@ -35,6 +35,7 @@ fn transition(old: State, new: State, in_old_us: Option<u64>) -> Transition {
             role: Some(Role::Client),
             network: Some(network(endpoint("127.0.0.1", 41352), endpoint("127.0.0.1", 8080))),
             process: curl(),
+            ..ConnectionInfo::default()
         }),
         old,
         new,
@@ -52,7 +53,7 @@ fn http(target: &str) -> Http {
             id: ConnectionId::of_socket(4101, 0),
             role: Some(Role::Server),
             network: Some(network(endpoint("127.0.0.1", 8080), endpoint("127.0.0.1", 41352))),
-            process: None,
+            ..ConnectionInfo::default()
         }),
         exchange: Box::new(Exchange {
             request: Some(Request {
@@ -70,6 +71,7 @@ fn http(target: &str) -> Http {
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
+                place: 0..0,
             }),
             timing: Timing { started: TIME, total_us: 1_234, ..Timing::default() },
             ..Exchange::default()
@@ -99,6 +101,7 @@ fn transitions_and_exchanges_have_a_line_each() {
             connections: 1,
             http: 1,
             dns: 0,
+            tls: 0,
             protocols: Default::default(),
             events: 20,
             lost: 0,
@@ -106,7 +109,7 @@ fn transitions_and_exchanges_have_a_line_each() {
         }),
     ]);
     insta::assert_snapshot!(lines, @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        CLOSE → SYN_SENT
     14:13:20.123456 curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        SYN_SENT → ESTABLISHED  after 45 us
     14:13:20.123456 -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a?x=1 → 200 OK  12 B in 1.23 ms
@@ -134,6 +137,7 @@ fn colours_are_for_states_times_and_what_failed() {
             connections: 1,
             http: 1,
             dns: 0,
+            tls: 0,
             protocols: Default::default(),
             events: 20,
             lost: 12,
@@ -153,7 +157,7 @@ fn colours_are_for_states_times_and_what_failed() {
         marked = marked.replace(code, name);
     }
     insta::assert_snapshot!(marked, @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     <t>14:13:20.123456<> curl[13838]            127.0.0.1:41352       → 127.0.0.1:8080        <s>SYN_SENT<> → <s>CLOSE<><t>  after 64 us<>  <f>ECONNREFUSED<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /a → <w>404 OK<>  12 B<t> in 1.23 ms<>
     <t>14:13:20.123456<> -                      127.0.0.1:8080        ← 127.0.0.1:41352       GET /b → <f>500 OK<>  12 B, <f>RESET<><t>, after 1.23 ms<><w>  (truncated)<>
@@ -258,13 +262,14 @@ fn losses_stand_out() {
         connections: 1,
         http: 1,
         dns: 0,
+        tls: 0,
         protocols: Default::default(),
         events: 20,
         lost: 12,
         interrupted: false,
     };
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
     1 socket, 1 HTTP exchange, 20 events, 12 LOST
     ");
@@ -279,7 +284,7 @@ fn addresses_are_never_cut_and_listeners_have_no_peer() {
     let mut listener = transition(State::Close, State::Listen, None);
     Arc::make_mut(&mut listener.connection).role = Some(Role::Listener);
     insta::assert_snapshot!(print(&[Record::Transition(v6), Record::Transition(listener)]), @"
-    TIME            PROCESS                LOCAL                   PEER                  EVENT
+    2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 -                      [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352 → [2001:db8::2]:8080    ESTABLISHED → CLOSE_WAIT  after 2.00 s
     14:13:20.123456 curl[13838]            127.0.0.1:41352                               CLOSE → LISTEN
     ");
@@ -335,7 +340,48 @@ fn the_heading_comes_once_and_above_everything() {
     for records in [vec![ready(), line(), ready()], vec![line(), ready(), line()]] {
         let text = print(&records);
         assert_eq!(text.matches("PROCESS").count(), 1, "{text}");
-        assert!(text.starts_with("TIME "), "{text}");
+        assert!(text.starts_with("2026-09-21 UTC  PROCESS "), "{text}");
+    }
+}
+
+#[test]
+fn a_connect_that_was_given_up_says_so() {
+    let given_up = transition(State::SynSent, State::Close, Some(1_000_000));
+    let refused = Transition { reason: Some("ECONNREFUSED".to_owned()), ..given_up.clone() };
+    let unseen = Transition { gap: true, ..given_up.clone() };
+    let text = print(&[given_up, refused, unseen].map(Record::Transition));
+    assert!(text.contains("SYN_SENT → CLOSE  after 1.00 s  given up, no answer\n"), "{text}");
+    assert_eq!(text.matches("given up").count(), 1, "{text}");
+}
+
+#[test]
+fn a_new_day_has_a_heading_and_what_is_late_has_none() {
+    const DAY: u64 = 86_400_000_000_000;
+    let at = |ns: u64| {
+        Record::Transition(Transition { time: Time(ns), ..transition(State::Close, State::SynSent, None) })
+    };
+    let midnight = TIME.0 / DAY * DAY + DAY;
+    let records = [midnight - 2, midnight + 1, midnight - 1, midnight + 3].map(at);
+    let zone = TimeZone::posix("<+0545>-5:45").unwrap();
+    for (zone, expected) in [
+        (
+            TimeZone::UTC,
+            &["2026-09-21 UTC  PROCESS", "23:59:59.99", "2026-09-22 UTC  PROCESS", "00:0", "23:5", "00:0"][..],
+        ),
+        (zone, &["2026-09-22 +0545 PROCESS", "05:44:59.99", "05:45:00.00", "05:44:59.99", "05:45:00.00"]),
+    ] {
+        let mut output = Vec::new();
+        let mut table = Table::new(&mut output, zone);
+        records.iter().for_each(|record| table.record(record).unwrap());
+        table.finish().unwrap();
+        drop(table);
+        let text = String::from_utf8(output).unwrap();
+        assert_eq!(text.lines().count(), expected.len(), "{text}");
+        for (line, expected) in text.lines().zip(expected) {
+            assert!(line.starts_with(expected), "{expected} in\n{text}");
+            let event = line.find("EVENT").or(line.find("CLOSE")).map(|at| line[..at].chars().count());
+            assert_eq!(event, Some(85), "columns are columns:\n{text}");
+        }
     }
 }
 

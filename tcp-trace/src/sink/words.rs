@@ -1,11 +1,15 @@
 //! Phrases that the formats for people share. Text from outside leaves here escaped.
 
 use tcp_trace_core::prose::{Micros, Phrase, Size, Tone, counted, cut};
-use tcp_trace_model::record::{
-    End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process, Text,
+use tcp_trace_model::{
+    event::State,
+    record::{
+        Connection, End, Ended, Frames, Http, Integrity, Loss, LossPlace, Message, Outcome, Part, Process,
+        Text, Transition,
+    },
 };
 
-use super::{words_protocol::protocol, words_timing::phases};
+use super::{words_http2, words_protocol::protocol, words_timing::phases};
 
 /// Longest piece of text from the network that is shown whole, in columns.
 const TEXT_MAX: usize = 120;
@@ -25,6 +29,18 @@ pub(super) fn recorded(text: &str) -> String {
     printable(&Text::from(text))
 }
 
+/// The segments of a connection that the kernel refused, if there were any.
+pub(super) fn refused(summary: &Connection) -> Option<Phrase> {
+    let all: u64 = summary.refused.values().sum();
+    if all == 0 {
+        return None;
+    }
+    let reasons: Vec<_> =
+        summary.refused.iter().map(|(why, count)| format!("{count} {}", why.name())).collect();
+    let segments = counted(all, "segment");
+    Some(Phrase::new(Tone::Failure, format!("{segments} refused by the kernel: {}", reasons.join(", "))))
+}
+
 /// A method and a target, which can be missing.
 pub(super) fn request_line(http: &Http) -> Option<String> {
     let request = http.exchange.request.as_ref()?;
@@ -34,7 +50,11 @@ pub(super) fn request_line(http: &Http) -> Option<String> {
 /// A status code with its reason, which can be empty.
 pub(super) fn status(http: &Http) -> Option<Phrase> {
     let response = http.exchange.response.as_ref()?;
-    let text = format!("{} {}", response.status_code, printable(&response.reason));
+    let text = match response.status_code {
+        // HPACK took it from what was not seen.
+        0 => "status unknown".to_owned(),
+        code => format!("{code} {}", printable(&response.reason)),
+    };
     Some(Phrase::new(status_tone(response.status_code), text.trim_end()))
 }
 
@@ -71,6 +91,7 @@ pub(super) fn exchange(http: &Http) -> Phrase {
             phrase = phrase.and(Tone::Aside, format!(", {length} ")).and(Tone::Warning, format!("({lost})"));
         }
     }
+    phrase = phrase.then(words_http2::stream(http));
     if let Some(incomplete) = incomplete(http) {
         phrase = phrase.and(Tone::Warning, format!("  ({incomplete})"));
     }
@@ -98,10 +119,14 @@ pub(super) fn outcome(http: &Http) -> Option<(Tone, String)> {
         Outcome::Upgraded => (Tone::Plain, format!("upgraded{because}")),
         Outcome::Invalid => (Tone::Failure, format!("INVALID {}", reason.unwrap_or_default())),
     };
-    if let Some(Ended { message, part: part @ (Part::Head | Part::Body), offset }) = http.exchange.ended {
+    if let Some(Ended { message, part, offset }) =
+        http.exchange.ended.filter(|ended| ended.part != Part::None)
+    {
         let message = if message == Message::Request { "request" } else { "response" };
-        let part = if part == Part::Head { "head" } else { "body" };
-        text += &format!(", at byte {offset} of the {message}'s {part}");
+        text += &match part {
+            Part::Trailer => format!(", in the {message}'s trailer, behind {} of its body", Size(offset)),
+            _ => format!(", at byte {offset} of the {message}'s {}", part.name()),
+        };
     }
     if let Some(missing) = http.exchange.missing {
         text += &format!(", {} missing", Size(missing));
@@ -151,6 +176,13 @@ fn named_host(http: &Http) -> Option<String> {
     if in_target || is_address || host.0.is_empty() { None } else { Some(printable(host)) }
 }
 
+/// What a client that closes without an error before its handshake is over has done: nobody refused it.
+pub(super) fn given_up(transition: &Transition) -> Option<&'static str> {
+    let Transition { old, new, reason, gap, .. } = transition;
+    let is_given_up = (*old, *new) == (State::SynSent, State::Close) && reason.is_none() && !gap;
+    is_given_up.then_some("given up, no answer")
+}
+
 /// Lost events in words.
 pub(super) fn loss(loss: &Loss) -> Phrase {
     let why = match loss.place {
@@ -172,10 +204,12 @@ pub(super) fn totals(end: &End) -> Phrase {
     let http = counted(end.http, "HTTP exchange");
     let events = counted(end.events, "event");
     let lookups = if end.dns > 0 { format!("{}, ", counted(end.dns, "lookup")) } else { String::new() };
+    let handshakes =
+        if end.tls > 0 { format!("{}, ", counted(end.tls, "TLS handshake")) } else { String::new() };
     let protocols: Vec<_> =
         end.protocols.iter().map(|(name, count)| format!("{count} {}", protocol(name))).collect();
     let protocols = if protocols.is_empty() { String::new() } else { format!(" ({})", protocols.join(", ")) };
-    let phrase = Phrase::plain(format!("{sockets}{protocols}, {http}, {lookups}{events}, "));
+    let phrase = Phrase::plain(format!("{sockets}{protocols}, {http}, {handshakes}{lookups}{events}, "));
     match end.lost {
         0 => phrase.and(Tone::Plain, "0 lost"),
         lost => phrase.and(Tone::Failure, format!("{lost} LOST")),

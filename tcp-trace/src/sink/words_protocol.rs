@@ -1,6 +1,6 @@
 //! What a connection carried, in words.
 
-use tcp_trace_core::prose::{Phrase, Size, Tone, protocol_name};
+use tcp_trace_core::prose::{Phrase, Size, Tone, has_own_records, protocol_name};
 use tcp_trace_model::{
     event::Role,
     record::{Connection, ServerSource, Text},
@@ -16,12 +16,18 @@ pub(super) fn protocol(name: &str) -> String {
 /// What a connection carried that nothing reads further; `None` where other records say it. `verbs` say who sent what the local
 /// end sent, and what it received.
 pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> {
-    let Connection { protocol, answer_protocol, first_bytes, server, connection, http, .. } = summary;
+    let Connection { protocol, answer_protocol, first_bytes, server, connection, http, tls, .. } = summary;
     let what = match (protocol.as_deref(), first_bytes) {
-        (Some("dns" | "http" | "websocket"), _) if answer_protocol.is_none() => {
+        (Some(name), _) if has_own_records(name) && answer_protocol.is_none() => {
             let surplus = http.as_ref().map_or(0, |http| http.surplus);
             let text = format!("{} behind the last response, which are not HTTP", Size(surplus));
             return (surplus > 0).then(|| Phrase::new(Tone::Failure, text));
+        }
+        // The line of its handshake says why.
+        (Some("tls"), _)
+            if answer_protocol.is_none() && tls.as_ref().is_some_and(|tls| tls.outcome.is_failure()) =>
+        {
+            return None;
         }
         (Some("tls"), _) => {
             let sni = server.as_ref().filter(|server| server.source == ServerSource::Sni);

@@ -1,7 +1,7 @@
 //! Phrases for where the time of an exchange went.
 
 use tcp_trace_core::prose::{Micros, counted};
-use tcp_trace_model::record::{Stall, Stalls, Timing};
+use tcp_trace_model::record::{Http, Stall, Stalls, Timing};
 
 /// Losses are shown if they are at least this part of their phase: the hundredth.
 const TOLD_FROM: u64 = 100;
@@ -29,6 +29,15 @@ pub(super) fn phases(timing: &Timing) -> impl Iterator<Item = Phase> {
         .into_iter()
         .map(|(name, us, stall)| Phase { name, us, lost: stall.and_then(|stall| lost(name, us, stall)) })
         .filter(|phase| phase.us.is_some() || phase.lost.is_some())
+}
+
+/// How long a response was waited for, where all else that an exchange took does not matter and nothing was lost: then there
+/// is no more to say of its time.
+pub(super) fn mostly_wait(http: &Http) -> Option<u64> {
+    let Timing { send_us, wait_us, receive_us, stalls, .. } = &http.exchange.timing;
+    let (wait, rest) = ((*wait_us)?, (*send_us)?.saturating_add((*receive_us)?));
+    let matters = rest > 0 && rest.saturating_mul(TOLD_FROM) >= wait;
+    (stalls.is_none() && !matters && http.exchange.response.is_some()).then_some(wait)
 }
 
 /// What a phase lost, in words. Time that does not matter is not shown; retransmits always are.

@@ -4,15 +4,21 @@ use std::{collections::HashMap, sync::Arc};
 
 use framehop::FrameAddress;
 use tcp_trace_model::{
-    event::{Identity, Owner, Registers},
+    event::{Owner, ProcessKey, Registers},
     record::Stack,
 };
 
-use super::process::{CAN_UNWIND, InModule, Modules, Opened, Process};
+use super::{
+    perf_map::PerfMap,
+    process::{CAN_UNWIND, InModule, Modules, Opened, Process},
+};
 use crate::kernel::process;
 
 /// Processes whose code is remembered; when there are more, all are read anew.
 const PROCESSES_MAX: usize = 256;
+
+/// Processes whose own names of their functions are remembered.
+const PERF_MAPS_MAX: usize = 16;
 
 /// Files of processes that are open before they are read; further processes have to be there until it is their turn.
 const HELD_FILES_MAX: usize = 256;
@@ -21,7 +27,7 @@ const HELD_FILES_MAX: usize = 256;
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// A process, whatever its id is used for later.
-type Key = (u32, Identity);
+type Key = (u32, ProcessKey);
 
 /// A stack whose code was found: it can be named even after the process has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +47,8 @@ pub(super) struct LocatedFrame {
     pub(super) path: Arc<[u8]>,
     /// The file, when it could be read, and the address in it as linked.
     pub(super) module: Option<InModule>,
+    /// What the process itself calls a function that it compiled while it ran.
+    pub(super) name: Option<Arc<str>>,
 }
 
 /// Finds the code of stacks, and remembers what it read for those that come later.
@@ -48,6 +56,7 @@ pub(super) struct LocatedFrame {
 pub struct Locator {
     modules: Modules,
     processes: HashMap<Key, Process>,
+    perf_maps: HashMap<Key, PerfMap>,
     /// Processes that are about to be read, and may be gone by then.
     held: HashMap<Key, Opened>,
 }
@@ -55,7 +64,7 @@ pub struct Locator {
 impl Locator {
     /// Opens the files of a process whose stack will be needed: they are opened at once, and read later.
     pub fn hold(&mut self, owner: &Owner) {
-        let key = (owner.pid, owner.identity);
+        let key = (owner.pid, owner.key);
         let files: usize = self.held.values().map(Opened::files).sum();
         if files >= HELD_FILES_MAX || self.processes.contains_key(&key) || self.held.contains_key(&key) {
             return;
@@ -79,7 +88,7 @@ impl Locator {
             return Err(Stack::missing("done by the kernel itself"));
         }
         let gone = || Stack::missing("the process was gone");
-        let key = (owner.pid, owner.identity);
+        let key = (owner.pid, owner.key);
         if !self.processes.contains_key(&key) && !self.read(owner) {
             return Err(gone());
         }
@@ -91,7 +100,8 @@ impl Locator {
         if !self.knows(key, addresses.get(..1).unwrap_or_default()) {
             return Err(gone());
         }
-        let frames = addresses.iter().map(|address| self.frame(key, *address)).collect();
+        let mut frames: Vec<_> = addresses.iter().map(|address| self.frame(key, *address)).collect();
+        self.name(key, &mut frames);
         Ok(LocatedStack { frames, truncated })
     }
 
@@ -99,9 +109,10 @@ impl Locator {
     fn read(&mut self, owner: &Owner) -> bool {
         if self.processes.len() >= PROCESSES_MAX || self.modules.are_full() {
             self.processes.clear();
+            self.perf_maps.clear();
             self.modules = Modules::default();
         }
-        let key = (owner.pid, owner.identity);
+        let key = (owner.pid, owner.key);
         let opened = self.held.remove(&key).or_else(|| Opened::open(owner.pid, || is_still(owner)));
         let Some(opened) = opened else { return false };
         self.processes.insert(key, Process::read(opened, &mut self.modules));
@@ -119,18 +130,32 @@ impl Locator {
         addresses.iter().all(|address| knows(address).is_some())
     }
 
+    /// Gives frames that are in no file the names that the process itself has for what it compiled while it ran.
+    fn name(&mut self, key: Key, frames: &mut [LocatedFrame]) {
+        let mut frames = frames.iter_mut().filter(|frame| frame.path.is_empty()).peekable();
+        if frames.peek().is_none() {
+            return;
+        }
+        if self.perf_maps.len() >= PERF_MAPS_MAX && !self.perf_maps.contains_key(&key) {
+            self.perf_maps.clear();
+        }
+        let map = self.perf_maps.entry(key).or_default();
+        map.refresh(key.0);
+        for frame in frames {
+            frame.name = map.name(frame.address);
+        }
+    }
+
     fn frame(&self, key: Key, address: FrameAddress) -> LocatedFrame {
         let looked_up = address.address_for_lookup();
         let place = self.processes.get(&key).and_then(|process| process.place(looked_up));
-        let Some((path, module)) = place.filter(|(path, _)| !path.is_empty()) else {
-            return LocatedFrame { address: looked_up, path: Arc::default(), module: None };
-        };
-        LocatedFrame { address: if module.is_some() { 0 } else { looked_up }, path, module }
+        let (path, module) = place.filter(|(path, _)| !path.is_empty()).unwrap_or_default();
+        LocatedFrame { address: if module.is_some() { 0 } else { looked_up }, path, module, name: None }
     }
 }
 
 /// Whether the process with this id is the one whose stack was taken. What it executes may be another program since:
 /// then the instruction pointer is in nothing that is mapped, because programs are put at random addresses.
 fn is_still(owner: &Owner) -> bool {
-    process::started(owner.pid) == Some(owner.identity.started / NANOSECONDS_PER_TICK)
+    process::started(owner.pid) == Some(owner.key.started / NANOSECONDS_PER_TICK)
 }

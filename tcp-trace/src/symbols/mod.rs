@@ -1,9 +1,11 @@
 //! From registers and stacks of processes to functions, files and lines, and to the line to blame.
 
+mod go_table;
 mod locator;
 mod maps;
 mod module;
 mod namer;
+mod perf_map;
 mod process;
 
 pub use locator::{LocatedStack, Locator};

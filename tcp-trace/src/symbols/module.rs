@@ -16,6 +16,8 @@ use object::{
     read::elf::{CompressionHeader as _, FileHeader as _, ProgramHeader as _, SectionHeader as _},
 };
 
+use super::go_table::GoTable;
+
 /// The largest unwind section that is read, in bytes; a function of a module with a larger one is unwound by frame
 /// pointers.
 const UNWIND_BYTES_MAX: u64 = 64 << 20;
@@ -61,6 +63,8 @@ pub(super) struct Module {
     debug_frame: Section,
     /// Whether its debug information may be read.
     pub(super) has_lines: bool,
+    /// The table that a Go program has of its functions.
+    pub(super) go: Option<GoTable>,
 }
 
 impl Module {
@@ -100,8 +104,13 @@ impl Module {
             sum.saturating_add(header.map_or(0, |(header, ..)| header.ch_size(endian)))
         });
         let has_lines = compressed <= COMPRESSED_DEBUG_BYTES_MAX;
+        // A program at a variable address has it where relocations can be written.
+        let go = section(b".gopclntab").or_else(|| section(b".data.rel.ro.gopclntab"));
+        let text = sections.section_by_name(endian, b".text").map(|(_, section)| section.sh_addr(endian));
+        let go =
+            go.zip(text).and_then(|((_, bytes), text)| GoTable::read(bytes, text, header.e_entry(endian)));
         drop(cache);
-        Some(Self { id, file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines })
+        Some(Self { id, file, segments, eh_frame, eh_frame_hdr, debug_frame, has_lines, go })
     }
 
     /// What to add to an address as linked to have that in a process that has the file mapped from `file_offset` on at
@@ -174,6 +183,7 @@ mod tests {
             eh_frame_hdr: None,
             debug_frame: None,
             has_lines: true,
+            go: None,
         }
     }
 

@@ -14,8 +14,10 @@ use blazesym::symbolize::{
 use tcp_trace_model::record::{Frame, Stack, Text};
 
 use super::{
+    go_table::GoFunction,
     locator::{LocatedFrame, LocatedStack},
     module::FileId,
+    perf_map,
 };
 
 /// Different stacks that are remembered; when there are more, all are named anew.
@@ -57,6 +59,9 @@ impl Namer {
 
     /// The frames at a place: that of the function, after those that the compiler put into it.
     fn frames(&mut self, located: &LocatedFrame) -> Vec<Frame> {
+        if let Some(name) = &located.name {
+            return vec![perf_map::frame(&name[..name.floor_char_boundary(NAME_MAX)], located.address)];
+        }
         if located.path.is_empty() {
             return vec![Frame { address: Some(located.address), ..Frame::default() }];
         }
@@ -73,11 +78,21 @@ impl Namer {
             .symbolizer
             .symbolize(&Source::from(elf), Input::VirtOffset(&linked))
             .inspect_err(|error| log::debug!("{}: {error}", String::from_utf8_lossy(&located.path)));
-        match symbolized.ok().and_then(|symbols| symbols.into_iter().next()) {
+        let frames = match symbolized.ok().and_then(|symbols| symbols.into_iter().next()) {
             Some(Symbolized::Sym(symbol)) => with_symbol(&bare, &symbol),
-            _ => vec![bare],
-        }
+            _ => vec![bare.clone()],
+        };
+        let has_lines = frames.iter().any(|frame| frame.line.is_some());
+        let go = file.go.as_ref().filter(|_| !has_lines).and_then(|go| go.function(linked[0]));
+        go.map_or(frames, |function| vec![with_go(bare, function)])
     }
+}
+
+/// A function of a Go program without debug information.
+fn with_go(bare: Frame, GoFunction { mut name, place }: GoFunction) -> Frame {
+    name.truncate(name.floor_char_boundary(NAME_MAX));
+    let (file, line) = place.unzip();
+    Frame { function: Some(name), file: file.map(Text::from), line, ..bare }
 }
 
 fn with_symbol(bare: &Frame, symbol: &Sym<'_>) -> Vec<Frame> {

@@ -9,6 +9,7 @@ use tcp_trace_model::{
 };
 
 use super::mini_socket::MiniSocket;
+use crate::stream::ahead;
 
 /// What was seen of a connection's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct Ending {
     pub(super) closed: Option<Time>,
     /// [`StateChange::passed`](tcp_trace_model::event::StateChange::passed).
     pub(super) passed: Option<[u32; 2]>,
+    /// Up to where it had sent then.
+    pub(super) sent_to: Option<u32>,
     /// What goes on when its socket has gone away.
     pub(super) mini_socket: Option<MiniSocket>,
     /// First FIN of each direction.
@@ -31,20 +34,30 @@ pub(super) struct Ending {
     pub(super) reset: Option<Direction>,
     /// Whether an RST came: the kernel ignores those whose numbers are wrong (RFC 5961, section 3.2).
     pub(super) reset_came: bool,
+    /// What the RST that came acknowledges.
+    pub(super) reset_acknowledges: Option<u32>,
     /// `sk_err` at the last transition.
     pub(super) error: i32,
     /// Whether both sent a FIN before either had the other's (state CLOSING).
     pub(super) simultaneous: bool,
     /// Why the kernel sent the RST, in its own words.
     pub(super) reset_reason: Option<Arc<str>>,
+    /// The number of an RST that has a line although no program has seen it.
+    pub(super) recorded_reset: Option<u32>,
     /// Bytes that the application had not read when it closed.
     pub(super) unread: u32,
     /// A half-open connection that never became a socket.
     pub(super) never_accepted: bool,
+    /// The end of its process closed it.
+    pub(super) process_ended: bool,
     /// It ended with its listener.
     pub(super) listener_closed: bool,
     /// The peer's FIN never came to an orphan.
     pub(super) no_fin_came: bool,
+    /// The connect failed before a SYN was sent: no local port was free for it.
+    pub(super) has_no_port: bool,
+    /// The connect failed before a SYN was sent, from a local port: why, the kernel does not say.
+    pub(super) has_no_syn: bool,
     /// It was closed before a SYN was sent: with TCP_FASTOPEN_CONNECT that waits for the first write.
     pub(super) is_unsent: bool,
 }
@@ -54,6 +67,9 @@ impl Default for Ending {
         Self::NONE
     }
 }
+
+/// Reason of a connect that failed before a SYN was sent, where the kernel does not say why.
+pub const NO_SYN_SENT: &str = "no SYN was sent";
 
 /// That of a socket that an administrator destroys (`tcp_abort()`, `ss -K`).
 const ECONNABORTED: i32 = 103;
@@ -66,6 +82,7 @@ impl Ending {
     pub(super) const NONE: Self = Self {
         closed: None,
         passed: None,
+        sent_to: None,
         mini_socket: None,
         fin: [None; 2],
         fin_acknowledged: None,
@@ -73,13 +90,18 @@ impl Ending {
         half_closed: [false; 2],
         reset: None,
         reset_came: false,
+        reset_acknowledges: None,
         error: 0,
         simultaneous: false,
         reset_reason: None,
+        recorded_reset: None,
         unread: 0,
         never_accepted: false,
+        process_ended: false,
         listener_closed: false,
         no_fin_came: false,
+        has_no_port: false,
+        has_no_syn: false,
         is_unsent: false,
     };
 
@@ -104,7 +126,27 @@ impl Ending {
     /// The end of a connection that was in state `before` when its socket went away.
     pub(super) fn judge(&self, before: State) -> Close {
         let (by, how) = self.by_and_how(before);
-        Close { by, how, reason: self.reason(how).map(str::to_owned) }
+        let reason = self.reason(how).map(str::to_owned);
+        let is_cut =
+            matches!(how, How::Timeout | How::Rst) && !matches!(before, State::SynSent | State::SynRecv);
+        let unacknowledged = self.unacknowledged().filter(|_| is_cut);
+        Close { by, how, reason, process_ended: self.process_ended, unacknowledged }
+    }
+
+    fn unacknowledged(&self) -> Option<u32> {
+        let acknowledged = self.acknowledged_until_reset().or_else(|| self.passed.map(|[out, _]| out))?;
+        Some(self.sent_to?.wrapping_sub(acknowledged))
+    }
+
+    /// Up to where the peer had acknowledged when its RST ended the connection. The kernel looks at nothing of an RST but its number,
+    /// but one that closes a socket says how far that had received (`tcp_send_active_reset()`). A host on the way can write anything there.
+    pub(super) fn acknowledged_until_reset(&self) -> Option<u32> {
+        let [acknowledged, _] = self.passed.filter(|_| self.reset == Some(Direction::In))?;
+        let (by_reset, sent_to) = (self.reset_acknowledges, self.sent_to);
+        let is_valid = |number: &u32| {
+            ahead(*number, acknowledged) > 0 && sent_to.is_some_and(|sent_to| ahead(*number, sent_to) <= 0)
+        };
+        Some(by_reset.filter(is_valid).unwrap_or(acknowledged))
     }
 
     fn reason(&self, how: How) -> Option<&str> {
@@ -112,12 +154,21 @@ impl Ending {
         let own_reset = if is_own_reset { self.reset_reason.as_deref() } else { None };
         let unread = (is_own_reset && self.unread > 0).then_some("received data was not read");
         let never_ended = self.no_fin_came.then_some("no FIN from the peer");
+        let no_port = self.has_no_port.then_some("EADDRNOTAVAIL");
+        let no_syn = self.has_no_syn.then_some(NO_SYN_SENT);
         let unsent = self.is_unsent.then_some("closed before a SYN was sent");
         let listener = self.listener_closed.then_some("its listener was closed");
         // Of these the kernel's reason is the same as of a close with SO_LINGER 0.
         let is_killed = self.error.saturating_abs() == ECONNABORTED;
         let own_reset = own_reset.filter(|_| !is_killed);
-        own_reset.or(errno_name(self.error)).or(unread).or(never_ended).or(listener).or(unsent)
+        own_reset
+            .or(errno_name(self.error))
+            .or(unread)
+            .or(never_ended)
+            .or(listener)
+            .or(unsent)
+            .or(no_port)
+            .or(no_syn)
     }
 
     fn by_and_how(&self, before: State) -> (By, How) {
@@ -135,6 +186,7 @@ impl Ending {
             (None, _, Some(_)) => (By::Peer, How::Fin),
             (None, Some(_), None) => (By::Local, How::Fin),
             (None, None, None) if self.error != 0 => (By::None, How::Error),
+            (None, None, None) if self.has_no_port || self.has_no_syn => (By::Local, How::Error),
             // Nothing but close() takes it out of there without an RST or an error.
             (None, None, None) if before == State::SynSent => (By::Local, How::Abandoned),
             (None, None, None) if before == State::Listen => (By::Local, How::Unknown),
@@ -174,7 +226,7 @@ mod tests {
     use super::*;
 
     fn close(ending: Ending, before: State) -> (By, How, Option<String>) {
-        let Close { by, how, reason } = ending.judge(before);
+        let Close { by, how, reason, .. } = ending.judge(before);
         (by, how, reason)
     }
 

@@ -7,6 +7,7 @@ use tcp_trace_model::{
     event::{Direction, Endpoints, Flags, Owner, Role, Segment, State, StateChange},
     filter::Facts,
     record::{self, ConnectionId, FlagNames, Network, Transition},
+    refusal::Verdict,
     time::Time,
 };
 
@@ -14,7 +15,7 @@ use super::{
     close::{Ending, errno_name, is_timeout},
     handshake::Handshake,
     identity::Identity,
-    learning::{KernelSocket, Listener},
+    learning::{KernelSocket, Listener, Progress},
     mini_socket::MiniSocket,
     other_end::OtherEnd,
     payload::Payload,
@@ -60,7 +61,7 @@ impl Connection {
             payload: Payload::default(),
             other_end: OtherEnd::default(),
             socket: KernelSocket {
-                bytes_before: state.is_none().then_some((u64::from(role == Some(Role::Client)), 0)),
+                before: state.is_none().then(|| Progress::of_handshake(role == Some(Role::Client))),
                 ..KernelSocket::default()
             },
             listener: Listener::default(),
@@ -71,6 +72,11 @@ impl Connection {
     /// What records that are made now say of it.
     pub fn info(&self) -> &Arc<ConnectionInfo> {
         self.identity.info()
+    }
+
+    /// The same in a record of what was over at `time`.
+    pub fn info_at(&self, time: Time) -> Arc<ConnectionInfo> {
+        self.identity.info_at(time)
     }
 
     /// Its name in the recording.
@@ -115,7 +121,7 @@ impl Connection {
 
     /// The connection of the other end, when that is on this host and known.
     pub fn peer(&self) -> Option<ConnectionId> {
-        self.other_end.connection
+        self.info().peer_connection
     }
 
     /// Initial sequence numbers of client and server, when the handshake was seen: with the addresses they
@@ -154,16 +160,23 @@ impl Connection {
         if change.error != 0 {
             self.ending_mut().error = change.error;
         }
+        if change.is_exit {
+            self.ending_mut().process_ended = true;
+        }
         if (change.old, change.new) == (State::Established, State::FinWait1) {
             // close() shuts reading down first (`__tcp_close()`).
             self.ending_mut().half_closed[Direction::Out.index()] = change.shutdown & RCV_SHUTDOWN == 0;
         }
         if change.new == State::Close {
             self.count_passed(change);
-            let unread = self.unread(change.figures.receive_queue);
+            let unread = self.unread(change.stats.receive_queue);
             // `tcp_connect_init()` sets `snd_una`, and `__tcp_close()` shuts both ways down.
             let has_no_syn = self.handshake.is_none() && matches!(change.passed, Some([0, _]));
             let is_unsent = change.old == State::SynSent && has_no_syn && change.shutdown & RCV_SHUTDOWN != 0;
+            // connect() itself gave it up. Without a port, `inet_hash_connect()` had none for it; with one, a port of the
+            // program's own choice was taken, or `ip_route_newports()` or `tcp_connect()` failed.
+            let has_failed = change.old == State::SynSent && has_no_syn && !is_unsent && change.error == 0;
+            let has_no_port = has_failed && change.endpoints.local.port() == 0;
             let mini_socket = self.goes_on(change).then(|| MiniSocket::new(time));
             let ending = self.ending_mut();
             // `tcp_reset()` sets an error: without one, the RST that came was not accepted.
@@ -171,13 +184,15 @@ impl Connection {
                 ending.reset.get_or_insert(Direction::In);
             }
             ending.closed = Some(time);
-            ending.passed = change.passed;
+            (ending.passed, ending.sent_to) = (change.passed, change.sent_to);
             ending.is_unsent = is_unsent;
+            ending.has_no_port = has_no_port;
+            ending.has_no_syn = has_failed && !has_no_port;
             ending.unread = unread;
             ending.mini_socket = mini_socket;
         }
         if change.new == State::Close || change.new == State::Listen {
-            self.socket.figures = change.figures;
+            self.socket.stats = change.stats;
         }
         // close() after shutdown() sets the state that it finds (`tcp_close_state()`): nothing changes.
         let new = self.true_state(change).filter(|new| *new != change.old)?;
@@ -281,7 +296,9 @@ impl Connection {
         if segment.flags.has(Flags::SYN) {
             self.handshake.get_or_insert_default();
         }
-        let handshake = self.handshake.as_mut();
+        // The kernel looks at nothing else of one that was received before.
+        let is_old = segment.verdict == Verdict::Old;
+        let handshake = self.handshake.as_mut().filter(|_| !is_old);
         let is_handshake = handshake.is_some_and(|handshake| handshake.segment(time, segment, retransmit));
         let is_reset = segment.flags.has(Flags::RST);
         let is_fin = segment.flags.has(Flags::FIN);
@@ -294,16 +311,23 @@ impl Connection {
                 // In SYN_SENT it answers a segment that was refused, and the socket goes on.
                 Direction::Out if segment.state == Some(State::SynSent) => {}
                 Direction::Out => ending.reset = ending.reset.or(Some(Direction::Out)),
-                Direction::In => ending.reset_came = true,
+                Direction::In => {
+                    ending.reset_came = true;
+                    ending.reset_acknowledges =
+                        segment.flags.has(Flags::ACK).then_some(segment.acknowledgment);
+                }
             }
         }
         if is_fin {
             self.ending_mut().fin[segment.direction.index()].get_or_insert(time);
         }
-        // The only segments without payload that the kernel side reports are those of handshake and close.
-        let is_window_change = self.stream.half_mut(segment.direction).note_window(time, segment);
-        let is_recorded = is_handshake || is_reset || is_fin || segment.length == 0 && !is_window_change;
-        is_recorded.then(|| record::Segment {
+        let is_window_change = !is_old && self.stream.half_mut(segment.direction).note_window(time, segment);
+        let is_of_close = segment.length == 0 && !is_window_change && !self.may_only_settle(segment);
+        let is_recorded = is_handshake || is_reset || is_fin || is_of_close;
+        let has_line = is_reset
+            && segment.direction == Direction::Out
+            && self.ending_mut().recorded_reset.take() == Some(segment.sequence);
+        (is_recorded && !has_line).then(|| record::Segment {
             time,
             connection: self.info().clone(),
             direction: segment.direction,
@@ -312,6 +336,7 @@ impl Connection {
             ack: segment.flags.has(Flags::ACK).then_some(segment.acknowledgment),
             length: segment.length,
             retransmit,
+            refused: None,
         })
     }
 }

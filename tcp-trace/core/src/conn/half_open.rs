@@ -3,21 +3,21 @@
 //! Their SYN, SYN+ACK and ACK pass under the listener's cookie. They wait here, by addresses, until the
 //! third segment makes a socket of them, or until they are over.
 
+mod entry;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tcp_trace_model::{
     event::{Cookie, Direction, Endpoints, Flags, Segment},
+    refusal::Refusals,
     time::Time,
 };
 
 use super::FourTuple;
+use entry::{Entry, Held, answer_to};
 
 /// Half-open connections that are remembered; a SYN flood fills it and no more.
 pub const HALF_OPEN_MAX: usize = 16_384;
-/// Segments that are held of each: retransmits of a stubborn client, and data that came with the ACK.
-const SEGMENTS_MAX: usize = 32;
-/// Payload bytes that are held of each.
-const PAYLOAD_MAX: usize = 65_536;
 /// After this time without a socket a half-open connection that the kernel does not list is over: longer than
 /// the kernel keeps it (5 retransmits of the SYN+ACK, 63 s).
 const LIFETIME_US: u64 = 120_000_000;
@@ -25,8 +25,6 @@ const LIFETIME_US: u64 = 120_000_000;
 const LISTED_AFTER_US: u64 = 1_000_000;
 /// Answers to SYNs that were not seen that are kept: each is acknowledged within a round trip.
 const UNEXPECTED_MAX: usize = 64;
-/// Sequence numbers beyond the expected one at which an RST still counts: the smallest of usual windows.
-const WINDOW: u32 = 65_535;
 
 /// A segment with its payload, kept for the socket that will come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub struct HeldSegment {
 }
 
 impl HeldSegment {
-    fn new(time: Time, segment: &Segment<'_>) -> Self {
+    pub(super) fn new(time: Time, segment: &Segment<'_>) -> Self {
         Self { time, payload: segment.payload.to_vec(), segment: Segment { payload: &[], ..*segment } }
     }
 
@@ -57,6 +55,8 @@ pub struct Over {
     pub listener: Cookie,
     /// What passed, its SYNs first.
     pub segments: Vec<HeldSegment>,
+    /// How many more were refused, by the reason.
+    pub refused: Refusals,
     /// When it began: the SYN that was answered.
     pub began: Time,
     /// When it ended; `None` when the session ends first.
@@ -77,24 +77,8 @@ pub struct Before {
     pub segments: Vec<HeldSegment>,
     /// When it began: the SYN that was answered. `None` when nothing was seen of it.
     pub began: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    listener: Cookie,
-    segments: Vec<HeldSegment>,
-    /// Which of them is the SYN that was answered, once one was.
-    answered: Option<usize>,
-    payload: usize,
-    /// When the kernel listed it last.
-    listed: Option<Time>,
-    /// A SYN with another sequence number, which was not answered yet.
-    rival: Option<HeldSegment>,
-}
-
-/// The number that acknowledges a SYN, or a SYN+ACK, without what it carries.
-fn answer_to(syn: &Segment<'_>) -> u32 {
-    syn.sequence.wrapping_add(1)
+    /// How many more were refused, by the reason.
+    pub refused: Refusals,
 }
 
 /// All half-open connections of the host. Their keys are the addresses with which their segments arrive, which are those of
@@ -118,7 +102,7 @@ pub struct HalfOpen {
 
 impl HalfOpen {
     /// Takes a segment that passed under a listener's cookie. Returns how many events are given up.
-    pub fn segment(&mut self, key: FourTuple, listener: Cookie, time: Time, segment: &Segment<'_>) -> u64 {
+    pub fn segment(&mut self, key: FourTuple, listener: Cookie, time: Time, segment: &Segment<'_>) -> u32 {
         let key = self.own_key(key, listener, segment);
         let is_first = segment.direction == Direction::In
             && segment.flags.has(Flags::SYN)
@@ -157,18 +141,11 @@ impl HalfOpen {
             }
         }
         let entry = self.entries.entry(key).or_insert_with(|| Entry::new(listener, Vec::new()));
-        if entry.segments.len() >= SEGMENTS_MAX || entry.payload + segment.payload.len() > PAYLOAD_MAX {
-            return 1;
+        let Some(Held { unanswered, is_over }) = entry.hold(time, segment) else { return 1 };
+        if unanswered > 0 {
+            self.unanswered.push((listener, unanswered));
         }
-        entry.payload += segment.payload.len();
-        if entry.answered.is_none() && entry.is_answer(segment) {
-            let unanswered = entry.answer();
-            if unanswered > 0 {
-                self.unanswered.push((listener, unanswered));
-            }
-        }
-        entry.segments.push(HeldSegment::new(time, segment));
-        if entry.is_reset_by(segment) {
+        if is_over {
             self.end(&key, time, false);
         }
         0
@@ -176,8 +153,9 @@ impl HalfOpen {
 
     /// What passed of the connection that became a socket.
     pub fn take(&mut self, key: &FourTuple) -> Before {
-        let Some(entry) = self.remove_entry(key) else { return Before::default() };
-        Before { began: entry.began(), segments: entry.segments }
+        let Some(mut entry) = self.remove_entry(key) else { return Before::default() };
+        let refused = std::mem::take(&mut entry.refused);
+        Before { began: entry.began(), refused, segments: entry.into_segments() }
     }
 
     /// How many SYNs were not answered since the last call, with their listeners.
@@ -243,14 +221,15 @@ impl HalfOpen {
         }
     }
 
-    /// Compares with what the kernel listed of a namespace from `from` on. One that was listed before and is no
-    /// more is over. One that never was may be a SYN cookie, of which the kernel keeps nothing.
+    /// Compares with what the kernel listed of a namespace from `from` on. One that was listed before and is no more is over, and so is
+    /// one that was answered a while ago and is not listed: an ICMP error ended it (`tcp_req_err()`). One whose answer was not seen may
+    /// be a SYN cookie, of which the kernel keeps nothing.
     pub fn listed(&mut self, netns: u32, from: Time, listed: &HashSet<Endpoints>) {
         let mut over = Vec::new();
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.netns == netns) {
             if listed.contains(&key.endpoints) {
                 entry.listed = Some(from);
-            } else if let Some(last) = entry.listed {
+            } else if let Some(last) = entry.last_there(from) {
                 over.push((last, *key));
             }
         }
@@ -319,11 +298,12 @@ impl HalfOpen {
             self.unanswered.push((entry.listener, entry.syns()));
         }
         let is_known = entry.is_known();
-        let Entry { listener, segments, .. } = entry;
+        let Entry { listener, segments, refused, .. } = entry;
         self.over.push(Over {
             four_tuple: *key,
             listener,
             segments,
+            refused,
             began,
             ended,
             estimated,
@@ -367,59 +347,6 @@ impl HalfOpen {
         if self.order.len() >= 2 * HALF_OPEN_MAX {
             let order = std::mem::take(&mut self.order);
             self.order = order.into_iter().filter(|(time, key)| self.is_of_time(key, *time)).collect();
-        }
-    }
-}
-
-impl Entry {
-    fn new(listener: Cookie, segments: Vec<HeldSegment>) -> Self {
-        Self { listener, segments, answered: None, payload: 0, listed: None, rival: None }
-    }
-
-    /// Whether a segment shows that a SYN was answered: the answer, or what acknowledges one that was not seen. A SYN cookie
-    /// leaves without a socket, and Linux 6.1 does not show the answers of IPv6 listeners to cgroup programs.
-    fn is_answer(&self, segment: &Segment<'_>) -> bool {
-        let is_third = segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
-        segment.direction == Direction::Out || !self.segments.is_empty() && is_third
-    }
-
-    /// Notes that the last of its SYNs is answered: how many came before.
-    fn answer(&mut self) -> u32 {
-        let last = self.segments.len().saturating_sub(1);
-        self.answered = Some(last);
-        u32::try_from(last).unwrap_or(u32::MAX)
-    }
-
-    /// How many SYNs it has, when none was answered.
-    fn syns(&self) -> u32 {
-        let is_syn = |held: &&HeldSegment| held.segment.flags.has(Flags::SYN);
-        u32::try_from(self.segments.iter().filter(is_syn).count()).unwrap_or(u32::MAX)
-    }
-
-    /// When it began.
-    fn began(&self) -> Option<Time> {
-        self.segments.get(self.answered.unwrap_or(0)).map(|held| held.time)
-    }
-
-    /// Whether it has a SYN+ACK, or is listed: the kernel has made a half-open connection of it.
-    fn is_known(&self) -> bool {
-        let is_answer = |held: &HeldSegment| held.segment.direction == Direction::Out;
-        self.listed.is_some() || self.segments.iter().any(is_answer)
-    }
-
-    /// Whether an RST ends it (`tcp_check_req()`). The client's has to have a number that is expected. One that answers its
-    /// third segment, because the queue is full (`tcp_abort_on_overflow`), has the number that this acknowledges.
-    fn is_reset_by(&self, segment: &Segment<'_>) -> bool {
-        if !segment.flags.has(Flags::RST) {
-            return false;
-        }
-        let answer = self.segments.iter().find(|held| held.segment.direction == Direction::Out);
-        let syn = self.segments.first().map(|first| first.segment.sequence);
-        match segment.direction {
-            Direction::Out => answer.is_none_or(|held| answer_to(&held.segment) == segment.sequence),
-            Direction::In => {
-                syn.is_some_and(|syn| segment.sequence.wrapping_sub(syn.wrapping_add(1)) <= WINDOW)
-            }
         }
     }
 }

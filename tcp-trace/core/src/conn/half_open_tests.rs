@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use tcp_trace_model::event::State;
+use tcp_trace_model::{
+    event::State,
+    refusal::{Refusal, Verdict},
+};
 
 use super::*;
 
@@ -28,7 +31,8 @@ fn syn(sequence: u32) -> Segment<'static> {
         netns: Some(1),
         state: Some(State::Listen),
         zero_window: false,
-        skipping: Default::default(),
+        elision: Default::default(),
+        verdict: Default::default(),
     }
 }
 
@@ -229,8 +233,10 @@ fn an_answer_whose_syn_was_not_seen_comes_with_its_acknowledgment() {
     half_open.segment(key(1), LISTENER + 1, Time(3), &third(901));
     assert!(half_open.take(&key(1)).segments.is_empty(), "it is another's");
     half_open.segment(key(1), LISTENER, Time(4), &third(901));
+    half_open.segment(key(1), LISTENER, Time(5), &third(902));
     let held = half_open.take(&key(1)).segments;
-    assert_eq!(held.iter().map(|held| held.time).collect::<Vec<_>>(), [Time(1), Time(4)]);
+    assert_eq!(held.iter().map(|held| held.time).collect::<Vec<_>>(), [Time(1), Time(4), Time(5)]);
+    assert_eq!(held[2].segment().verdict, Verdict::Refused(Refusal::InvalidAckSequence));
     for number in 0..3 * UNEXPECTED_MAX as u32 {
         half_open.segment(on_wire(&answer), LISTENER, Time(5), &translated(number, 101));
     }
@@ -305,4 +311,121 @@ fn any_number_of_other_syns_from_the_same_addresses_takes_no_memory() {
     assert_eq!((half_open.entries.len(), half_open.by_answer.len()), (1, 2));
     half_open.tick(Time(121_000_000_000));
     assert_eq!((half_open.entries.len(), half_open.by_answer.len()), (0, 0));
+}
+
+#[test]
+fn what_the_kernel_refuses_of_one_is_marked_and_does_nothing() {
+    let reset = Flags::RST;
+    let (no_ack, bad) = (Verdict::Refused(Refusal::Flags), Verdict::Refused(Refusal::InvalidAckSequence));
+    let outside = Verdict::Refused(Refusal::InvalidSequence);
+    let of = |flags, sequence, acknowledgment, payload: &'static [u8]| Segment {
+        flags,
+        sequence,
+        acknowledgment,
+        ..ack(payload)
+    };
+    for (what, segment, expected) in [
+        ("the third", of(Flags::ACK, 101, 901, b""), Verdict::Taken),
+        ("the third with data", of(Flags::ACK, 101, 901, b"GET"), Verdict::Taken),
+        ("data behind it", of(Flags::ACK, 101 + 60_000, 901, b"GET"), Verdict::Taken),
+        ("an acknowledgment of what was not sent", of(Flags::ACK, 101, 902, b"GET"), bad),
+        ("an RST with one", of(reset.with(Flags::ACK), 101, 900, b""), bad),
+        ("no acknowledgment", of(Flags::PSH, 101, 0, b"GET"), no_ack),
+        ("a FIN without one", of(Flags::FIN, 101, 0, b""), no_ack),
+        ("before the window", of(Flags::ACK, 100, 901, b""), outside),
+        ("behind the window", of(Flags::ACK, 101 + 65_536, 901, b"GET"), outside),
+        ("an RST before the window", of(reset, 100, 0, b""), outside),
+        ("the SYN again", syn(100), Verdict::Taken),
+        ("its SYN with an acknowledgment", of(Flags::SYN.with(Flags::ACK), 100, 901, b""), outside),
+    ] {
+        let mut half_open = HalfOpen::default();
+        half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+        half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
+        half_open.segment(key(1), LISTENER, Time(3), &segment);
+        assert!(half_open.take_over().is_empty(), "{what}");
+        let held = half_open.take(&key(1)).segments;
+        assert_eq!(held[2].segment().verdict, expected, "{what}");
+    }
+}
+
+#[test]
+fn refused_segments_leave_room_for_the_others() {
+    let mut half_open = HalfOpen::default();
+    half_open.segment(key(1), LISTENER, Time(1), &syn(100));
+    half_open.segment(key(1), LISTENER, Time(2), &syn_ack(101));
+    let lost: u32 = (3..103).map(|time| half_open.segment(key(1), LISTENER, Time(time), &ack(b"x"))).sum();
+    let third = Segment { acknowledgment: 901, ..ack(b"GET") };
+    assert_eq!(half_open.segment(key(1), LISTENER, Time(103), &third), 0);
+    let Before { segments: held, refused, .. } = half_open.take(&key(1));
+    assert_eq!(held.last().unwrap().segment(), third);
+    assert_eq!(lost, 0);
+    assert_eq!(refused, Refusals::from([(Refusal::InvalidAckSequence, 100 - (held.len() as u64 - 3))]));
+}
+
+#[test]
+fn of_the_payload_before_the_socket_only_what_made_it_is_taken() {
+    let data = |sequence, payload: &'static [u8]| Segment { sequence, acknowledgment: 901, ..ack(payload) };
+    let with_data = |sequence| Segment { payload: b"early", length: 5, ..syn(sequence) };
+    let (taken, without) = (Verdict::Taken, Verdict::WithoutPayload);
+    for (what, segments, expected) in [
+        (
+            "a SYN without Fast Open",
+            vec![with_data(100), syn_ack(101), data(101, b"GET")],
+            vec![without, taken, taken],
+        ),
+        ("the same with a cookie", vec![with_data(100), data(101, b"GET")], vec![without, taken]),
+        ("Fast Open", vec![with_data(100)], vec![taken]),
+        ("Fast Open after the SYN was dropped", vec![with_data(100), with_data(100)], vec![without, taken]),
+        (
+            "Fast Open, before Linux 6.18",
+            vec![with_data(100), syn_ack(106), data(106, b"GET")],
+            vec![taken; 3],
+        ),
+        (
+            "no room at first",
+            vec![syn(100), syn_ack(101), data(101, b"GET"), data(104, b" /"), data(101, b"PUT")],
+            vec![taken, taken, without, without, taken],
+        ),
+        (
+            "one after the other",
+            vec![syn(100), syn_ack(101), data(101, b"GET"), data(104, b" /")],
+            vec![taken; 4],
+        ),
+    ] {
+        let mut half_open = HalfOpen::default();
+        for (time, segment) in (1..).zip(&segments) {
+            half_open.segment(key(1), LISTENER, Time(time), segment);
+        }
+        let held = half_open.take(&key(1)).segments;
+        let verdicts: Vec<_> = held.iter().map(|held| held.segment().verdict).collect();
+        assert_eq!(verdicts, expected, "{what}");
+    }
+}
+
+#[test]
+fn one_that_was_answered_and_is_not_listed_is_over() {
+    let mut half_open = HalfOpen::default();
+    let second = 1_000_000_000;
+    half_open.segment(key(1), LISTENER, Time(0), &syn(100));
+    half_open.segment(key(1), LISTENER, Time(0), &syn_ack(101));
+    half_open.listed(1, Time(second - 1), &HashSet::new());
+    assert!(half_open.take_over().is_empty(), "its socket may be on its way");
+    half_open.listed(1, Time(second), &HashSet::new());
+    let over = half_open.take_over();
+    assert_eq!((over.len(), over[0].ended, over[0].estimated), (1, Some(Time(second / 2)), true));
+    // One whose answer was sent again was there until then.
+    half_open.segment(key(1), LISTENER, Time(0), &syn(100));
+    half_open.segment(key(1), LISTENER, Time(0), &syn_ack(101));
+    half_open.segment(key(1), LISTENER, Time(2 * second), &syn_ack(101));
+    half_open.listed(1, Time(2 * second), &HashSet::new());
+    half_open.listed(1, Time(3 * second - 1), &HashSet::new());
+    assert!(half_open.take_over().is_empty());
+    half_open.listed(1, Time(4 * second), &HashSet::new());
+    assert_eq!(half_open.take_over()[0].ended, Some(Time(3 * second)));
+    // Something passed while the list was read.
+    half_open.segment(key(1), LISTENER, Time(0), &syn(100));
+    half_open.listed(1, Time(1), &HashSet::from([key(1).endpoints]));
+    half_open.segment(key(1), LISTENER, Time(second), &syn(100));
+    half_open.listed(1, Time(second), &HashSet::new());
+    assert!(half_open.take_over().is_empty());
 }

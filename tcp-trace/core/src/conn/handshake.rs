@@ -52,6 +52,21 @@ impl Handshake {
         }
     }
 
+    /// Notes that an answer was refused, because it acknowledges what was not sent.
+    pub(super) fn refused_answer(&mut self) {
+        self.is_wrong |= self.syn_ack.is_none();
+    }
+
+    /// Whether a SYN goes the way of the one that was seen, or as SYN+ACK answers that one.
+    pub(super) fn repeats(&self, segment: &Segment<'_>) -> bool {
+        if !segment.flags.has(Flags::ACK) {
+            return self.goes_the_way_of_the_syn(segment);
+        }
+        let syn = self.sequences().0.or(self.syn_answered);
+        let beyond = syn.map(|syn| segment.acknowledgment.wrapping_sub(syn.wrapping_add(1)));
+        !self.goes_the_way_of_the_syn(segment) && beyond.is_some_and(|beyond| beyond <= self.syn_data)
+    }
+
     /// Takes a segment into account; true when it belongs to the handshake.
     pub(super) fn segment(&mut self, time: Time, segment: &Segment<'_>, retransmit: bool) -> bool {
         if segment.flags.has(Flags::SYN.with(Flags::ACK)) {
@@ -59,7 +74,8 @@ impl Handshake {
             let syn = self.syn.map(|(syn, _)| syn);
             // What a Fast Open's SYN carries may be acknowledged or not (RFC 7413, section 4.2).
             let beyond = syn.map(|syn| segment.acknowledgment.wrapping_sub(syn.wrapping_add(1)));
-            self.is_wrong |= beyond.is_some_and(|beyond| beyond > self.syn_data);
+            // The kernel refuses those that acknowledge another number: the one that it takes counts.
+            self.is_wrong = beyond.is_some_and(|beyond| beyond > self.syn_data);
             self.syn_answered.get_or_insert(segment.acknowledgment.wrapping_sub(1));
             self.syn_ack.get_or_insert(segment.sequence);
             self.syn_ack_at.get_or_insert(time);
@@ -149,7 +165,8 @@ mod tests {
             netns: None,
             state: None,
             zero_window: false,
-            skipping: Default::default(),
+            elision: Default::default(),
+            verdict: Default::default(),
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     connection_info::ConnectionInfo,
-    event::{Endpoints, Identity as Which, Owner, Role},
+    event::{Endpoints, Owner, ProcessKey, Role},
     filter::{Facts, Translated},
-    record::{ConnectionId, Network, Process, User},
+    record::{ConnectionId, Container, Network, Process, User},
     time::Time,
 };
 
@@ -17,6 +17,8 @@ pub struct SharedOwner {
     pub owner: Arc<Owner>,
     /// What records say of it.
     pub process: Arc<Process>,
+    /// The container that it runs in, when its cgroup shows one.
+    pub container: Option<Arc<Container>>,
 }
 
 /// What is known of who and where a connection is.
@@ -37,10 +39,18 @@ const USERS_MAX: usize = 32;
 /// The processes that used a connection one after the other.
 #[derive(Debug, Default)]
 struct Users {
-    /// The first [`USERS_MAX`], and since when.
-    first: Vec<(Time, Arc<Process>)>,
+    /// The first [`USERS_MAX`].
+    first: Vec<OneUser>,
     /// Changes that are not in it.
     unrecorded: u32,
+}
+
+/// A process that used a connection.
+#[derive(Debug)]
+struct OneUser {
+    since: Time,
+    process: Arc<Process>,
+    container: Option<Arc<Container>>,
 }
 
 impl Identity {
@@ -56,6 +66,29 @@ impl Identity {
     /// What records that are made now say of the connection.
     pub(super) fn info(&self) -> &Arc<ConnectionInfo> {
         &self.info
+    }
+
+    /// The same in a record of what was over at `time`: its process is the one that had used the socket until then.
+    pub(super) fn info_at(&self, time: Time) -> Arc<ConnectionInfo> {
+        let of = self.users.as_ref().filter(|users| users.unrecorded == 0);
+        let first = of.map_or(&[][..], |users| &users.first);
+        let until = first.iter().rev().find(|user| user.since <= time).or(first.first());
+        let is_other = |user: &&OneUser| Some(&user.process) != self.info.process.as_ref();
+        let Some(OneUser { process, container, .. }) = until.filter(is_other) else {
+            return self.info.clone();
+        };
+        Arc::new(ConnectionInfo {
+            process: Some(process.clone()),
+            container: container.clone(),
+            ..(*self.info).clone()
+        })
+    }
+
+    /// Learns which connection is the other end's, or that it is not recorded.
+    pub(super) fn learn_peer(&mut self, peer: Option<ConnectionId>) {
+        if self.info.peer_connection != peer {
+            Arc::make_mut(&mut self.info).peer_connection = peer;
+        }
     }
 
     pub(super) fn owner(&self) -> Option<&Owner> {
@@ -113,21 +146,35 @@ impl Identity {
     }
 
     /// Learns that a process uses the socket: it connects, reads, writes or closes. True when that is news.
-    pub(super) fn learn_user(&mut self, time: Time, SharedOwner { owner, process }: SharedOwner) -> bool {
+    pub(super) fn learn_user(&mut self, time: Time, user: SharedOwner) -> bool {
+        let SharedOwner { owner, process, container } = user;
         match &self.owner {
             Some(known) if is_same(known, &owner) => {
                 // What /proc says of a process is less than what the kernel reports of it.
-                if known.identity == Which::default() && known.place == owner.place {
-                    self.owner = Some(owner);
+                let is_found = known.key == ProcessKey::default();
+                if !is_found || known.name == owner.name {
+                    if is_found && known.info == owner.info {
+                        self.owner = Some(owner);
+                    }
+                    return false;
                 }
-                return false;
+                // It executes another program than when it was found to have the socket open.
+                self.owner_since = time;
             }
-            Some(_) => self.note_change(time, &process),
+            Some(_) => self.note_change(time, &process, &container),
             None => self.owner_since = time,
         }
         self.owner = Some(owner);
-        Arc::make_mut(&mut self.info).process = Some(process);
+        let info = Arc::make_mut(&mut self.info);
+        (info.process, info.container) = (Some(process), container);
         true
+    }
+
+    /// The process that used it last, as other connections may have it too.
+    pub(super) fn shared_owner(&self) -> Option<SharedOwner> {
+        let ConnectionInfo { process, container, .. } = &*self.info;
+        let (owner, process) = (self.owner.clone()?, process.clone()?);
+        Some(SharedOwner { owner, process, container: container.clone() })
     }
 
     /// Learns that a process has the socket open, which says less than that another uses it.
@@ -137,13 +184,16 @@ impl Identity {
         }
     }
 
-    fn note_change(&mut self, time: Time, process: &Arc<Process>) {
+    fn note_change(&mut self, time: Time, process: &Arc<Process>, container: &Option<Arc<Container>>) {
         let users = self.users.get_or_insert_default();
         if users.first.is_empty() {
-            users.first.extend(self.info.process.clone().map(|before| (self.owner_since, before)));
+            let ConnectionInfo { process, container, .. } = &*self.info;
+            let before = |process| OneUser { since: self.owner_since, process, container: container.clone() };
+            users.first.extend(process.clone().map(before));
         }
         if users.first.len() < USERS_MAX {
-            users.first.push((time, process.clone()));
+            let (process, container) = (process.clone(), container.clone());
+            users.first.push(OneUser { since: time, process, container });
         } else {
             users.unrecorded = users.unrecorded.saturating_add(1);
         }
@@ -152,15 +202,14 @@ impl Identity {
     /// Those that used it one after the other, where it was more than one, and how many are not among them.
     pub(super) fn users(&self) -> (Vec<User>, u32) {
         let Some(users) = &self.users else { return (Vec::new(), 0) };
-        let user =
-            |(time, process): &(Time, Arc<Process>)| User { time: *time, process: (**process).clone() };
+        let user = |user: &OneUser| User { time: user.since, process: (*user.process).clone() };
         (users.first.iter().map(user).collect(), users.unrecorded)
     }
 }
 
 /// Whether it is the same process, and executes the same program. One that was found in /proc is known by its id only.
 fn is_same(one: &Owner, other: &Owner) -> bool {
-    let (of_one, of_other, unknown) = (one.identity, other.identity, Which::default());
+    let (of_one, of_other, unknown) = (one.key, other.key, ProcessKey::default());
     one.pid == other.pid
         && (of_one == unknown
             || of_other == unknown
@@ -172,9 +221,25 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, started: u64, executions: u64) -> SharedOwner {
-        let identity = Which { started, executions, cgroup: 0 };
-        let owner = Owner { identity, ..Owner::new(pid, "worker") };
-        SharedOwner { process: Arc::new((&owner).into()), owner: Arc::new(owner) }
+        let key = ProcessKey { started, executions, cgroup: 0 };
+        let owner = Owner { key, ..Owner::new(pid, "worker") };
+        SharedOwner { process: Arc::new((&owner).into()), owner: Arc::new(owner), container: None }
+    }
+
+    #[test]
+    fn a_holder_that_executes_another_program_before_it_uses_the_socket_is_that_program() {
+        let found = Owner::new(7, "bash");
+        let found =
+            SharedOwner { process: Arc::new((&found).into()), owner: Arc::new(found), container: None };
+        let mut identity = Identity::new(ConnectionId::default(), Some(Role::Server));
+        identity.learn_holder(Time(1), found);
+        assert!(identity.learn_user(Time(2), process(7, 1, 2)));
+        assert_eq!(
+            identity.info().process.as_ref().map(|process| process.name.clone()),
+            Some("worker".into())
+        );
+        assert_eq!(identity.users(), (Vec::new(), 0), "nobody used it before");
+        assert!(!identity.learn_user(Time(3), process(7, 1, 2)));
     }
 
     #[test]
@@ -195,12 +260,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_over_names_who_had_used_the_socket_until_then() {
+        let mut identity = Identity::new(ConnectionId::of_socket(1, 0), None);
+        let pid_at =
+            |identity: &Identity, time| identity.info_at(Time(time)).process.as_ref().map(|it| it.pid);
+        assert_eq!(pid_at(&identity, 5), None);
+        identity.learn_user(Time(10), process(7, 100, 0));
+        assert_eq!(pid_at(&identity, 5), Some(7), "it was there, as its first use shows later");
+        identity.learn_user(Time(20), process(8, 200, 0));
+        identity.learn_user(Time(30), process(9, 300, 0));
+        let at = [15, 20, 29, 30, 40].map(|time| pid_at(&identity, time));
+        assert_eq!(at, [Some(7), Some(8), Some(8), Some(9), Some(9)]);
+        assert_eq!(pid_at(&identity, 5), Some(7), "nobody else is known");
+        assert!(Arc::ptr_eq(&identity.info_at(Time(40)), identity.info()));
+    }
+
+    #[test]
     fn who_has_it_open_is_its_process_until_another_uses_it() {
         let mut identity = Identity::new(ConnectionId::of_socket(1, 0), None);
         identity.learn_holder(Time(1), process(7, 0, 0));
         // It was only found in /proc: now it is known which one it is.
         assert!(!identity.learn_user(Time(2), process(7, 100, 3)));
-        assert_eq!(identity.owner().map(|owner| owner.identity.executions), Some(3));
+        assert_eq!(identity.owner().map(|owner| owner.key.executions), Some(3));
         identity.learn_holder(Time(3), process(8, 0, 0));
         assert_eq!(identity.owner().map(|owner| owner.pid), Some(7));
         assert!(identity.learn_user(Time(4), process(8, 200, 0)));

@@ -1,25 +1,62 @@
-//! What a connection learns from others than its own segments and transitions: the process, names, routes, the kernel's figures.
+//! What a connection learns from others than its own segments and transitions: the process, names, routes, the kernel's statistics.
 
 use std::sync::Arc;
 
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Figures, State},
+    event::{Cookie, Direction, Endpoints, Role, State, TcpStats},
     lookup::Resolved,
-    record::{ConnectionId, Route},
+    record::{self, ConnectionId, Route},
     time::Time,
 };
 
-use super::{Connection, identity::SharedOwner};
+use super::{Connection, identity::SharedOwner, refused::Refused};
+
+/// Further subflows of an MPTCP socket that are known by the first: the kernel allows 8 at a time (`MPTCP_PM_ADDR_MAX`). The process of
+/// another is not known.
+const SUBFLOWS_MAX: usize = 64;
 
 /// What the kernel's socket said of itself.
 #[derive(Debug, Default)]
 pub(super) struct KernelSocket {
-    pub(super) figures: Figures,
+    pub(super) stats: TcpStats,
     /// Whether it is a subflow of an MPTCP socket.
     pub(super) is_subflow: bool,
-    /// Sequence numbers that it had sent and received when it was first seen; `None` when that is not known. A SYN that it sends is
-    /// one of them, and no byte.
-    pub(super) bytes_before: Option<(u64, u64)>,
+    /// The further subflows of the MPTCP socket that began with it, by cookie.
+    pub(super) further: Box<[Cookie]>,
+    /// How far it had come when it was first seen; `None` when that is not known.
+    pub(super) before: Option<Progress>,
+    /// When a process used it first, where a listener had accepted it.
+    pub(super) first_used: Option<Time>,
+    /// What the kernel's last list said of it, when the session ends.
+    pub(super) listed: Option<Box<record::KernelSocket>>,
+    /// `None` before it refused a segment, or may have.
+    pub(super) refused: Option<Box<Refused>>,
+}
+
+/// How far a socket has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Sequence numbers sent, each counted once: those of the data, the FIN's, and of a socket that connected the SYN's.
+    pub sent: u64,
+    /// Sequence numbers received: of the data, and the FIN's.
+    pub received: u64,
+    /// How many of those sent, and of those received, are no data.
+    pub not_data: [u8; 2],
+}
+
+impl Progress {
+    /// That of a socket which has sent its SYN, or a SYN+ACK.
+    pub(super) fn of_handshake(is_client: bool) -> Self {
+        Self { sent: is_client.into(), received: 0, not_data: [is_client.into(), 0] }
+    }
+
+    pub(super) fn payload(self) -> record::Bytes {
+        let [sent, received] = self.not_data.map(u64::from);
+        record::Bytes {
+            sent: self.sent.saturating_sub(sent),
+            received: self.received.saturating_sub(received),
+        }
+    }
 }
 
 /// What a listener did not let become connections.
@@ -39,7 +76,30 @@ impl Connection {
 
     /// Learns that a process uses the socket: it connects, reads, writes or closes. True when that is news.
     pub fn learn_user(&mut self, time: Time, user: SharedOwner) -> bool {
+        if self.role() == Some(Role::Server) {
+            self.socket.first_used.get_or_insert(time);
+        }
         self.identity.learn_user(time, user)
+    }
+
+    /// Learns that this is a further subflow of the MPTCP socket that it began with. False when that is known, or there are too many.
+    pub fn learn_further(&mut self, further: Cookie) -> bool {
+        let known = &mut self.socket.further;
+        let is_news = !known.contains(&further) && known.len() < SUBFLOWS_MAX;
+        if is_news {
+            *known = known.iter().copied().chain([further]).collect();
+        }
+        is_news
+    }
+
+    /// The process that used it last, as other connections may have it too.
+    pub fn shared_owner(&self) -> Option<SharedOwner> {
+        self.identity.shared_owner()
+    }
+
+    /// The further subflows of the MPTCP socket that it began with.
+    pub fn further_subflows(&self) -> &[Cookie] {
+        &self.socket.further
     }
 
     /// Learns that a process has the socket open, which says less than that another uses it.
@@ -60,12 +120,12 @@ impl Connection {
 
     /// Notes that the other end's connection is not recorded.
     pub fn forget_peer(&mut self) {
-        self.other_end.connection = None;
+        self.identity.learn_peer(None);
     }
 
     /// Notes which connection is the other end's.
     pub fn learn_peer(&mut self, peer: ConnectionId) {
-        self.other_end.connection = Some(peer);
+        self.identity.learn_peer(Some(peer));
     }
 
     /// Notes why the kernel sends an RST, in its own words.
@@ -85,21 +145,34 @@ impl Connection {
     }
 
     /// Notes what the kernel's socket knows.
-    pub fn learn_figures(&mut self, figures: Figures) {
-        self.socket.figures = figures;
+    pub fn learn_stats(&mut self, stats: TcpStats) {
+        self.socket.stats = stats;
     }
 
-    /// Notes what its socket had sent and received before it was first seen.
-    pub fn count_bytes_from(&mut self, before: (u64, u64)) {
-        self.socket.bytes_before = Some(before);
+    /// Notes what the kernel lists of its open socket as the session ends.
+    pub fn learn_listed(&mut self, listed: Box<record::KernelSocket>) {
+        self.socket.listed = Some(listed);
+    }
+
+    /// Notes how far its socket had come before it was first seen.
+    pub fn count_bytes_from(&mut self, before: Progress) {
+        self.socket.before = Some(before);
     }
 
     /// Notes what its open socket has sent and received: of what was skipped, the segments do not say yet.
-    pub fn learn_bytes(&mut self, (sent, received): (u64, u64)) {
-        let Some((sent_before, received_before)) = self.socket.bytes_before else { return };
+    pub fn learn_bytes(&mut self, progress: Progress) {
+        // What the kernel calls a listener's queue is no data.
+        let is_listener = self.role() == Some(Role::Listener);
+        let Some(before) = self.socket.before.filter(|_| !is_listener) else { return };
         let [own_fin, fin] = self.ending().fin.map(|fin| u64::from(fin.is_some()));
-        self.stream.half_mut(Direction::Out).seen.bytes = sent.saturating_sub(sent_before + own_fin);
-        self.stream.half_mut(Direction::In).seen.bytes = received.saturating_sub(received_before + fin);
+        self.stream.half_mut(Direction::Out).seen.bytes = progress.sent.saturating_sub(before.sent + own_fin);
+        self.stream.half_mut(Direction::In).seen.bytes =
+            progress.received.saturating_sub(before.received + fin);
+    }
+
+    /// Notes that the kernel took none of what arrived: there is no socket for it.
+    pub fn receives_nothing(&mut self) {
+        self.stream.half_mut(Direction::In).seen.bytes = 0;
     }
 
     /// Counts half-open connections of this listener that are given up.

@@ -9,16 +9,20 @@ mod learning;
 mod mini_socket;
 mod other_end;
 mod payload;
+mod refused;
 mod stacks;
 mod stalls;
 mod states;
 mod summary;
 mod translation;
 
+pub use close::NO_SYN_SENT;
 pub use connection::Connection;
 pub use half_open::{Before, HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
 pub use identity::SharedOwner;
+pub use learning::Progress;
 pub use mini_socket::Listed;
+pub use refused::{Proof, REFUSED_RECORDED_MAX, Settled, UNSURE_MAX};
 
 use tcp_trace_model::event::Endpoints;
 

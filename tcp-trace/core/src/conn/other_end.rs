@@ -1,17 +1,15 @@
-//! What is known of a connection's other end: what it is called, the way to it, and its own connection on this host.
+//! What is known of a connection's other end: what it is called, and the way to it.
 
 use std::sync::Arc;
 
 use tcp_trace_model::{
     lookup::Resolved,
-    record::{ConnectionId, Route, Server, ServerSource},
+    record::{Route, Server, ServerSource},
 };
 
 /// The other end, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct OtherEnd {
-    /// Its connection, when it is on this host.
-    pub(super) connection: Option<ConnectionId>,
     pub(super) route: Option<Arc<Route>>,
     /// Whether the kernel was queried for the route and has not answered.
     pub(super) awaits_route: bool,

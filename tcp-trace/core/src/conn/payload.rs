@@ -2,9 +2,10 @@
 
 use tcp_trace_model::{
     connection_info::ConnectionInfo,
-    event::{Direction, Role, Segment},
-    exchange::{Exchange, Version},
-    record::{self, FirstBytes, HttpTotals, ProxyProtocol, Socks, Text},
+    event::{Direction, Flags, Role, Segment},
+    exchange::{Exchange, Integrity, Outcome, Version},
+    http2::Http2Totals,
+    record::{self, FirstBytes, HttpTotals, ProxyProtocol, Socks, Text, Tls},
     time::Time,
 };
 
@@ -13,7 +14,7 @@ use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End},
     protocols::{Cx, Found, Layer, Start},
-    stream::{Chunks, Half, Need},
+    stream::{Chunks, Half, Need, ahead},
 };
 
 /// What a connection carries.
@@ -28,6 +29,8 @@ pub(super) struct Payload {
     protocol: Option<&'static str>,
     /// What came before it of another protocol.
     way: Option<Box<Way>>,
+    /// The number behind the last response that left, while it is not known that it was acknowledged.
+    unacknowledged: Option<u32>,
 }
 
 /// What is said of its HTTP.
@@ -40,13 +43,15 @@ struct Http {
     version: Option<Version>,
 }
 
-/// What is known of few connections: what proxies before them say, or are asked for, and what nothing reads.
+/// What is known of few connections: what proxies before them say, or are asked for, TLS, and what nothing reads.
 #[derive(Debug, Default)]
 struct Way {
     answer: Option<&'static str>,
     first_bytes: Option<FirstBytes>,
     proxy_protocol: Option<ProxyProtocol>,
     socks: Option<Socks>,
+    http2: Option<Box<Http2Totals>>,
+    tls: Option<Box<Tls>>,
 }
 
 impl Payload {
@@ -79,6 +84,8 @@ impl Payload {
             summary.first_bytes.clone_from(&way.first_bytes);
             summary.proxy_protocol = way.proxy_protocol;
             summary.socks.clone_from(&way.socks);
+            summary.http2.clone_from(&way.http2);
+            summary.tls.clone_from(&way.tls);
         }
     }
 
@@ -100,8 +107,14 @@ impl Payload {
         if let Some(proxy_protocol) = found.proxy_protocol.take() {
             self.way.get_or_insert_default().proxy_protocol = Some(proxy_protocol);
         }
+        if let Some(http2) = found.http2.take() {
+            self.way.get_or_insert_default().http2 = Some(http2);
+        }
         if let Some(socks) = found.socks.take() {
             self.way.get_or_insert_default().socks = Some(socks);
+        }
+        if let Some(tls) = found.tls.take() {
+            self.way.get_or_insert_default().tls = Some(tls);
         }
     }
 
@@ -203,6 +216,15 @@ impl Connection {
         self.put_back(Layer::Opaque, before, found);
     }
 
+    /// Ends what it carries as far as its own bytes tell, because other sockets carry the rest: nothing is read any more.
+    pub fn leave_to_others(&mut self, time: Time, found: &mut Found) {
+        if let Some(mut layer) = self.payload.layer.replace(Layer::Opaque) {
+            let before = found.exchanges.len();
+            layer.finish(time, ConnectionEnd::without_fin(End::Unseen), &mut Cx::new(false, found));
+            self.put_back(Layer::Opaque, before, found);
+        }
+    }
+
     /// How it ended, as far as it has.
     fn end(&self) -> ConnectionEnd {
         let ending = self.ending();
@@ -211,7 +233,7 @@ impl Connection {
             (Some(_), reset @ Some(_)) => End::Reset(reset),
             (Some(_), None) => errno_name(ending.error).map_or(End::Fin, End::Failed),
         };
-        ConnectionEnd { end, first_fin: ending.last_word(), has_fin: ending.fin.map(|fin| fin.is_some()) }
+        ConnectionEnd { end, first_fin: ending.last_word(), fin: ending.fin }
     }
 
     fn put_back(&mut self, layer: Layer, before: usize, found: &mut Found) {
@@ -259,6 +281,48 @@ impl Connection {
         })
     }
 
+    /// Whether a response left whole whose acknowledgment was not seen.
+    #[inline]
+    pub fn awaits_acknowledgment(&mut self, exchange: &Exchange) -> bool {
+        let Some(response) = &exchange.response else { return false };
+        let is_sent = self.role() == Some(Role::Server)
+            && exchange.outcome == Outcome::Ok
+            && exchange.integrity == Integrity::Complete
+            // Where a response of HTTP/2 is, between others, is not known.
+            && !response.place.is_empty()
+            && self.has_socket();
+        if !is_sent {
+            return false;
+        }
+        let number = self.stream.half(Direction::Out).number_at(response.place.end);
+        self.payload.unacknowledged = number.or(self.payload.unacknowledged);
+        number.is_some()
+    }
+
+    /// Whether there is such a response.
+    pub fn has_unacknowledged(&self) -> bool {
+        self.payload.unacknowledged.is_some()
+    }
+
+    /// Whether a segment acknowledges the last response whose acknowledgment was not seen.
+    #[inline]
+    pub fn is_acknowledged_by(&mut self, segment: &Segment<'_>) -> bool {
+        let acknowledges = |number: &mut u32| {
+            segment.direction == Direction::In
+                && segment.flags.has(Flags::ACK)
+                && !segment.flags.has(Flags::RST)
+                && ahead(segment.acknowledgment, *number) >= 0
+        };
+        self.payload.unacknowledged.take_if(acknowledges).is_some()
+    }
+
+    /// Of a connection that an RST of the peer has ended, how many bytes that were sent the peer has acknowledged; `None` where all that
+    /// matters was.
+    pub fn acknowledged_until_reset(&self) -> Option<u64> {
+        self.payload.unacknowledged?;
+        self.stream.half(Direction::Out).offset_of(self.ending().acknowledged_until_reset()?)
+    }
+
     /// The directions whose skip entry has to be removed, because the payload is needed again.
     pub fn lift_skips(&mut self) -> impl Iterator<Item = Direction> {
         let lifted =
@@ -281,7 +345,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use tcp_trace_model::{
-        event::{Flags, LeftOff, Skipping, State},
+        event::{Elided, Elision, Flags, State},
         record::ConnectionId,
     };
 
@@ -304,9 +368,9 @@ mod tests {
         let until = 1_000 + length + 100_000;
         assert_eq!(take(&payload(Direction::Out, 1_000, head)), Some(Some(until)));
         // Its last segment comes without its payload.
-        let left = LeftOff { next: until - 500, us: 1 };
+        let left = Elided { next: until - 500, us: 1 };
         let last = segment(Direction::Out, Flags::ACK, until - 500, 500);
-        let last = Segment { skipping: Skipping::Since(left), ..last };
+        let last = Segment { elision: Elision::After(left), ..last };
         assert_eq!(take(&last), Some(None));
         assert_eq!(found.exchanges[0].response.as_ref().unwrap().body.size, 100_000);
     }

@@ -1,7 +1,7 @@
 //! Where in its process a connection was used.
 
 use tcp_trace_model::{
-    event::{self, Moment},
+    event::{self, StackTrigger},
     record::{LastUse, Operation, SharedStack, Text, Use},
     time::Time,
 };
@@ -12,10 +12,10 @@ impl Connection {
     /// Notes where its process was at `time`; gives what is to be resolved for that, unless it was known.
     pub fn learn_stack(&mut self, time: Time, stack: &event::Stack<'_>) -> Option<SharedStack> {
         let stacks = self.stacks.get_or_insert_default();
-        let known = match stack.moment {
-            Moment::Connect => &mut stacks.connect,
-            Moment::FirstUse => &mut stacks.first_use,
-            Moment::EndOfStream => &mut stacks.eof,
+        let known = match stack.trigger {
+            StackTrigger::Connect => &mut stacks.connect,
+            StackTrigger::FirstUse => &mut stacks.first_use,
+            StackTrigger::EndOfStream => &mut stacks.eof,
         };
         if known.is_some() {
             return None;

@@ -29,6 +29,8 @@ pub(super) struct States {
     /// Oldest first; the last is the present one.
     spans: Vec<Span>,
     pub(super) opened: Time,
+    /// Whether it was first seen in the middle of its life.
+    pub(super) is_older: bool,
     pub(super) seen_from_start: bool,
 }
 
@@ -36,7 +38,7 @@ impl States {
     /// Those of a connection that is first seen at its birth, or in the middle of its life in `state`.
     pub(super) fn new(time: Time, state: Option<State>) -> Self {
         let spans = state.map(|state| Span { state, entered: None, estimated: false }).into_iter().collect();
-        Self { spans, opened: time, seen_from_start: state.is_none() }
+        Self { spans, opened: time, is_older: state.is_some(), seen_from_start: state.is_none() }
     }
 
     /// The present one, when known.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{By, Connection, ConnectionId, Fields, How, Process, Version},
+    record::{By, Connection, ConnectionId, Fields, How, Process, StateSpan, Version},
     time::Time,
 };
 
-use crate::timeline::Life;
+use crate::{conn::NO_SYN_SENT, timeline::Life};
 
 /// Pairs of process and destination that are kept separately; connections of further ones are only counted.
 pub const DESTINATIONS_MAX: usize = 10_000;
@@ -49,6 +49,8 @@ pub struct Sums {
     pub unreachable: Failures,
     /// Without a local port: EADDRNOTAVAIL.
     pub without_port: Failures,
+    /// Failed before a SYN was sent, from a local port: mostly a fixed one that another connection to the same destination had.
+    pub unsent: Failures,
     /// Connections that this end closed first.
     pub closed_first: u64,
     /// HTTP exchanges on the connections that have ended.
@@ -82,13 +84,7 @@ impl Attempts {
 
     /// Takes the summary of a connection, with what is remembered of it.
     pub(super) fn connection(&mut self, summary: &Connection, life: Option<&Life>) {
-        let (Some(Role::Client), Some(network)) = (summary.connection.role, summary.connection.network)
-        else {
-            return;
-        };
-        let peer = SocketAddr::new(network.peer.address, network.peer.port);
-        let pid = summary.connection.process.as_deref().map(|process| process.pid);
-        let destination = Destination { pid, netns: network.netns, peer };
+        let Some(destination) = Destination::of(summary) else { return };
         if self.destinations.len() >= DESTINATIONS_MAX && !self.destinations.contains_key(&destination) {
             self.uncounted += 1;
             return;
@@ -99,8 +95,8 @@ impl Attempts {
         }
         if summary.states.iter().any(|span| span.state == State::Established) {
             sums.established += 1;
-        } else if let Some(failures) = sums.failures(summary) {
-            failures.add(summary);
+        } else {
+            sums.add_failure(summary);
         }
         if !summary.open {
             sums.ended(summary, life);
@@ -108,15 +104,36 @@ impl Attempts {
     }
 }
 
+impl Destination {
+    /// Of a client's connection.
+    pub(super) fn of(summary: &Connection) -> Option<Self> {
+        let network = summary.connection.network.filter(|_| summary.connection.role == Some(Role::Client))?;
+        let pid = summary.connection.process.as_deref().map(|process| process.pid);
+        Some(Self { pid, netns: network.netns, peer: network.endpoints().peer })
+    }
+}
+
 impl Sums {
+    /// Counts a connect, if it failed.
+    pub(super) fn add_failure(&mut self, summary: &Connection) {
+        // Where an event was lost, the list of states may not begin with SYN_SENT, or not go on behind it.
+        let is_connect =
+            |span: &StateSpan| matches!(span.state, State::SynSent | State::SynRecv | State::Close);
+        let is_only_connect = !summary.states.is_empty() && summary.states.iter().all(is_connect);
+        if let Some(failures) = self.failures(summary).filter(|_| is_only_connect) {
+            failures.add(summary);
+        }
+    }
+
     fn failures(&mut self, summary: &Connection) -> Option<&mut Failures> {
         Some(match summary.close.how {
             How::Refused => &mut self.refused,
             // By ICMP's port unreachable, or its RST came while the trace began.
             How::Error if summary.close.reason.as_deref() == Some("ECONNREFUSED") => &mut self.refused,
             How::Timeout => &mut self.timed_out,
+            _ if sent_no_syn(summary) => &mut self.unsent,
             _ if got_no_port(summary) => &mut self.without_port,
-            How::Error => &mut self.unreachable,
+            How::Error if is_unreachable(summary) => &mut self.unreachable,
             _ => return None,
         })
     }
@@ -130,6 +147,18 @@ impl Sums {
 }
 
 impl Failures {
+    /// Those beside others among them, that `is_other` tells by their ids. The time of the longest is not known where it was one
+    /// of the others.
+    pub(super) fn without(&self, others: &Self, is_other: impl Fn(ConnectionId) -> bool) -> Self {
+        Self {
+            count: self.count.saturating_sub(others.count),
+            syn_retransmits: self.syn_retransmits.saturating_sub(others.syn_retransmits),
+            longest_us: if others.longest_us < self.longest_us { self.longest_us } else { 0 },
+            examples: self.examples.iter().filter(|(id, _)| !is_other(*id)).copied().collect(),
+            ..self.clone()
+        }
+    }
+
     fn add(&mut self, summary: &Connection) {
         self.count += 1;
         let first = self.when.map_or(summary.opened, |(first, _)| first.min(summary.opened));
@@ -138,7 +167,7 @@ impl Failures {
             self.reason.clone_from(&summary.close.reason);
         }
         self.syn_retransmits += summary.handshake.map_or(0, |handshake| handshake.syn_retransmits.into());
-        self.longest_us = self.longest_us.max(summary.duration_us);
+        self.longest_us = self.longest_us.max(summary.duration_us.unwrap_or_default());
         if let (true, Some(network)) = (self.examples.len() < EXAMPLES_MAX, summary.connection.network) {
             self.examples.push((summary.connection.id, network));
         }
@@ -155,6 +184,29 @@ pub(super) fn got_no_port(summary: &Connection) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a connection failed because of what the network said, or its route: the errors of ICMP (`icmp_err_convert`, `icmpv6_err_convert()`), of
+/// neighbour discovery and of routes that forbid.
+pub(super) fn is_unreachable(summary: &Connection) -> bool {
+    let errors = [
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EHOSTDOWN",
+        "ENETDOWN",
+        "ENONET",
+        "EACCES",
+        "ENOPROTOOPT",
+        "EPROTO",
+        "EOPNOTSUPP",
+    ];
+    let reason = summary.close.reason.as_deref();
+    summary.close.how == How::Error && reason.is_some_and(|reason| errors.contains(&reason))
+}
+
+/// Whether a connect failed before a SYN was sent, although it had a local port.
+pub(super) fn sent_no_syn(summary: &Connection) -> bool {
+    summary.close.how == How::Error && summary.close.reason.as_deref() == Some(NO_SYN_SENT)
 }
 
 /// Whether an exchange says that its connection is not to be used again (RFC 9112, section 9.6).

@@ -6,8 +6,11 @@ use tcp_trace_model::record::{
     Connection, Evidence, Fact, FindingStack, LastUse, Operation, Stack, StackMoment, Stacks, Use,
 };
 
-use super::{Facts, finding::Case};
-use crate::{blame::Blame, prose::counted};
+use super::{Facts, finding::Case, snapshot::Process};
+use crate::{
+    blame::{Blame, Interpreter},
+    prose::counted,
+};
 
 /// Places and threads that a finding names of each kind; the rest is counted.
 const PLACES_MAX: usize = 4;
@@ -81,6 +84,33 @@ impl CallSites {
     pub(super) fn and(&self, mut evidence: Evidence) -> Evidence {
         evidence.0.extend(self.facts.iter().cloned());
         evidence
+    }
+}
+
+/// What shows the lines that a process opens its sockets at, where a trace was not made.
+pub(super) fn how_to_find_lines(process: Option<&Process>) -> String {
+    let named = process.map(|process| &process.named);
+    let executable = named.and_then(|named| named.executable.as_ref().or(Some(&named.name)));
+    let interpreter = executable.and_then(|path| Interpreter::of(&path.0));
+    let pid = named.map_or_else(|| "PID".to_owned(), |named| named.pid.to_string());
+    let threads = "`--for 60s` shows which threads use the sockets";
+    match interpreter {
+        None => "`--for 60s` shows which lines open the sockets that leak while it traces.".to_owned(),
+        Some(Interpreter::Node) => format!(
+            "{threads}, and lines if node was started with --perf-basic-prof --interpreted-frames-native-stack."
+        ),
+        Some(Interpreter::Python) => format!(
+            "{threads}, and functions if Python (3.12 or later) was started with -X perf. For lines now: py-spy dump \
+             --pid {pid}."
+        ),
+        Some(Interpreter::Jvm) => format!(
+            "{threads}, and methods that were compiled before `jcmd {pid} Compiler.perfmap`. For lines now: jstack {pid}, \
+             where a thread's id is its nid."
+        ),
+        Some(Interpreter::Ruby) => format!("{threads}. For lines now: rbspy dump --pid {pid}."),
+        Some(Interpreter::Php | Interpreter::Perl) => {
+            format!("{threads}; it cannot show lines of this interpreter.")
+        }
     }
 }
 

@@ -26,10 +26,11 @@ const SMALL_BYTES: u64 = 16 << 10;
 /// in ticks of the kernel's clock of up to 10 ms.
 const DELAYED_US: RangeInclusive<u64> = 38_000..=50_000;
 
-/// Responses with a status of [`GATEWAY_STATUSES`] that are remembered: the last ones.
+/// Responses with a status of [`GATEWAY_STATUSES`] that are remembered, as servers' ends saw them and as clients' did: the last ones.
 pub const GATEWAY_MAX: usize = 10_000;
-/// Statuses that say that a request was given up, by a gateway or a server (RFC 9110, sections 15.5.9, 15.6.3 to 15.6.5).
-pub const GATEWAY_STATUSES: [u16; 4] = [408, 502, 503, 504];
+/// Statuses that say that a request was given up, by a gateway or a server (RFC 9110, sections 15.5.9, 15.6.3 to 15.6.5); some gateways
+/// say 500 where others say 502, as lighttpd's mod_proxy.
+pub const GATEWAY_STATUSES: [u16; 5] = [408, 500, 502, 503, 504];
 
 /// Header fields of a response that say who answered (RFC 9110, sections 10.2.4 and 7.6.3).
 const SAYS_WHO: [&str; 2] = ["server", "via"];
@@ -42,7 +43,8 @@ pub struct Exchanges {
     kept: BTreeMap<(Option<u32>, SocketAddr), u64>,
     slow: VecDeque<Http>,
     small: BTreeMap<Sender, Small>,
-    gateway: VecDeque<Http>,
+    /// As servers' ends saw them, which is where causes are looked for, and as clients' did.
+    gateway: [VecDeque<Http>; 2],
     /// How many responses there were of each server, as its end or its clients' ends saw them.
     counts: BTreeMap<(SocketAddr, bool), Responses>,
     /// Exchanges that are not in all sums: of servers, or pairs of process and server, that were one too many.
@@ -139,7 +141,7 @@ impl Exchanges {
 
     /// Those whose response has a status of [`GATEWAY_STATUSES`], of their header fields those that say who answered.
     pub(super) fn gateway_errors(&self) -> impl Iterator<Item = &Http> {
-        self.gateway.iter()
+        self.gateway.iter().flatten()
     }
 
     /// How many responses there were of this server, as its own end saw them or the other; `None` when not counted.
@@ -171,22 +173,29 @@ impl Exchanges {
         if !GATEWAY_STATUSES.contains(&response.status_code) {
             return has_room;
         }
-        if self.gateway.len() == GATEWAY_MAX {
-            self.gateway.pop_front();
-            self.forgotten_errors += 1;
+        let [at_servers, at_clients] = &mut self.gateway;
+        let all = if role == Role::Server { at_servers } else { at_clients };
+        if all.len() == GATEWAY_MAX {
+            all.pop_front();
+            // Of a server whose own end is traced too, causes are looked for there.
+            self.forgotten_errors +=
+                u64::from(role == Role::Server || !self.counts.contains_key(&(server.0, true)));
         }
         let mut kept = without_headers(http);
         let headers = response.headers.only(&SAYS_WHO);
         if let Some(response) = &mut kept.exchange.response {
             response.headers = headers;
         }
-        self.gateway.push_back(kept);
+        all.push_back(kept);
         has_room
     }
 
     /// Whether there was room for it.
     fn keep(&mut self, http: &Http) -> bool {
-        let is_kept = http.exchange.reused == Some(true) && http.connection.role == Some(Role::Client);
+        // A response that answers no request, as a lone 408, is no use of a connection.
+        let is_kept = http.exchange.reused == Some(true)
+            && http.exchange.request.is_some()
+            && http.connection.role == Some(Role::Client);
         let Some(idle_us) = http.exchange.timing.idle_us.filter(|_| is_kept) else { return true };
         let pair = (pid(http), server_of(http));
         if self.kept.len() >= PAIRS_MAX && !self.kept.contains_key(&pair) {
@@ -286,7 +295,7 @@ mod tests {
             http.exchange.response.as_mut().unwrap().status_code = 502;
             exchanges.http(&http);
         }
-        assert_eq!((exchanges.gateway.len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
+        assert_eq!((exchanges.gateway[1].len(), exchanges.forgotten_errors), (GATEWAY_MAX, 1));
         assert_eq!((exchanges.uncounted, exchanges.forgotten_slow), (0, 0));
         let mut exchanges = Exchanges::default();
         // Requests and responses of each process count separately.

@@ -6,13 +6,14 @@ use std::{
 };
 
 use tcp_trace_model::{
-    event::{Endpoints, State},
+    event::{Endpoints, Role, State},
     record::ConnectionId,
 };
 
 use super::{
     History,
-    broken::{self, Broken},
+    behind::Behind,
+    failed_exchanges::{self, FailedExchange},
     snapshot::{Network, Process, Snapshot, Socket},
 };
 use crate::timeline::{Life, Pairs};
@@ -34,8 +35,10 @@ pub struct Facts<'a> {
     earlier: HashMap<u64, u32>,
     /// The connections of the history.
     pairs: Pairs<'a>,
-    /// HTTP exchanges that broke off, in order of time.
-    broken: Vec<Broken<'a>>,
+    /// HTTP exchanges that failed, in order of time.
+    failed_exchanges: Vec<FailedExchange<'a>>,
+    /// Which of those that went wrong did so because of another one.
+    behind: Behind<'a>,
 }
 
 impl<'a> Facts<'a> {
@@ -52,18 +55,29 @@ impl<'a> Facts<'a> {
         let earlier = before.map_or(&[][..], |before| &before.sockets);
         let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
         let pairs = Pairs::new(history.store());
-        let broken = broken::all(history, &pairs);
-        Self { now, before, history, by_ends, listeners, earlier, pairs, broken }
+        let failed_exchanges = failed_exchanges::all(history, &pairs);
+        let behind = Behind::new(history, &failed_exchanges, now.time, |end| connection_of(&pairs, end));
+        Self { now, before, history, by_ends, listeners, earlier, pairs, failed_exchanges, behind }
     }
 
-    /// The HTTP exchanges that broke off, each with its fault, in order of time.
-    pub(super) fn broken(&self) -> &[Broken<'a>] {
-        &self.broken
+    /// The HTTP exchanges that failed, each with its fault, in order of time.
+    pub(super) fn failed_exchanges(&self) -> &[FailedExchange<'a>] {
+        &self.failed_exchanges
+    }
+
+    /// Which of the exchanges that went wrong did so because of another one.
+    pub(super) fn behind(&self) -> &Behind<'a> {
+        &self.behind
     }
 
     /// The life of the other end of a connection, when that was traced too and its summary has come.
     pub(super) fn other_life(&self, connection: ConnectionId) -> Option<&'a Life> {
         self.pairs.other_end(connection).filter(|life| life.summary.is_some())
+    }
+
+    /// One name of the connection that has this end: its client's end, else the server's, of those that were traced.
+    pub(super) fn connection_of(&self, end: ConnectionId) -> ConnectionId {
+        connection_of(&self.pairs, end)
     }
 
     /// The selected sockets in this state.
@@ -87,6 +101,15 @@ impl<'a> Facts<'a> {
         Some(&self.now.sockets[*index as usize])
     }
 
+    /// What a socket is for: as traced; else it was accepted where a listener has its port, or else where its own counts
+    /// have no SYN.
+    pub fn role(&self, socket: &Socket) -> Option<Role> {
+        let open = || self.history.life(socket.diag.cookie);
+        let traced = || open().or_else(|| self.history.life_of(socket.connection())).and_then(Life::role);
+        let listener = || self.listener_of(socket).map(|_| Role::Server);
+        traced().or_else(listener).or_else(|| role_by_counts(socket))
+    }
+
     /// The listener of this network namespace that is reached at an address of this host.
     pub fn listener_at(&self, netns: u32, address: SocketAddr) -> Option<&'a Socket> {
         let index = self.listeners.get(&(netns, address.port()))?;
@@ -98,6 +121,11 @@ impl<'a> Facts<'a> {
     /// The process that has a socket open.
     pub fn owner(&self, socket: &Socket) -> Option<&'a Process> {
         self.now.owner(socket)
+    }
+
+    /// The pid of that process: what sockets of a finding have in common.
+    pub fn owner_pid(&self, socket: &Socket) -> Option<u32> {
+        self.owner(socket).map(|process| process.named.pid)
     }
 
     /// The settings and counters of a network namespace.
@@ -132,5 +160,28 @@ impl<'a> Facts<'a> {
     pub fn earlier(&self, socket: &Socket) -> Option<&'a Socket> {
         let index = self.earlier.get(&socket.diag.cookie)?;
         self.before?.sockets.get(*index as usize).filter(|earlier| earlier.state() == socket.state())
+    }
+}
+
+/// One name of the connection that has this end: its client's end, else the server's, of those that are there.
+fn connection_of(pairs: &Pairs<'_>, end: ConnectionId) -> ConnectionId {
+    pairs.of(end).and_then(|pair| pair.ends().next()).map_or(end, |life| life.connection)
+}
+
+/// Whether a socket connected, by what it has had acknowledged: the SYN of one that connected is one more than its data
+/// (`tcp_snd_una_update()` counts it, `tcp_create_openreq_child()` begins behind it). Not after its FIN, which counts too, nor
+/// where data was sent again.
+fn role_by_counts(socket: &Socket) -> Option<Role> {
+    let info = socket.diag.info?;
+    let has_no_fin = matches!(socket.state(), State::Established | State::CloseWait);
+    if !has_no_fin || info.bytes_retrans > 0 || info.bytes_acked == 0 && info.bytes_sent == 0 {
+        return None;
+    }
+    let in_flight = u64::from(socket.diag.wqueue.saturating_sub(info.notsent_bytes));
+    let acknowledged = info.bytes_sent.checked_sub(in_flight)?;
+    match info.bytes_acked.checked_sub(acknowledged)? {
+        0 => Some(Role::Server),
+        1 => Some(Role::Client),
+        _ => None,
     }
 }

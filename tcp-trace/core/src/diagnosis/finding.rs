@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr};
 
-use tcp_trace_model::record::{Finding, FindingConnection, Network, Process as Named};
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{Connection, Finding, FindingConnection, Network, Process as Named},
+};
 
 use super::{
     Facts,
@@ -36,8 +39,12 @@ impl<'a> Case<'a> {
 
 /// The ages of the oldest and the youngest.
 pub(super) fn ages(cases: &[Case<'_>]) -> Option<(u64, u64)> {
-    let ages = || cases.iter().filter_map(|case| case.age_us);
-    Some((ages().max()?, ages().min()?))
+    Some((oldest(cases)?, cases.iter().filter_map(|case| case.age_us).min()?))
+}
+
+/// The age of the oldest.
+pub(super) fn oldest(cases: &[Case<'_>]) -> Option<u64> {
+    cases.iter().filter_map(|case| case.age_us).max()
 }
 
 /// A finding with these as its connections, the oldest first, and the process that they have in common.
@@ -51,6 +58,32 @@ pub(super) fn of(facts: &Facts<'_>, mut cases: Vec<Case<'_>>) -> Finding {
     let examples = cases.into_iter().take(CONNECTIONS_MAX);
     finding.connections = examples.map(|case| example(facts, case)).collect();
     finding
+}
+
+/// A finding with these as its connections, the first ones, and the process of the first that has one. A case without an
+/// example is concerned all the same.
+pub(super) fn of_first<'a, T>(
+    cases: &'a [T],
+    process: impl FnMut(&'a T) -> Option<&'a Named>,
+    example: impl FnMut(&'a T) -> Option<FindingConnection>,
+) -> Finding {
+    Finding {
+        process: cases.iter().find_map(process).cloned(),
+        connections: cases.iter().take(CONNECTIONS_MAX).filter_map(example).collect(),
+        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
+        ..Finding::default()
+    }
+}
+
+/// A traced connection as an example, in its last state while it is open; `None` where its ends are not known.
+pub(super) fn traced(summary: &Connection) -> Option<FindingConnection> {
+    let state = last_state(summary);
+    Some(FindingConnection::new(summary.connection.id, state, summary.connection.network?))
+}
+
+/// The state that a traced connection is in.
+pub(super) fn last_state(summary: &Connection) -> State {
+    summary.states.last().filter(|_| summary.open).map_or(State::Close, |span| span.state)
 }
 
 /// A finding with the processes that have a socket open.
@@ -75,15 +108,14 @@ fn owned_by(facts: &Facts<'_>, socket: &Socket) -> Finding {
 fn example(facts: &Facts<'_>, case: Case<'_>) -> FindingConnection {
     let Case { socket, age_us, notes } = case;
     let netns = Some(socket.netns).filter(|netns| *netns != 0);
+    let network = Network::new(socket.diag.endpoints, netns);
     FindingConnection {
-        connection: socket.connection(),
-        state: socket.state(),
-        network: Network::new(socket.diag.endpoints, netns),
         fd: facts.now.owners(socket).next().and_then(|(_, fd)| fd),
         age_us,
         receive_queue: socket.diag.rqueue,
         send_queue: socket.diag.wqueue,
         notes,
+        ..FindingConnection::new(socket.connection(), socket.state(), network)
     }
 }
 
@@ -159,9 +191,9 @@ pub(super) enum Service {
 impl Service {
     pub(super) fn of(facts: &Facts<'_>, socket: &Socket) -> Self {
         let ends = socket.diag.endpoints;
-        match facts.listener_of(socket) {
-            Some(_) => Self::Accepted(ends.local.port()),
-            None => Self::ConnectedTo(ends.peer),
+        match facts.role(socket) {
+            Some(Role::Server | Role::Listener) => Self::Accepted(ends.local.port()),
+            Some(Role::Client) | None => Self::ConnectedTo(ends.peer),
         }
     }
 }

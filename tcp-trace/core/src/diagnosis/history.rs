@@ -4,15 +4,19 @@
 
 use tcp_trace_model::{
     event::State,
-    record::{ConnectionId, Filter, Record},
+    record::{ConnectionId, Filter, How, Http, Outcome, Record},
     time::Time,
 };
 
 use super::{attempts::Attempts, exchanges::Exchanges};
-use crate::timeline::{Keep, Life, Store};
+use crate::timeline::{Keep, Life, Pairs, Store};
 
 /// Bytes of memory of the lives that are kept.
 pub const HISTORY_BYTES_MAX: usize = 256 << 20;
+/// A loss of events is noticed so much later at most, in microseconds.
+const LOSS_NOTICED_US: u64 = 1_000_000;
+/// Times of losses that are kept separately; later ones are one.
+const LOSSES_MAX: usize = 10_000;
 /// Exchanges that are kept of a connection: the last ones.
 pub const EXCHANGES_MAX: usize = 2;
 /// Segments that are kept of a connection: the first ones.
@@ -34,6 +38,8 @@ pub struct History {
     pub lost: u64,
     /// When that was noticed first.
     pub first_loss: Option<Time>,
+    /// When events may have been lost, in order: from and to.
+    losses: Vec<(Time, Time)>,
     /// The first record's time.
     pub from: Option<Time>,
     /// The last record's time.
@@ -47,6 +53,7 @@ impl Default for History {
                 transitions_max: TRANSITIONS_MAX,
                 segments_max: SEGMENTS_MAX,
                 exchanges_max: EXCHANGES_MAX,
+                is_precious: has_failed,
                 ..Keep::all(HISTORY_BYTES_MAX)
             }),
             attempts: Attempts::default(),
@@ -55,6 +62,7 @@ impl Default for History {
             is_narrowed: false,
             lost: 0,
             first_loss: None,
+            losses: Vec::new(),
             from: None,
             to: None,
         }
@@ -75,6 +83,7 @@ impl History {
                 self.saw(http.time);
                 self.exchanges.http(http);
             }
+            Record::Tls(tls) => self.saw(tls.time),
             Record::Connection(summary) => {
                 self.saw(summary.time);
                 self.attempts.connection(summary, self.store.life(summary.connection.id));
@@ -82,6 +91,7 @@ impl History {
             Record::Loss(loss) => {
                 self.lost += loss.events;
                 self.first_loss.get_or_insert(loss.time);
+                self.lost_at(loss.time);
             }
             Record::End(end) => self.saw(end.time),
             Record::Segment(_) => {}
@@ -98,11 +108,40 @@ impl History {
         self.is_narrowed |= has_ports || !addr.is_empty();
     }
 
+    /// Whether no event had been lost at this time.
+    pub(super) fn is_complete_until(&self, time: Time) -> bool {
+        self.first_loss.is_none_or(|loss| time.after_micros(LOSS_NOTICED_US) < loss)
+    }
+
+    /// Whether events may have been lost while an exchange was under way.
+    pub(super) fn may_lack_events_of(&self, http: &Http) -> bool {
+        self.may_lack_events(http.exchange.timing.started, http.time)
+    }
+
+    /// How many exchanges that took long are not examined, because events may have been lost meanwhile.
+    pub fn slow_unexamined(&self) -> usize {
+        self.exchanges.slow().filter(|http| self.may_lack_events_of(http)).count()
+    }
+
+    /// Whether events may have been lost between these times.
+    pub(super) fn may_lack_events(&self, from: Time, to: Time) -> bool {
+        // A segment whose event was lost may have been one that was sent again within a second.
+        self.losses.iter().any(|loss| loss.0 <= to && from <= loss.1.after_micros(LOSS_NOTICED_US))
+    }
+
+    /// Notes when a loss was noticed.
+    fn lost_at(&mut self, time: Time) {
+        let from = Time(time.0.saturating_sub(LOSS_NOTICED_US * 1_000));
+        let is_full = self.losses.len() >= LOSSES_MAX;
+        match self.losses.last_mut() {
+            Some(last) if is_full || from <= last.1 => last.1 = last.1.max(time),
+            _ => self.losses.push((from, time)),
+        }
+    }
+
     /// Whether every connection that was there at this time or later is remembered.
     pub fn remembers_since(&self, time: Time) -> bool {
-        // The oldest are forgotten first, in the order of their summaries.
-        let oldest = self.store.oldest_ended().and_then(|life| Some(life.summary.as_ref()?.time));
-        self.forgotten == 0 || oldest.is_some_and(|oldest| oldest < time)
+        self.store.evicted_until().is_none_or(|until| until < time)
     }
 
     /// The lives that are remembered.
@@ -128,6 +167,11 @@ impl History {
     /// Lives of connections that have ended, the last ones.
     pub fn ended(&self) -> impl Iterator<Item = &Life> {
         self.store.lives().filter(|life| life.has_ended())
+    }
+
+    /// How many connections have ended, each once where both ends were traced.
+    pub fn ended_connections(&self) -> usize {
+        Pairs::new(&self.store).iter().filter(|pair| pair.ends().any(Life::has_ended)).count()
     }
 
     /// How attempts to connect went, and who closed first.
@@ -161,5 +205,54 @@ impl History {
     fn saw(&mut self, time: Time) {
         self.from.get_or_insert(time);
         self.to = self.to.max(Some(time));
+    }
+}
+
+/// Whether a connection failed, or one of its last exchanges did: causes are looked for there.
+fn has_failed(life: &Life) -> bool {
+    let is_failure = |how| matches!(how, How::Timeout | How::Refused | How::Error | How::Abandoned);
+    let has_failed = life.summary.as_ref().is_some_and(|summary| is_failure(summary.close.how));
+    let is_error = |http: &Http| {
+        let status = http.exchange.response.as_ref().map(|response| response.status_code);
+        http.exchange.outcome != Outcome::Ok || status >= Some(500)
+    };
+    has_failed || life.exchanges.iter().any(is_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::{
+        event::Role,
+        record::{By, Loss, LossPlace},
+    };
+
+    use super::*;
+    use crate::diagnosis::testing_http::{at, exchange, id, life, summary};
+
+    #[test]
+    fn a_connection_between_two_ends_here_ends_once() {
+        let mut history = History::default();
+        let mut client = summary(Role::Client, By::Local, How::Fin);
+        client.peer_connection = Some(id(Role::Server));
+        life(&mut history, Vec::new(), Vec::new(), client);
+        assert_eq!(history.ended_connections(), 1);
+        life(&mut history, Vec::new(), Vec::new(), summary(Role::Server, By::Peer, How::Fin));
+        assert_eq!((history.ended_connections(), history.ended().count()), (1, 2));
+    }
+
+    #[test]
+    fn an_exchange_may_lack_events_that_were_lost_at_that_time() {
+        let mut history = History::default();
+        for ms in [10_000, 10_500, 30_000] {
+            let place = LossPlace::Ring;
+            history.record(&Record::Loss(Loss { time: at(ms), place, events: 1, cpu: None }));
+        }
+        assert_eq!(history.losses.len(), 2);
+        for (started_ms, may_lack) in
+            [(8_000, false), (9_100, true), (11_400, true), (11_600, false), (29_500, true)]
+        {
+            let http = exchange(Role::Client, 0, started_ms);
+            assert_eq!(history.may_lack_events_of(&http), may_lack, "{started_ms}");
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The facts of one moment: sockets, who has them, and the settings and counters of their network namespaces.
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use tcp_trace_model::{
     event::{Owner, State},
     filter,
-    record::{ConnectionId, Filter, Process as Named, Text},
+    record::{ConnectionId, Filter, Process as Named, ProcessState, Text},
     socket,
     time::Time,
 };
@@ -17,7 +20,8 @@ pub struct Snapshot {
     pub time: Time,
     /// The sockets.
     pub sockets: Vec<Socket>,
-    /// Who has them open: those of one socket side by side, the lowest process id first.
+    /// Who has them open: those of one socket side by side, the lowest process id first, and of a listener those first that seem to
+    /// accept ([`Snapshot::put_acceptors_first`]).
     pub holders: Vec<Holder>,
     /// Processes that have sockets.
     pub processes: Vec<Process>,
@@ -25,6 +29,8 @@ pub struct Snapshot {
     pub networks: Vec<Network>,
     /// What could not be seen.
     pub blindspots: Blindspots,
+    /// Whether it is the end of a recording.
+    pub is_recorded: bool,
 }
 
 /// A socket.
@@ -59,12 +65,21 @@ pub struct Process {
     pub named: Named,
     /// Its command line; empty when it could not be read.
     pub command: Vec<Text>,
+    /// What keeps it from running, if something does.
+    pub state: Option<ProcessState>,
     /// Descriptors that it has open; 0 when not known.
     pub files: u64,
     /// How many it may have (RLIMIT_NOFILE).
     pub files_limit: Option<u64>,
     /// Path of its cgroup in the v2 hierarchy, when known.
     pub cgroup: Option<String>,
+    /// The id of its parent, when known.
+    pub parent: Option<u32>,
+    /// How long ago it was started when the first socket was read, in milliseconds, when known; exec() does not count.
+    pub age_ms: Option<u64>,
+    /// Whether each of its threads waits for a time, a signal or a child process, so that none is about to use a socket; false where
+    /// that is not known.
+    pub sleeps: bool,
 }
 
 /// A network namespace's settings, and counters since it was made. `None` is what could not be read.
@@ -82,6 +97,8 @@ pub struct Network {
     pub somaxconn: Option<u64>,
     /// `net.ipv4.tcp_syncookies`.
     pub syncookies: Option<u64>,
+    /// `net.ipv4.tcp_tw_reuse`, where `net.ipv4.tcp_timestamps` allows it: 1 for all, 2 for loopback.
+    pub reuses_time_wait: Option<u64>,
     /// `net.ipv4.tcp_max_tw_buckets`.
     pub max_time_wait: Option<u64>,
     /// Counters of `/proc/net/netstat` and `/proc/net/snmp` that are used, by name without `TcpExt` or `Ip`.
@@ -135,7 +152,7 @@ impl Snapshot {
         holders.filter_map(|holder| Some((self.processes.get(holder.process as usize)?, holder.fd)))
     }
 
-    /// The process that has a socket open; of several the one with the lowest id.
+    /// The process that has a socket open; of several the one with the lowest id, and of a listener one that seems to accept.
     pub fn owner(&self, socket: &Socket) -> Option<&Process> {
         self.owners(socket).next().map(|(process, _)| process)
     }
@@ -143,6 +160,55 @@ impl Snapshot {
     /// The network namespace of a socket.
     pub fn network(&self, netns: u32) -> Option<&Network> {
         self.networks.iter().find(|network| network.netns == netns)
+    }
+
+    /// Puts those first of the holders of each listener that seem to accept. A master that made the listener for its workers
+    /// (prefork), and a manager that made it for a service (socket activation), have it open too.
+    pub fn put_acceptors_first(&mut self) {
+        let key = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
+        let is_listener = |socket: &&Socket| socket.state() == State::Listen;
+        let shared = |socket: &&Socket| socket.holders.len() > 1;
+        let mut accepted: HashMap<_, HashSet<u32>> = self
+            .sockets
+            .iter()
+            .filter(is_listener)
+            .filter(shared)
+            .map(|it| (key(it), HashSet::new()))
+            .collect();
+        if accepted.is_empty() {
+            return;
+        }
+        for socket in self.sockets.iter().filter(|socket| socket.state() != State::Listen) {
+            if let Some(holders) = accepted.get_mut(&key(socket)) {
+                holders.extend(self.holders(socket).iter().map(|holder| holder.process));
+            }
+        }
+        let mut holders = std::mem::take(&mut self.holders);
+        for listener in self.sockets.iter().filter(is_listener).filter(shared) {
+            let Range { start, end } = listener.holders;
+            let Some(holders) = holders.get_mut(start as usize..end as usize) else { continue };
+            let having: Vec<&Process> =
+                holders.iter().filter_map(|holder| self.processes.get(holder.process as usize)).collect();
+            let masters: HashSet<u32> =
+                having.iter().filter_map(|one| self.master_of(one, &having)).collect();
+            let has_accepted = |holder: &Holder| accepted[&key(listener)].contains(&holder.process);
+            let is_master = |holder: &Holder| {
+                let process = self.processes.get(holder.process as usize);
+                process.is_some_and(|process| masters.contains(&process.named.pid))
+            };
+            // Stable: those that are alike stay in the order of their process ids.
+            holders.sort_by_key(|holder| (!has_accepted(holder), is_master(holder)));
+        }
+        self.holders = holders;
+    }
+
+    /// The id of the one of these processes that made the listener for this one, if any: its parent, which runs the same program or is
+    /// the first process. A parent that runs another program has left it a listener that it did not mean to.
+    fn master_of(&self, process: &Process, holders: &[&Process]) -> Option<u32> {
+        let parent = holders.iter().find(|holder| Some(holder.named.pid) == process.parent)?;
+        let is_same =
+            parent.named.executable.is_some() && parent.named.executable == process.named.executable;
+        (is_same || parent.named.pid == 1).then_some(parent.named.pid)
     }
 
     /// Notes which sockets are selected: those that the filter accepts for any of their processes.
@@ -208,6 +274,55 @@ impl Network {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Host;
+
+    /// A listener that these have open, by their ids and those of their parents; which of them is named.
+    fn named(holders: &[(u32, u32)], accepted_by: Option<u32>) -> u32 {
+        let mut host = Host::new();
+        let processes: Vec<_> = holders.iter().map(|(pid, _)| host.process(*pid, "server")).collect();
+        for (process, (_, parent)) in host.snapshot.processes.iter_mut().zip(holders) {
+            process.parent = Some(*parent);
+            // The first process is the manager of all services.
+            let program = if process.named.pid == 1 { "/sbin/init" } else { "/usr/bin/server" };
+            process.named.executable = Some(program.into());
+        }
+        host.listener(Some(processes[0]), 0, 128);
+        let further = processes[1..].iter().map(|process| Holder { process: *process, fd: Some(3) });
+        host.snapshot.holders.extend(further);
+        host.snapshot.sockets[0].holders.end += processes.len() as u32 - 1;
+        if let Some(pid) = accepted_by {
+            let owner = holders.iter().position(|(holder, _)| *holder == pid).unwrap();
+            host.accepted(Some(processes[owner]), State::Established, 40_000);
+        }
+        host.snapshot.put_acceptors_first();
+        host.snapshot.owner(&host.snapshot.sockets[0]).unwrap().named.pid
+    }
+
+    #[test]
+    fn of_those_that_have_a_listener_the_one_is_named_that_accepts() {
+        let prefork = [(70, 1), (71, 70), (72, 70)];
+        assert_eq!(named(&prefork, None), 71);
+        assert_eq!(named(&prefork, Some(72)), 72);
+        assert_eq!(named(&prefork, Some(70)), 70, "the workers do something else");
+        assert_eq!(named(&[(1, 0), (70, 1)], None), 70, "it was activated by its socket");
+        assert_eq!(named(&[(70, 1), (80, 1)], None), 70);
+        assert_eq!(named(&[(70, 1)], None), 70);
+    }
+
+    #[test]
+    fn a_program_that_inherited_a_listener_does_not_accept() {
+        let mut host = Host::new();
+        let [server, helper] = [(7, "/bin/server"), (8, "/bin/sleep")].map(|(pid, program)| {
+            let index = host.process(pid, "x");
+            host.snapshot.processes[index as usize].named.executable = Some(program.into());
+            index
+        });
+        host.snapshot.processes[helper as usize].parent = Some(7);
+        host.listener(Some(server), 0, 128);
+        host.snapshot.holders.push(Holder { process: helper, fd: Some(3) });
+        host.snapshot.sockets[0].holders.end += 1;
+        host.snapshot.put_acceptors_first();
+        assert_eq!(host.snapshot.owner(&host.snapshot.sockets[0]).unwrap().named.pid, 7);
+    }
 
     #[test]
     fn sockets_are_chosen_by_network_namespace_and_cgroup() {

@@ -9,6 +9,7 @@ use tcp_trace_model::{
 use super::{
     Facts, History, Snapshot, Thresholds,
     rules::RULES,
+    run,
     snapshot::{Holder, Network, Process, Socket},
     testing_http::{NOW, SERVER},
 };
@@ -41,9 +42,13 @@ impl Host {
         self.snapshot.processes.push(Process {
             named: Named { pid, name: name.into(), ..Named::default() },
             command: vec![name.into(), "--run".into()],
+            state: None,
             files: 20,
             files_limit: Some(1024),
             cgroup: Some(format!("/system.slice/{name}.service")),
+            parent: None,
+            age_ms: None,
+            sleeps: false,
         });
         self.snapshot.processes.len() as u32 - 1
     }
@@ -107,10 +112,11 @@ impl Host {
     /// The same, with a history.
     pub(crate) fn judge_with(&self, code: &str, history: &History) -> Vec<Finding> {
         let rule = RULES.iter().find(|rule| rule.code == code).unwrap();
-        let mut findings = Vec::new();
+        let mut findings = super::Findings::default();
         let facts = Facts::new(&self.snapshot, None, history);
         (rule.judge)(&facts, &Thresholds::DEFAULT, &mut findings);
-        findings
+        run::learn_states(&facts, &mut findings.all);
+        findings.all
     }
 }
 

@@ -48,6 +48,7 @@ pub fn info(role: Role) -> ConnectionInfo {
         role: Some(role),
         network: Some(network(role)),
         process: Some(Arc::new(process(role))),
+        ..ConnectionInfo::default()
     }
 }
 
@@ -74,6 +75,7 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
                 headers: Fields::new(),
                 header_size: 40,
                 body,
+                place: 0..0,
             }),
             timing: Timing {
                 started: at(started_ms),
@@ -82,9 +84,7 @@ pub fn exchange(role: Role, index: u64, started_ms: u64) -> Http {
                 receive_us: Some(0),
                 total_us: 10_000,
                 idle_us: Some(0),
-                response_us: None,
-                informational_us: Vec::new(),
-                stalls: None,
+                ..Timing::default()
             },
             reused: Some(index > 0),
             ..Exchange::default()
@@ -120,7 +120,7 @@ pub fn summary(role: Role, by: By, how: How) -> Connection {
         opened: at(0),
         states: vec![StateSpan { state, entered: at(0), duration_us: None, estimated: false }],
         handshake: Some(Handshake { rtt_us: Some(20_000), ..Handshake::default() }),
-        close: Close { by, how, reason: None },
+        close: Close { by, how, ..Close::default() },
         open: how == How::Open,
         ..Connection::default()
     }
@@ -137,14 +137,19 @@ pub fn segment(role: Role, direction: Direction, flags: Flags, ms: u64) -> Recor
         ack: Some(1),
         length: 0,
         retransmit: false,
+        refused: None,
     })
 }
 
-/// A history of one end's life: segments, exchanges, and the summary.
+/// One end's life: segments, exchanges, and the summary.
+pub fn life_records(segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) -> Vec<Record> {
+    let exchanges = exchanges.into_iter().map(Record::Http);
+    segments.into_iter().chain(exchanges).chain([Record::Connection(Box::new(end))]).collect()
+}
+
+/// Adds it to a history.
 pub fn life(history: &mut History, segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) {
-    segments.iter().for_each(|segment| history.record(segment));
-    exchanges.into_iter().for_each(|http| history.record(&Record::Http(http)));
-    history.record(&Record::Connection(Box::new(end)));
+    life_records(segments, exchanges, end).iter().for_each(|record| history.record(record));
 }
 
 /// A history of one end's life only.
@@ -152,4 +157,22 @@ pub fn lived(segments: Vec<Record>, exchanges: Vec<Http>, end: Connection) -> Hi
     let mut history = History::default();
     life(&mut history, segments, exchanges, end);
     history
+}
+
+/// An exchange at one end that is answered with this status after this time.
+pub fn answer(role: Role, status: u16, started_ms: u64, took_ms: u64) -> Http {
+    let mut http = exchange(role, 0, started_ms);
+    http.exchange.response.as_mut().unwrap().status_code = status;
+    (http.exchange.timing.wait_us, http.exchange.timing.total_us) = (Some(took_ms * 1_000), took_ms * 1_000);
+    http.time = at(started_ms + took_ms);
+    http
+}
+
+/// A listener of a server that was closed at this millisecond.
+pub fn closed_listener(ms: u64) -> Connection {
+    let mut listener = summary(Role::Server, By::Local, How::Unknown);
+    let info = Arc::make_mut(&mut listener.connection);
+    (info.id, info.role) = (ConnectionId::of_socket(9, 0), Some(Role::Listener));
+    listener.closed = Some(at(ms));
+    listener
 }

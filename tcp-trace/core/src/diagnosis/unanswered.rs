@@ -5,7 +5,7 @@ use tcp_trace_model::socket::{TcpInfo, Timer};
 use super::snapshot::Socket;
 
 /// Retransmissions in a row that are no accident.
-const RETRANSMITS_MIN: u8 = 3;
+pub(super) const RETRANSMITS_MIN: u8 = 3;
 /// Probes without an answer that are no accident.
 const PROBES_MIN: u8 = 2;
 

@@ -2,22 +2,21 @@
 //! gateway. By time and process; of several the one that fits best.
 
 use std::{
-    cmp::Reverse,
     collections::{HashMap, HashSet},
     net::SocketAddr,
 };
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{By, Connection, ConnectionId, How, Http, Message, Outcome, Process},
+    record::{By, Connection, ConnectionId, How, Http, Message, Outcome, Process, Text},
     time::Time,
 };
 
 use super::{
     Facts,
-    attempts::got_no_port,
-    broken::{Fault, Stop},
+    attempts::{got_no_port, is_unreachable, sent_no_syn},
     exchange_findings::server_of,
+    failed_exchanges::{Because, Fault, Stop},
     history::History,
 };
 use crate::timeline::Life;
@@ -27,8 +26,12 @@ use crate::timeline::Life;
 const SLACK_US: u64 = 10_000;
 /// For how long a gateway waits at least before it gives up a request and leaves that running, in microseconds.
 const LEFT_RUNNING_LEAST_US: u64 = 100_000;
+/// The same where it ends the connection later.
+const GIVEN_UP_LEAST_US: u64 = 50_000;
 /// Attempts that are examined during one exchange: this many at its beginning, and as many at its end.
-pub(super) const LOOKED_AT_MAX: usize = 1_000;
+const LOOKED_AT_MAX: usize = 1_000;
+/// Attempts that are remembered of all exchanges whose causes are found together, some 100 bytes each.
+const REMEMBERED_MAX: usize = 1_000_000;
 
 /// What became of an attempt to get an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +44,8 @@ pub(super) enum Fate {
     NoRoute,
     /// This host had no local port left for the connect.
     NoPort,
+    /// The connect failed before a SYN was sent.
+    NoSyn,
     /// The kept connection was being closed as the request was sent.
     Race,
     /// An RST came in place of a response.
@@ -57,6 +62,13 @@ pub(super) enum Fate {
     Invalid,
     /// A response with this status came.
     Answered(u16),
+}
+
+impl Fate {
+    /// Whether a connect failed, and the kernel says when.
+    fn is_told(self) -> bool {
+        matches!(self, Self::Refused | Self::NoRoute | Self::NoPort | Self::NoSyn)
+    }
 }
 
 /// A connect that failed, or a request on a connection.
@@ -82,6 +94,8 @@ pub(super) struct Attempted<'a> {
     pub(super) fate: Fate,
     /// When that was so, or when the gateway answered without having got anything.
     pub(super) ended: Time,
+    /// Whether it had not ended when the gateway answered.
+    pub(super) is_running: bool,
 }
 
 /// The attempts of all processes.
@@ -89,6 +103,8 @@ pub(super) struct Attempted<'a> {
 pub(super) struct Upstreams<'a> {
     /// By process id, in the order in which they began.
     attempts: HashMap<u32, Vec<Attempt<'a>>>,
+    /// The names of these processes.
+    names: HashMap<u32, &'a Text>,
     history: &'a History,
     /// The other ends of connections, where those were traced.
     others: HashMap<ConnectionId, &'a Life>,
@@ -97,15 +113,18 @@ pub(super) struct Upstreams<'a> {
 impl<'a> Upstreams<'a> {
     pub(super) fn new(facts: &Facts<'a>) -> Self {
         let history = facts.history;
-        let of_client =
-            facts.broken().iter().filter(|broken| broken.http.connection.role == Some(Role::Client));
-        let faults: HashMap<_, _> = of_client.map(|broken| (position(broken.http), broken.fault)).collect();
+        let of_client = facts
+            .failed_exchanges()
+            .iter()
+            .filter(|failed| failed.http.connection.role == Some(Role::Client));
+        let faults: HashMap<_, _> = of_client.map(|failed| (position(failed.http), failed.fault)).collect();
         let mut attempts = HashMap::<u32, Vec<Attempt<'a>>>::new();
-        let mut known = HashSet::new();
-        let mut add = |process: Option<&Process>, attempt: Attempt<'a>| {
+        let (mut known, mut names) = (HashSet::new(), HashMap::new());
+        let mut add = |process: Option<&'a Process>, attempt: Attempt<'a>| {
             let is_new = attempt.http.is_none_or(|http| known.insert(position(http)));
             if let (Some(process), true) = (process, is_new) {
                 attempts.entry(process.pid).or_default().push(attempt);
+                names.insert(process.pid, &process.name);
             }
         };
         for life in history.lives() {
@@ -137,7 +156,24 @@ impl<'a> Upstreams<'a> {
         }
         attempts.values_mut().for_each(|all| all.sort_by_key(|it| (it.began, it.connection())));
         let other = |life: &Life| Some((life.connection, facts.other_life(life.connection)?));
-        Self { attempts, history, others: history.lives().filter_map(other).collect() }
+        Self { attempts, names, history, others: history.lives().filter_map(other).collect() }
+    }
+
+    /// All attempts, each with the name of the process that made it.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'a Text, &Attempt<'a>)> {
+        let name = |pid: &u32| self.names.get(pid).copied();
+        self.attempts
+            .iter()
+            .filter_map(move |(pid, all)| Some((name(pid)?, all)))
+            .flat_map(|(name, all)| all.iter().map(move |it| (name, it)))
+    }
+
+    /// What is remembered of all requests to processes, each with the process's name.
+    pub(super) fn all_asked(&self) -> impl Iterator<Item = (&'a Text, &'a Http)> {
+        let of = |life: &'a Life| Some((&life_process(life)?.name, &life.exchanges));
+        let all =
+            self.history.lives().filter_map(of).flat_map(|(name, all)| all.iter().map(move |it| (name, it)));
+        all.filter(|(_, http)| http.connection.role == Some(Role::Server))
     }
 
     /// What is remembered of a connection.
@@ -150,62 +186,60 @@ impl<'a> Upstreams<'a> {
         life_process(self.others.get(&connection)?)
     }
 
-    /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered; and whether
-    /// that is all.
-    pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> (Vec<Attempted<'a>>, bool) {
+    /// Whether this process asked an upstream for another target while it had an exchange.
+    pub(super) fn has_other_targets(&self, pid: u32, asked: &Http) -> bool {
+        let target = |http: &'_ Http| http.exchange.request.as_ref().map(|request| request.target.clone());
+        let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
+        let first = all.partition_point(|it| it.began < asked.exchange.timing.started);
+        let meanwhile = all.iter().skip(first).take_while(|it| it.began <= answered(asked));
+        { meanwhile }.filter_map(|it| it.http).any(|http| target(http) != target(asked))
+    }
+
+    /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered, without what says nothing
+    /// of the answer; and whether that is all. Its causes are found together with those of so many `others`.
+    pub(super) fn during(
+        &self,
+        pid: u32,
+        asked: &Http,
+        from: Option<Time>,
+        others: usize,
+    ) -> (Vec<Attempted<'a>>, bool) {
         let answered = answered(asked);
         let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
         let first = all.partition_point(|it| it.began < from.unwrap_or(asked.exchange.timing.started));
         let end = all.partition_point(|it| it.began <= answered).max(first);
         let window = &all[first..end];
-        let (head, tail) = window.split_at(window.len().min(LOOKED_AT_MAX));
-        let left_out = tail.len().saturating_sub(LOOKED_AT_MAX);
-        let tail = &tail[left_out..];
+        let (head, tail) = ends(window, 2 * LOOKED_AT_MAX);
+        let are_looked_at = head.len() + tail.len() == window.len();
         let looked_at = head.iter().chain(tail);
+        let status = asked.exchange.response.as_ref().map(|response| response.status_code);
+        let says_something = |it: &Attempted<'_>| match it.fate {
+            // The answer may have been one that the gateway does not take (502).
+            Fate::Answered(answered) => status == Some(answered) || status == Some(502),
+            _ => true,
+        };
         let tried = looked_at.filter_map(|attempt| attempt.until(asked.exchange.timing.started, answered));
-        (tried.collect(), left_out == 0)
+        let tried: Vec<_> = tried.filter(says_something).collect();
+        let most = REMEMBERED_MAX / (others + 1);
+        let (first, last) = ends(&tried, most);
+        let between = tried.get(first.len()..tried.len() - last.len()).unwrap_or_default();
+        // Of the others, those that say by their target that they are for it.
+        let target = |http: &Http| http.exchange.request.as_ref().map(|request| request.target.clone());
+        let asked_for = target(asked);
+        let is_its = |it: &&Attempted<'_>| it.attempt.http.is_some_and(|http| target(http) == asked_for);
+        let its: Vec<_> = between.iter().filter(is_its).take(most.max(2)).copied().collect();
+        ([first, &its, last].concat(), are_looked_at && between.is_empty())
     }
 }
 
-/// Of what was tried, what explains best that a process answered so: how it fits to the status, then whether it was for the
-/// same target, then the last. Behind that, what fits as well and ended in the same way.
-pub(super) fn best<'a>(asked: &Http, tried: &[Attempted<'a>]) -> Vec<Attempted<'a>> {
-    let Some(response) = &asked.exchange.response else { return Vec::new() };
-    let status = response.status_code;
-    let mut fitting: Vec<_> =
-        tried.iter().filter_map(|it| Some((rank(status, asked, it)?, Reverse(it.ended), *it))).collect();
-    fitting.sort_by_key(|(rank, ended, _)| (*rank, *ended));
-    let Some((least, _, chosen)) = fitting.first().copied() else { return Vec::new() };
-    fitting.retain(|(rank, _, it)| *rank == least && it.fate == chosen.fate);
-    fitting.into_iter().map(|(_, _, it)| it).collect()
-}
-
-/// How well an attempt explains a status: the less the better.
-fn rank(status: u16, asked: &Http, it: &Attempted<'_>) -> Option<u8> {
-    let is_other = it.is_for_another_target(asked);
-    let is_timeout = matches!(it.fate, Fate::SynUnanswered | Fate::Silent | Fate::Failed);
-    let is_failure = !matches!(it.fate, Fate::Answered(_));
-    let rank = match (status, it.fate) {
-        (_, Fate::Answered(answered)) if answered == status => 0,
-        // That the answer was not wanted is the last thing to think of.
-        (502, Fate::Answered(_)) if !is_other => 4,
-        (502, _) if is_failure && (!is_timeout || it.fate == Fate::Failed) => 0,
-        (503, Fate::Refused | Fate::SynUnanswered | Fate::NoRoute | Fate::NoPort | Fate::Failed) => 0,
-        (504, _) if is_timeout => 0,
-        (502..=504, _) if is_failure => 1,
-        _ => return None,
-    };
-    Some(rank + 2 * u8::from(is_other))
+/// The first and the last of them, so many together, or two. They do not overlap.
+fn ends<T>(all: &[T], most: usize) -> (&[T], &[T]) {
+    let half = (most / 2).max(1);
+    let (first, rest) = all.split_at(all.len().min(half));
+    (first, &rest[rest.len().saturating_sub(half)..])
 }
 
 impl Attempted<'_> {
-    /// Whether it is a request for another target than the client's: a gateway may change that, but most pass it on.
-    fn is_for_another_target(&self, asked: &Http) -> bool {
-        let target = |http: &Http| Some(http.exchange.request.as_ref()?.target.clone());
-        let own = self.attempt.http.and_then(target);
-        own.is_some() && own != target(asked)
-    }
-
     /// How long it took, in microseconds.
     pub(super) fn took_us(&self) -> u64 {
         self.ended.micros_since(self.attempt.began)
@@ -213,6 +247,17 @@ impl Attempted<'_> {
 }
 
 impl<'a> Attempt<'a> {
+    /// What more is known of why it failed.
+    pub(super) fn in_words(&self) -> Option<&'static str> {
+        match self.fault? {
+            Fault::NoResponse(_, silence) => silence.in_words(),
+            Fault::KeepaliveRace(_, Because::Stopped) => Some("its server stopped"),
+            Fault::UsedAfterClose => Some("the exchange before had ended the connection"),
+            Fault::Unread => Some("its server closed with received data unread"),
+            _ => None,
+        }
+    }
+
     /// Its connection.
     pub(super) fn connection(&self) -> Option<(ConnectionId, u64)> {
         let summary = self.summary.map(|summary| (summary.connection.id, 0));
@@ -226,17 +271,20 @@ impl<'a> Attempt<'a> {
             Some(http) => self.of_exchange(http)?,
             None => self.of_connection()?,
         };
-        if ended <= answered.after_micros(SLACK_US) {
-            return Some(Attempted { attempt: *self, fate, ended: ended.min(answered) });
+        // What the kernel told the gateway was known before that answered.
+        let slack_us = if fate.is_told() { 0 } else { SLACK_US };
+        if ended <= answered.after_micros(slack_us) {
+            return Some(Attempted { attempt: *self, fate, ended: ended.min(answered), is_running: false });
         }
         // A connection that carries no HTTP may have been answered long before it ends.
         let is_unanswered = match self.http {
             Some(http) => http.exchange.response.is_none() || self::answered(http) > answered,
             None => self.summary.is_some_and(|it| it.bytes.received == 0),
         };
-        let is_pending = is_unanswered && (self.is_given_up(fate) || self.is_left_running(asked, answered));
+        let least_us = if self.is_given_up(fate) { GIVEN_UP_LEAST_US } else { LEFT_RUNNING_LEAST_US };
+        let is_pending = is_unanswered && self.is_left_running(asked, answered, least_us);
         let fate = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
-        is_pending.then_some(Attempted { attempt: *self, fate, ended: answered })
+        is_pending.then_some(Attempted { attempt: *self, fate, ended: answered, is_running: true })
     }
 
     /// Whether this end closed without an answer, as gateways do that give up.
@@ -246,9 +294,9 @@ impl<'a> Attempt<'a> {
 
     /// Whether it was most of what the gateway did, so that it may be what the gateway stopped to wait for. Else it is
     /// somebody else's request that is just under way.
-    fn is_left_running(&self, asked: Time, answered: Time) -> bool {
+    fn is_left_running(&self, asked: Time, answered: Time, least_us: u64) -> bool {
         let (waited_us, all_us) = (answered.micros_since(self.began), answered.micros_since(asked));
-        waited_us >= LEFT_RUNNING_LEAST_US && waited_us >= all_us / 2
+        waited_us >= least_us && waited_us >= all_us / 2
     }
 
     fn is_connected(&self) -> bool {
@@ -263,11 +311,11 @@ impl<'a> Attempt<'a> {
         }
         let is_in_response = http.exchange.ended.is_some_and(|ended| ended.message == Message::Response);
         let fate = match self.fault {
-            Some(Fault::KeepaliveRace(_)) => Fate::Race,
-            Some(Fault::Unread | Fault::NoResponse(Stop::Reset)) => Fate::Reset,
-            Some(Fault::NoResponse(Stop::Closed)) => Fate::Closed,
-            Some(Fault::NoResponse(Stop::Failed)) => Fate::Failed,
-            Some(Fault::NoResponse(Stop::GaveUp | Stop::Waiting)) => Fate::Silent,
+            Some(Fault::KeepaliveRace(..) | Fault::UsedAfterClose) => Fate::Race,
+            Some(Fault::Unread | Fault::NoResponse(Stop::Reset, _)) => Fate::Reset,
+            Some(Fault::NoResponse(Stop::Closed, _)) => Fate::Closed,
+            Some(Fault::NoResponse(Stop::Failed, _)) => Fate::Failed,
+            Some(Fault::NoResponse(Stop::GaveUp | Stop::Waiting, _)) => Fate::Silent,
             Some(Fault::Cut(_)) => Fate::Cut,
             None => match &http.exchange.response {
                 Some(response) => return Some((Fate::Answered(response.status_code), answered(http))),
@@ -311,9 +359,11 @@ impl<'a> Attempt<'a> {
         }
         let fate = match (summary.close.how, summary.close.reason.as_deref()) {
             (How::Refused, _) | (How::Error, Some("ECONNREFUSED")) => Fate::Refused,
+            _ if sent_no_syn(summary) => Fate::NoSyn,
             _ if got_no_port(summary) => Fate::NoPort,
-            (How::Error, _) => Fate::NoRoute,
+            _ if is_unreachable(summary) => Fate::NoRoute,
             (How::Timeout | How::Abandoned | How::Open, _) => Fate::SynUnanswered,
+            (How::Error, _) => Fate::Failed,
             _ => return None,
         };
         Some((fate, ended))
@@ -341,11 +391,32 @@ pub(super) fn answered(http: &Http) -> Time {
     timing.started.after_micros(us)
 }
 
-fn position(http: &Http) -> (ConnectionId, u64) {
+/// Which exchange it is.
+pub(super) fn position(http: &Http) -> (ConnectionId, u64) {
     (http.connection.id, http.exchange.index)
 }
 
 /// The process of a connection: its summary knows it best.
 pub(super) fn life_process(life: &Life) -> Option<&Process> {
     life.summary.as_ref()?.connection.process.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_attempts_the_first_and_the_last_are_kept() {
+        for (most, expected, is_all) in [
+            (0, vec![1, 5], false),
+            (3, vec![1, 5], false),
+            (4, vec![1, 2, 4, 5], false),
+            (6, vec![1, 2, 3, 4, 5], true),
+        ] {
+            let attempts = [1, 2, 3, 4, 5];
+            let (first, last) = ends(&attempts, most);
+            let kept = [first, last].concat();
+            assert_eq!((kept.len() == attempts.len(), kept), (is_all, expected), "{most}");
+        }
+    }
 }

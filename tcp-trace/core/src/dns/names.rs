@@ -108,5 +108,5 @@ impl<T> Names<T> {
 }
 
 fn who(owner: &Owner) -> Who {
-    (owner.pid, owner.identity.started)
+    (owner.pid, owner.key.started)
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Identity, Owner},
+    event::{Direction, Endpoints, Owner, ProcessKey},
     lookup::{Answer, Outcome, Question, Transport},
     time::Time,
 };
@@ -115,8 +115,8 @@ impl Resolver {
 }
 
 fn owner(pid: u32) -> Owner {
-    let identity = Identity { started: u64::from(pid) * 100, ..Identity::default() };
-    Owner { identity, ..Owner::new(pid, "getent") }
+    let key = ProcessKey { started: u64::from(pid) * 100, ..ProcessKey::default() };
+    Owner { key, ..Owner::new(pid, "getent") }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tcp_trace_model::http2::{ErrorCode, GrpcStatus};
+
 use super::{Block, Language, Library, Page, Topic, library::NOTES};
 use crate::prose::{Palette, width};
 
@@ -124,10 +126,28 @@ fn what_tcp_trace_prints_is_explained() {
     for code in codes {
         assert!(library.named(&[code.to_string()]).is_some(), "{code}");
     }
+    // OK needs no explanation; what others are called too, such as NOT_FOUND, is explained with those.
+    for (_, name) in ErrorCode::NAMES.iter().chain(&GrpcStatus::NAMES[1..]) {
+        assert!(library.named(&[(*name).to_owned()]).is_some(), "{name}");
+    }
 }
 
 /// Names of states and errors, words of the table and the ladder, values of the recording format, and the kernel's reasons.
 const PRINTED: &[&str] = &[
+    "ClientHello",
+    "ServerHello",
+    "HelloRetryRequest",
+    "resumed",
+    "early_data",
+    "close_notify",
+    "maybe_alert",
+    "unknown_ca",
+    "certificate_expired",
+    "handshake_failure",
+    "protocol_version",
+    "unrecognized_name",
+    "no_application_protocol",
+    "bad_certificate",
     "CLOSE",
     "LISTEN",
     "SYN_SENT",

@@ -92,6 +92,14 @@ impl Chunked {
         fed
     }
 
+    /// Whether the data is over, and the trailer section behind it is not.
+    pub(super) fn is_in_trailer(&self) -> bool {
+        matches!(
+            self.state,
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerCr | State::EndCr
+        )
+    }
+
     /// Bytes of data that follow, whatever they are.
     pub(super) fn unneeded(&self) -> u64 {
         if let State::Data { left } = self.state { left } else { 0 }

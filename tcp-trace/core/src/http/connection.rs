@@ -11,11 +11,15 @@ use tcp_trace_model::{
 use super::{
     chunked::Then,
     exchange::Exchanges,
+    handover::{Handover, Tunnel, Upgraded},
     line::quoted,
     open::{self, Open},
     stream::{HeadStep, Position, Stream},
 };
 use crate::stream::{Chunk, Need};
+
+/// Bytes of an answer that tell its protocol, if any do: as many as the longest signature of a server has.
+pub const ANSWER_MAX: usize = 9;
 
 /// Round trips that are shorter, in microseconds, say nothing of how soon an answer may come.
 const RTT_LEAST_US: u64 = 1_000;
@@ -26,34 +30,6 @@ pub(super) enum Protocol {
     Unknown,
     Http,
     Other,
-}
-
-/// What follows a CONNECT that succeeded (RFC 9110, section 9.3.6): another protocol, in both directions.
-#[derive(Debug)]
-pub struct Tunnel {
-    /// Which way the client's bytes go.
-    pub client: Direction,
-    /// What the client had sent before it had the answer, with the offset and the time of the first byte.
-    pub held: Option<(u64, Vec<u8>, Time)>,
-    /// Bytes of the chunk with the answer that come behind it.
-    pub rest: usize,
-    /// Exchanges before it.
-    pub exchanges: u64,
-    /// When the last of them ended.
-    pub idle_since: Option<Time>,
-}
-
-/// What is left to others.
-#[derive(Debug)]
-pub enum Handover {
-    /// A CONNECT has succeeded: the parser has done its work.
-    Tunnel(Box<Tunnel>),
-    /// These first bytes of both directions, by [`Direction::index`], are no HTTP: the parser has done its work.
-    Other(Box<[Vec<u8>; 2]>),
-    /// This came instead of a response.
-    NoResponse(Box<[u8]>),
-    /// From this offset on, what comes behind the last response is none.
-    Surplus(u64),
 }
 
 /// What came before what is read now.
@@ -85,6 +61,8 @@ pub struct HttpConnection {
     /// What its protocol is called.
     pub(super) name: &'static str,
     pub(super) handover: Option<Handover>,
+    /// What came instead of a response, while it is shorter than [`ANSWER_MAX`].
+    no_response: Option<Box<[u8]>>,
     /// Whether something of the other direction is missing that may still come.
     pub(super) is_other_incomplete: bool,
 }
@@ -112,6 +90,7 @@ impl HttpConnection {
             past: Past::default(),
             name: "http",
             handover: None,
+            no_response: None,
             is_other_incomplete: false,
         }
     }
@@ -159,8 +138,8 @@ impl HttpConnection {
             .map(|stream| stream.partial_head().map_or(Vec::new(), |(head, _)| head.to_vec()))
     }
 
-    /// Goes over to what a CONNECT asked for.
-    pub(super) fn open_tunnel(&mut self, client: Direction) {
+    /// Goes over to what a CONNECT asked for, or to HTTP/2, which answers what is open of the request that asked for it.
+    pub(super) fn open_tunnel(&mut self, client: Direction, http2: Option<Open>) {
         let stream = &mut self.streams[client.index()];
         let is_readable = stream.position == Position::Undecided;
         let (bytes, time) = stream.take_undecided();
@@ -168,9 +147,20 @@ impl HttpConnection {
         let held = (!bytes.is_empty()).then_some((offset, bytes, time));
         let (exchanges, idle_since) = (self.past.exchanges, self.past.ended);
         if is_readable {
-            let tunnel = Tunnel { client, held, rest: 0, exchanges, idle_since };
-            self.handover = Some(Handover::Tunnel(Box::new(tunnel)));
+            let tunnel = Box::new(Tunnel { client, held, rest: 0, exchanges, idle_since });
+            self.handover = Some(match http2 {
+                Some(open) => {
+                    Handover::Http2(tunnel, Box::new(Upgraded { open, client, exchanges, idle_since }))
+                }
+                None => Handover::Tunnel(tunnel),
+            });
         }
+    }
+
+    /// Whether a direction may be in the middle of HTTP/2: nothing of it was understood so far.
+    pub fn may_be_http2(&self, direction: Direction) -> bool {
+        let stream = &self.streams[direction.index()];
+        stream.position == Position::Lost && stream.candidate.is_none()
     }
 
     /// Whether it is HTTP/1; `None` when that is not known yet.
@@ -212,10 +202,12 @@ impl HttpConnection {
                 self.bytes(direction, bytes, time, exchanges);
             }
             Chunk::Elided { offset, length, time } => {
+                self.no_response = None;
                 stream.end = offset + length;
                 self.missing_bytes(direction, length, false, time, exchanges);
             }
             Chunk::Gap { offset, length, time } => {
+                self.no_response = None;
                 stream.end = offset + length;
                 self.missing_bytes(direction, length, true, time, exchanges);
                 let stream = &mut self.streams[direction.index()];
@@ -238,6 +230,7 @@ impl HttpConnection {
         let stream = &self.streams[direction.index()];
         match stream.position.unneeded() {
             _ if self.protocol == Protocol::Other => Need::Nothing,
+            _ if self.no_response.is_some() && self.requests != Some(direction) => Need::All,
             0 => Need::All,
             unneeded => Need::From(stream.end.saturating_add(unneeded)),
         }
@@ -270,10 +263,16 @@ impl HttpConnection {
     ) -> &'a [u8] {
         let is_request = self.requests == Some(direction);
         let stream = &mut self.streams[direction.index()];
+        stream.unread = 0;
         match &mut stream.position {
-            Position::Broken => &[],
+            Position::Broken => {
+                if !is_request && let Some(answer) = self.no_response.take() {
+                    self.leave_no_response([&answer, bytes].concat());
+                }
+                &[]
+            }
             Position::Tunnel => {
-                if let Some(Handover::Tunnel(tunnel)) = &mut self.handover {
+                if let Some(Handover::Tunnel(tunnel) | Handover::Http2(tunnel, _)) = &mut self.handover {
                     tunnel.rest = bytes.len();
                 }
                 &[]
@@ -296,15 +295,18 @@ impl HttpConnection {
                 let here = (*left).min(bytes.len() as u64);
                 *left -= here;
                 let is_over = *left == 0;
+                // At most the length of `bytes`, so it fits.
+                let rest = &bytes[here as usize..];
+                stream.unread = rest.len() as u64;
                 self.count_body(is_request, here, time);
                 if is_over {
                     self.end_message(direction, time, exchanges);
                 }
-                // At most the length of `bytes`, so it fits.
-                &bytes[here as usize..]
+                rest
             }
             Position::Chunked(chunked) => {
                 let fed = chunked.feed(bytes);
+                stream.unread = (bytes.len() - fed.consumed) as u64;
                 self.count_body(is_request, fed.payload, time);
                 match fed.then {
                     Then::More => {}
@@ -338,6 +340,7 @@ impl HttpConnection {
         match self.streams[direction.index()].head(bytes, time, message) {
             HeadStep::Partial => &[],
             HeadStep::Whole { bytes: head, started, rest } => {
+                self.streams[direction.index()].unread = rest.len() as u64;
                 match message {
                     Message::Request => self.request(direction, &head, (started, time), exchanges),
                     Message::Response => self.response(direction, &head, (started, time), exchanges),
@@ -359,6 +362,14 @@ impl HttpConnection {
             }
             _ => {}
         }
+    }
+
+    /// Leaves to others what came instead of a response.
+    pub(super) fn leave_no_response(&mut self, mut answer: Vec<u8>) {
+        let is_short = answer.len() < ANSWER_MAX;
+        answer.truncate(ANSWER_MAX);
+        self.no_response = is_short.then(|| answer.as_slice().into());
+        self.handover = Some(Handover::NoResponse(answer.into()));
     }
 
     /// Whether there was an exchange before.

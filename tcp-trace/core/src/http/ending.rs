@@ -18,6 +18,9 @@ use super::{
 impl HttpConnection {
     /// Ends the connection: exchanges that are not over are appended with what is known of them.
     pub fn finish(&mut self, time: Time, end: ConnectionEnd, exchanges: &mut Exchanges) {
+        if end.end == End::Unseen {
+            return self.lose(Integrity::Gap, exchanges);
+        }
         // What was lost behind a request has no part in the response that it still waits for.
         if self.open.iter().all(Open::is_response_done) {
             self.lose_after_gap(exchanges);
@@ -34,17 +37,15 @@ impl HttpConnection {
             if !is_closed && exchange.outcome == Outcome::Upgraded {
                 let is_reset = matches!(end.end, End::Reset(_));
                 exchange.outcome = if is_reset { Outcome::Reset } else { Outcome::Upgraded };
-                exchange.reason = Some(format!("{} without a close frame", self.ended_by(end)).into());
+                exchange.reason =
+                    Some(format!("{} without a close frame", ended_by(self.requests, end)).into());
             }
             self.emit(open, exchanges);
         }
         let request_head = self.open_partial_request(requests);
         let open = std::mem::take(&mut self.open);
         let last = open.len().saturating_sub(1);
-        let broke_off = match (end.end, end.first_fin) {
-            (End::Fin, Some((_, fin))) => fin,
-            _ => time,
-        };
+        let broke_off = broke_off(time, end);
         let mut is_next = true;
         for (at, open) in open.into_iter().enumerate() {
             let request_head = request_head.filter(|_| at == last);
@@ -61,26 +62,19 @@ impl HttpConnection {
     fn is_ended_by_close(&self, requests: Direction, end: ConnectionEnd) -> bool {
         let responses = requests.opposite();
         let first = end.first_fin.map(|(direction, _)| direction);
-        let is_given_up = first == Some(requests) && !end.has_fin[responses.index()];
+        let is_given_up = first == Some(requests) && end.fin[responses.index()].is_none();
         self.lasts_until_fin(responses) && end.end == End::Fin && !is_given_up
     }
 
     /// Opens an exchange for a request's head that is not whole, and gives the head's bytes.
     fn open_partial_request(&mut self, requests: Direction) -> Option<u64> {
-        let (bytes, started) = self.streams[requests.index()].partial_head()?;
-        let size = bytes.len() as u64;
-        let request =
-            line::request(bytes).map_or_else(|refused| refused.message.map(|message| *message), Some);
-        if request.is_none() && self.protocol == Protocol::Unknown {
+        let (mut open, size) = self.take_partial_request(requests)?;
+        if open.exchange.request.is_none() && self.protocol == Protocol::Unknown {
             return None;
         }
         self.protocol = Protocol::Http;
-        let answered = self.open.pop_back_if(|open| open.is_head_partial);
-        let mut open = answered.unwrap_or_else(|| self.new_open(started));
-        open.is_head_partial = false;
-        open.exchange.request = request;
         open.stalls = self.streams[requests.index()].take_head_stalls();
-        self.open.push_back(open);
+        self.push_open(open);
         Some(size)
     }
 
@@ -101,6 +95,11 @@ impl HttpConnection {
             Some(Ended { message: Message::Response, .. }) => responses,
             _ => &self.streams[requests.index()],
         };
+        let is_in_trailer = matches!(&stream.position, Position::Chunked(chunked) if chunked.is_in_trailer());
+        let ended = ended.map(|ended| match ended.part {
+            Part::Body if is_in_trailer => Ended { part: Part::Trailer, ..ended },
+            _ => ended,
+        });
         let missing = match (ended, &stream.position) {
             (
                 Some(Ended { part: Part::Body, .. }),
@@ -108,16 +107,8 @@ impl HttpConnection {
             ) => Some(*left),
             _ => None,
         };
-        let (integrity, outcome) = match ended {
-            None => (Integrity::Complete, Outcome::Ok),
-            Some(Ended { part: Part::None, .. }) => (Integrity::Complete, Outcome::NoResponse),
-            Some(Ended { message: Message::Response, .. }) => (Integrity::Truncated, Outcome::Truncated),
-            Some(_) if open.is_response_done() => (Integrity::Truncated, Outcome::Ok),
-            Some(_) => (Integrity::Truncated, Outcome::NoResponse),
-        };
-        let is_reset = matches!(end.end, End::Reset(_)) && ended.is_some();
-        let outcome = if is_reset { Outcome::Reset } else { outcome };
-        let reason = ended.map(|ended| self.reason(&open, ended, end));
+        let (integrity, outcome) = broken_outcome(&open, ended, end);
+        let reason = ended.map(|ended| reason(self.requests, &open, ended, end));
         if let Some((bytes, started)) = head {
             open.times.response_started = Some(started);
             open.times.last_seen = open.times.last_seen.max(started);
@@ -137,35 +128,68 @@ impl HttpConnection {
         }
         open
     }
+}
 
-    fn reason(&self, open: &Open, ended: Ended, end: ConnectionEnd) -> Reason {
-        let when = match ended {
-            Ended { message: Message::Request, .. } if open.is_response_done() => "after the response",
-            Ended { message: Message::Request, .. } => "during the request",
-            Ended { part: Part::None, .. } => "before the response",
-            Ended { .. } => "during the response",
-        };
-        format!("{} {when}", self.ended_by(end)).into()
+/// When what a connection leaves open broke off; `time` is when it was over.
+pub(crate) fn broke_off(time: Time, end: ConnectionEnd) -> Time {
+    match (end.end, end.first_fin) {
+        (End::Fin, Some((_, fin))) => fin,
+        _ => time,
     }
+}
 
-    /// Who ended the connection, in words.
-    fn ended_by(&self, end: ConnectionEnd) -> String {
-        let by = |direction: Option<Direction>| match direction {
-            Some(direction) if self.requests == Some(direction) => " by the client",
-            Some(_) => " by the server",
-            None => "",
-        };
-        match end.end {
-            End::Fin => format!("closed{}", by(end.first_fin.map(|(direction, _)| direction))),
-            End::Reset(direction) => format!("reset{}", by(direction)),
-            End::Failed(error) => error.to_owned(),
-            End::Unknown => "the session ended".to_owned(),
-        }
+/// How an exchange ended that its connection's end broke off there.
+pub(crate) fn broken_outcome(open: &Open, ended: Option<Ended>, end: ConnectionEnd) -> (Integrity, Outcome) {
+    let (integrity, outcome) = match ended {
+        None => (Integrity::Complete, Outcome::Ok),
+        Some(Ended { part: Part::None, .. }) => (Integrity::Complete, Outcome::NoResponse),
+        Some(Ended { message: Message::Response, .. }) => (Integrity::Truncated, Outcome::Truncated),
+        Some(_) if open.is_response_done() => (Integrity::Truncated, Outcome::Ok),
+        Some(_) => (Integrity::Truncated, Outcome::NoResponse),
+    };
+    let is_reset = matches!(end.end, End::Reset(_)) && ended.is_some();
+    (integrity, if is_reset { Outcome::Reset } else { outcome })
+}
+
+/// Why it broke off, in words.
+pub(crate) fn reason(requests: Option<Direction>, open: &Open, ended: Ended, end: ConnectionEnd) -> Reason {
+    if is_cut_by_client(requests, open, ended, end) {
+        return "closed by the client during the request".into();
+    }
+    let when = match ended {
+        Ended { message: Message::Request, .. } if open.is_response_done() => "after the response",
+        Ended { message: Message::Request, .. } => "during the request",
+        Ended { part: Part::None, .. } => "before the response",
+        Ended { .. } => "during the response",
+    };
+    format!("{} {when}", ended_by(requests, end)).into()
+}
+
+/// Whether the client ended its direction within its request, and was answered behind that.
+fn is_cut_by_client(requests: Option<Direction>, open: &Open, ended: Ended, end: ConnectionEnd) -> bool {
+    let fin = requests.and_then(|requests| end.fin[requests.index()]);
+    let is_before = fin.zip(open.times.response_started).is_some_and(|(fin, response)| fin < response);
+    ended.message == Message::Request && is_before && end.end == End::Fin
+}
+
+/// Who ended the connection, in words.
+fn ended_by(requests: Option<Direction>, end: ConnectionEnd) -> String {
+    let by = |direction: Option<Direction>| match direction {
+        Some(direction) if requests == Some(direction) => " by the client",
+        Some(_) => " by the server",
+        None => "",
+    };
+    match end.end {
+        End::Fin => format!("closed{}", by(end.first_fin.map(|(direction, _)| direction))),
+        End::Reset(direction) => format!("reset{}", by(direction)),
+        End::Failed(error) => error.to_owned(),
+        End::Unknown => "the session ended".to_owned(),
+        End::Unseen => "bytes were not seen".to_owned(),
     }
 }
 
 /// Where an exchange broke off; the heads are those that are not whole.
-fn place(open: &Open, request_head: Option<u64>, response_head: Option<u64>) -> Option<Ended> {
+pub(crate) fn place(open: &Open, request_head: Option<u64>, response_head: Option<u64>) -> Option<Ended> {
     let ended = |message, part, offset| Some(Ended { message, part, offset });
     match (&open.exchange.response, &open.exchange.request) {
         (Some(response), _) if !open.is_response_done() => {
@@ -204,9 +228,31 @@ mod tests {
             let request = Chunk::Bytes { offset: 0, bytes: REQUEST, time: ms(1) };
             connection.input(Direction::Out, request, false, &mut exchanges);
             let end =
-                ConnectionEnd { end, first_fin: Some((Direction::Out, ms(500))), has_fin: [true, false] };
+                ConnectionEnd { end, first_fin: Some((Direction::Out, ms(500))), fin: [Some(ms(500)), None] };
             connection.finish(ms(900), end, &mut exchanges);
             assert_eq!(exchanges[0].timing.total_us, expected_us, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_ends_its_side_within_its_request_cut_it_whoever_closes_last() {
+        const REQUEST: &[u8] = b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
+        const RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+        let ms = |ms: u64| Time(ms * 1_000_000);
+        for (client_fin, expected) in
+            [(2, "closed by the client during the request"), (350, "closed by the server after the response")]
+        {
+            let (mut connection, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
+            for (direction, bytes, time) in
+                [(Direction::Out, REQUEST, ms(1)), (Direction::In, RESPONSE, ms(300))]
+            {
+                let chunk = Chunk::Bytes { offset: 0, bytes, time };
+                connection.input(direction, chunk, false, &mut exchanges);
+            }
+            let fin = [Some(ms(client_fin)), Some(ms(301))];
+            let end = ConnectionEnd { end: End::Fin, first_fin: Some((Direction::In, ms(301))), fin };
+            connection.finish(ms(900), end, &mut exchanges);
+            assert_eq!(exchanges[0].reason.as_deref(), Some(expected));
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum End {
     Failed(&'static str),
     /// It has not: the session is over.
     Unknown,
+    /// It has not, and goes on where its bytes are not seen.
+    Unseen,
 }
 
 /// The end of a connection, with the FINs that were seen.
@@ -29,36 +31,42 @@ pub struct ConnectionEnd {
     pub end: End,
     /// The direction of the FIN that ended it, and when that was seen: the first one, or the second after a half-close.
     pub first_fin: Option<(Direction, Time)>,
-    /// Whether a FIN of each direction was seen, by [`Direction::index`].
-    pub has_fin: [bool; 2],
+    /// When the FIN of each direction was seen, by [`Direction::index`].
+    pub fin: [Option<Time>; 2],
 }
 
 impl ConnectionEnd {
     /// An end without FINs.
     pub fn without_fin(end: End) -> Self {
-        Self { end, first_fin: None, has_fin: [false; 2] }
+        Self { end, first_fin: None, fin: [None; 2] }
     }
 }
 
 /// When the parts of an exchange began and ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// First byte of the request; of the response when there was no request.
-    pub(super) started: Time,
+    pub(crate) started: Time,
+    /// Last byte of the head of a request that expects 100.
+    pub(crate) expecting: Option<Time>,
+    /// When it had a response, or went on without one.
+    pub(crate) expected: Option<Time>,
     /// Last byte of the request.
-    pub(super) request_ended: Option<Time>,
+    pub(crate) request_ended: Option<Time>,
     /// First byte of the response.
-    pub(super) response_started: Option<Time>,
+    pub(crate) response_started: Option<Time>,
     /// Last byte of the response.
-    pub(super) response_ended: Option<Time>,
+    pub(crate) response_ended: Option<Time>,
     /// Last byte that was seen of either.
-    pub(super) last_seen: Time,
+    pub(crate) last_seen: Time,
 }
 
 impl Times {
-    pub(super) fn new(started: Time) -> Self {
+    pub(crate) fn new(started: Time) -> Self {
         Self {
             started,
+            expecting: None,
+            expected: None,
             request_ended: None,
             response_started: None,
             response_ended: None,
@@ -66,10 +74,18 @@ impl Times {
         }
     }
 
+    /// Notes that a request that expects 100 has a response, or goes on without one.
+    pub(crate) fn end_expecting(&mut self, time: Time) {
+        if self.expecting.is_some() {
+            self.expected.get_or_insert(time);
+        }
+    }
+
     /// What is recorded of them; `previous_ended` is when the connection's exchange before this one ended.
     #[inline]
-    pub(super) fn timing(&self, previous_ended: Option<Time>) -> Timing {
-        let Self { started, request_ended, response_started, response_ended, last_seen } = *self;
+    pub(crate) fn timing(&self, previous_ended: Option<Time>) -> Timing {
+        let Self { started, expecting, expected, request_ended, response_started, response_ended, last_seen } =
+            *self;
         let us = |from: Option<Time>, to: Option<Time>| Some(to?.micros_since(from?));
         Timing {
             started,
@@ -83,6 +99,7 @@ impl Times {
                 response_started
                     .filter(|response| Some(*response) < request_ended || request_ended.is_none()),
             ),
+            expect_us: us(expecting, expected.or(Some(last_seen))),
             informational_us: Vec::new(),
             stalls: None,
         }

@@ -93,6 +93,7 @@ pub(super) fn fast_response(bytes: &[u8]) -> Option<Response> {
         headers,
         header_size: bytes.len() as u64,
         body: Body::default(),
+        place: 0..0,
     })
 }
 

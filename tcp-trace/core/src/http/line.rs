@@ -114,6 +114,7 @@ pub(super) fn response(bytes: &[u8]) -> Result<Response, Refused<Response>> {
         headers,
         header_size: read.end,
         body: Body::default(),
+        place: 0..0,
     };
     finish(Some(message), read)
 }

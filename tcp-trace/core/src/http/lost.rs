@@ -3,7 +3,11 @@
 //! A body may have any bytes in it, a request's head too. What looks like a request is a candidate until a response begins
 //! in the other direction; a second one before that shows that they are parts of a body.
 
-use tcp_trace_model::{event::Direction, exchange::Integrity, time::Time};
+use tcp_trace_model::{
+    event::Direction,
+    exchange::{Integrity, Message},
+    time::Time,
+};
 
 use super::{
     connection::HttpConnection,
@@ -39,6 +43,19 @@ impl Candidate {
         self.pieces.iter().map(|(bytes, _)| bytes.capacity()).sum()
     }
 
+    /// Whether its head is whole, in one piece or several.
+    fn has_head(&self) -> bool {
+        let joined;
+        let bytes = match self.pieces.as_slice() {
+            [(only, _)] => only,
+            pieces => {
+                joined = pieces.iter().flat_map(|(bytes, _)| bytes).copied().collect::<Vec<_>>();
+                &joined
+            }
+        };
+        head::end(bytes, 0).is_some()
+    }
+
     fn append(&mut self, bytes: &[u8], time: Time) {
         let kept: usize = self.pieces.iter().map(|(bytes, _)| bytes.len()).sum();
         if self.is_refuted {
@@ -66,13 +83,13 @@ impl HttpConnection {
         exchanges: &mut Exchanges,
     ) -> &'a [u8] {
         let may_be_response = self.requests != Some(direction) && head::is_response(bytes);
-        if may_be_response && self.is_answer(direction, exchanges) {
+        if may_be_response && self.end_unread(direction, exchanges) {
             self.streams[direction.index()].position = Position::Head;
             return bytes;
         }
         let is_request = self.requests.is_none_or(|requests| requests == direction)
             && line::begins_request(bytes)
-            && head::end(bytes, 0).is_some();
+            && (head::end(bytes, 0).is_some() || !line::is_illegal(Message::Request, bytes, 0, &mut 0));
         let stream = &mut self.streams[direction.index()];
         match &mut stream.candidate {
             Some(candidate) if is_request => candidate.refute(),
@@ -83,9 +100,9 @@ impl HttpConnection {
         &[]
     }
 
-    /// Whether a response that begins now belongs to the first request that is open: only when its request began after all
-    /// that was not read of the responses. Nothing is paired by guess.
-    fn is_answer(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
+    /// Ends the requests whose responses were not read, because a response begins now. Whether it belongs to the first
+    /// request that is then open: only when that began after all that was not read of the responses. Nothing is paired by guess.
+    fn end_unread(&mut self, responses: Direction, exchanges: &mut Exchanges) -> bool {
         self.confirm_candidate(responses, exchanges);
         let unread_until = self.streams[responses.index()].unread_until;
         while let Some(open) = self.open.pop_front_if(|open| Some(open.times.started) < unread_until) {
@@ -107,7 +124,9 @@ impl HttpConnection {
     fn accept_candidate(&mut self, requests: Direction, exchanges: &mut Exchanges) {
         let stream = &mut self.streams[requests.index()];
         let candidate = stream.candidate.take();
-        if let Some(Candidate { pieces, more: (more, last), is_refuted: false }) = candidate.map(|it| *it) {
+        if let Some(Candidate { pieces, more: (more, last), is_refuted: false }) =
+            candidate.filter(|it| it.has_head()).map(|it| *it)
+        {
             stream.position = Position::Head;
             self.requests = Some(requests);
             for (bytes, time) in pieces {

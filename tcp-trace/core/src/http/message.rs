@@ -7,9 +7,10 @@ use tcp_trace_model::{
 };
 
 use super::{
-    connection::{Handover, HttpConnection, Protocol},
+    connection::{HttpConnection, Protocol},
     exchange::Exchanges,
     framing::Framing,
+    handover::Handover,
     head, line,
     open::{self, OPEN_MAX, Open},
     stream::{Position, Stream},
@@ -17,7 +18,7 @@ use super::{
 };
 
 /// Why nothing is known of a message.
-const UNREAD: &str = "it is not read, because what came before it is illegal";
+pub(crate) const UNREAD: &str = "it is not read, because what came before it is illegal";
 
 impl HttpConnection {
     /// A request's head, which began and was whole at these times.
@@ -43,9 +44,7 @@ impl HttpConnection {
             0..OPEN_MAX => framing,
             _ => Err(format!("{OPEN_MAX} requests wait for a response already").into()),
         };
-        let answered = self.open.pop_back_if(|open| open.is_head_partial);
-        let mut open = answered.unwrap_or_else(|| self.new_open(started));
-        open.is_head_partial = false;
+        let mut open = self.take_answered(started);
         open.times.last_seen = time;
         open.exchange.request = request;
         let stream = &mut self.streams[direction.index()];
@@ -53,6 +52,7 @@ impl HttpConnection {
         match framing {
             Ok(framing) => {
                 stream.position = if framing != Framing::None && open.expects_100() {
+                    open.times.expecting = Some(time);
                     Position::Expecting(framing)
                 } else {
                     Position::behind_head(framing)
@@ -112,11 +112,17 @@ impl HttpConnection {
         }
         self.protocol = Protocol::Http;
         if response.is_none() {
-            self.handover.get_or_insert_with(|| Handover::NoResponse(head.into()));
+            self.leave_no_response(head.to_vec());
         }
         let is_unasked = waiting.is_none() && framing.is_ok() && self.is_unasked(direction, status);
         if is_unasked {
             framing = Err("no request is waiting for it".into());
+        }
+        if let Some(open) = waiting.and_then(|at| self.open.get_mut(at)) {
+            open.times.end_expecting(started);
+            if open.is_head_partial && framing == Ok(Framing::Tunnel) {
+                framing = Err("it changes the protocol before the head of its request is whole".into());
+            }
         }
         let is_interim = (100..200).contains(&status) && status != 101;
         if framing.is_ok() && is_interim {
@@ -126,6 +132,7 @@ impl HttpConnection {
             }
             return;
         }
+        let read_to = self.streams[direction.index()].read_to();
         let at = waiting.unwrap_or_else(|| self.open_without_request(started));
         let is_last = at + 1 == self.open.len();
         let is_request_unread = waiting.is_none() && self.is_unread(direction.opposite());
@@ -136,6 +143,9 @@ impl HttpConnection {
         open.times.response_started = Some(started);
         open.times.last_seen = time;
         open.exchange.response = response;
+        if let Some(response) = &mut open.exchange.response {
+            response.place.start = read_to.saturating_sub(head.len() as u64);
+        }
         match framing {
             Ok(Framing::Tunnel) => return self.upgrade(at, time, exchanges),
             Ok(framing) => {
@@ -155,12 +165,15 @@ impl HttpConnection {
         }
     }
 
-    /// Whether a response is illegal because no request waits for it. A server may say 408 to an idle
-    /// connection (RFC 9110, section 15.5.9), and the request may be among the bytes that were not seen.
+    /// Whether a response is illegal because no request waits for it. A server may say 408 unasked (RFC 9110, section 15.5.9).
     fn is_unasked(&self, direction: Direction, status: u16) -> bool {
-        let requests = &self.streams[direction.opposite().index()];
-        let is_readable = requests.position != Position::Lost && !self.is_other_incomplete;
-        status != 408 && is_readable && !self.is_unread(direction.opposite())
+        status != 408 && self.are_requests_read(direction.opposite())
+    }
+
+    /// Whether all of the requests that came so far was read.
+    fn are_requests_read(&self, requests: Direction) -> bool {
+        let position = &self.streams[requests.index()].position;
+        !matches!(position, Position::Lost | Position::Broken) && !self.is_other_incomplete
     }
 
     /// Whether a direction is not read any more, because a message of it is illegal.
@@ -168,11 +181,9 @@ impl HttpConnection {
         self.streams[direction.index()].position == Position::Broken
     }
 
-    /// Whether what comes in a direction of responses can only be surplus: behind a response that was read, while no request
-    /// waits.
+    /// Whether what comes in a direction of responses can only be surplus: behind one that was read, while no request waits.
     fn is_behind_response(&self, direction: Direction) -> bool {
-        let requests = &self.streams[direction.opposite().index()].position;
-        let is_read = !matches!(requests, Position::Lost | Position::Broken) && !self.is_other_incomplete;
+        let is_read = self.are_requests_read(direction.opposite());
         is_read && self.has_exchanges() && self.protocol == Protocol::Http
     }
 
@@ -209,16 +220,33 @@ impl HttpConnection {
         if let Some(at) = waiting {
             return (!has_crossed(self, self.open[at].times.started)).then_some(at);
         }
-        let (bytes, began) = self.streams[requests.index()].partial_head()?;
+        let (_, began) = self.streams[requests.index()].partial_head()?;
         if has_crossed(self, began) {
             return None;
         }
-        let request = line::request(bytes);
-        let mut open = self.new_open(began);
+        let (mut open, _) = self.take_partial_request(requests)?;
         open.is_head_partial = true;
-        open.exchange.request = request.map_or_else(|refused| refused.message.map(|it| *it), Some);
         self.push_open(open);
         Some(self.open.len() - 1)
+    }
+
+    /// The exchange of a request whose head is not whole, with the bytes of it so far: what its response opened, or a new one.
+    pub(super) fn take_partial_request(&mut self, requests: Direction) -> Option<(Open, u64)> {
+        let (bytes, began) = self.streams[requests.index()].partial_head()?;
+        let size = bytes.len() as u64;
+        let request =
+            line::request(bytes).map_or_else(|refused| refused.message.map(|message| *message), Some);
+        let mut open = self.take_answered(began);
+        open.exchange.request = request;
+        Some((open, size))
+    }
+
+    /// The exchange that a response opened before the head of its request was whole, or a new one.
+    fn take_answered(&mut self, began: Time) -> Open {
+        let answered = self.open.pop_back_if(|open| open.is_head_partial);
+        let mut open = answered.unwrap_or_else(|| self.new_open(began));
+        open.is_head_partial = false;
+        open
     }
 
     /// Takes bytes behind the head of a request that expects 100, and gives those that are to be read again.
@@ -229,7 +257,10 @@ impl HttpConnection {
         (bytes, time): (&'a [u8], Time),
         exchanges: &mut Exchanges,
     ) -> &'a [u8] {
-        let is_answered = self.current(true).is_some_and(|open| open.exchange.response.is_some());
+        let is_answered = self.current(true).is_some_and(|open| {
+            open.times.end_expecting(time);
+            open.exchange.response.is_some()
+        });
         let stream = &mut self.streams[direction.index()];
         if !is_answered {
             stream.position = Position::behind_head(framing);
@@ -256,7 +287,9 @@ impl HttpConnection {
     pub(super) fn invalidate(&mut self, direction: Direction, reason: Reason, exchanges: &mut Exchanges) {
         let is_request = self.requests == Some(direction);
         self.streams[direction.index()].leave(Position::Broken);
+        let mut is_head_partial = false;
         if let Some(open) = self.current(is_request) {
+            is_head_partial = std::mem::take(&mut open.is_head_partial);
             let message = if is_request { Message::Request } else { Message::Response };
             open.invalid = Some(match open.invalid.take() {
                 Some((Message::Request, earlier)) if !is_request => {
@@ -266,7 +299,7 @@ impl HttpConnection {
             });
         }
         let other = &mut self.streams[direction.opposite().index()];
-        if other.position == Position::Undecided {
+        if other.position == Position::Undecided || is_head_partial {
             other.leave(Position::Broken);
         }
         self.settle(exchanges);
@@ -276,6 +309,7 @@ impl HttpConnection {
     pub(super) fn end_message(&mut self, direction: Direction, time: Time, exchanges: &mut Exchanges) {
         let is_request = self.requests == Some(direction);
         let mut position = Position::Head;
+        let read_to = self.streams[direction.index()].read_to();
         if let Some(open) = self.current(is_request) {
             if is_request {
                 open.times.request_ended = Some(time);
@@ -284,6 +318,9 @@ impl HttpConnection {
                 }
             } else {
                 open.times.response_ended = Some(time);
+                if let Some(response) = &mut open.exchange.response {
+                    response.place.end = read_to;
+                }
             }
             open.times.last_seen = time;
         }
@@ -326,13 +363,18 @@ impl HttpConnection {
 
     /// The response changes the protocol (RFC 9110, sections 7.8 and 9.3.6): there are no more messages.
     fn upgrade(&mut self, at: usize, time: Time, exchanges: &mut Exchanges) {
-        let (mut websocket, mut is_connect) = (None, false);
+        let (mut websocket, mut is_connect, mut http2) = (None, false, None);
         for (position, mut open) in std::mem::take(&mut self.open).into_iter().enumerate() {
             if position != at {
                 open.conclude(Integrity::Complete, Outcome::NoResponse);
                 let reason = &mut open.exchange.reason;
                 reason.get_or_insert("the connection went over to another protocol".into());
                 self.emit(open, exchanges);
+                continue;
+            }
+            if open.is_http2() && open.is_request_done() && self.requests.is_some() {
+                open.begin_http2();
+                http2 = Some(open);
                 continue;
             }
             open.times.response_ended = Some(time);
@@ -346,8 +388,8 @@ impl HttpConnection {
             }
         }
         let (Some((mut open, has_extensions)), Some(requests)) = (websocket, self.requests) else {
-            if let (true, Some(requests)) = (is_connect, self.requests) {
-                self.open_tunnel(requests);
+            if let (true, Some(requests)) = (is_connect || http2.is_some(), self.requests) {
+                self.open_tunnel(requests, http2);
             }
             return self.streams.iter_mut().for_each(|stream| stream.leave(Position::Tunnel));
         };
@@ -410,63 +452,5 @@ impl HttpConnection {
 }
 
 #[cfg(test)]
-mod tests {
-    use tcp_trace_model::event::Role;
-
-    use super::*;
-    use crate::{
-        http::{ConnectionEnd, End},
-        stream::Chunk,
-    };
-
-    /// A second request leaves, and a 408 comes so many milliseconds later, over a path with a round trip of 40 ms.
-    fn timed_out(ms_later: u64) -> Vec<String> {
-        const OK: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
-        const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
-        let ms = |ms: u64| Time(ms * 1_000_000);
-        let (mut http, mut exchanges) = (HttpConnection::new(Some(Role::Client)), Vec::new());
-        http.learn_rtt(40_000);
-        let mut offsets = [0_u64; 2];
-        for (direction, bytes, time) in [
-            (Direction::Out, &b"GET /1 HTTP/1.1\r\n\r\n"[..], 0),
-            (Direction::In, OK, 41),
-            (Direction::Out, b"GET /2 HTTP/1.1\r\n\r\n", 1_000),
-            (Direction::In, TIMEOUT, 1_000 + ms_later),
-        ] {
-            http.start(direction);
-            let offset = &mut offsets[direction.index()];
-            let chunk = Chunk::Bytes { offset: *offset, bytes, time: ms(time) };
-            http.input(direction, chunk, false, &mut exchanges);
-            *offset += bytes.len() as u64;
-        }
-        http.finish(ms(2_000), ConnectionEnd::without_fin(End::Reset(None)), &mut exchanges);
-        let in_words = |exchange: &tcp_trace_model::exchange::Exchange| {
-            let target = exchange.request.as_ref().map(|request| request.target.printable().to_string());
-            let status = exchange.response.as_ref().map(|response| response.status_code);
-            format!("{} {} {:?}", exchange.index, target.unwrap_or_default(), status)
-        };
-        exchanges.iter().map(|exchange| in_words(exchange)).collect()
-    }
-
-    #[test]
-    fn a_request_is_found_whose_directions_beginning_was_not_seen() {
-        let (mut http, mut exchanges) = (HttpConnection::new(Some(Role::Server)), Vec::new());
-        // The SYN was not seen, the SYN+ACK was.
-        http.start(Direction::Out);
-        for (direction, bytes) in [
-            (Direction::In, &b"GET / HTTP/1.1\r\n\r\n"[..]),
-            (Direction::Out, b"HTTP/1.1 204 No Content\r\n\r\n"),
-        ] {
-            http.input(direction, Chunk::Bytes { offset: 0, bytes, time: Time(0) }, false, &mut exchanges);
-        }
-        http.finish(Time(0), ConnectionEnd::without_fin(End::Fin), &mut exchanges);
-        let [exchange] = exchanges.as_slice() else { panic!("{exchanges:#?}") };
-        assert!(exchange.request.is_some() && exchange.response.is_some(), "{exchange:?}");
-    }
-
-    #[test]
-    fn a_408_that_crossed_a_request_answers_nothing() {
-        assert_eq!(timed_out(9), ["0 /1 Some(204)", "1  Some(408)", "2 /2 None"]);
-        assert_eq!(timed_out(40), ["0 /1 Some(204)", "1 /2 Some(408)"]);
-    }
-}
+#[path = "message_tests.rs"]
+mod tests;

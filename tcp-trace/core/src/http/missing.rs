@@ -25,6 +25,9 @@ impl HttpConnection {
                 Position::Undecided => return stream.lose(),
                 Position::Expecting(framing) => {
                     stream.position = Position::behind_head(*framing);
+                    if let Some(open) = self.current(is_request) {
+                        open.times.end_expecting(time);
+                    }
                     continue;
                 }
                 Position::AfterGap if is_gap => return stream.leave(Position::AfterGap),
@@ -45,6 +48,7 @@ impl HttpConnection {
             let is_over = stream.position == Position::Length(0);
             let is_frame = matches!(stream.position, Position::WebSocket(_));
             bytes -= here;
+            stream.unread = bytes;
             if is_gap {
                 self.note_gap(is_request);
             }

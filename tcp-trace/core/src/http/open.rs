@@ -56,24 +56,24 @@ pub(super) fn put_back(queue: VecDeque<Open>) {
 
 /// An exchange that is not over.
 #[derive(Debug)]
-pub(super) struct Open {
-    pub(super) exchange: Box<Exchange>,
-    pub(super) times: Times,
+pub(crate) struct Open {
+    pub(crate) exchange: Box<Exchange>,
+    pub(crate) times: Times,
     /// What was lost of them, when anything was.
     pub(super) stalls: Option<Box<Stalls>>,
-    pub(super) is_gap: bool,
+    pub(crate) is_gap: bool,
     /// Whether frames of a WebSocket follow its messages.
-    pub(super) is_websocket: bool,
+    pub(crate) is_websocket: bool,
     /// Whether the client left out the request's body, which it had to send only after 100.
     is_body_left_out: bool,
     /// Whether it was answered before the request's head was whole.
-    pub(super) is_head_partial: bool,
+    pub(crate) is_head_partial: bool,
     /// Which message is illegal, and why.
-    pub(super) invalid: Option<(Message, Reason)>,
+    pub(crate) invalid: Option<(Message, Reason)>,
 }
 
 impl Open {
-    pub(super) fn new(index: u64, started: Time) -> Self {
+    pub(crate) fn new(index: u64, started: Time) -> Self {
         let mut exchange = SPARE_EXCHANGES.with_borrow_mut(Vec::pop).unwrap_or_default();
         exchange.index = index;
         Self {
@@ -88,7 +88,7 @@ impl Open {
         }
     }
 
-    pub(super) fn is_request_done(&self) -> bool {
+    pub(crate) fn is_request_done(&self) -> bool {
         let is_done = self.exchange.request.is_none()
             || self.times.request_ended.is_some()
             || self.is_body_left_out
@@ -96,23 +96,23 @@ impl Open {
         is_done && !self.is_head_partial
     }
 
-    pub(super) fn is_response_done(&self) -> bool {
+    pub(crate) fn is_response_done(&self) -> bool {
         self.times.response_ended.is_some()
     }
 
     /// Whether one of its messages is illegal: that one will not go on.
-    pub(super) fn is_invalid(&self, message: Message) -> bool {
+    pub(crate) fn is_invalid(&self, message: Message) -> bool {
         self.invalid.as_ref().is_some_and(|(invalid, _)| *invalid == message)
     }
 
     /// Whether nothing more is to come.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let is_done = self.is_request_done() && self.is_response_done();
         self.is_invalid(Message::Response) || is_done && !self.is_websocket
     }
 
     /// Whether the request asks for another protocol (RFC 9110, sections 7.8 and 9.3.6).
-    pub(super) fn asks_for_upgrade(&self) -> bool {
+    pub(crate) fn asks_for_upgrade(&self) -> bool {
         self.exchange.request.as_ref().is_some_and(|request| {
             *request.method.0 == *b"CONNECT"
                 || request.version > Some(Version::http1(0)) && request.headers.first("upgrade").is_some()
@@ -120,7 +120,7 @@ impl Open {
     }
 
     /// Whether the request expects 100 before its body (RFC 9110, section 10.1.1).
-    pub(super) fn expects_100(&self) -> bool {
+    pub(crate) fn expects_100(&self) -> bool {
         let expect = self.exchange.request.as_ref().and_then(|request| request.headers.first("expect"));
         expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
     }
@@ -136,7 +136,7 @@ impl Open {
     }
 
     /// Whether it is a CONNECT whose response, which ends the messages, grants it.
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         let is_connect =
             self.exchange.request.as_ref().is_some_and(|request| *request.method.0 == *b"CONNECT");
         is_connect && self.exchange.response.as_ref().is_some_and(|response| response.status_code != 101)
@@ -144,7 +144,7 @@ impl Open {
 
     /// Whether the response, which switches protocols, goes over to WebSocket; and if so, whether with
     /// extensions.
-    pub(super) fn websocket(&self) -> Option<bool> {
+    pub(crate) fn websocket(&self) -> Option<bool> {
         let response = self.exchange.response.as_ref().filter(|response| response.status_code == 101)?;
         let mut protocols = response.headers.members("upgrade");
         let is_websocket = protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
@@ -152,8 +152,24 @@ impl Open {
         is_websocket.then_some(has_extensions)
     }
 
+    /// Whether the response, which switches protocols, goes over to HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        let response = self.exchange.response.as_ref().filter(|response| response.status_code == 101);
+        let mut protocols = response.into_iter().flat_map(|response| response.headers.members("upgrade"));
+        self.invalid.is_none() && protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"))
+    }
+
+    /// Goes over to HTTP/2: the response that switched protocols was an interim one.
+    pub(crate) fn begin_http2(&mut self) {
+        if let (Some(response), Some(started)) =
+            (self.exchange.response.take(), self.times.response_started.take())
+        {
+            self.inform(response.status_code, started);
+        }
+    }
+
     /// Notes an interim response, which began at this time.
-    pub(super) fn inform(&mut self, status: u16, started: Time) {
+    pub(crate) fn inform(&mut self, status: u16, started: Time) {
         if self.exchange.informational.len() < INFORMATIONAL_MAX {
             self.exchange.informational.push(status);
             self.exchange.timing.informational_us.push(started.micros_since(self.times.started));
@@ -162,7 +178,7 @@ impl Open {
 
     /// Says how it ended, unless one of its messages is illegal. What only the end of a connection tells is still missing.
     #[inline]
-    pub(super) fn conclude(&mut self, integrity: Integrity, outcome: Outcome) {
+    pub(crate) fn conclude(&mut self, integrity: Integrity, outcome: Outcome) {
         let exchange = &mut *self.exchange;
         (exchange.integrity, exchange.outcome) = (integrity, outcome);
         if let Some((message, reason)) = &self.invalid {
@@ -180,7 +196,7 @@ impl Open {
 
     /// The exchange, which is over; `previous_ended` is when the one before it ended.
     #[inline]
-    pub(super) fn into_exchange(self, previous_ended: Option<Time>) -> Box<Exchange> {
+    pub(crate) fn into_exchange(self, previous_ended: Option<Time>) -> Box<Exchange> {
         let Self { mut exchange, times, stalls, .. } = self;
         let informational_us = std::mem::take(&mut exchange.timing.informational_us);
         exchange.timing = Timing { informational_us, ..times.timing(previous_ended) };

@@ -143,16 +143,27 @@ impl HttpConnection {
         let mut response_head = responses.partial_head().map(|(_, started)| started);
         for open in self.open.iter_mut().filter(|open| !open.is_response_done()) {
             // A response's head that is not whole is the next one's.
-            if let Some((phase, began)) = phase(open, is_request, cause, response_head.take()) {
-                let stalls = open.stalls.get_or_insert_default();
-                let stall = match phase {
-                    Phase::Send => &mut stalls.send,
-                    Phase::Wait => &mut stalls.wait,
-                    Phase::Receive => &mut stalls.receive,
-                };
-                stall.note(cause, from.max(began), to);
-            }
+            note(open, is_request, (cause, from, to), response_head.take());
         }
+    }
+}
+
+/// Notes that bytes of an exchange did not get on from a time to another, which is now: those of its request, or of its response, whose
+/// head began at `response_head` if it is not whole.
+pub(crate) fn note(
+    open: &mut Open,
+    is_request: bool,
+    (cause, from, to): (Cause, Time, Time),
+    response_head: Option<Time>,
+) {
+    if let Some((phase, began)) = phase(open, is_request, cause, response_head) {
+        let stalls = open.stalls.get_or_insert_default();
+        let stall = match phase {
+            Phase::Send => &mut stalls.send,
+            Phase::Wait => &mut stalls.wait,
+            Phase::Receive => &mut stalls.receive,
+        };
+        stall.note(cause, from.max(began), to);
     }
 }
 

@@ -94,6 +94,8 @@ pub(super) struct Stream {
     head_started: Time,
     /// Bytes of the head in lines that are known to be legal.
     judged: usize,
+    /// How many bytes of what came last lie behind what is read of it.
+    pub(super) unread: u64,
     /// What of the time of a request's head that is not whole was lost.
     pub(super) head_stall: Option<Box<Stall>>,
 }
@@ -108,8 +110,14 @@ impl Stream {
             head: Vec::new(),
             head_started: Time(0),
             judged: 0,
+            unread: 0,
             head_stall: None,
         }
+    }
+
+    /// The offset behind what is read of it. A request that is read again may lie before that.
+    pub(super) fn read_to(&self) -> u64 {
+        self.end.saturating_sub(self.unread)
     }
 
     /// Bytes that are kept for later.

@@ -9,8 +9,8 @@ const CONTROL_MAX: u64 = 125;
 
 /// Follows the frames of one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Follower {
-    pub(super) frames: Frames,
+pub(crate) struct Follower {
+    pub(crate) frames: Frames,
     /// Clients mask what they send, and nobody else does (section 5.1).
     is_client: bool,
     /// Whether the reserved bits can have a meaning.
@@ -38,7 +38,7 @@ pub(super) enum Stop {
 }
 
 impl Follower {
-    pub(super) fn new(is_client: bool, has_extensions: bool) -> Self {
+    pub(crate) fn new(is_client: bool, has_extensions: bool) -> Self {
         Self {
             frames: Frames::default(),
             is_client,
@@ -59,7 +59,7 @@ impl Follower {
     }
 
     /// Takes the next bytes.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while self.end.is_none() && !bytes.is_empty() {
             let Some(left) = self.left else {
                 self.header_byte(bytes[0]);
@@ -77,7 +77,7 @@ impl Follower {
     }
 
     /// Bytes that need not be seen: the rest of a frame, and whatever follows the last one.
-    pub(super) fn unneeded(&self) -> u64 {
+    pub(crate) fn unneeded(&self) -> u64 {
         match (self.end, self.left) {
             (Some(_), _) => u64::MAX,
             (None, Some(left)) if !self.is_close() => left,
@@ -86,14 +86,14 @@ impl Follower {
     }
 
     /// Passes over so many bytes, at most [`unneeded`](Self::unneeded).
-    pub(super) fn skip(&mut self, bytes: u64) {
+    pub(crate) fn skip(&mut self, bytes: u64) {
         if let (None, Some(left)) = (self.end, self.left) {
             self.take(left, bytes.min(left));
         }
     }
 
     /// Bytes that were needed are missing: nobody knows where frames begin.
-    pub(super) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.end.get_or_insert(Stop::Gap);
     }
 

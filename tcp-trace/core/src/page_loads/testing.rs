@@ -34,6 +34,7 @@ pub fn get(ms: u64, url: &str) -> Exchange {
         role: Some(Role::Client),
         network: Some(network),
         process: Some(Arc::new(process)),
+        ..ConnectionInfo::default()
     };
     let exchange = record::Exchange {
         request: Some(Request {
@@ -51,6 +52,7 @@ pub fn get(ms: u64, url: &str) -> Exchange {
             headers: Fields::new(),
             header_size: 100,
             body: Body { size: 1_000 },
+            place: 0..0,
         }),
         url: Some(Url { scheme: Some("http".into()), host: Some(host.into()), path: path.into(), query }),
         timing: Timing {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tcp_trace_model::{record::Filter, time::Time};
+use tcp_trace_model::{event::Cookie, record::Filter, time::Time};
 
 use super::{output::Outputs, owners::Owners};
 use crate::protocols::Found;
@@ -18,6 +18,8 @@ pub struct Settings {
     pub reset_reasons: HashMap<u32, Arc<str>>,
     /// Whether stacks are recorded, and the last use of each socket with them.
     pub stacks: bool,
+    /// Whether a connection is over when its TIME_WAIT begins: its summary says when that will end.
+    pub leave_time_wait: bool,
     /// Since when every change of a socket is reported. What happened before was seen in parts: it is not of this session, and
     /// the list of existing sockets has what is left of it.
     pub since: Time,
@@ -31,6 +33,8 @@ pub(super) struct Cx {
     pub(super) out: Outputs,
     /// What layers found in the payload at hand; reused from event to event.
     pub(super) found: Found,
+    /// Connections whose gate waits again.
+    pub(super) waiting: Vec<Cookie>,
     /// The last Host field that named no server.
     pub(super) nameless_host: Vec<u8>,
 }

@@ -20,7 +20,7 @@ use super::{
     table::Connections,
 };
 use crate::{
-    conn::{Before, Connection, FourTuple},
+    conn::{Before, Connection, FourTuple, Proof},
     http,
 };
 
@@ -99,8 +99,10 @@ impl Pipeline {
                         self.connections.wait_for_decision(cookie);
                     }
                 }
+                self.share_user(time, cookie);
             }
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
+            EventKind::Subflow(first) => self.subflow(time, cookie, *first),
             EventKind::Stack(stack) => self.stack(time, cookie, stack),
         }
     }
@@ -150,15 +152,19 @@ impl Pipeline {
 
     /// The kernel sends an RST for this reason.
     fn reset(&mut self, time: Time, cookie: Cookie, reason: u32) {
-        let reason = self.cx.settings.reset_reasons.get(&reason);
+        let Some(reason) = self.cx.settings.reset_reasons.get(&reason).cloned() else { return };
         let Some(tracked) = self.connections.get_mut(cookie) else { return };
-        let Some(reason) = reason else { return };
         let id = tracked.connection.id();
         // Mini-sockets keep the cookie of the socket whose place they took.
-        if &**reason == OF_MINI_SOCKET {
-            tracked.connection.learn_reset_reason(reason);
+        if &*reason == OF_MINI_SOCKET {
+            tracked.connection.learn_reset_reason(&reason);
             self.change_mini_socket(id, |connection| connection.mini_socket_sent_reset(time, false));
-        } else if tracked.connection.sends_reset(reason) {
+            return;
+        }
+        if let Some(line) = tracked.connection.unseen_reset(time, &reason) {
+            tracked.pass(Record::Segment(line), &mut self.cx);
+        }
+        if tracked.connection.sends_reset(&reason) {
             self.reset_at_close(cookie);
         }
     }
@@ -189,6 +195,9 @@ impl Pipeline {
             let first = StateChange { old: State::Listen, new: State::SynRecv, ..change.clone() };
             self.state_change(time, cookie, &first);
         }
+        if let (State::Close, Some([_, received])) = (change.new, change.passed) {
+            self.settle(cookie, Proof::Closed(received));
+        }
         let Self { cx, connections, resolutions, unaccepted, .. } = self;
         let new = || new_connection(time, cookie, change);
         let Some(tracked) = connections.get_or_add(time, cookie, new, cx) else { return };
@@ -209,6 +218,7 @@ impl Pipeline {
             _ => Before::default(),
         };
         connection.learn_translated_of(&before.segments);
+        connection.count_refused(&before.refused);
         let time = before.began.unwrap_or(time);
         if change.old == State::Listen && change.new != State::Close {
             let first = before.segments.first();
@@ -217,11 +227,11 @@ impl Pipeline {
         }
         let (unanswered, held) = split(before.segments, time);
         for held in unanswered {
-            if let Some(record) = connection.segment(held.time, &held.segment()) {
-                tracked.gate.pass(Record::Segment(record), &mut cx.out);
+            if let Some(record) = tracked.connection.segment(held.time, &held.segment()) {
+                tracked.pass(Record::Segment(record), cx);
             }
         }
-        if let Some(transition) = connection.change_state(time, change) {
+        if let Some(transition) = tracked.connection.change_state(time, change) {
             tracked.pass(Record::Transition(transition), cx);
         }
         tracked.decide(time, false, cx);
@@ -241,6 +251,9 @@ impl Pipeline {
                 self.socket_closes(time, id, peer, change);
             }
         }
+        if change.owner.is_some() {
+            self.share_user(time, cookie);
+        }
         for held in held {
             self.own_segment(held.time, cookie, &held.segment());
         }
@@ -252,7 +265,11 @@ impl Pipeline {
         let Some(tracked) = connections.of(id) else { return };
         tracked.finish_payload(now, resolutions, cx);
         tracked.decide(now, true, cx);
-        if tracked.gate.is_shut() || !tracked.connection.has_mini_socket() {
+        let goes_on = match tracked.connection.state() {
+            Some(State::TimeWait) if cx.settings.leave_time_wait => false,
+            _ => tracked.connection.has_mini_socket(),
+        };
+        if tracked.gate.is_shut() || !goes_on {
             self.retire(id, now);
         }
     }
@@ -261,6 +278,8 @@ impl Pipeline {
     pub(super) fn retire(&mut self, id: ConnectionId, now: Time) {
         let Self { cx, connections, resolutions, mini_sockets, peers, stacks, .. } = self;
         let Some(mut tracked) = connections.remove(id) else { return };
+        let unsettled = tracked.connection.forget_unsure();
+        tracked.gate.lose(unsettled);
         tracked.finish_payload(now, resolutions, cx);
         if let Some(transition) = tracked.connection.catch_up(now) {
             tracked.pass(Record::Transition(transition), cx);
@@ -278,7 +297,7 @@ impl Pipeline {
 
 /// The connection of a socket that is first seen with `change`.
 fn new_connection(time: Time, cookie: Cookie, change: &StateChange) -> Connection {
-    let id = ConnectionId::of_socket(cookie, change.life);
+    let id = ConnectionId::of_socket(cookie, change.incarnation);
     let (role, state) = match (change.old, change.new) {
         (State::Close, State::Listen) => (Some(Role::Listener), None),
         (State::Close, _) => (Some(Role::Client), None),

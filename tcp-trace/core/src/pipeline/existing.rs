@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tcp_trace_model::{
-    event::{Cookie, Endpoints, Figures, Owner, Role, State},
-    record::ConnectionId,
+    event::{Cookie, Endpoints, Owner, Role, State, TcpStats},
+    record::{ConnectionId, KernelSocket},
     time::Time,
 };
 
 use super::Pipeline;
-use crate::conn::Connection;
+use crate::conn::{Connection, Progress};
 
 /// A socket as the kernel lists it (sock_diag).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +30,11 @@ pub struct ExistingSocket {
     /// The ids of the others that have it open.
     pub others: Vec<u32>,
     /// What it knows.
-    pub figures: Figures,
-    /// Sequence numbers sent so far, each counted once: those of the data, the FIN's, and of a socket that connected the
-    /// SYN's. Those received: of the data, and the FIN's. `None` of mini-sockets.
-    pub bytes: Option<(u64, u64)>,
+    pub stats: TcpStats,
+    /// How far it has come; `None` of mini-sockets.
+    pub bytes: Option<Progress>,
+    /// All that the kernel said of it.
+    pub listed: Option<Box<KernelSocket>>,
     /// Of a mini-socket, what is left of its timer, in microseconds.
     pub mini_socket_us: Option<u64>,
 }
@@ -41,9 +42,9 @@ pub struct ExistingSocket {
 impl Pipeline {
     /// Takes the sockets that were there before the first event. All events up to now need to have been taken:
     /// of a socket that has had one, only the process is news, and what has ended meanwhile is none.
-    pub fn existing(&mut self, now: Time, mut sockets: Vec<ExistingSocket>) {
+    pub fn existing(&mut self, now: Time, sockets: &[ExistingSocket]) {
         let ended = self.connections.take_ended();
-        sockets.retain(|socket| !ended.contains(&socket.cookie));
+        let mut sockets: Vec<_> = sockets.iter().filter(|socket| !ended.contains(&socket.cookie)).collect();
         // There may be many: without a table of them, the ends of one connection stand beside each other. A list that is
         // read while it changes may have a socket twice, also with the mini-socket that took its place.
         sockets.sort_unstable_by_key(|socket| {
@@ -64,11 +65,7 @@ impl Pipeline {
             // What a listener did not accept, and another end that it did, connected.
             let is_client = other.is_some_and(|(.., role)| role == Some(Role::Server));
             let role = socket.role.or(is_client.then_some(Role::Client));
-            self.existing_socket(
-                now,
-                ExistingSocket { role, ..socket },
-                other.map(|(_, _, cookie, _)| cookie),
-            );
+            self.existing_socket(now, socket, role, other.map(|(_, _, cookie, _)| cookie));
             before = Some(own);
         }
     }
@@ -83,19 +80,14 @@ impl Pipeline {
         self.connections.expect_existing();
     }
 
-    fn existing_socket(&mut self, now: Time, socket: ExistingSocket, other_end: Option<Cookie>) {
-        let ExistingSocket {
-            cookie,
-            netns,
-            endpoints,
-            state,
-            role,
-            owner,
-            others: _,
-            figures,
-            bytes,
-            mini_socket_us,
-        } = socket;
+    fn existing_socket(
+        &mut self,
+        now: Time,
+        socket: &ExistingSocket,
+        role: Option<Role>,
+        other_end: Option<Cookie>,
+    ) {
+        let ExistingSocket { cookie, netns, endpoints, state, stats, bytes, mini_socket_us, .. } = *socket;
         let Self { cx, connections, .. } = self;
         let is_new = connections.get(cookie).is_none();
         if is_new && !cx.settings.filter.asks_for_netns(netns) {
@@ -109,11 +101,11 @@ impl Pipeline {
         if let Some(role) = role {
             tracked.connection.learn_role(role);
         }
-        if let Some(owner) = &owner {
+        if let Some(owner) = &socket.owner {
             tracked.connection.learn_holder(now, cx.owners.shared(owner));
         }
         if is_new {
-            tracked.connection.learn_figures(figures);
+            tracked.connection.learn_stats(stats);
             if let Some(bytes) = bytes {
                 tracked.connection.count_bytes_from(bytes);
             }
@@ -141,9 +133,12 @@ impl Pipeline {
         for socket in sockets.into_iter().filter(|socket| socket.mini_socket_us.is_none()) {
             let tracked = self.connections.get_mut(socket.cookie);
             let Some(tracked) = tracked.filter(|tracked| tracked.connection.has_socket()) else { continue };
-            tracked.connection.learn_figures(socket.figures);
+            tracked.connection.learn_stats(socket.stats);
             if let Some(bytes) = socket.bytes {
                 tracked.connection.learn_bytes(bytes);
+            }
+            if let Some(listed) = socket.listed {
+                tracked.connection.learn_listed(listed);
             }
             if let Some(owner) = &socket.owner {
                 let holds = |known: &Owner| known.pid == owner.pid || socket.others.contains(&known.pid);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tcp_trace_model::{
     event::{Cookie, Endpoints, Role, Segment, State, StateChange},
     record::{ConnectionId, Record},
+    refusal::Verdict,
     time::Time,
 };
 
@@ -33,7 +34,8 @@ impl Unaccepted {
         (connections, peers): (&mut Connections, &mut Peers),
         cx: &mut Cx,
     ) {
-        cx.out.lose(self.half_open.segment(four_tuple(segment), listener, time, segment));
+        let lost = self.half_open.segment(four_tuple(segment), listener, time, segment);
+        lose(listener, lost, connections, cx);
         self.write(time, (connections, peers), cx);
     }
 
@@ -97,10 +99,9 @@ impl Unaccepted {
     /// Writes the records of those that ended without becoming a socket.
     fn write(&mut self, now: Time, (connections, peers): (&mut Connections, &mut Peers), cx: &mut Cx) {
         for listener in self.half_open.take_given_up() {
-            match connections.get_mut(listener) {
-                Some(tracked) => tracked.connection.give_up_half_open(1),
-                // Nobody is there to count it.
-                None => cx.out.lose(1),
+            lose(listener, 1, connections, cx);
+            if let Some(tracked) = connections.get_mut(listener) {
+                tracked.connection.give_up_half_open(1);
             }
         }
         for (listener, count) in self.half_open.take_unanswered() {
@@ -122,7 +123,7 @@ impl Unaccepted {
         now: Time,
         cx: &mut Cx,
     ) {
-        let Over { four_tuple, segments, began, ended, estimated, listener_closed, .. } = over;
+        let Over { four_tuple, segments, refused, began, ended, estimated, listener_closed, .. } = over;
         let FourTuple { netns, endpoints } = four_tuple;
         self.count = self.count.wrapping_add(1);
         let id = ConnectionId::half_open(over.listener, self.count);
@@ -147,14 +148,32 @@ impl Unaccepted {
         }
         write(connection.change_state(began, &answered).map(Record::Transition));
         for held in segments {
-            write(connection.segment(held.time, &held.segment()).map(Record::Segment));
+            let segment = held.segment();
+            let line = match segment.verdict {
+                Verdict::Refused(why) => connection.refuse(held.time, &segment, why),
+                _ => connection.segment(held.time, &segment),
+            };
+            write(line.map(Record::Segment));
         }
+        connection.count_refused(&refused);
+        connection.receives_nothing();
         if let Some(ended) = ended {
             let transition = connection.close_unaccepted(ended, estimated, listener_closed);
             write(transition.map(Record::Transition));
         }
         peers.link_half_open(&mut connection, connections);
         write(Some(Record::Connection(Box::new(connection.summary(ended.unwrap_or(now))))));
+    }
+}
+
+/// Counts events of a listener's half-open connections as lost, if it is selected in the end.
+fn lose(listener: Cookie, events: u32, connections: &mut Connections, cx: &mut Cx) {
+    match connections.get_mut(listener) {
+        Some(tracked) => {
+            tracked.gate.lose(events);
+            cx.out.lose(tracked.gate.take_lost());
+        }
+        None => cx.out.lose(events.into()),
     }
 }
 

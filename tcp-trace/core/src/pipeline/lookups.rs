@@ -153,7 +153,7 @@ fn record(lookup: &Lookup, number: u64) -> Dns {
         duration_us: lookup.duration_us,
         retransmits: lookup.retransmits,
         process: lookup.owner.as_ref().map(Process::from),
-        cgroup: lookup.owner.as_ref().and_then(|owner| owner.place.cgroup.as_deref()).map(str::to_owned),
+        cgroup: lookup.owner.as_ref().and_then(|owner| owner.info.cgroup.as_deref()).map(str::to_owned),
         server: endpoints.peer.into(),
         transport: *transport,
         network: Network::new(*endpoints, *netns),

@@ -98,8 +98,10 @@ impl Pipeline {
         let Some(transition) = change(&mut tracked.connection) else { return };
         let (time, new) = (transition.time, transition.new);
         tracked.pass(Record::Transition(transition), &mut self.cx);
-        if new == State::Close {
-            self.retire(id, time);
+        match new {
+            State::Close => self.retire(id, time),
+            State::TimeWait if self.cx.settings.leave_time_wait => self.connections.close(time, id),
+            _ => {}
         }
     }
 

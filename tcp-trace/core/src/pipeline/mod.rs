@@ -14,6 +14,7 @@ mod peers;
 mod routes;
 mod segments;
 mod stacks;
+mod subflows;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

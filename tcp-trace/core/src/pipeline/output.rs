@@ -48,6 +48,8 @@ pub struct Skip {
 pub(super) struct Outputs {
     queue: VecDeque<Output>,
     lost: u64,
+    /// Empty lists with room for records.
+    pub(super) spare: Vec<Vec<Record>>,
 }
 
 impl Outputs {

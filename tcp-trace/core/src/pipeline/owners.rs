@@ -2,30 +2,38 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tcp_trace_model::{event::Owner, record::Process};
+use tcp_trace_model::{event::Owner, record::Container};
 
-use crate::conn::SharedOwner;
+use crate::{conn::SharedOwner, container};
 
 /// Processes that are remembered; when there are more, they are collected anew.
 const OWNERS_MAX: usize = 4096;
 
 /// Processes, each once, with their recorded form.
 #[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<Arc<Owner>, Arc<Process>>);
+pub(super) struct Owners(HashMap<Arc<Owner>, SharedOwner>);
 
 impl Owners {
     /// The one that is equal to `owner`.
     pub(super) fn shared(&mut self, owner: &Owner) -> SharedOwner {
-        if let Some((owner, process)) = self.0.get_key_value(owner) {
-            return SharedOwner { owner: owner.clone(), process: process.clone() };
+        if let Some(known) = self.0.get(owner) {
+            return known.clone();
         }
         if self.0.len() >= OWNERS_MAX {
             self.0.clear();
         }
-        let shared = SharedOwner { owner: Arc::new(owner.clone()), process: Arc::new(owner.into()) };
-        self.0.insert(shared.owner.clone(), shared.process.clone());
+        let (owner, process) = (Arc::new(owner.clone()), Arc::new(owner.into()));
+        let container = owner.info.cgroup.as_deref().and_then(container_of).map(Arc::new);
+        let shared = SharedOwner { owner, process, container };
+        self.0.insert(shared.owner.clone(), shared.clone());
         shared
     }
+}
+
+/// What records say of the container that a cgroup belongs to.
+fn container_of(cgroup: &str) -> Option<Container> {
+    let container = container::identify(cgroup).container?;
+    Some(Container { id: container.id, runtime: container.runtime.map(str::to_owned) })
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use tcp_trace_model::{
     event::{Cookie, Direction, Flags, Role, Segment, State},
     record::{ConnectionId, Record},
+    refusal::Verdict,
     time::Time,
 };
 
 use super::{Pipeline, Skip, half_open::four_tuple, output::Output, peers::Ends};
-use crate::conn::Connection;
+use crate::conn::{Connection, HeldSegment, Proof, Settled};
 
 impl Pipeline {
     /// Takes a segment.
@@ -53,6 +54,76 @@ impl Pipeline {
 
     /// Takes a segment of a connection, if it is followed: whether it is.
     pub(super) fn own_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>) -> bool {
+        let has_unsure = self.connections.get(cookie).is_some_and(|tracked| tracked.connection.has_unsure());
+        let proof = if has_unsure { Proof::of(segment) } else { None };
+        let copied = proof.map(|proof| self.settle(cookie, proof)).unwrap_or_default();
+        let is_followed = match segment.verdict {
+            Verdict::Refused(_) | Verdict::Unsure(_) => self.refused_segment(time, cookie, segment),
+            Verdict::Taken | Verdict::WithoutPayload | Verdict::Old => {
+                self.taken_segment(time, cookie, segment)
+            }
+        };
+        for held in copied {
+            let again = Segment { verdict: Verdict::Old, ..held.segment() };
+            self.taken_segment(held.time, cookie, &again);
+        }
+        is_followed
+    }
+
+    /// Takes a segment that the kernel refuses, or may.
+    fn refused_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>) -> bool {
+        let Self { cx, connections, .. } = self;
+        let Some(tracked) = connections.get_mut(cookie) else { return false };
+        if tracked.connection.is_own_syn(segment) {
+            // The kernel takes nothing else of it.
+            let syn = Segment { length: 0, payload: &[], zero_window: false, ..segment.clone() };
+            return self.taken_segment(time, cookie, &syn);
+        }
+        match segment.verdict {
+            Verdict::Unsure(why) => {
+                let lost = tracked.connection.hold_unsure(time, segment, why);
+                tracked.gate.lose(lost);
+            }
+            Verdict::Refused(why) => {
+                if let Some(record) = tracked.connection.refuse(time, segment, why) {
+                    tracked.pass(Record::Segment(record), cx);
+                }
+            }
+            Verdict::Taken | Verdict::WithoutPayload | Verdict::Old => {}
+        }
+        true
+    }
+
+    /// Finds out what became of segments of which it was not known whether the kernel took them. Gives those that came before the copy
+    /// which is taken now.
+    pub(super) fn settle(&mut self, cookie: Cookie, proof: Proof<'_>) -> Vec<HeldSegment> {
+        let mut copied = Vec::new();
+        let Some(tracked) = self.connections.get_mut(cookie) else { return copied };
+        for settled in tracked.connection.settle(proof) {
+            match settled {
+                Settled::Taken(held) => {
+                    let segment = Segment { verdict: Verdict::Taken, ..held.segment() };
+                    self.taken_segment(held.time, cookie, &segment);
+                }
+                Settled::Copied(held) => copied.push(held),
+                Settled::Lost => {
+                    if let Some(tracked) = self.connections.get_mut(cookie) {
+                        tracked.gate.lose(1);
+                    }
+                }
+                Settled::Refused(record) => {
+                    let Self { cx, connections, .. } = self;
+                    if let (Some(tracked), Some(record)) = (connections.get_mut(cookie), record) {
+                        tracked.pass(Record::Segment(record), cx);
+                    }
+                }
+            }
+        }
+        copied
+    }
+
+    /// Takes a segment that the kernel takes.
+    fn taken_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>) -> bool {
         let Self { cx, connections, resolutions, .. } = self;
         let Some(mut tracked) = connections.get_mut(cookie) else {
             return false;
@@ -61,6 +132,9 @@ impl Pipeline {
         if tracked.gate.is_undecided() {
             resolutions.write_linked(&tracked.connection, cx);
             tracked.decide(time, false, cx);
+        }
+        if tracked.connection.is_acknowledged_by(segment) {
+            tracked.gate.release(&mut cx.out);
         }
         if let Some(record) = tracked.connection.segment(time, segment) {
             // A connect that hangs: its route is asked for before it has failed.
@@ -82,7 +156,7 @@ impl Pipeline {
         }
         let Self { cx, resolutions, .. } = self;
         let is_read = tracked.is_read();
-        if is_read {
+        if is_read && segment.verdict == Verdict::Taken {
             tracked.connection.read(time, segment, &mut cx.found);
         }
         if let Some(until) = tracked.connection.skip(segment, is_read) {

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque, hash_map::Entry};
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
     event::{Cookie, Owner},
-    record::{ConnectionId, Http, Record},
+    record::{ConnectionId, Http, Record, TlsHandshake},
     time::Time,
 };
 
@@ -15,7 +15,10 @@ use super::{
     lookups::{self, Resolutions},
     output::{Output, Skip},
 };
-use crate::conn::Connection;
+use crate::{
+    conn::{Connection, SharedOwner},
+    http,
+};
 
 /// Connections that are followed at the same time; further ones are counted as lost.
 pub const CONNECTIONS_MAX: usize = 1_000_000;
@@ -48,7 +51,13 @@ impl Tracked {
     /// Learns that a process uses the socket. True when the filter excluded it so far and now has to decide again: then its
     /// payload is needed, too.
     pub(super) fn learn_user(&mut self, time: Time, user: &Owner, cx: &mut Cx) -> bool {
-        let is_news = self.connection.learn_user(time, cx.owners.shared(user));
+        let user = cx.owners.shared(user);
+        self.learn_shared_user(time, user, cx)
+    }
+
+    /// The same of a process that other connections have, too.
+    pub(super) fn learn_shared_user(&mut self, time: Time, user: SharedOwner, cx: &mut Cx) -> bool {
+        let is_news = self.connection.learn_user(time, user);
         let waits_again = is_news && self.gate.reconsider(&cx.settings.filter, &self.connection, time);
         if waits_again {
             self.connection.begin_unrecorded();
@@ -63,7 +72,7 @@ impl Tracked {
     /// Lets a record of it out, or holds or drops it.
     #[inline]
     pub(super) fn pass(&mut self, record: Record, cx: &mut Cx) {
-        self.gate.pass(record, &mut cx.out);
+        self.gate.pass(record, &cx.settings.filter, &self.connection, &mut cx.out);
     }
 
     /// Whether its payload is read.
@@ -75,6 +84,10 @@ impl Tracked {
     pub(super) fn finish_payload(&mut self, now: Time, resolutions: &mut Resolutions, cx: &mut Cx) {
         self.connection.finish_payload(now, &mut cx.found);
         self.take_found(now, resolutions, cx);
+        if let Some(acknowledged) = self.connection.acknowledged_until_reset() {
+            self.gate.held_exchanges().for_each(|exchange| http::cut_by_reset(exchange, acknowledged));
+        }
+        self.gate.release(&mut cx.out);
     }
 
     /// Takes what the layers that read it found.
@@ -86,11 +99,17 @@ impl Tracked {
             resolutions.messages(&self.connection, cx);
         }
         let Self { connection, gate } = self;
-        let Cx { found, settings, out, nameless_host, .. } = cx;
+        let Cx { found, settings, out, nameless_host, waiting, .. } = cx;
         if let Some(name) = found.server_name.take()
             && let Some(name) = lookups::host_name(&name)
         {
             connection.learn_sni(name);
+        }
+        if let Some((time, tls)) = found.tls_handshake.take()
+            && connection.info().network.is_some()
+        {
+            let handshake = TlsHandshake { time, connection: connection.info().clone(), tls };
+            gate.pass(Record::Tls(handshake), &settings.filter, connection, out);
         }
         for mut exchange in found.exchanges.drain(..) {
             if connection.info().network.is_none() {
@@ -103,8 +122,20 @@ impl Tracked {
             if !connection.is_tunnel() {
                 lookups::learn_host(connection, &exchange, nameless_host);
             }
-            let http = Http { time: now, connection: connection.info().clone(), exchange };
-            gate.pass(Record::Http(http), out);
+            let is_unacknowledged = connection.awaits_acknowledgment(&exchange);
+            let info = match exchange.answered() {
+                Some(answered) => connection.info_at(answered),
+                None => connection.info().clone(),
+            };
+            let has_to_wait = match info.process {
+                None => gate.wait_for_process(now),
+                Some(_) => is_unacknowledged && gate.hold(now, out),
+            };
+            if has_to_wait {
+                waiting.push(info.id.cookie);
+            }
+            let http = Http { time: now, connection: info, exchange };
+            gate.pass(Record::Http(http), &settings.filter, connection, out);
         }
     }
 }
@@ -114,7 +145,7 @@ impl Tracked {
 pub(super) struct Connections {
     /// The kernel counts cookies up: nobody can choose them so that they collide.
     table: FxHashMap<Cookie, Box<Tracked>>,
-    /// Those whose gate is not decided.
+    /// Those whose gate has to decide.
     undecided: Vec<Cookie>,
     /// Those whose socket is gone, by when it went: their summary is due.
     closed: VecDeque<(Time, ConnectionId)>,
@@ -205,13 +236,14 @@ impl Connections {
 
     /// Decides which come out whose records have waited long enough.
     pub(super) fn decide(&mut self, now: Time, cx: &mut Cx) {
+        self.undecided.append(&mut cx.waiting);
         self.undecided.retain(|cookie| {
             let Some(tracked) = self.table.get_mut(cookie) else {
                 return false;
             };
             tracked.decide(now, false, cx);
             cx.out.lose(tracked.gate.take_lost());
-            tracked.gate.is_undecided()
+            tracked.gate.has_to_decide()
         });
     }
 

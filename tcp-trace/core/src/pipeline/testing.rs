@@ -178,7 +178,8 @@ impl Played {
                 netns: Some(NETNS),
                 state: Some(state),
                 zero_window: false,
-                skipping: Default::default(),
+                elision: Default::default(),
+                verdict: Default::default(),
             };
             self.steps.push((end.0, EventKind::Segment(segment)));
         }

@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 
+mod delivery;
 mod dns;
 mod ends;
 mod held;
 mod kernel_numbers;
 mod memory;
 mod proxied;
+mod refused;
 mod routes;
 mod simulator;
 mod stacks;
 mod stalls;
+mod subflows;
 mod translation;
 mod unseen;
 mod users;
@@ -122,7 +125,8 @@ impl Host {
             netns: Some(NETNS),
             state: Some(state),
             zero_window: false,
-            skipping: Default::default(),
+            elision: Default::default(),
+            verdict: Default::default(),
         };
         self.event(cookie, EventKind::Segment(segment));
     }
@@ -344,8 +348,8 @@ fn one_exchange_is_recorded_once_at_each_end_with_that_ends_process() {
     assert_eq!(
         ends,
         [
-            ("c4102".to_owned(), "nginx".into(), "/a".into(), 2),
             ("c4101".to_owned(), "curl".into(), "/a".into(), 2),
+            ("c4102".to_owned(), "nginx".into(), "/a".into(), 2),
         ]
     );
 }
@@ -405,12 +409,12 @@ fn the_reset_that_follows_the_close_still_belongs_to_the_connection() {
 #[test]
 fn a_socket_that_connects_again_is_another_connection() {
     let mut host = Host::new(Filter::default());
-    let connect = |host: &mut Host, life| {
+    let connect = |host: &mut Host, incarnation| {
         let change = StateChange {
             endpoints: endpoints(0, 9),
             netns: NETNS,
             owner: Some(owner(1, "curl")),
-            life,
+            incarnation,
             ..StateChange::new(State::Close, State::SynSent)
         };
         host.event(CLIENT, EventKind::StateChange(change));

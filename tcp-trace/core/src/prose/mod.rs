@@ -9,7 +9,7 @@ mod wrap;
 
 pub use palette::Palette;
 pub use phrase::{Phrase, Tone, cut, padded};
-pub use protocols::protocol_name;
+pub use protocols::{has_own_records, protocol_name};
 pub use translation::translation;
 pub use units::{Age, Micros, Size, counted};
 pub use wrap::{join, width, wrap};

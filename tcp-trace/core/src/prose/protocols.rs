@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+/// Whether connections of a protocol have records of their own beside the summary, by its recorded name.
+pub fn has_own_records(recorded: &str) -> bool {
+    matches!(recorded, "dns" | "http" | "http/2" | "websocket")
+}
+
 /// A protocol by its recorded name, as people write it.
 pub fn protocol_name(recorded: &str) -> Cow<'_, str> {
     const WORDS: [(&str, &str); 11] = [

@@ -1,7 +1,11 @@
 //! What layers find.
 
-use tcp_trace_model::event::Direction;
-use tcp_trace_model::record::{ProxyProtocol, Socks};
+use tcp_trace_model::{
+    event::Direction,
+    http2::Http2Totals,
+    record::{ProxyProtocol, Socks, Tls},
+    time::Time,
+};
 
 use crate::{dns::StreamMessage, http::Exchanges};
 
@@ -14,6 +18,10 @@ pub struct Found {
     pub messages: Vec<StreamMessage>,
     /// The name of the server in a ClientHello. Any bytes: nobody has checked them.
     pub server_name: Option<Vec<u8>>,
+    /// What was seen of a TLS handshake that has ended, and when it did.
+    pub tls_handshake: Option<(Time, Box<Tls>)>,
+    /// What was seen of TLS in the end.
+    pub tls: Option<Box<Tls>>,
     /// What a header of the PROXY protocol says.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Where a SOCKS server was asked to connect to.
@@ -27,6 +35,8 @@ pub struct Found {
     /// The first bytes of both directions, by [`Direction::index`], of a protocol that
     /// is not known.
     pub first_bytes: Option<[Vec<u8>; 2]>,
+    /// What is said of the connection's HTTP/2, once it is over.
+    pub http2: Option<Box<Http2Totals>>,
     /// Whether what follows goes to another server, through this one.
     pub is_tunnel: bool,
 }
@@ -34,7 +44,10 @@ pub struct Found {
 impl Found {
     /// Whether there is something in it beside what is said of the connection.
     pub fn has_contents(&self) -> bool {
-        !self.exchanges.is_empty() || !self.messages.is_empty() || self.server_name.is_some()
+        !self.exchanges.is_empty()
+            || !self.messages.is_empty()
+            || self.server_name.is_some()
+            || self.tls_handshake.is_some()
     }
 }
 

@@ -4,11 +4,13 @@ use tcp_trace_model::{event::Direction, time::Time};
 
 use super::{
     Cx, First, Guess, HeldBack, Layer, Protocol, Start, Step, Switch,
+    http2::Http2,
     opening::Opening,
     signatures::{self, Answer},
 };
 use crate::{
     http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
+    http2::{self, HttpTwo},
     stream::{Chunk, Need},
 };
 
@@ -34,6 +36,10 @@ impl Protocol for HttpConnection {
 
     #[inline]
     fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
+        if self.is_http().is_none() && self.may_be_http2(direction) && begins_amid(chunk) {
+            let to = Layer::Http2(Box::new(Http2::amid(Start::of_client(self.requests()))));
+            return Step::Switch(Switch { to, held: Vec::new(), rest: Some(chunk) });
+        }
         Self::input(self, direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
         if let Some(name) = self.protocol_name() {
             cx.found.protocol = Some(name);
@@ -41,6 +47,13 @@ impl Protocol for HttpConnection {
         match self.take_handover() {
             None => Step::Stay,
             Some(Handover::Tunnel(tunnel)) => through(*tunnel, chunk, cx),
+            Some(Handover::Http2(tunnel, upgraded)) => {
+                let Tunnel { client, held, rest, .. } = *tunnel;
+                let to = Layer::Http2(Box::new(Http2::upgraded(HttpTwo::upgraded(*upgraded))));
+                let held =
+                    held.map(|(offset, bytes, time)| HeldBack { direction: client, offset, bytes, time });
+                Step::Switch(Switch { to, held: held.into_iter().collect(), rest: chunk.last(rest) })
+            }
             Some(Handover::Other(first)) => {
                 Opening::of(self.requests(), first.each_ref().map(Vec::as_slice)).go_on(cx)
             }
@@ -83,6 +96,11 @@ impl Protocol for HttpConnection {
     fn client(&self) -> Option<Direction> {
         self.requests()
     }
+}
+
+/// Whether a chunk of a connection whose beginning was not seen is HTTP/2.
+fn begins_amid(chunk: Chunk<'_>) -> bool {
+    matches!(chunk, Chunk::Bytes { bytes, .. } if http2::is_amid(bytes))
 }
 
 /// What a tunnel carries is anything: HTTP as well.

@@ -6,6 +6,9 @@
 mod dns;
 mod found;
 mod http1;
+mod http2;
+#[cfg(test)]
+mod http2_tests;
 mod opening;
 mod prefix;
 mod signatures;
@@ -97,7 +100,7 @@ macro_rules! layers {
         /// The layer that reads a connection. Boxed, because most connections are idle.
         #[derive(Debug)]
         pub enum Layer {
-            $($(#[$doc])* $name(Box<$layer>),)*
+            $($(#[$doc])* #[doc = concat!("See [`", stringify!($layer), "`].")] $name(Box<$layer>),)*
             /// Nothing reads the rest.
             Opaque,
         }
@@ -175,8 +178,10 @@ layers! {
     Prefix(prefix::Prefix),
     /// The beginning of SOCKS5.
     Socks5(socks5::Socks5),
-    /// The beginning of TLS.
-    Tls(tls::ClientHello),
+    /// TLS.
+    Tls(tls::Tls),
+    /// HTTP/2 in clear text.
+    Http2(http2::Http2),
     /// HTTP/1 and WebSocket; also what nothing else begins with: it judges itself whether it is HTTP.
     Http1(HttpConnection),
     /// What none of these reads.

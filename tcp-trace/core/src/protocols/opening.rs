@@ -61,13 +61,18 @@ impl Opening {
         if self.judge(cx) {
             return Step::to(Layer::Opening(Box::new(self)));
         }
-        self.conclude(cx);
+        self.record(cx);
         Step::to(Layer::Opaque)
     }
 
     /// Says what is known in the end.
     pub(super) fn conclude(&mut self, cx: &mut Cx<'_>) {
         self.judge(cx);
+        self.record(cx);
+    }
+
+    /// Records the first bytes where they did not tell enough.
+    fn record(&mut self, cx: &mut Cx<'_>) {
         if (self.name.is_none() || self.is_answer_unknown) && self.first.iter().any(|first| !first.is_empty())
         {
             let recorded = |first: &mut Vec<u8>| {
@@ -144,7 +149,7 @@ impl Protocol for Opening {
         if self.judge(cx) {
             return Step::Stay;
         }
-        self.conclude(cx);
+        self.record(cx);
         Step::to(Layer::Opaque)
     }
 

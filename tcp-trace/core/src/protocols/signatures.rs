@@ -1,6 +1,7 @@
 //! Protocols that are recognised by their first bytes and read no further.
 
 use super::Guess;
+use crate::http::ANSWER_MAX;
 
 /// The first bytes of both ends, as far as they have come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,9 +9,6 @@ pub(super) struct Opening<'a> {
     pub(super) client: &'a [u8],
     pub(super) server: &'a [u8],
 }
-
-/// Bytes of an answer that tell what it is, if any do: as many as the longest signature of a server has.
-const ANSWER_MAX: usize = 9;
 
 /// Whether a connection begins with a protocol.
 type Begins = fn(Opening<'_>) -> Guess;
@@ -133,11 +131,12 @@ pub(super) fn answer(name: &'static str, server: &[u8]) -> Answer {
         [0x15 | 0x16, 3, _, ..] => Some("tls"),
         // RFC 9113, section 3.4: SETTINGS.
         [0, 0, _, 4, ..] if name == "http/2" => Some(name),
+        [0, 0, _, 4, 0, 0, 0, 0, 0, ..] => Some("http/2"),
         _ => recognise(Opening { client: &[], server }).ok(),
     };
     match answer {
         Some(answer) if answer == name => Answer::Same,
-        Some(answer @ ("http" | "tls")) => Answer::Other(answer),
+        Some(answer @ ("http" | "http/2" | "tls")) => Answer::Other(answer),
         // A reply of Redis may begin as a greeting of POP3 does.
         Some(answer) if ["http", "http/2", "tls"].contains(&name) => Answer::Other(answer),
         None if server.len() < ANSWER_MAX => Answer::Undecided,

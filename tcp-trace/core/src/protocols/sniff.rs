@@ -42,6 +42,11 @@ impl Start {
             Some(Role::Server) => Some(Direction::In),
             _ => None,
         };
+        Self::of_client(client)
+    }
+
+    /// That of a connection whose client's bytes go this way, if that is known.
+    pub(super) fn of_client(client: Option<Direction>) -> Self {
         Self { client, ..Self::default() }
     }
 }

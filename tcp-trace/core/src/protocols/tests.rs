@@ -1,6 +1,6 @@
 //! Which layer reads what.
 
-use tcp_trace_model::event::Role;
+use tcp_trace_model::{event::Role, record::TlsOutcome};
 
 use super::*;
 
@@ -131,8 +131,10 @@ fn each_conversation_is_read_by_its_layers_however_it_is_cut() {
 #[test]
 fn an_answer_to_http_in_another_protocol_is_named() {
     for (answer, name) in [(&b"\x15\x03\x03\0\x02\x02\x46"[..], "tls"), (b"SSH-2.0-OpenSSH\r\n", "ssh")] {
-        let played = Played::play(&[('>', GET), ('<', answer)], 1000);
-        assert_eq!(played.told(), format!("0 /a, http, answered in {name}"));
+        for size in [1, 2, 5, 1000] {
+            let played = Played::play(&[('>', GET), ('<', answer)], size);
+            assert_eq!(played.told(), format!("0 /a, http, answered in {name}"), "pieces of {size}");
+        }
         if name == "ssh" {
             // The same, when the server greets first: the client's bytes come later.
             for (client, spoken) in [(GET, "http"), (HELLO, "tls")] {
@@ -189,15 +191,29 @@ fn first_bytes_are_kept_where_nothing_is_recognised() {
 }
 
 #[test]
-fn a_client_hello_is_read_to_its_end_and_then_nothing() {
-    let mut played = Played::new(start());
-    // A record of 300 bytes.
-    played.bytes(Direction::Out, b"\x16\x03\x01\x01\x2c\x01\0\x01\x28\x03\x03");
-    played.bytes(Direction::In, b"\x16\x03\x03");
-    assert_eq!(played.layer.need(Direction::Out), Need::All);
-    played.bytes(Direction::Out, &[0; 294]);
-    assert!(played.is_opaque());
-    assert_eq!(played.found.answer, None);
+fn tls_names_its_server_and_is_answered_in_tls_or_not() {
+    let hello = crate::tls::testing::Hello::default().name("a.example").sent();
+    let end = ConnectionEnd::without_fin(crate::http::End::Fin);
+    for (answer, expected, outcome) in [
+        (&b"\x15\x03\x03\0\x02\x02\x28"[..], "tls", TlsOutcome::Alert),
+        (b"HTTP/1.1 400 Bad Request\r\n", "tls, answered in http", TlsOutcome::NotTls),
+        (b"SSH-2.0-OpenSSH\r\n", "tls, answered in ssh", TlsOutcome::NotTls),
+        (b"", "tls", TlsOutcome::Closed),
+    ] {
+        for size in [1, 7, 1000] {
+            let mut played = Played::play(&[('>', &hello), ('<', answer)], size);
+            let is_over = played.found.tls_handshake.is_some();
+            assert_eq!(is_over, !answer.is_empty(), "{outcome:?}: the handshake ends with the answer");
+            played.layer.finish(Time(0), end, &mut Cx::new(false, &mut played.found));
+            assert_eq!(played.told(), expected, "pieces of {size}");
+            assert_eq!(played.found.server_name.as_deref(), Some(&b"a.example"[..]));
+            let (_, handshake) = played.found.tls_handshake.unwrap();
+            assert_eq!((handshake.outcome, played.found.tls.unwrap().outcome), (outcome, outcome));
+        }
+    }
+    // In a tunnel, another server than this connection's is meant.
+    let tunnelled = Played::play(&[('>', CONNECT), ('<', CONNECTED), ('>', &hello)], 7);
+    assert_eq!((tunnelled.found.server_name.as_deref(), tunnelled.found.protocol), (None, Some("tls")));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A recording made with a filter has what `show` with that filter selects of one that was made without.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use tcp_trace_model::{
@@ -41,7 +41,10 @@ fn by_connection(records: impl IntoIterator<Item = Record>) -> BTreeMap<Connecti
         let connection = match &mut record {
             Record::Transition(transition) => transition.connection.id,
             Record::Segment(segment) => segment.connection.id,
-            Record::Http(http) => http.connection.id,
+            Record::Http(http) => {
+                Arc::make_mut(&mut http.connection).peer_connection = None;
+                http.connection.id
+            }
             Record::Connection(summary) => {
                 summary.peer_connection = None;
                 summary.connection.id

@@ -90,14 +90,36 @@ impl Half {
         self.cursor.start(number);
     }
 
+    /// Whether its SYN was seen with this number.
+    pub fn began_with(&self, syn: u32) -> bool {
+        self.seen.first == Some(syn.wrapping_add(1))
+    }
+
     /// The number after the highest one seen.
     pub fn highest(&self) -> Option<u32> {
         self.seen.highest
     }
 
+    /// The number before which all payload has passed; `None` where segments pass unseen.
+    pub fn in_order(&self) -> Option<u32> {
+        self.seen.in_order(self.fin, self.trouble.as_deref()).filter(|_| !self.seen.is_elided)
+    }
+
     /// Bytes that were yielded: the offset of the next one.
     pub fn offset(&self) -> u64 {
         self.cursor.offset
+    }
+
+    /// The number of the byte at an offset of what was yielded; `None` before the first.
+    pub fn number_at(&self, offset: u64) -> Option<u32> {
+        // Truncation is what sequence numbers do.
+        self.cursor.next.map(|next| next.wrapping_sub(self.cursor.offset.wrapping_sub(offset) as u32))
+    }
+
+    /// How many of the bytes that were yielded lie before a number; `None` before the first.
+    pub fn offset_of(&self, number: u32) -> Option<u64> {
+        let behind = ahead(self.cursor.next?, number).max(0);
+        Some(self.cursor.offset.saturating_sub(behind.unsigned_abs().into()))
     }
 
     /// Whether the FIN was seen.

@@ -1,7 +1,7 @@
 //! What the segments of a direction say by their numbers: how many bytes, what came late, and what was sent again.
 
 use tcp_trace_model::{
-    event::{Direction, Flags, Segment, Skipping, State},
+    event::{Direction, Elision, Flags, Segment, State},
     time::Time,
 };
 
@@ -26,7 +26,7 @@ pub enum Arrival {
 #[derive(Debug, Default)]
 pub struct Seen {
     /// The number of the first byte, the SYN's plus one, when the SYN was seen.
-    first: Option<u32>,
+    pub(super) first: Option<u32>,
     /// The number after the highest one seen; `None` before the first segment.
     pub(super) highest: Option<u32>,
     /// Payload bytes, each counted once, with those that passed before the last one seen.
@@ -86,19 +86,19 @@ impl Seen {
             fin_seen.set(end.wrapping_sub(1));
         }
         // Where segments pass unseen, only with how far they had come it is known that one is missing.
-        let are_holes_known = !self.is_elided || matches!(segment.skipping, Skipping::Since(_));
-        self.is_elided |= segment.skipping != Skipping::No;
+        let are_holes_known = !self.is_elided || matches!(segment.elision, Elision::After(_));
+        self.is_elided |= segment.elision != Elision::None;
         let Some(mut next) = self.highest else {
             if !is_counted(segment) {
                 return Arrival::InOrder;
             }
-            self.is_first_syn_ack(segment);
+            self.note_syn_ack(segment);
             self.highest = Some(end);
             self.bytes = segment.length.into();
             note_sent(start, time);
             return Arrival::InOrder;
         };
-        if let Skipping::Since(left) = segment.skipping {
+        if let Elision::After(left) = segment.elision {
             let passed = ahead(left.next, next);
             if passed > 0 {
                 note_sent(next, Time(time.0.saturating_sub(u64::from(left.us) * 1_000)));
@@ -132,7 +132,7 @@ impl Seen {
         }
         let occupies = syn + segment.length + fin;
         filled.unwrap_or_else(|| {
-            if occupies == 0 || self.is_first_syn_ack(segment) {
+            if occupies == 0 || self.note_syn_ack(segment) {
                 return Arrival::InOrder;
             }
             self.retransmits = self.retransmits.saturating_add(1);
@@ -165,8 +165,8 @@ impl Seen {
         is_of_connection
     }
 
-    /// Whether it is the first SYN+ACK of the direction.
-    fn is_first_syn_ack(&mut self, segment: &Segment<'_>) -> bool {
+    /// Notes a SYN+ACK. Whether it is one, and the first of the direction.
+    fn note_syn_ack(&mut self, segment: &Segment<'_>) -> bool {
         segment.flags.has(Flags::SYN.with(Flags::ACK)) && !std::mem::replace(&mut self.has_syn_ack, true)
     }
 

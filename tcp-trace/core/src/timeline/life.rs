@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
-    record::{Connection, ConnectionId, Http, Network, Process, Segment, Transition},
+    record::{Connection, ConnectionId, Http, Network, Process, Segment, TlsHandshake, Transition},
     time::Time,
 };
 
@@ -17,6 +17,8 @@ pub struct Life {
     pub transitions: Vec<Transition>,
     /// SYN, FIN and RST segments and what acknowledges them: the first ones.
     pub segments: Vec<Segment>,
+    /// How its TLS handshake ended.
+    pub tls: Option<TlsHandshake>,
     /// Its exchanges: the last ones.
     pub exchanges: VecDeque<Http>,
     /// How many exchanges there were.
@@ -88,8 +90,9 @@ impl Life {
             let transitions = self.transitions.iter().map(|transition| transition.time);
             let segments = self.segments.iter().map(|segment| segment.time);
             let http = self.exchanges.iter().flat_map(|http| [http.exchange.timing.started, http.time]);
+            let tls = self.tls.iter().flat_map(|tls| [tls.tls.timing.started, tls.time]);
             let summary = self.summary.iter().flat_map(|summary| [Some(summary.opened), summary.closed]);
-            transitions.chain(segments).chain(http).chain(summary.flatten())
+            transitions.chain(segments).chain(tls).chain(http).chain(summary.flatten())
         };
         (points().min().unwrap_or_default(), points().max().unwrap_or_default())
     }

@@ -1,7 +1,8 @@
 //! How many bytes of memory records take, to within what allocators add.
 
 use tcp_trace_model::record::{
-    Connection, ConnectionInfo, Dns, Exchange, Fields, Http, Process, Segment, Text, Transition,
+    Connection, ConnectionInfo, Dns, Exchange, Fields, Http, Process, Segment, Text, Tls, TlsHandshake,
+    Transition,
 };
 
 /// What an entry takes in the tables of a store, beside the records.
@@ -33,6 +34,32 @@ pub(super) fn http(http: &Http) -> usize {
         + http.exchange.reason.as_ref().map_or(0, |reason| reason.len())
 }
 
+pub(super) fn tls_handshake(handshake: &TlsHandshake) -> usize {
+    size_of::<TlsHandshake>() + tls(&handshake.tls) + info(&handshake.connection)
+}
+
+fn tls(tls: &Tls) -> usize {
+    let client = &tls.client;
+    let names =
+        [&client.versions, &client.ciphers, &client.groups].map(|names| size_of_val(names.as_slice()));
+    let alpn = client.alpn.iter().map(|name| size_of::<Text>() + text(name));
+    let certificate = tls.certificate.as_ref().map_or(0, |certificate| {
+        let names = certificate.names.iter().map(|name| size_of::<Text>() + text(name));
+        size_of_val(&**certificate)
+            + text(&certificate.subject)
+            + text(&certificate.issuer)
+            + names.sum::<usize>()
+    });
+    size_of::<Tls>()
+        + names.iter().sum::<usize>()
+        + alpn.sum::<usize>()
+        + client.server_name.as_ref().map_or(0, text)
+        + tls.next_protocol.as_ref().map_or(0, text)
+        + certificate
+        + size_of_val(tls.alerts.as_slice())
+        + tls.data.as_deref().map_or(0, size_of_val)
+}
+
 pub(super) fn connection(summary: &Connection) -> usize {
     let stacks = if summary.stacks.is_some() { STACKS } else { 0 };
     size_of::<Connection>()
@@ -43,6 +70,7 @@ pub(super) fn connection(summary: &Connection) -> usize {
         + string(summary.close.reason.as_ref())
         + summary.server.as_ref().map_or(0, |server| server.address.len())
         + summary.dns.as_ref().map_or(0, |dns| dns.name.len())
+        + summary.tls.as_deref().map_or(0, tls)
         + stacks
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use tcp_trace_model::record::{Connection, ConnectionId, Dns, Http, Record};
+use tcp_trace_model::{
+    record::{Connection, ConnectionId, Dns, Http, Record},
+    time::Time,
+};
 
 use super::{Life, size};
 
@@ -22,32 +25,46 @@ pub struct Keep {
     pub exchanges_max: usize,
     /// Removes of an exchange what is not needed.
     pub trim: fn(&mut Http),
+    /// Whether a life that has ended is worth more than those that have ended too.
+    pub is_precious: fn(&Life) -> bool,
 }
 
 impl Keep {
     /// Everything, in this many bytes.
     pub const fn all(bytes_max: usize) -> Self {
         let (transitions_max, segments_max, exchanges_max) = (usize::MAX, usize::MAX, usize::MAX);
-        Self { bytes_max, transitions_max, segments_max, exchanges_max, trim: |_| {} }
+        Self { bytes_max, transitions_max, segments_max, exchanges_max, trim: |_| {}, is_precious: |_| false }
     }
 }
 
+/// What is evicted later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    Ended,
+    Precious,
+    Open,
+}
+
+/// Every one of them.
+const WORTHS: [Worth; 3] = [Worth::Ended, Worth::Precious, Worth::Open];
+
 /// Lives by connection, and the lookups of names.
 ///
-/// When there is no room the oldest lives go: of connections that have ended, in the order of their ends; then of open ones,
-/// in the order of their beginnings. What comes later of a connection whose life was evicted while it was open is dropped.
+/// When there is no room the oldest lives go: of connections that have ended, in the order of their ends, precious ones last;
+/// then of open ones, in the order of their beginnings. What comes later of a connection whose life was evicted while it was open is dropped.
 #[derive(Debug)]
 pub struct Store {
     keep: Keep,
     lives: BTreeMap<ConnectionId, Life>,
-    /// In the order in which they are evicted: whether it is open, and when it ended or began.
-    by_age: BTreeMap<(bool, u64), ConnectionId>,
+    /// In the order in which they are evicted: what it is worth, and when it ended or began.
+    by_age: BTreeMap<(Worth, u64), ConnectionId>,
     evicted_open: HashSet<ConnectionId>,
     lookups: BTreeMap<u64, Dns>,
     order: u64,
     bytes: usize,
     lookup_bytes: usize,
     evicted: u64,
+    evicted_until: Option<Time>,
     evicted_lookups: u64,
 }
 
@@ -64,6 +81,7 @@ impl Store {
             bytes: 0,
             lookup_bytes: 0,
             evicted: 0,
+            evicted_until: None,
             evicted_lookups: 0,
         }
     }
@@ -90,6 +108,11 @@ impl Store {
                 });
             }
             Record::Http(http) => self.http(http),
+            Record::Tls(tls) => self.with(tls.connection.id, |life| {
+                life.bytes += size::tls_handshake(tls);
+                let before = life.tls.replace(tls.clone());
+                life.bytes -= before.map_or(0, |before| size::tls_handshake(&before));
+            }),
             Record::Connection(summary) => self.summary(summary),
             Record::Dns(dns) => self.lookup(dns),
             Record::Session(_)
@@ -112,10 +135,19 @@ impl Store {
         self.lives.values()
     }
 
-    /// The life that ended first of those that are kept.
-    pub fn oldest_ended(&self) -> Option<&Life> {
-        let ((is_open, _), connection) = self.by_age.first_key_value()?;
-        if *is_open { None } else { self.lives.get(connection) }
+    /// The last moment of any life that was evicted.
+    pub fn evicted_until(&self) -> Option<Time> {
+        self.evicted_until
+    }
+
+    /// Takes a life out: what would come later of its connection would begin another one.
+    pub fn remove(&mut self, connection: ConnectionId) -> Option<Life> {
+        let life = self.lives.remove(&connection)?;
+        for worth in WORTHS {
+            self.by_age.remove(&(worth, life.order));
+        }
+        self.bytes -= life.bytes;
+        Some(life)
     }
 
     /// The lookups of names, by number.
@@ -167,10 +199,12 @@ impl Store {
             self.order += 1;
             if let Some(life) = self.lives.get_mut(&connection) {
                 // Whether it was open until now is not known: a second summary is nothing that is written.
-                self.by_age.remove(&(true, life.order));
-                self.by_age.remove(&(false, life.order));
+                for worth in WORTHS {
+                    self.by_age.remove(&(worth, life.order));
+                }
                 life.order = self.order;
-                self.by_age.insert((false, life.order), connection);
+                let worth = if (self.keep.is_precious)(life) { Worth::Precious } else { Worth::Ended };
+                self.by_age.insert((worth, life.order), connection);
             }
         }
     }
@@ -189,7 +223,7 @@ impl Store {
         }
         let life = self.lives.entry(connection).or_insert_with(|| {
             self.order += 1;
-            self.by_age.insert((true, self.order), connection);
+            self.by_age.insert((Worth::Open, self.order), connection);
             self.bytes += size::LIFE;
             Life { connection, bytes: size::LIFE, order: self.order, ..Life::default() }
         });
@@ -212,6 +246,7 @@ impl Store {
             let Some(life) = self.lives.remove(&connection) else { continue };
             self.bytes -= life.bytes;
             self.evicted += 1;
+            self.evicted_until = self.evicted_until.max(Some(life.span().1));
             if !life.has_ended() && self.evicted_open.insert(connection) {
                 self.bytes += size_of::<ConnectionId>();
             }

@@ -62,6 +62,7 @@ fn segment(cookie: u64, time: u64, direction: Direction, flags: Flags, seq: u32)
         ack: None,
         length: 0,
         retransmit: false,
+        refused: None,
     })
 }
 
@@ -136,6 +137,17 @@ fn the_first_transitions_and_segments_and_the_last_exchanges_are_kept() {
 }
 
 #[test]
+fn precious_lives_are_evicted_behind_the_others_that_have_ended() {
+    let ended = |cookie| recorded(summary(cookie, Role::Client, CLIENT, SERVER));
+    let events = || [transition(1, 0), transition(2, 0), transition(3, 0), ended(1), ended(2), ended(3)];
+    let is_precious = |life: &Life| life.connection == id(1);
+    let used = all(events()).bytes();
+    let mut store = store(Keep { is_precious, ..Keep::all(used) }, events());
+    store.record(&transition(4, 0));
+    assert_eq!(cookies(&store), [1, 3, 4]);
+}
+
+#[test]
 fn whole_lives_are_evicted_ended_ones_first_and_in_their_order() {
     let ended = |cookie| recorded(summary(cookie, Role::Client, CLIENT, SERVER));
     let mut store = all([transition(1, 0), transition(2, 0), transition(3, 0), ended(3), ended(2), ended(4)]);
@@ -145,9 +157,10 @@ fn whole_lives_are_evicted_ended_ones_first_and_in_their_order() {
         [transition(1, 0), transition(2, 0), transition(3, 0), ended(3), ended(2), ended(4)],
     );
     assert_eq!((cookies(&store), store.evicted()), (vec![1, 2, 3, 4], 0));
-    assert_eq!(store.oldest_ended().unwrap().connection, id(3));
+    assert_eq!(store.evicted_until(), None);
     store.record(&transition(5, 0));
     assert_eq!((cookies(&store), store.evicted()), (vec![1, 2, 4, 5], 1));
+    assert!(store.evicted_until().is_some());
     for cookie in 6..20 {
         store.record(&transition(cookie, 0));
     }

@@ -1,123 +1,101 @@
-//! The name of the server in a client's first message (RFC 8446, section 4.1.2; RFC 6066, section 3).
-//!
-//! Total: whatever the bytes, the answer is a name, that there is none, or that more bytes are needed.
+//! What a client offers (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2).
 
-/// Bytes of a ClientHello that are kept while the rest is awaited; what is longer is given up.
-pub const CLIENT_HELLO_MAX: usize = 64 << 10;
+use tcp_trace_model::record::{Text, TlsClient};
 
-/// `ContentType.handshake` (RFC 8446, section 5.1).
-const HANDSHAKE: u8 = 22;
-/// `HandshakeType.client_hello` (section 4).
-const CLIENT_HELLO: u8 = 1;
-/// `ExtensionType.server_name` (section 4.2).
-const SERVER_NAME: u16 = 0;
+use super::{
+    extensions::{
+        ALPN, EARLY_DATA, ECH, PRE_SHARED_KEY, SERVER_NAME, SESSION_TICKET, SUPPORTED_GROUPS,
+        SUPPORTED_VERSIONS,
+    },
+    names,
+    reader::Reader,
+};
+
+/// Entries of a list that are kept.
+const LIST_MAX: usize = 256;
+/// Protocols of ALPN that are kept, of at most 255 bytes each: clients offer two or three.
+const PROTOCOLS_MAX: usize = 16;
+/// Bytes of the server's name that are kept: the longest that a host can have (RFC 1035, section 2.3.4).
+const NAME_MAX: usize = 255;
+/// The longest session id.
+const SESSION_ID_MAX: usize = 32;
 /// `NameType.host_name` (RFC 6066, section 3).
-const HOST_NAME: u8 = 0;
-/// `legacy_version` and `random`.
-const FIXED: usize = 2 + 32;
+const HOST_NAME: usize = 0;
 
-/// What the beginning of a client's bytes is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hello {
-    /// No ClientHello, or one that names no host.
-    None,
-    /// The beginning of one.
-    Partial,
-    /// One that names this host. Any bytes: nobody has checked them.
-    Named(Vec<u8>),
+/// A ClientHello.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientHello {
+    pub(super) offer: TlsClient,
+    /// The session id that the server repeats if it goes on with that session, before TLS 1.3.
+    pub(super) session_id: Vec<u8>,
+    pub(super) early_data: bool,
 }
 
-/// Reads the first bytes that a client has sent.
-pub fn server_name(bytes: &[u8]) -> Hello {
-    match handshake(bytes) {
-        Ok(message) => match message.first() {
-            Some(&CLIENT_HELLO) => from_message(&message),
-            Some(_) => Hello::None,
-            None => Hello::Partial,
-        },
-        Err(hello) => hello,
-    }
-}
-
-/// The bytes of the handshake, which may be spread over several records; as far as they are there.
-fn handshake(mut bytes: &[u8]) -> Result<Vec<u8>, Hello> {
-    let mut message = Vec::new();
-    loop {
-        // Type, version and length of a record. Any version of TLS begins with 3.
-        let (kind, major) = (bytes.first(), bytes.get(1));
-        if kind.is_some_and(|kind| *kind != HANDSHAKE) || major.is_some_and(|major| *major != 3) {
-            return Err(Hello::None);
-        }
-        let Some((header, rest)) = bytes.split_at_checked(5) else { return Ok(message) };
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if length == 0 {
-            return Err(Hello::None);
-        }
-        message.extend_from_slice(&rest[..length.min(rest.len())]);
-        if rest.len() <= length || is_whole(&message) {
-            return Ok(message);
-        }
-        bytes = &rest[length..];
-    }
-}
-
-/// Whether a handshake message is there to its end.
-fn is_whole(message: &[u8]) -> bool {
-    matches!(message, [_, a, b, c, rest @ ..] if rest.len() >= u32::from_be_bytes([0, *a, *b, *c]) as usize)
-}
-
-fn from_message(message: &[u8]) -> Hello {
-    if !is_whole(message) {
-        return Hello::Partial;
-    }
-    let mut reader = Reader(&message[4..]);
-    extension(&mut reader).map_or(Hello::None, |name| Hello::Named(name.to_vec()))
-}
-
-/// The host in the message's body.
-fn extension<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    reader.take(FIXED)?;
-    // Session id, cipher suites, compression methods.
+/// Reads the message's body; `None` when it is none.
+pub(super) fn read(body: &[u8]) -> Option<ClientHello> {
+    let mut reader = Reader(body);
+    let legacy_version = reader.short()?;
+    // Random.
+    reader.take(32)?;
+    let session_id = reader.vector(1).filter(|id| id.len() <= SESSION_ID_MAX)?;
+    let ciphers = Reader(reader.vector(2)?);
+    // Compression methods.
     reader.vector(1)?;
-    reader.vector(2)?;
-    reader.vector(1)?;
-    let mut extensions = Reader(reader.vector(2)?);
-    while let Some(kind) = extensions.number(2) {
-        let mut value = Reader(extensions.vector(2)?);
-        if kind == usize::from(SERVER_NAME) {
-            let mut names = Reader(value.vector(2)?);
-            while let Some(kind) = names.number(1) {
-                let name = names.vector(2)?;
-                if kind == usize::from(HOST_NAME) {
-                    return Some(name);
-                }
+    let mut hello = ClientHello { session_id: session_id.to_vec(), ..ClientHello::default() };
+    let offer = &mut hello.offer;
+    offer.ciphers = ciphers.shorts().filter(is_meant).take(LIST_MAX).map(names::cipher_suite).collect();
+    let (mut has_ticket, mut has_versions) = (false, false);
+    // SSL 3 and some clients of TLS 1.0 send none.
+    let extensions = reader.vector(2).unwrap_or_default();
+    for (kind, mut value) in Reader(extensions).extensions() {
+        match kind {
+            SERVER_NAME => {
+                offer.server_name =
+                    host_name(value).map(|name| Text::from(&name[..name.len().min(NAME_MAX)]));
             }
-            return None;
+            SUPPORTED_GROUPS => {
+                let groups = Reader(value.vector(2).unwrap_or_default()).shorts().filter(is_meant);
+                offer.groups = groups.take(LIST_MAX).map(names::group).collect();
+            }
+            ALPN => {
+                let protocols = Reader(value.vector(2).unwrap_or_default()).vectors(1);
+                offer.alpn = protocols.take(PROTOCOLS_MAX).map(Text::from).collect();
+            }
+            SUPPORTED_VERSIONS => {
+                has_versions = true;
+                let versions = Reader(value.vector(1).unwrap_or_default()).shorts().filter(is_meant);
+                offer.versions = versions.take(LIST_MAX).map(names::version).collect();
+            }
+            SESSION_TICKET => has_ticket = !value.0.is_empty(),
+            PRE_SHARED_KEY => offer.resumption = true,
+            EARLY_DATA => hello.early_data = true,
+            ECH => offer.ech = true,
+            _ => {}
+        }
+    }
+    if !has_versions {
+        // It speaks this one and all before it.
+        offer.versions = vec![names::version(legacy_version)];
+        // One that speaks TLS 1.3 sends a session id without a meaning.
+        offer.resumption |= !session_id.is_empty();
+    }
+    offer.resumption |= has_ticket;
+    Some(hello)
+}
+
+fn is_meant(number: &u16) -> bool {
+    !names::is_grease(*number)
+}
+
+fn host_name(mut value: Reader<'_>) -> Option<&[u8]> {
+    let mut names = Reader(value.vector(2)?);
+    while let Some(kind) = names.number(1) {
+        let name = names.vector(2)?;
+        if kind == HOST_NAME {
+            return Some(name);
         }
     }
     None
-}
-
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    /// A number of so many bytes, at most 2.
-    fn number(&mut self, bytes: usize) -> Option<usize> {
-        Some(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
-    }
-
-    /// A vector whose length stands before it in so many bytes.
-    fn vector(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let length = self.number(bytes)?;
-        self.take(length)
-    }
 }
 
 #[cfg(test)]
@@ -125,74 +103,61 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tls::testing::{Hello, vector};
 
-    fn vector(bytes: usize, content: &[u8]) -> Vec<u8> {
-        let length = (content.len() as u32).to_be_bytes();
-        [&length[4 - bytes..], content].concat()
-    }
-
-    /// The handshake message of a ClientHello with these extensions.
-    fn message(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
-        let extensions: Vec<u8> = extensions
-            .iter()
-            .flat_map(|(kind, value)| [kind.to_be_bytes().to_vec(), vector(2, value)].concat())
-            .collect();
-        let body = [
-            &[3; 2][..],
-            &[7; 32],
-            &vector(1, &[9; 32]),
-            &vector(2, &[0x13, 1, 0x13, 2]),
-            &vector(1, &[0]),
-            &vector(2, &extensions),
-        ]
-        .concat();
-        [&[CLIENT_HELLO][..], &vector(3, &body)].concat()
-    }
-
-    fn name(host: &str) -> (u16, Vec<u8>) {
-        (SERVER_NAME, vector(2, &[&[HOST_NAME][..], &vector(2, host.as_bytes())].concat()))
-    }
-
-    /// In records of at most so many bytes.
-    fn records(message: &[u8], size: usize) -> Vec<u8> {
-        message.chunks(size).flat_map(|part| [&[HANDSHAKE, 3, 1][..], &vector(2, part)].concat()).collect()
+    #[test]
+    fn the_name_and_what_is_offered_are_found_among_other_extensions() {
+        let body = Hello::default()
+            .with(0x0a0a, &[])
+            .with(SUPPORTED_GROUPS, &vector(2, &[0x1a, 0x1a, 0x11, 0xec, 0, 0x1d]))
+            .name("www.example.com")
+            .with(ALPN, &vector(2, &[vector(1, b"h2"), vector(1, b"http/1.1")].concat()))
+            .with(SUPPORTED_VERSIONS, &vector(1, &[0x2a, 0x2a, 3, 4, 3, 3]))
+            .with(ECH, &[0])
+            .body();
+        let ClientHello { offer, early_data, .. } = read(&body).unwrap();
+        assert_eq!(offer.server_name, Some(Text::from("www.example.com")));
+        assert_eq!(offer.groups, ["X25519MLKEM768", "x25519"]);
+        assert_eq!(offer.alpn, [Text::from("h2"), Text::from("http/1.1")]);
+        assert_eq!(offer.versions, ["1.3", "1.2"]);
+        assert_eq!(offer.ciphers, ["TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
+        assert!(offer.ech && !offer.resumption && !early_data);
     }
 
     #[test]
-    fn the_name_is_found_among_other_extensions_and_over_records() {
-        let others = (43, vec![2, 3, 4]);
-        let message = message(&[others.clone(), name("www.example.com"), others]);
-        for size in [1, 7, 100, 16_384] {
-            let bytes = records(&message, size);
-            assert_eq!(server_name(&bytes), Hello::Named(b"www.example.com".to_vec()), "{size}");
-            for length in 0..bytes.len() {
-                assert_eq!(server_name(&bytes[..length]), Hello::Partial, "{length} of {size}");
-            }
-        }
+    fn resumption_is_offered_in_several_ways() {
+        let resumption = |hello: Hello| read(&hello.body()).unwrap().offer.resumption;
+        let versions = vector(1, &[3, 4]);
+        assert!(resumption(Hello::default()), "a session id of TLS 1.2");
+        assert!(!resumption(Hello::default().session_id(&[])));
+        assert!(!resumption(Hello::default().with(SUPPORTED_VERSIONS, &versions)), "an id without a meaning");
+        assert!(resumption(Hello::default().session_id(&[]).with(SESSION_TICKET, b"t")));
+        assert!(!resumption(Hello::default().session_id(&[]).with(SESSION_TICKET, b"")));
+        let early = Hello::default()
+            .with(SUPPORTED_VERSIONS, &versions)
+            .with(EARLY_DATA, &[])
+            .with(PRE_SHARED_KEY, &[0]);
+        assert!(read(&early.body()).unwrap().early_data);
+        assert!(resumption(early));
     }
 
     #[test]
-    fn what_names_no_host_and_other_protocols_have_none() {
-        for bytes in [
-            records(&message(&[(43, vec![2, 3, 4])]), 16_384),
-            records(&message(&[(SERVER_NAME, vec![])]), 16_384),
-            // A ServerHello.
-            vec![HANDSHAKE, 3, 3, 0, 4, 2, 0, 0, 0],
-            // An alert.
-            vec![21, 3, 3, 0, 2, 1, 0],
-            vec![HANDSHAKE, 3, 3, 0, 0],
-            b"GET / HTTP/1.1\r\n".to_vec(),
-            b"SSH-2.0-x\r\n".to_vec(),
-        ] {
-            assert_eq!(server_name(&bytes), Hello::None, "{bytes:?}");
-        }
+    fn what_is_cut_or_wrong_is_none_or_says_less() {
+        let whole = Hello::default().name("a.example").body();
+        assert_eq!(read(&whole[..50]), None);
+        assert_eq!(read(&whole[..whole.len() - 1]).unwrap().offer.server_name, None);
+        assert_eq!(read(&Hello::default().with(SERVER_NAME, &[]).body()).unwrap().offer.server_name, None);
+        assert_eq!(read(&Hello::default().session_id(&[0; 33]).body()), None);
+        // Without extensions.
+        let old = [&[3, 1][..], &[0; 32], &vector(1, &[]), &vector(2, &[0, 5]), &vector(1, &[0])].concat();
+        assert_eq!(read(&old).unwrap().offer.versions, ["1.0"]);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_have_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..600), size in 1_usize..300) {
-            server_name(&bytes);
-            server_name(&records(&[&[CLIENT_HELLO][..], &vector(3, &bytes)].concat(), size));
+        fn any_bytes_have_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in any::<u16>()) {
+            read(&bytes);
+            read(&Hello::default().with(kind % 60, &bytes).body());
         }
     }
 }

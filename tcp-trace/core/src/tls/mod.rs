@@ -1,5 +1,21 @@
-//! What TLS says in the clear: so far, the name in a ClientHello. Pure.
+//! What TLS says in the clear. Pure.
+//!
+//! Total: whatever the bytes, there is an answer, and what is held of them is bounded.
 
+mod certificate;
+mod cipher_suites;
 mod client_hello;
+mod extensions;
+mod messages;
+mod names;
+mod reader;
+mod records;
+mod server_hello;
+mod session;
+mod side;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
-pub use client_hello::{CLIENT_HELLO_MAX, Hello, server_name};
+pub(crate) use session::{Progress, Session};

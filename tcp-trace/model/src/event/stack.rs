@@ -5,7 +5,7 @@ use crate::time::Time;
 
 /// When a stack was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum StackTrigger {
     /// The process connects the socket.
     Connect,
     /// The first read or write of a socket that was accepted, or that is older than tracing.
@@ -31,7 +31,7 @@ pub struct Registers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack<'a> {
     /// When.
-    pub moment: Moment,
+    pub trigger: StackTrigger,
     /// The process.
     pub owner: Owner,
     /// Thread id in the initial pid namespace.

@@ -1,15 +1,18 @@
 //! The `connection` line: the summary of one connection's life.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnectionId, Network, Process, Resolved, Route, Server, Stacks, about::record_about_connection, is_zero,
+    ConnectionId, Container, KernelSocket, Network, Process, Resolved, Route, Server, Stacks, Tls,
+    about::record_about_connection, is_false, is_zero,
 };
 use crate::{
     event::{Role, State},
+    http2::Http2Totals,
     network::Endpoint,
+    refusal::Refusals,
     text::Text,
     time::Time,
 };
@@ -44,6 +47,9 @@ record_about_connection! {
             /// The connection of the other end, if that is on this host.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub peer_connection: Option<ConnectionId>,
+            /// Whether the socket is connected to itself (simultaneous open, RFC 9293, section 3.5).
+            #[serde(default, skip_serializing_if = "crate::omit::is_false")]
+            pub to_itself: bool,
         }
         shared {
             /// The process, when known.
@@ -69,13 +75,18 @@ record_about_connection! {
             /// The systemd unit that the cgroup belongs to.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub unit: Option<String>,
-            /// When it was first seen: its creation if `seen_from_start`.
+            /// When it was first seen: its creation, unless it is older than the recording (`duration_us` is absent then).
             pub opened: Time,
+            /// When a process first read, wrote or closed it, of a connection that a listener accepted: until then it waited in the
+            /// accept queue, or for a thread, or for data. Absent when that was not seen.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub first_used: Option<Time>,
             /// When the application's socket was gone; TIME_WAIT begins then, or an orphan's FIN_WAIT2 goes on.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub closed: Option<Time>,
-            /// From `opened` to `closed`, or to now when it is open.
-            pub duration_us: u64,
+            /// From `opened` to `closed`, or to now when it is open. Absent when its beginning was not seen.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub duration_us: Option<u64>,
             /// When TIME_WAIT or an orphan's FIN_WAIT2 will end, when it has not ended yet.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub ends: Option<Time>,
@@ -90,10 +101,17 @@ record_about_connection! {
             pub handshake: Option<Handshake>,
             /// How it ended.
             pub close: Close,
-            /// Payload each way, counted from sequence numbers: retransmits count once.
+            /// Payload each way, counted from sequence numbers: retransmits count once. Of a connection that is older than the
+            /// recording, what passed since it was first seen.
             pub bytes: Bytes,
+            /// What a connection that is older than the recording had carried before, when the kernel's list says so.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub bytes_before: Option<Bytes>,
             /// Retransmitted segments, of those that were seen.
             pub retransmits: u64,
+            /// Segments that arrived and that the kernel refused, by its reason, of those that were seen.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            pub refused: Refusals,
             /// Received bytes that the application had not read at close, if any.
             #[serde(default, skip_serializing_if = "is_zero::<u32>")]
             pub receive_queue: u32,
@@ -103,6 +121,9 @@ record_about_connection! {
             /// Congestion window at the end, in segments.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub cwnd: Option<u32>,
+            /// What the kernel said of it at the end of the session, if it was open then.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub socket: Option<Box<KernelSocket>>,
             /// How long an end could accept no more data, if that happened.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub zero_window: Option<ZeroWindow>,
@@ -131,9 +152,15 @@ record_about_connection! {
             /// What the client asked a SOCKS server for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub socks: Option<Socks>,
+            /// Its TLS, when it begins with a ClientHello; of a tunnel, what is inside it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub tls: Option<Box<Tls>>,
             /// The HTTP that it carried, when it did.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub http: Option<HttpTotals>,
+            /// What is said of its HTTP/2, when it was that.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub http2: Option<Box<Http2Totals>>,
             /// The code that used it, if stacks were requested.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub stacks: Option<Stacks>,
@@ -178,17 +205,6 @@ pub struct Socks {
     pub host: Text,
     /// TCP port.
     pub port: u16,
-}
-
-/// The container that a process runs in, by the name of its cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Container {
-    /// The container's id, as its runtime prints it.
-    pub id: String,
-    /// `docker`, `containerd`, `cri-o` or `podman`, if the cgroup's name shows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<String>,
 }
 
 /// How long windows were zero (RFC 9293, section 3.8.6.1), in microseconds.
@@ -272,6 +288,13 @@ pub struct Close {
     /// The reason as text, if there is more to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether this end was closed because its process ended: it exited, or a signal killed it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub process_ended: bool,
+    /// Of a connection that timed out, or was reset, after it was established, how far the sequence numbers that had been sent were ahead of
+    /// those that were acknowledged (`snd_nxt` - `snd_una`), when the kernel said so: 0 where only probes were not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unacknowledged: Option<u32>,
 }
 
 /// An end of a connection.

@@ -94,6 +94,22 @@ pub struct FindingConnection {
     pub notes: Vec<String>,
 }
 
+impl FindingConnection {
+    /// A connection of which nothing else is known.
+    pub fn new(connection: ConnectionId, state: State, network: Network) -> Self {
+        Self {
+            connection,
+            state,
+            network,
+            fd: None,
+            age_us: None,
+            receive_queue: 0,
+            send_queue: 0,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// A stack that sockets of a finding have in common: the most frequent one at the most frequent place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

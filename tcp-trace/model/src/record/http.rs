@@ -4,8 +4,12 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConnectionId, ConnectionInfo, Endpoint, Ends, Network, NetworkType, Process};
-use crate::{event::Role, time::Time};
+use super::{ConnectionId, ConnectionInfo, Container, Endpoint, Ends, Network, NetworkType, Process};
+use crate::{
+    event::Role,
+    http2::{Grpc, Stream, StreamDetails},
+    time::Time,
+};
 
 pub use crate::{
     exchange::{
@@ -52,6 +56,12 @@ struct HttpLine<'a> {
     /// The connection's process, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Cow<'a, Process>>,
+    /// The container that the process runs in, when its cgroup shows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    container: Option<Cow<'a, Container>>,
+    /// The connection of the other end, if that is on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer_connection: Option<ConnectionId>,
     /// When and how long.
     timing: Cow<'a, Timing>,
     /// Whether all bytes were seen.
@@ -73,6 +83,12 @@ struct HttpLine<'a> {
     /// The frames that followed, when it opened a WebSocket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     websocket: Option<Cow<'a, WebSocket>>,
+    /// What is said of its stream, of HTTP/2, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http2: Option<Cow<'a, StreamDetails>>,
+    /// The call, of gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grpc: Option<Cow<'a, Grpc>>,
 }
 
 /// The protocol of an exchange and the ends of its connection.
@@ -102,7 +118,7 @@ struct HttpNetwork<'a> {
 struct Protocol<'a> {
     /// `http`.
     name: Cow<'a, str>,
-    /// `1.0` or `1.1`; absent when not known.
+    /// `1.0`, `1.1` or `2`; absent when not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     version: Option<Version>,
@@ -112,6 +128,9 @@ struct Protocol<'a> {
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Messages"))]
 struct Messages<'a> {
+    /// The identifier of its stream, of HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream_id: Option<u32>,
     /// The request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Cow<'a, Request>>,
@@ -145,6 +164,7 @@ impl Serialize for Http {
                 translated,
             },
             http: Messages {
+                stream_id: exchange.stream.as_ref().map(|stream| stream.id),
                 request: exchange.request.as_ref().map(Cow::Borrowed),
                 informational: (&exchange.informational).into(),
                 response: exchange.response.as_ref().map(|response| match exchange.other_version() {
@@ -154,6 +174,8 @@ impl Serialize for Http {
             },
             url: exchange.url.as_ref().map(Cow::Borrowed),
             process: connection.process.as_deref().map(Cow::Borrowed),
+            container: connection.container.as_deref().map(Cow::Borrowed),
+            peer_connection: connection.peer_connection,
             timing: Cow::Borrowed(&exchange.timing),
             integrity: exchange.integrity,
             outcome: exchange.outcome,
@@ -162,6 +184,8 @@ impl Serialize for Http {
             missing: exchange.missing,
             reused: exchange.reused,
             websocket: exchange.websocket.as_deref().map(Cow::Borrowed),
+            http2: exchange.stream_details().map(Cow::Borrowed),
+            grpc: exchange.stream.as_ref().and_then(|stream| stream.grpc.as_deref()).map(Cow::Borrowed),
         };
         line.serialize(serializer)
     }
@@ -176,6 +200,8 @@ impl<'de> Deserialize<'de> for Http {
             role: line.role,
             network: Some(Network { kind, local, peer, netns, translated }),
             process: line.process.map(|process| Arc::new(process.into_owned())),
+            container: line.container.map(|container| Arc::new(container.into_owned())),
+            peer_connection: line.peer_connection,
             ..ConnectionInfo::new(line.connection)
         };
         let exchange = Exchange {
@@ -195,6 +221,13 @@ impl<'de> Deserialize<'de> for Http {
             missing: line.missing,
             reused: line.reused,
             websocket: line.websocket.map(|websocket| Box::new(websocket.into_owned())),
+            stream: line.http.stream_id.map(|id| {
+                Box::new(Stream {
+                    id,
+                    details: line.http2.map(Cow::into_owned).unwrap_or_default(),
+                    grpc: line.grpc.map(|grpc| Box::new(grpc.into_owned())),
+                })
+            }),
         };
         Ok(Self { time: line.time, connection: Arc::new(connection), exchange: Box::new(exchange) })
     }

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::ConnectionId;
 use super::{
     Connection, ConnectionInfo, Dns, End, Finding, FlagNames, Http, Loss, Network, Process, Ready, Session,
-    about::record_about_connection, is_false,
+    TlsHandshake, about::record_about_connection, is_false,
 };
 use crate::{
     event::{Direction, Role, State},
+    refusal::Refusal,
     time::Time,
 };
 
@@ -26,10 +27,12 @@ pub enum Record {
     Ready(Ready),
     /// A connection changed its state.
     Transition(Transition),
-    /// A segment of the handshake or of the close.
+    /// A segment of the handshake or of the close, or one that was refused.
     Segment(Segment),
     /// An HTTP exchange.
     Http(Http),
+    /// A TLS handshake ended.
+    Tls(TlsHandshake),
     /// A lookup of a name.
     Dns(Box<Dns>),
     /// A connection's summary.
@@ -84,7 +87,7 @@ record_about_connection! {
     }
 }
 
-/// A segment of the handshake or of the close.
+/// A segment of the handshake or of the close, or one that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Segment {
@@ -107,6 +110,9 @@ pub struct Segment {
     pub length: u32,
     /// Whether the same sequence numbers went this way before.
     pub retransmit: bool,
+    /// Of one that arrived: why the kernel refused it. Nothing that it says counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
 }
 
 /// A connection of which a line says only which it is.

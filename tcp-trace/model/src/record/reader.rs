@@ -200,6 +200,7 @@ fn frequent(text: &str) -> Option<Record> {
         "transition" => serde_json::from_str(text).ok().map(Record::Transition),
         "segment" => serde_json::from_str(text).ok().map(Record::Segment),
         "connection" => serde_json::from_str(text).ok().map(Record::Connection),
+        "tls" => serde_json::from_str(text).ok().map(Record::Tls),
         "dns" => serde_json::from_str(text).ok().map(Record::Dns),
         _ => None,
     }

@@ -99,6 +99,9 @@ pub struct End {
     /// Number of `dns` lines.
     #[serde(default)]
     pub dns: u64,
+    /// Number of `tls` lines.
+    #[serde(default, skip_serializing_if = "crate::omit::is_zero")]
+    pub tls: u64,
     /// Number of `connection` lines by `protocol`, of those that nothing reads further; `unknown` where `first_bytes` stands instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub protocols: BTreeMap<String, u64>,

@@ -1,11 +1,17 @@
-//! Writes lines of a recording. The kinds that are frequent, `transition`, `segment` and `http`, are written straight into a
-//! buffer that does not grow: constant text in one piece with what stands before it, and no code for what goes wrong after
-//! each piece. Everything else, and what does not fit, is written by serde, which says in the tests what a line has to be.
+//! Writes lines of a recording. The kinds that are frequent, `transition`, `segment`, `http` and `connection`, are written
+//! straight into a buffer that does not grow: constant text in one piece with what stands before it, and no code for what goes
+//! wrong after each piece. Everything else, and what does not fit, is written by serde, which says in the tests what a line has
+//! to be.
 
+mod connection;
 mod http;
 mod line;
+mod shared;
 
-use self::line::Line;
+use self::{
+    line::Line,
+    shared::{SharedText, SharedTexts},
+};
 use super::{ConnectionInfo, Record, Segment, Transition};
 use crate::{event::Direction, json, network::FlagNames};
 
@@ -21,6 +27,8 @@ pub struct Lines {
     end: usize,
     /// A line that serde has written.
     slow: Vec<u8>,
+    /// What several lines say.
+    shared: SharedTexts,
 }
 
 impl Default for Lines {
@@ -31,7 +39,7 @@ impl Default for Lines {
 
 impl Lines {
     fn with_room(room: usize) -> Self {
-        Self { buffer: vec![0; room], end: 0, slow: Vec::new() }
+        Self { buffer: vec![0; room], end: 0, slow: Vec::new(), shared: SharedTexts::default() }
     }
 
     /// What was appended since the last [`Lines::clear`].
@@ -51,10 +59,17 @@ impl Lines {
     pub fn push(&mut self, record: &Record) -> Result<(), serde_json::Error> {
         let Some(room) = self.buffer.get_mut(self.end..) else { return Ok(()) };
         let mut line = Line { buffer: room, end: 0, is_whole: true };
-        match record {
-            Record::Http(http) => line.http(http),
-            Record::Transition(transition) => line.transition(transition),
-            Record::Segment(segment) => line.segment(segment),
+        let shared = match record {
+            Record::Http(http) => self.shared.of(&http.connection),
+            Record::Transition(transition) => self.shared.of(&transition.connection),
+            Record::Connection(summary) => self.shared.of(&summary.connection),
+            _ => None,
+        };
+        match (record, shared) {
+            (Record::Http(http), Some(shared)) => line.http(http, shared),
+            (Record::Transition(transition), Some(shared)) => line.transition(transition, shared),
+            (Record::Connection(summary), Some(shared)) => line.summary(summary, shared),
+            (Record::Segment(segment), _) => line.segment(segment),
             _ => line.is_whole = false,
         }
         line.put(b"\n");
@@ -89,11 +104,11 @@ impl Lines {
 }
 
 impl Line<'_> {
-    fn transition(&mut self, transition: &Transition) {
+    fn transition(&mut self, transition: &Transition, shared: &SharedText) {
         self.put(b"{\"type\":\"transition\",\"time\":");
         self.time(transition.time);
         self.put(b",\"connection\":");
-        self.connection(transition.connection.id);
+        self.put_short(shared.id());
         self.put(b",\"old\":\"");
         self.put_short(transition.old.name().as_bytes());
         self.put(b"\",\"new\":\"");
@@ -112,10 +127,7 @@ impl Line<'_> {
             self.put(b",\"reason\":");
             self.text(reason.as_bytes());
         }
-        let ConnectionInfo { role, network, process, .. } = &*transition.connection;
-        self.role(*role);
-        self.network(&network.unwrap_or_default());
-        self.process(process.as_deref());
+        self.put(shared.fields());
         self.put(b"}");
     }
 
@@ -135,10 +147,16 @@ impl Line<'_> {
         self.put(b",\"length\":");
         self.number(segment.length.into());
         if segment.retransmit {
-            self.put(b",\"retransmit\":true}");
+            self.put(b",\"retransmit\":true");
         } else {
-            self.put(b",\"retransmit\":false}");
+            self.put(b",\"retransmit\":false");
         }
+        if let Some(refused) = segment.refused {
+            self.put(b",\"refused\":\"");
+            self.put(refused.name().as_bytes());
+            self.put(b"\"");
+        }
+        self.put(b"}");
     }
 
     fn flags(&mut self, FlagNames(flags): FlagNames) {

@@ -1,10 +1,15 @@
 //! What stands above a ladder, as in textbooks: URL, name, address, and the route of the segments out of the host.
 
+use std::mem;
+
 use tcp_trace_core::{
     prose::{Micros, Palette, Phrase, Tone, cut, translation},
     timeline::Side,
 };
-use tcp_trace_model::record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url};
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{Connection, Http, Network, NextHop, Route, RouteType, ServerSource, Url},
+};
 
 use super::{
     layout::COLUMNS,
@@ -42,6 +47,9 @@ pub(super) fn head(ladder: &Ladder<'_>, above: Option<&Above<'_>>, palette: &Pal
         lines.push(("address", Phrase::plain(network.peer.to_string()).and(Tone::Aside, translation)));
     }
     lines.extend(route.map(|route| ("from", way(&network, route))));
+    let lookup_us = summary.and_then(|summary| summary.dns.as_ref()).map(|dns| dns.duration_us);
+    let sum = first.and_then(|http| sum(ladder, lookup_us, http)).unwrap_or_default();
+    lines.extend(["time", ""].into_iter().zip(sum));
     let mut text = String::new();
     for (label, line) in lines {
         let label = Phrase::new(Tone::Aside, format!("{label:<LABEL$}"));
@@ -58,6 +66,55 @@ fn requests<'a>(ladder: &Ladder<'a>) -> (Option<&'a Http>, usize) {
     });
     let first = all.next();
     (first, usize::from(first.is_some()) + all.count())
+}
+
+/// From the lookup to the end of the first response: what each step took. `None` where a step is not known. In
+/// lines, two at most.
+fn sum(ladder: &Ladder<'_>, lookup_us: Option<u64>, http: &Http) -> Option<Vec<Phrase>> {
+    if http.connection.role != Some(Role::Client) {
+        return None;
+    }
+    let timing = &http.exchange.timing;
+    let connect = ladder.rows.iter().find_map(|row| match row.event {
+        Event::State(transition) if row.side == Side::Client && transition.old == State::SynSent => {
+            Some((transition.time, transition.in_old_us?)).filter(|_| transition.new == State::Established)
+        }
+        _ => None,
+    });
+    let (connected, connect_us) = connect?;
+    let steps = [
+        ("lookup", lookup_us),
+        ("connect", Some(connect_us)),
+        // Until the client sends its request.
+        ("idle", Some(timing.started.micros_since(connected))),
+        ("send", Some(timing.send_us?)),
+        ("wait", Some(timing.wait_us?)),
+        ("receive", Some(timing.receive_us?)),
+    ];
+    let steps: Vec<_> = steps.iter().filter_map(|(name, us)| Some((*name, (*us)?))).collect();
+    let all = steps.iter().map(|(_, us)| *us).fold(0, u64::saturating_add);
+    let longest = steps.iter().map(|(_, us)| *us).max().unwrap_or_default();
+    let mut lines = vec![Phrase::default()];
+    let shown = steps.into_iter().filter(|(_, us)| *us > 0).map(|(name, us)| {
+        let tone = if us == longest { Tone::Warning } else { Tone::Plain };
+        (tone, format!("{name} {}", Micros(us)))
+    });
+    for (tone, step) in shown.chain([(Tone::Plain, format!("= {}", Micros(all)))]) {
+        let last = lines.len() - 1;
+        let sign = if lines == [Phrase::default()] {
+            ""
+        } else if step.starts_with('=') {
+            " "
+        } else {
+            " + "
+        };
+        if lines[last].width() + sign.len() + step.len() > COLUMNS - LABEL {
+            lines.push(Phrase::new(Tone::Aside, sign.trim_start()).and(tone, step));
+        } else {
+            lines[last] = mem::take(&mut lines[last]).and(Tone::Aside, sign).and(tone, step);
+        }
+    }
+    Some(lines)
 }
 
 /// The URL of a request that has a whole one: not of `CONNECT` and `*`.

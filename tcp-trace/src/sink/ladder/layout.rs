@@ -56,7 +56,7 @@ impl Layout {
 /// Who acts at a side.
 pub(super) fn process(ladder: &Ladder<'_>, side: Side) -> String {
     let Some(end) = ladder.end(side) else {
-        return "(not traced)".to_owned();
+        return if ladder.is_to_itself() { "(the same socket)" } else { "(not traced)" }.to_owned();
     };
     let Some(process) = end.process else {
         return "-".to_owned();

@@ -30,11 +30,18 @@ pub(super) struct Above<'a> {
 }
 
 impl<'a> Lookups<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
+    /// Those of a store, of which some were shown already.
+    pub(super) fn new(store: &'a Store, mut shown: HashSet<u64>) -> Self {
         let by_number = store.lookups();
         let summaries = store.lives().filter_map(|life| life.summary.as_ref());
         let followed = summaries.filter_map(|summary| Some(summary.dns.as_ref()?.lookup)).collect();
-        Self { by_number, followed, shown: HashSet::new() }
+        shown.retain(|number| by_number.contains_key(number));
+        Self { by_number, followed, shown }
+    }
+
+    /// Which were shown.
+    pub(super) fn into_shown(self) -> HashSet<u64> {
+        self.shown
     }
 
     /// The lookup that a connection follows, if it is there.

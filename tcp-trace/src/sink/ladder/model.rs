@@ -2,12 +2,16 @@
 
 use tcp_trace_core::timeline::{Life, Pair, Side};
 use tcp_trace_model::{
-    event::Direction,
-    record::{Connection, Endpoint, Http, Integrity, Network, Outcome, Process, Segment, Transition},
+    event::{Direction, State},
+    record::{
+        Bytes, Connection, Endpoint, Http, Integrity, Network, Outcome, Process, Segment, Tls, TlsAlert,
+        TlsEnd, Transition,
+    },
     time::Time,
 };
 
 use super::segments::segment_rows;
+use crate::sink::words_timing::mostly_wait;
 
 /// What a row shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,14 @@ pub(super) enum Event<'a> {
     State(&'a Transition),
     /// A side sent a segment.
     Segment(&'a Segment),
+    /// The client began TLS.
+    ClientHello(&'a Tls),
+    /// The server chose, or requested another ClientHello.
+    ServerHello(&'a Tls),
+    /// A side sent an alert.
+    Alert(&'a TlsAlert),
+    /// The TLS handshake ended, as the side saw it.
+    TlsEnd(&'a Tls),
     /// The client sent a request.
     Request(&'a Http),
     /// The server sent the response.
@@ -74,6 +86,7 @@ impl<'a> Ladder<'a> {
             }));
         }
         rows.extend(segment_rows(pair));
+        rows.extend(tls_rows(pair));
         rows.extend(pair.exchanges().into_iter().flat_map(|(side, http)| http_rows(side, http, has_roles)));
         // Ends report late (a server's SYN_RECV is known when its socket is). What happened in the same nanosecond
         // is put as cause before effect.
@@ -104,6 +117,11 @@ impl<'a> Ladder<'a> {
         own.or_else(|| self.end(side.opposite()).and_then(|end| end.network).map(|network| network.peer))
     }
 
+    /// Whether both sides are the same socket, which is connected to itself.
+    pub(super) fn is_to_itself(&self) -> bool {
+        self.ends.iter().flatten().any(|end| end.network.is_some_and(|network| network.is_to_itself()))
+    }
+
     /// The initial sequence number of a side's direction.
     pub(super) fn initial_sequence(&self, side: Side) -> Option<u32> {
         self.initial_sequences[side as usize]
@@ -119,6 +137,15 @@ impl<'a> Ladder<'a> {
         self.ends.iter().flatten().filter_map(|end| end.summary).any(|summary| !summary.seen_from_start)
     }
 
+    /// Whether nothing happened on a connection that was there before: at most, its TIME_WAIT ended.
+    pub(super) fn is_uneventful(&self) -> bool {
+        let of_time_wait = |row: &Row<'_>| matches!(row.event, Event::State(transition) if transition.old == State::TimeWait);
+        let has_carried = |summary: &Connection| summary.bytes != Bytes::default();
+        self.is_older()
+            && self.rows.iter().all(of_time_wait)
+            && !self.ends.iter().flatten().filter_map(|end| end.summary).any(has_carried)
+    }
+
     /// Whether a segment was sent whose arrival was not seen although the other end is traced.
     pub(super) fn has_unseen_arrival(&self) -> bool {
         self.rows.iter().any(|row| row.arrived == Some(false))
@@ -130,8 +157,14 @@ fn order(row: &Row<'_>) -> u8 {
     match row.event {
         Event::Segment(segment) if segment.direction == Direction::In => 0,
         Event::State(_) => 1,
-        Event::Segment(_) | Event::Request(_) | Event::Response(_) | Event::Exchange(_) => 2,
-        Event::Timing(_) => 3,
+        Event::Segment(_)
+        | Event::ClientHello(_)
+        | Event::ServerHello(_)
+        | Event::Alert(_)
+        | Event::Request(_)
+        | Event::Response(_)
+        | Event::Exchange(_) => 2,
+        Event::Timing(_) | Event::TlsEnd(_) => 3,
         Event::Unusual(_) => 4,
     }
 }
@@ -153,7 +186,8 @@ fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
     if http.exchange.response.is_some() {
         rows.push(row(after(until_response), Side::Server, Event::Response(http)));
     }
-    if http.exchange.response.is_some() || http.exchange.timing.stalls.is_some() {
+    let is_timed = http.exchange.response.is_some() || http.exchange.timing.stalls.is_some();
+    if is_timed && mostly_wait(http).is_none() {
         rows.push(row(end, observer, Event::Timing(http)));
     }
     if http.exchange.outcome != Outcome::Ok
@@ -162,5 +196,27 @@ fn http_rows(observer: Side, http: &Http, has_roles: bool) -> Vec<Row<'_>> {
     {
         rows.push(row(end, observer, Event::Unusual(http)));
     }
+    rows
+}
+
+/// The handshake of TLS and its alerts, as one end saw them.
+fn tls_rows<'a>(pair: &Pair<'a>) -> Vec<Row<'a>> {
+    let seen =
+        [(Side::Client, pair.client), (Side::Server, pair.server)].into_iter().find_map(|(side, life)| {
+            let life = life?;
+            Some((side, life.tls.as_ref()?, life.summary.as_ref().and_then(|summary| summary.tls.as_deref())))
+        });
+    let Some((observer, handshake, in_the_end)) = seen else { return Vec::new() };
+    let tls = &*handshake.tls;
+    let after = |us: u64| tls.timing.started.after_micros(us);
+    let row = |time, side, event| Row { time, side, arrived: None, event };
+    let mut rows = vec![row(tls.timing.started, Side::Client, Event::ClientHello(tls))];
+    rows.extend(tls.timing.server_hello_us.map(|us| row(after(us), Side::Server, Event::ServerHello(tls))));
+    // The summary knows those that came later.
+    rows.extend(in_the_end.unwrap_or(tls).alerts.iter().map(|alert| {
+        let side = if alert.by == TlsEnd::Client { Side::Client } else { Side::Server };
+        row(alert.time, side, Event::Alert(alert))
+    }));
+    rows.push(row(tls.timing.handshake_us.map_or(handshake.time, after), observer, Event::TlsEnd(tls)));
     rows
 }

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use jiff::tz::TimeZone;
 use tcp_trace_core::{
     prose::{Micros, Palette, Phrase, Size, Tone, cut, padded, width},
     timeline::Side,
 };
 use tcp_trace_model::{
     event::{Flags, State},
-    record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Transition},
+    record::{By, Close, Connection, Dns, How, Http, Outcome, Segment, Timing, Tls, TlsAlert, Transition},
 };
 
 use super::{
@@ -17,19 +18,22 @@ use super::{
 };
 use crate::sink::{
     footer,
-    words::{exchange, incomplete, named, outcome, recorded, request_line, status},
+    words::{exchange, given_up, incomplete, named, outcome, printable, recorded, request_line, status},
     words_dns::lookup,
     words_protocol::carried,
-    words_timing::phases,
+    words_timing::{mostly_wait, phases},
+    words_tls,
 };
 
+/// A response for which one waits at least so long stands out, in microseconds.
+const SLOW_US: u64 = 1_000_000;
 /// Columns of the longest reason for an ending.
 const REASON_MAX: usize = 40;
 
 /// Prints one connection.
-pub(super) fn ladder(ladder: &Ladder<'_>, palette: &Palette) -> String {
+pub(super) fn ladder(ladder: &Ladder<'_>, zone: &TimeZone, palette: &Palette) -> String {
     let layout = Layout::new(ladder);
-    let mut text = heading(ladder, layout);
+    let mut text = heading(ladder, layout, zone);
     for row in &ladder.rows {
         let time = format!("{:>width$}", relative(row.time, ladder.opened), width = layout.time);
         let time = Phrase::new(Tone::Aside, time);
@@ -77,10 +81,15 @@ fn write_line(text: &mut String, line: Phrase, palette: &Palette) {
     footer::write_line(text, line, COLUMNS, palette);
 }
 
-fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
+/// The names of the columns, and below them when it begins, and the addresses.
+fn heading(ladder: &Ladder<'_>, layout: Layout, zone: &TimeZone) -> String {
     let label = |side| {
         let address = ladder.endpoint(side).map_or("?".to_owned(), |endpoint| endpoint.to_string());
-        let state = if ladder.end(side).is_some() { "" } else { " (not traced)" };
+        let state = match ladder.end(side) {
+            Some(_) => "",
+            None if ladder.is_to_itself() => " (the same socket)",
+            None => " (not traced)",
+        };
         format!("{address}{state}")
     };
     let (left, right) = names(ladder);
@@ -90,12 +99,14 @@ fn heading(ladder: &Ladder<'_>, layout: Layout) -> String {
     let (time_width, process_width) = (layout.time, layout.process);
     let mut text = format!("{:>time_width$}  {:<process_width$} {left}{right:>room$}\n", "ms", "process");
     let margin = " ".repeat(layout.margin());
+    let opened = cut(&ladder.opened.date_and_time(zone), layout.margin() - 1);
+    let opened = padded(&opened, layout.margin());
     if client.len() + server.len() < whole {
         let room = whole - client.len();
-        let _ = writeln!(text, "{margin}{client}{server:>room$}");
+        let _ = writeln!(text, "{opened}{client}{server:>room$}");
     } else {
         // Addresses are never cut: each has a line.
-        let _ = writeln!(text, "{margin}{client}\n{margin}{server:>whole$}");
+        let _ = writeln!(text, "{opened}{client}\n{margin}{server:>whole$}");
     }
     if ladder.is_older() {
         let _ = writeln!(text, "{margin}(its start was not seen)");
@@ -125,6 +136,10 @@ fn draw(ladder: &Ladder<'_>, row: &Row<'_>, inner: usize) -> Phrase {
     match row.event {
         Event::State(transition) => beside(row.side, state(transition), inner),
         Event::Segment(sent) => arrow(&|room| segment(ladder, row.side, sent, room), is_unseen),
+        Event::ClientHello(tls) => arrow(&|room| client_hello(tls, room), false),
+        Event::ServerHello(tls) => arrow(&|room| server_hello(tls, room), false),
+        Event::Alert(alert) => arrow(&|room| tls_alert(alert, room), false),
+        Event::TlsEnd(tls) => beside(row.side, tls_end(tls).cut(inner - 2), inner),
         Event::Request(http) => arrow(&|room| request(http, room), false),
         Event::Response(http) => arrow(&|room| response(http, room), false),
         // The first line; the others are drawn below it.
@@ -181,15 +196,16 @@ fn state(transition: &Transition) -> Phrase {
         phrase =
             phrase.and(Tone::Plain, ", ").and(Tone::Failure, format!("GAP before {}", transition.old.name()));
     }
-    match reason {
-        Some(reason) => phrase.and(Tone::Plain, ", ").and(Tone::Failure, recorded(reason)),
+    let failure = reason.as_ref().map(|reason| recorded(reason));
+    match failure.or_else(|| given_up(transition).map(str::to_owned)) {
+        Some(failure) => phrase.and(Tone::Plain, ", ").and(Tone::Failure, failure),
         None => phrase,
     }
 }
 
 /// A segment in `room` columns. That it was sent again stays when its numbers have to be cut.
 fn segment(ladder: &Ladder<'_>, side: Side, segment: &Segment, room: usize) -> Phrase {
-    let Segment { flags, seq, ack, length, retransmit, .. } = segment;
+    let Segment { flags, seq, ack, length, retransmit, refused, .. } = segment;
     let flags = flags.0;
     let names: Vec<_> = flags.names().filter(|name| *name != "PSH").collect();
     let tone = if flags.has(Flags::RST) { Tone::Failure } else { Tone::Plain };
@@ -207,8 +223,10 @@ fn segment(ladder: &Ladder<'_>, side: Side, segment: &Segment, room: usize) -> P
         let _ = write!(numbers, " len={length}");
     }
     let again = if *retransmit { " again" } else { "" };
+    let refused = refused.map_or(String::new(), |why| format!(" refused: {}", why.name()));
     let label = Phrase::new(tone, names.join("+")).and(Tone::Plain, numbers);
-    label.cut(room.saturating_sub(again.len())).and(Tone::Warning, again)
+    let room = room.saturating_sub(again.len() + refused.len());
+    label.cut(room).and(Tone::Warning, again).and(Tone::Failure, refused)
 }
 
 /// A sequence number as its distance from the initial one, as textbooks have it: `x+1`.
@@ -219,20 +237,61 @@ fn numbered(number: u32, initial: Option<u32>, name: &str) -> String {
     }
 }
 
+/// What a client offers, in `room` columns. Its name for the server stays when the rest has to be cut.
+fn client_hello(tls: &Tls, room: usize) -> Phrase {
+    let name = tls.client.server_name.as_ref().map_or(String::new(), |name| format!(" {}", printable(name)));
+    Phrase::plain(cut(&format!("ClientHello{name}, {}", words_tls::offered(tls)), room))
+}
+
+/// What a server chose, in `room` columns.
+fn server_hello(tls: &Tls, room: usize) -> Phrase {
+    // A request for another ClientHello comes first, where there was one.
+    let name = if tls.hello_retry_request { "HelloRetryRequest" } else { "ServerHello" };
+    Phrase::plain(cut(&format!("{name} {}", words_tls::chosen(tls)), room))
+}
+
+fn tls_alert(alert: &TlsAlert, room: usize) -> Phrase {
+    // How sessions are closed.
+    let tone = if alert.fatal == Some(true) { Tone::Failure } else { Tone::Plain };
+    Phrase::plain("TLS alert: ").and(tone, words_tls::alert_name(alert)).cut(room)
+}
+
+/// How a TLS handshake ended.
+fn tls_end(tls: &Tls) -> Phrase {
+    match words_tls::failure(tls) {
+        None => {
+            let resumed = if tls.resumed == Some(true) { ", resumed" } else { "" };
+            let took = words_tls::took(tls).map_or(String::new(), |took| format!(" {took}"));
+            Phrase::plain(format!("TLS established{resumed}")).and(Tone::Aside, took)
+        }
+        Some(why) if tls.outcome.is_failure() => Phrase::new(Tone::Failure, format!("TLS FAILED: {why}")),
+        Some(why) => Phrase::new(Tone::Warning, format!("TLS: {why}")),
+    }
+}
+
 /// A request in `room` columns. The size stays when the target has to be cut.
 fn request(http: &Http, room: usize) -> Phrase {
     let body = http.exchange.request.as_ref().map_or(0, |request| request.body.size);
     let size = if body > 0 { format!(" +{}", Size(body)) } else { String::new() };
     let line = request_line(http).unwrap_or_default();
+    let line = stream(http) + &line;
     Phrase::plain(cut(&line, room.saturating_sub(1 + size.len())) + &size)
+}
+
+/// The stream of a message, of HTTP/2: several are under way at a time.
+fn stream(http: &Http) -> String {
+    http.exchange.stream.as_ref().map_or(String::new(), |stream| format!("[{}] ", stream.id))
 }
 
 /// A response in `room` columns. The size stays when the reason has to be cut.
 fn response(http: &Http, room: usize) -> Phrase {
     let size = http.exchange.response.as_ref().map_or(0, |response| response.body.size);
     let size = format!(", {}", Size(size));
-    let status = status(http).unwrap_or_default();
-    status.cut(room.saturating_sub(1 + size.len())).and(Tone::Plain, size)
+    let wait = mostly_wait(http).map_or(String::new(), |us| format!(" in {}", Micros(us)));
+    let tone = if mostly_wait(http) >= Some(SLOW_US) { Tone::Warning } else { Tone::Aside };
+    let status = Phrase::plain(stream(http)).then(status(http).unwrap_or_default());
+    let rest = size.len() + wait.len();
+    status.cut(room.saturating_sub(1 + rest)).and(Tone::Plain, size).and(tone, wait)
 }
 
 /// The lines of what can have more than one, in `room` columns each.
@@ -313,9 +372,12 @@ fn ending(ladder: &Ladder<'_>) -> Phrase {
     let reason = reason.map_or(String::new(), |reason| format!(" ({})", cut(&recorded(reason), REASON_MAX)));
     let (up, down) =
         if side == Side::Client { (bytes.sent, bytes.received) } else { (bytes.received, bytes.sent) };
-    let (up, down, duration) = (Size(up), Size(down), Micros(*duration_us));
+    let (up, down) = (Size(up), Size(down));
+    // How old a connection is that was there before is not known.
+    let age_us = duration_us.filter(|_| summary.seen_from_start);
+    let after = age_us.map_or(String::new(), |us| format!(" after {}", Micros(us)));
     let (left, right) = names(ladder);
-    let rest = format!(" after {duration}; {up} to the {right}, {down} to the {left}");
+    let rest = format!("{after}; {up} to the {right}, {down} to the {left}");
     how(ladder, side, close).and(Tone::Plain, reason + &rest)
 }
 
@@ -337,6 +399,6 @@ fn how(ladder: &Ladder<'_>, side: Side, close: &Close) -> Phrase {
         How::Open => Phrase::plain("still open"),
         How::Error => Phrase::new(Tone::Failure, "failed"),
         How::Abandoned => Phrase::new(Tone::Warning, format!("given up{by}")),
-        How::Unknown => Phrase::new(Tone::Warning, "ended, cause unknown,"),
+        How::Unknown => Phrase::new(Tone::Warning, "ended (cause unknown)"),
     }
 }

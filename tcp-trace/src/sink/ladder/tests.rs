@@ -2,6 +2,7 @@
 
 mod columns;
 mod head;
+mod live;
 mod lookups;
 mod odd;
 
@@ -51,6 +52,7 @@ fn info(id: u64) -> Arc<ConnectionInfo> {
         role: Some(if is_client(id) { Role::Client } else { Role::Server }),
         network: Some(network(id)),
         process: Some(Arc::new(Process { pid, name: name.into(), ..Process::default() })),
+        ..ConnectionInfo::default()
     })
 }
 
@@ -84,6 +86,7 @@ fn segment(us: u64, from: u64, flags: Flags, seq: u32, ack: Option<u32>) -> [Rec
             ack,
             length: 0,
             retransmit: false,
+            refused: None,
         })
     })
 }
@@ -108,6 +111,7 @@ fn http(us: u64, id: u64) -> Record {
                 headers: Fields::new(),
                 header_size: 148,
                 body: Body { size: 12 },
+                place: 0..0,
             }),
             timing: Timing {
                 started: at(us),
@@ -128,12 +132,12 @@ fn summary(id: u64, by: By, how: How) -> Record {
         connection: info(id),
         opened: if is_client(id) { at(0) } else { at(13) },
         closed: Some(at(1500)),
-        duration_us: 1500,
+        duration_us: Some(1500),
         seen_from_start: true,
         open: false,
         states: vec![],
         handshake: Some(Handshake { syn_seq: Some(X), syn_ack_seq: Some(Y), ..Handshake::default() }),
-        close: Close { by, how, reason: None },
+        close: Close { by, how, ..Close::default() },
         bytes: if is_client(id) {
             Bytes { sent: 79, received: 160 }
         } else {
@@ -170,7 +174,7 @@ fn session() -> Vec<Record> {
 
 fn print(records: &[Record]) -> String {
     let mut output = Vec::new();
-    let mut ladder = Ladder::new(&mut output);
+    let mut ladder = Ladder::new(&mut output, TimeZone::UTC);
     for record in records {
         ladder.record(record).unwrap();
     }
@@ -181,8 +185,9 @@ fn print(records: &[Record]) -> String {
 #[test]
 fn both_ends_are_one_diagram() {
     insta::assert_snapshot!(print(&session()), @"
+    time     connect 22 us + idle 78 us + wait 850 us + receive 50 us = 1.00 ms
            ms  process            client                                  server
-                                  127.0.0.1:41352                 127.0.0.1:8080
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352                 127.0.0.1:8080
         0.000  curl[13838]        │ SYN_SENT                                   │
         0.010  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
         0.013  nginx[812]         │                                   SYN_RECV │
@@ -219,8 +224,9 @@ fn one_end_alone_is_shown_with_what_it_saw() {
         })
         .collect();
     insta::assert_snapshot!(print(&client), @"
+    time     connect 22 us + idle 78 us + wait 850 us + receive 50 us = 1.00 ms
            ms  process            client                                  server
-                                  127.0.0.1:41352    127.0.0.1:8080 (not traced)
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352    127.0.0.1:8080 (not traced)
         0.000  curl[13838]        │ SYN_SENT                                   │
         0.010  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
         0.021  (not traced)       │◀──────────── SYN+ACK y=2044270846 ack=x+1 ─┤

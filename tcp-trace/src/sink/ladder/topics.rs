@@ -1,9 +1,12 @@
 //! Which notes of `explain` say more about what the ladders show.
 
-use tcp_trace_core::explain::{Language, Library};
+use tcp_trace_core::{
+    explain::{Language, Library},
+    timeline::Life,
+};
 use tcp_trace_model::{
     event::{Flags, State},
-    record::{Connection, How, Http, Integrity, Outcome, Record, RouteType, Transition},
+    record::{Connection, How, Http, Integrity, Outcome, RouteType, Tls, Transition},
 };
 
 /// Topics that are referred to at most.
@@ -22,6 +25,7 @@ mod topic {
     pub(super) const SIMULTANEOUS_CLOSE: &str = "simultaneous-close";
     pub(super) const URL: &str = "life-of-a-URL";
     pub(super) const NEXT_HOP: &str = "next-hop";
+    pub(super) const TLS: &str = "TLS-handshake";
     pub(super) const HANDSHAKE: &str = "three-way-handshake";
     pub(super) const CLOSE: &str = "four-step-close";
     pub(super) const TIME_WAIT: &str = "TIME_WAIT";
@@ -29,7 +33,7 @@ mod topic {
 
     /// What went wrong first, then the life in its order. What is recorded comes between these two.
     pub(super) const FIRST: [&str; 2] = [LOST, GAP];
-    pub(super) const THEN: [&str; 12] = [
+    pub(super) const THEN: [&str; 13] = [
         OUTCOME,
         INTEGRITY,
         RST,
@@ -38,6 +42,7 @@ mod topic {
         SIMULTANEOUS_CLOSE,
         URL,
         NEXT_HOP,
+        TLS,
         HANDSHAKE,
         CLOSE,
         TIME_WAIT,
@@ -45,7 +50,7 @@ mod topic {
     ];
 }
 
-/// What was found in the records, each once.
+/// What was found in what is drawn, each once.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     fixed: Vec<&'static str>,
@@ -54,20 +59,22 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Takes one record.
-    pub(super) fn record(&mut self, record: &Record) {
-        match record {
-            Record::Transition(transition) => self.transition(transition),
-            Record::Segment(segment) => {
-                let flags = segment.flags.0;
-                self.add_if(flags.has(Flags::RST), topic::RST);
-                self.add_if(flags.has(Flags::SYN) && flags.has(Flags::ACK), topic::HANDSHAKE);
-                self.add_if(flags.has(Flags::FIN), topic::CLOSE);
-                self.add_if(segment.retransmit, topic::RETRANSMISSION);
-            }
-            Record::Http(http) => self.http(http),
-            Record::Connection(summary) => self.summary(summary),
-            _ => {}
+    /// Takes what an end of a connection says.
+    pub(super) fn life(&mut self, life: &Life) {
+        life.transitions.iter().for_each(|transition| self.transition(transition));
+        for segment in &life.segments {
+            let flags = segment.flags.0;
+            self.add_if(flags.has(Flags::RST), topic::RST);
+            self.add_if(flags.has(Flags::SYN) && flags.has(Flags::ACK), topic::HANDSHAKE);
+            self.add_if(flags.has(Flags::FIN), topic::CLOSE);
+            self.add_if(segment.retransmit, topic::RETRANSMISSION);
+        }
+        if let Some(handshake) = &life.tls {
+            self.tls(&handshake.tls);
+        }
+        life.exchanges.iter().for_each(|http| self.http(http));
+        if let Some(summary) = &life.summary {
+            self.summary(summary);
         }
     }
 
@@ -96,6 +103,16 @@ impl Found {
         self.add_if(transition.estimated, topic::ESTIMATED);
         self.add_if(transition.new == State::TimeWait, topic::TIME_WAIT);
         self.add_if(transition.new == State::Closing, topic::SIMULTANEOUS_CLOSE);
+    }
+
+    fn tls(&mut self, tls: &Tls) {
+        self.add(topic::TLS);
+        if tls.hello_retry_request {
+            self.add_recorded("HelloRetryRequest");
+        }
+        for name in tls.alerts.iter().filter_map(|alert| alert.name.as_deref()) {
+            self.add_recorded(name);
+        }
     }
 
     fn http(&mut self, http: &Http) {

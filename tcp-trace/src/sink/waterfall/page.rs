@@ -157,10 +157,10 @@ impl<'a> Page<'a> {
     fn title(&self, columns: usize, zone: &TimeZone) -> Phrase {
         let (address, aside) = match &self.group.subject {
             Subject::Page(address) => (recorded(address), ""),
-            Subject::UnseenPage(address) => (recorded(address), "  (its document is not in these records)"),
+            Subject::UnseenPage(address) => (recorded(address), "  (document not recorded)"),
             Subject::Others => ("Requests without a page".to_owned(), ""),
         };
-        let time = format!("{} ", self.zero.time_of_day(zone));
+        let time = format!("{} ", self.zero.date_and_time(zone));
         let room = columns.saturating_sub(time.len() + aside.len());
         Phrase::new(Tone::Aside, time).and(Tone::State, shortened(&address, room)).and(Tone::Aside, aside)
     }

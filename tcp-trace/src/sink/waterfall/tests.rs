@@ -99,7 +99,7 @@ fn a_page_is_a_line_per_request() {
     start: ms until the request; took: ms from there to its end; + new connection
     ~ the page is inferred and may be wrong
 
-    14:13:20.000000 http://shop/de/
+    2026-09-21 14:13:20.000 UTC http://shop/de/
     firefox[100]: 7 requests on 3 connections, 5.86 KiB in 200 ms, 4 failed
     start  request                       size connection                        took
      50.0  GET /                 302   1000 B +c1 #0     ░░░▒▒─█                10.0
@@ -122,7 +122,7 @@ fn a_page_is_a_line_per_request() {
     start: ms until the request; took: ms from there to its end; + new connection
     ~ the page is inferred and may be wrong
 
-    14:13:20.000000 http://shop/de/
+    2026-09-21 14:13:20.000 UTC http://shop/de/
     firefox[100]: 7 requests on 3 connections, 5.86 KiB in 200 ms, 4 failed
     start  request                                kind          size connection                                         took
      50.0  GET /                                  html  302   1000 B +c1 #0     ░░░░░▒▒▒▒▒─█                            10.0
@@ -187,7 +187,7 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
     ░ lookup  ▒ connect  · idle  ▸ send  ─ wait  █ receive  × broke off
     start: ms until the request; took: ms from there to its end; + new connection
 
-    14:13:20.000000 Requests without a page
+    2026-09-21 14:13:20.000 UTC Requests without a page
     curl[7]: 2 requests on 2 connections, 1.95 KiB in 15.0 ms
     start  request                  size connection                             took
      0.00  GET api/v1/a     200   1000 B +c3 #0     ──────────────████         10.00
@@ -195,13 +195,13 @@ fn other_requests_pages_that_were_not_seen_and_servers_ends_say_what_they_are() 
     1 connection opened; 1 connection possibly opened before these records (?)
     slowest: GET api/v1/a  10.0 ms, waited 8.00 ms
 
-    14:13:20.900000 Requests without a page
+    2026-09-21 14:13:20.900 UTC Requests without a page
     an unknown process at 10.0.0.1: 1 request on 1 connection, 1000 B in 10.0 ms
     start  request                  size connection                             took
      0.00  GET api/v1/c     200   1000 B +c5 #0     ─────────────────────█████ 10.00
     1 connection opened
 
-    14:13:21.000000 https://shop/  (its document is not in these records)
+    2026-09-21 14:13:21.000 UTC https://shop/  (document not recorded)
     10.9.9.9, as nginx[812] saw it: 1 request on 1 connection, 1000 B in 10.0 ms
     start  request                  size connection                             took
      0.00  GET shop/a.css   200   1000 B +c6 #0     ─────────────────────█████ 10.00

@@ -1,12 +1,12 @@
 //! Listeners whose process does not accept: the queue is full, or somebody waits in it for long.
 
 use tcp_trace_model::{
-    event::State,
-    record::{Evidence, Finding, Severity},
+    event::{Role, State},
+    record::{Connection, Evidence, Finding, Severity},
 };
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Findings, Thresholds,
     finding::{Case, of, who},
     snapshot::Socket,
 };
@@ -28,28 +28,51 @@ struct Queue {
     dropped: u64,
 }
 
+/// The sockets that wait at a listener: half-open, or connected and not accepted.
+fn waiting<'a>(facts: &Facts<'a>, listener: &Socket) -> impl Iterator<Item = &'a Socket> {
+    let at = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
+    let (own, is_empty) = (at(listener), listener.diag.rqueue == 0);
+    let sockets = if is_empty { &[][..] } else { &facts.now.sockets };
+    let states = [State::SynRecv, State::Established, State::CloseWait];
+    sockets.iter().filter(move |socket| {
+        // Listeners that share a port (SO_REUSEPORT) are not distinguished.
+        states.contains(&socket.state()) && socket.has_no_file() && at(socket) == own
+    })
+}
+
+/// Connections that a listener's process left in its queue, or with their first data unread, for long, and since then has used, or
+/// has not before they ended: with how long, in microseconds.
+fn waited<'a>(facts: &Facts<'a>, listener: &Socket) -> impl Iterator<Item = (&'a Connection, u64)> {
+    let at = (listener.netns, listener.diag.endpoints.local.port());
+    let summaries = facts.history.lives().filter_map(|life| Some((life, life.summary.as_deref()?)));
+    summaries.filter_map(move |(life, summary)| {
+        let network = summary.connection.network?;
+        let is_here = (network.netns.unwrap_or_default(), network.local.port) == at;
+        if summary.connection.role != Some(Role::Server) || !is_here {
+            return None;
+        }
+        let began = life.exchanges.iter().map(|http| http.exchange.timing.started).min()?;
+        let until = summary.first_used.or(summary.closed).unwrap_or(summary.time);
+        Some((summary, until.micros_since(began))).filter(|(_, us)| *us >= WAIT_MIN_US)
+    })
+}
+
 impl Queue {
     fn of(facts: &Facts<'_>, listener: &Socket) -> Self {
-        let waiting = || {
-            let sockets = if listener.diag.rqueue == 0 { &[][..] } else { &facts.now.sockets };
-            sockets.iter().filter(|socket| {
-                let is_connected = matches!(socket.state(), State::Established | State::CloseWait);
-                // Listeners that share a port (SO_REUSEPORT) are not distinguished.
-                let of = |socket: &Socket| (socket.netns, socket.diag.endpoints.local.port());
-                is_connected && socket.has_no_file() && of(socket) == of(listener)
-            })
-        };
+        let waiting = || waiting(facts, listener).filter(|socket| socket.state() != State::SynRecv);
         // A server that has not accepted has not sent either: this dates the handshake.
-        let waited = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
+        let idle_us = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
         // Of a recording, the drops are those that it saw.
-        let recorded =
-            if facts.before.is_none() && listener.diag.info.is_none() { listener.diag.drops } else { None };
+        let recorded = listener.diag.drops.filter(|_| facts.before.is_none() && facts.now.is_recorded);
+        let dropped = overflowed(facts, listener).or(recorded.map(u64::from)).unwrap_or_default();
+        // Of what has been accepted since, it is known only where the queue was full.
+        let earlier = if dropped > 0 { waited(facts, listener).map(|(_, us)| us).max() } else { None };
         Self {
             length: listener.diag.rqueue.into(),
             limit: listener.diag.wqueue.into(),
-            longest_us: waiting().filter_map(waited).max().unwrap_or_default(),
+            longest_us: waiting().filter_map(idle_us).max().max(earlier).unwrap_or_default(),
             closed: waiting().filter(|socket| socket.state() == State::CloseWait).count() as u64,
-            dropped: overflowed(facts, listener).or(recorded.map(u64::from)).unwrap_or_default(),
+            dropped,
         }
     }
 
@@ -96,30 +119,47 @@ fn is_anothers(facts: &Facts<'_>, listener: &Socket, count: u64, overflows: u64)
     overflows <= all && overflows > count + all - most
 }
 
+/// Whether a listener's queue is full (`sk_acceptq_is_full()`).
+pub(super) fn has_no_room(listener: &Socket) -> bool {
+    listener.diag.rqueue > listener.diag.wqueue
+}
+
 /// Whether a listener's queue is full for longer than a burst, so that handshakes cannot end.
 pub(super) fn is_full(facts: &Facts<'_>, listener: &Socket) -> bool {
-    listener.diag.rqueue > listener.diag.wqueue && Queue::of(facts, listener).longest_us >= WAIT_MIN_US
+    // The last segment of a handshake is dropped then, and the SYN+ACK sent again after a second.
+    let is_resent = |it: &Socket| it.state() == State::SynRecv && it.diag.retransmits > 0;
+    has_no_room(listener)
+        && (Queue::of(facts, listener).longest_us >= WAIT_MIN_US || waiting(facts, listener).any(is_resent))
 }
 
 /// Full, or overflowed meanwhile.
-pub(super) fn full(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn full(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
     for listener in listeners(facts) {
         let queue = Queue::of(facts, listener);
         if is_full(facts, listener) || queue.dropped > 0 {
             findings.push(finding(facts, listener, &queue));
+            claim(facts, listener, findings);
+            waited(facts, listener).for_each(|(summary, _)| findings.claim(facts, summary.connection.id));
         }
     }
 }
 
 /// Not full, and yet somebody waits for too long.
-pub(super) fn stalled(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn stalled(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     for listener in listeners(facts) {
         let queue = Queue::of(facts, listener);
         let waits = queue.length > 0 && queue.longest_us >= thresholds.min_age_us;
         if waits && !queue.is_full() && queue.dropped == 0 {
             findings.push(finding(facts, listener, &queue));
+            claim(facts, listener, findings);
         }
     }
+}
+
+/// What waits there has no other fault.
+fn claim(facts: &Facts<'_>, listener: &Socket, findings: &mut Findings) {
+    findings.claim_socket(facts, listener);
+    waiting(facts, listener).for_each(|socket| findings.claim_socket(facts, socket));
 }
 
 /// Listeners that somebody waits at, or that dropped something.
@@ -139,7 +179,8 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
         (
             "full",
             format!(
-                "The accept queue of {at} is full ({length}, limit {limit}): {process} does not accept; {waits}."
+                "The accept queue of {at} is full ({length}, limit {limit}): {process} {}; {waits}.",
+                if longest_us >= WAIT_MIN_US { "does not accept" } else { "accepts too slowly" },
             ),
         )
     } else if dropped > 0 {
@@ -172,8 +213,8 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
             .and_known("listen_drops", growth("ListenDrops")),
         why: "Complete connections wait until the process calls accept(). It does not, or not often enough: the \
               accepting thread, or every worker, is busy or blocked. When the queue is full, the kernel drops SYNs \
-              and last handshake segments, and clients see connects that take 1, 3 or 7 s, or time out; nobody gets \
-              an error."
+              and last handshake segments, and clients see connects that take 1, 3 or 7 s, or time out; with \
+              net.ipv4.tcp_abort_on_overflow=1 they get an RST instead."
             .to_owned(),
         advice: "Find out what the accepting thread waits for (stack, thread dump). Accept in a separate loop and \
                  hand the work on; add workers. A longer queue (both the argument of listen() and \
@@ -213,6 +254,17 @@ mod tests {
         assert_eq!(finding.summary, expected);
         assert_eq!((finding.severity, finding.cause.as_deref()), (Severity::Critical, Some("full")));
         assert_eq!(host(5, 4, 90).judge("accept_stalled"), [], "once is enough");
+    }
+
+    #[test]
+    fn a_queue_that_stays_full_although_each_is_accepted_soon_is_reported() {
+        let mut host = host(5, 4, 0);
+        host.socket(None, State::SynRecv, "10.0.0.1:8080", "10.0.0.9:50000").diag.retransmits = 1;
+        let findings = host.judge("accept_queue_full");
+        assert!(findings[0].summary.contains("api (pid 812) accepts too slowly; 5 connections"));
+        assert_eq!(host.judge("syn_backlog"), []);
+        host.snapshot.sockets.pop();
+        assert_eq!(host.judge("accept_queue_full"), []);
     }
 
     #[test]
@@ -295,12 +347,12 @@ mod tests {
     }
 
     fn overflows_of(before: &Host, now: &Host) -> Vec<Finding> {
-        let (history, mut findings) = (History::default(), Vec::new());
+        let (history, mut findings) = (History::default(), Findings::default());
         full(
             &Facts::new(&now.snapshot, Some(&before.snapshot), &history),
             &Thresholds::DEFAULT,
             &mut findings,
         );
-        findings
+        findings.all
     }
 }

@@ -10,13 +10,16 @@ use tcp_trace_model::{
 };
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Findings, Thresholds,
     attempts::who_says_close,
-    call_sites::CallSites,
+    call_sites::{CallSites, how_to_find_lines},
     finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
-    snapshot::Socket,
+    snapshot::{Process, Socket},
 };
-use crate::prose::{Size, counted};
+use crate::{
+    prose::{Size, counted},
+    timeline::Life,
+};
 
 /// Share of its descriptors that a process may leak before that is critical, in percent.
 const FILES_PERCENT: u64 = 50;
@@ -24,6 +27,8 @@ const FILES_PERCENT: u64 = 50;
 /// Why a socket stays in CLOSE_WAIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
+    /// The peer has ended its own direction only, or may have, and the process owes it an answer.
+    AnswerDue,
     /// The process has read everything, with the end, and has not closed.
     NotClosed,
     /// It has read all data, and not the end behind it.
@@ -33,8 +38,9 @@ enum Cause {
 }
 
 impl Cause {
-    fn of(socket: &Socket) -> Self {
+    fn of(facts: &Facts<'_>, socket: &Socket) -> Self {
         match socket.diag.rqueue {
+            0 | 1 if owes_answer(facts, socket) => Self::AnswerDue,
             0 => Self::NotClosed,
             1 => Self::EndNotRead,
             _ => Self::DataNotRead,
@@ -43,6 +49,7 @@ impl Cause {
 
     fn name(self) -> &'static str {
         match self {
+            Self::AnswerDue => "answer_due",
             Self::NotClosed => "not_closed",
             Self::EndNotRead => "end_not_read",
             Self::DataNotRead => "data_not_read",
@@ -52,9 +59,21 @@ impl Cause {
     /// What the process has not done.
     fn in_words(self) -> &'static str {
         match self {
+            Self::AnswerDue => "its request was read, and the answer is due",
             Self::NotClosed => "everything was read, but close() was never called",
             Self::EndNotRead => "data was read, but not EOF",
             Self::DataNotRead => "data before EOF was never read",
+        }
+    }
+
+    /// A leak ends only with the process: many sockets of it are critical, and so is what uses up the descriptors. A process
+    /// that waits, or keeps a pool, may still close them.
+    fn severity(self, takes_much: bool, of_leak: Severity) -> Severity {
+        match self {
+            _ if takes_much => Severity::Critical,
+            Self::NotClosed => of_leak,
+            Self::AnswerDue => Severity::Notice,
+            Self::EndNotRead | Self::DataNotRead => Severity::Warning,
         }
     }
 
@@ -65,11 +84,17 @@ impl Cause {
                  and stopped reading. The handler is busy, blocked or gone, or waits for something other than this \
                  socket."
             }
+            Self::AnswerDue => {
+                "The peer ended its direction behind the request, and this process has not answered yet: the handler still \
+                 works, or waits itself. Where the peer's end is on this host and open, it waits for the answer; else it may \
+                 also have given up. Without an answer this end has no reason to close."
+            }
             Self::NotClosed => {
                 "The peer closed its end, and this process has read everything up to EOF: its read() has returned \
                  0, or will at once. The descriptor is still open, so the kernel cannot send the FIN. Something \
-                 still refers to the socket's object, or an error path returned without closing it. This is a leak: \
-                 no kernel timeout ends it."
+                 still refers to the socket's object, or an error path returned without closing it. Unless the process \
+                 still works for this connection (a relay that waits for its other side), this is a leak: no kernel \
+                 timeout ends it."
             }
             Self::EndNotRead => {
                 "The peer closed its end and the process has not looked at the socket since: it read what it \
@@ -89,6 +114,9 @@ impl Cause {
                 "Find out what the handler does instead (stack, thread dump). Close the socket on every path out of \
                  it \
                  (finally / with / defer / Drop), and give it a timeout for reading the next request."
+            }
+            Self::AnswerDue => {
+                "Find out what the handler waits for (stack, thread dump, its own connections), and give it a timeout."
             }
             Self::NotClosed => {
                 "Close the socket wherever its read returns 0 and on every error path (with / try-with-resources / \
@@ -123,7 +151,7 @@ fn still_sends(socket: &Socket, thresholds: &Thresholds) -> bool {
 }
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     // A connection that is not accepted yet is its listener's fault, and reported there.
     let accepted = facts.in_state(State::CloseWait).filter(|socket| !socket.has_no_file());
     let cases = accepted.filter_map(|socket| {
@@ -132,10 +160,10 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut V
         is_stuck.then(|| Case { notes: notes(facts, socket), ..Case::new(socket, Some(age)) })
     });
     let key = |case: &Case<'_>| {
-        let pid = facts.owner(case.socket).map(|process| process.named.pid);
-        (pid, Cause::of(case.socket), Service::of(facts, case.socket))
+        (facts.owner_pid(case.socket), Cause::of(facts, case.socket), Service::of(facts, case.socket))
     };
-    for ((_, cause, service), cases) in grouped(cases, key) {
+    let cases = findings.unexplained(facts, cases);
+    for ((_, cause, service), cases) in grouped(cases.into_iter(), key) {
         findings.push(finding(facts, thresholds, cause, service, cases));
     }
 }
@@ -178,32 +206,48 @@ fn finding(
     );
     Finding {
         cause: Some(cause.name().to_owned()),
-        severity: if takes_much { Severity::Critical } else { thresholds.severity(count) },
+        severity: cause.severity(takes_much, thresholds.severity(count)),
         summary,
         evidence,
         stacks: call_sites.stacks,
         why: cause.why(service).to_owned(),
-        advice: advice(facts, cause, service),
+        advice: advice(facts, process, cause, service),
         ..of(facts, cases)
     }
 }
 
 /// What to do; and, without a trace, how to find out whose code it is.
-fn advice(facts: &Facts<'_>, cause: Cause, service: Service) -> String {
+fn advice(facts: &Facts<'_>, process: Option<&Process>, cause: Cause, service: Service) -> String {
     let is_traced = facts.history.from.is_some();
-    let how = if is_traced {
-        ""
-    } else {
-        " `--for 60s` shows which lines open the sockets that leak while it traces."
-    };
+    // What waits for its answer is no leak.
+    let is_told = is_traced || cause == Cause::AnswerDue;
+    let how = if is_told { String::new() } else { format!(" {}", how_to_find_lines(process)) };
     format!("{}{how}", cause.advice(service))
+}
+
+/// The last exchange with a request, or else the last.
+fn last_with_request(life: &Life) -> Option<&Http> {
+    let mut last_first = life.exchanges.iter().rev();
+    last_first.find(|http| http.exchange.request.is_some()).or_else(|| life.exchanges.back())
+}
+
+/// Whether the peer may still wait for an answer: its process has its end open and has shut down writing only, or its last
+/// request is not answered.
+fn owes_answer(facts: &Facts<'_>, socket: &Socket) -> bool {
+    if let Some(other) = facts.other_end(socket) {
+        return other.state() == State::FinWait2 && !other.has_no_file();
+    }
+    let last = facts.history.life(socket.diag.cookie).and_then(last_with_request);
+    last.is_some_and(|http| {
+        let is_server = http.connection.role == Some(Role::Server);
+        is_server && http.exchange.request.is_some() && http.exchange.response.is_none()
+    })
 }
 
 /// The last exchange that it carried, if it was traced, and the process at the other end, if that is here.
 fn notes(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
     let life = facts.history.life(socket.diag.cookie);
-    let exchange =
-        life.and_then(|life| life.exchanges.back()).map(|http| last_exchange(http, Cause::of(socket)));
+    let exchange = life.and_then(last_with_request).map(|http| last_exchange(http, Cause::of(facts, socket)));
     let other = facts.other_end(socket).and_then(|other| Some((other, facts.owner(other)?)));
     let other =
         other.map(|(other, process)| format!("other end: {}, {}", who(Some(process)), other.state().name()));

@@ -76,6 +76,32 @@ fn many_or_half_of_the_descriptors_are_critical() {
 }
 
 #[test]
+fn many_leaks_are_critical_and_many_that_wait_are_not() {
+    for (unread, expected) in [(0, Severity::Critical), (1, Severity::Warning), (500, Severity::Warning)] {
+        let mut host = server(&[(90, unread); Thresholds::DEFAULT.many as usize]);
+        host.snapshot.processes[0].files_limit = None;
+        assert_eq!(host.judge("close_wait")[0].severity, expected, "{unread}");
+    }
+}
+
+#[test]
+fn lines_are_promised_only_where_there_are_some() {
+    for (executable, expected) in [
+        ("/srv/api", "shows which lines open"),
+        ("/usr/bin/python3.11", "py-spy dump --pid 812"),
+        ("/usr/bin/node", "--perf-basic-prof"),
+        ("/usr/lib/jvm/java-17/bin/java", "jstack 812"),
+        ("/usr/bin/ruby3.1", "rbspy dump --pid 812"),
+        ("/usr/bin/perl", "cannot show lines"),
+    ] {
+        let mut host = server(&[(90, 0)]);
+        host.snapshot.processes[0].named.executable = Some(executable.into());
+        let finding = host.judge("close_wait").remove(0);
+        assert!(finding.advice.contains(expected), "{executable}: {}", finding.advice);
+    }
+}
+
+#[test]
 fn processes_that_share_the_socket_are_named() {
     let mut host = server(&[]);
     let (parent, child) = (0, host.process(813, "worker"));

@@ -8,8 +8,8 @@ use tcp_trace_model::{
 
 use super::{
     super::{
-        Facts, Thresholds,
-        finding::{Case, for_how_long, grouped, of, peers, who},
+        Facts, Findings, Thresholds,
+        finding::{Case, for_how_long, grouped, of, oldest, peers, who},
         snapshot::Socket,
         unanswered,
     },
@@ -27,31 +27,30 @@ enum Cause {
 }
 
 /// FIN_WAIT1.
-pub(super) fn fin_wait1(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn fin_wait1(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, State::FinWait1, findings);
 }
 
 /// CLOSING.
-pub(super) fn closing(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn closing(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, State::Closing, findings);
 }
 
 /// LAST_ACK.
-pub(super) fn last_ack(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn last_ack(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, State::LastAck, findings);
 }
 
-fn judge(facts: &Facts<'_>, thresholds: &Thresholds, state: State, findings: &mut Vec<Finding>) {
+fn judge(facts: &Facts<'_>, thresholds: &Thresholds, state: State, findings: &mut Findings) {
     let cases = facts.in_state(state).filter_map(|socket| {
         let (_, age) = stuck(facts, socket).filter(|(_, age)| *age >= thresholds.min_stall_us)?;
         Some(Case::new(socket, Some(age)))
     });
     let key = |case: &Case<'_>| {
-        let pid = facts.owner(case.socket).map(|process| process.named.pid);
         let cause = stuck(facts, case.socket).map_or(Cause::NoAnswer, |(cause, _)| cause);
-        (pid, cause, case.socket.diag.endpoints.peer.ip())
+        (facts.owner_pid(case.socket), cause, case.socket.diag.endpoints.peer.ip())
     };
-    for ((_, cause, _), cases) in grouped(cases, key) {
+    for ((_, cause, _), cases) in grouped(findings.unexplained(facts, cases).into_iter(), key) {
         findings.push(finding(facts, state, cause, cases));
     }
 }
@@ -75,7 +74,7 @@ fn finding(facts: &Facts<'_>, state: State, cause: Cause, cases: Vec<Case<'_>>) 
     let peer = cases.first().map(|case| case.socket.diag.endpoints.peer.ip().to_string()).unwrap_or_default();
     let whose = match process {
         Some(process) => format!(" of {}", who(Some(process))),
-        None => " that their process has closed".to_owned(),
+        None => ", which no process has open any more,".to_owned(),
     };
     // It may be in this state for less long.
     let time = for_how_long(&cases);
@@ -106,7 +105,7 @@ fn finding(facts: &Facts<'_>, state: State, cause: Cause, cases: Vec<Case<'_>>) 
     let retransmits = cases.iter().filter_map(|case| Some(case.socket.diag.info?.retransmits)).max();
     let evidence = Evidence::default()
         .and("sockets", cases.len())
-        .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+        .and_known("oldest_us", oldest(&cases))
         .and_known("retransmits_in_a_row", retransmits.filter(|count| *count > 0).map(u64::from))
         .and("unacknowledged_bytes", unsent)
         .and("peers", peers(&cases));

@@ -13,9 +13,9 @@ use tcp_trace_model::{
 
 use super::{
     super::{
-        Facts, Thresholds,
+        Facts, Findings, Thresholds,
         attempts::{Destination, Failures, Sums},
-        finding::{CONNECTIONS_MAX, Case, of, peers, places, who_named},
+        finding::{CONNECTIONS_MAX, Case, for_how_long, of, oldest, peers, places, who_named},
         unanswered,
     },
     accept_queue,
@@ -70,34 +70,78 @@ const UNREACHABLE: Way = Way {
     of: |sums| &sums.unreachable,
 };
 
+const UNSENT: Way = Way {
+    cause: "port_taken",
+    in_words: [
+        "failed before a SYN was sent, usually because its fixed local port was taken",
+        "failed before a SYN was sent, usually because their fixed local port was taken",
+    ],
+    why: "Usually the program binds its socket to a local port of its own choice before it connects, and the same addresses \
+          and ports belong to another connection still, such as its last one, which waits in TIME_WAIT for 60 s: connect() \
+          fails with EADDRNOTAVAIL. Rarely the routing (ip rule by ports), an IPsec policy, or a key of TCP-MD5 or TCP-AO \
+          forbids the SYN; connect()'s error tells which.",
+    advice: "Let the kernel choose the local port (bind to port 0, or not at all); or let the other end close first, so that \
+             TIME_WAIT is there. With TCP timestamps, net.ipv4.tcp_tw_reuse=1 allows it a second later.",
+    of: |sums| &sums.unsent,
+};
+
+/// Not even a SYN was sent, from a local port that is mostly taken.
+pub(super) fn port_taken(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
+    judge(facts, &UNSENT, findings);
+}
+
 /// Refused.
-pub(super) fn refused(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn refused(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
     judge(facts, &REFUSED, findings);
 }
 
 /// Not answered, also those that still wait.
-pub(super) fn timed_out(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn timed_out(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
     judge(facts, &TIMED_OUT, findings);
     waiting(facts, findings);
 }
 
 /// No route.
-pub(super) fn no_route(facts: &Facts<'_>, _: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn no_route(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
     judge(facts, &UNREACHABLE, findings);
 }
 
 /// A finding per program: one that is started again and again is many processes.
-fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Vec<Finding>) {
-    let mut by_program = BTreeMap::<Option<&Text>, Vec<(&Destination, &Sums)>>::new();
+fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Findings) {
+    let mut by_program = BTreeMap::<Option<&Text>, Vec<Failed<'_>>>::new();
+    let explained = explained(facts, findings);
     for (destination, sums) in facts.history.attempts().destinations() {
-        if (way.of)(sums).count > 0 && !has_another_way(facts, destination) {
+        let failures = match explained.get(destination) {
+            Some(explained) => (way.of)(sums).without((way.of)(explained), |id| findings.explain(id)),
+            None => (way.of)(sums).clone(),
+        };
+        if failures.count > 0 && !has_another_way(facts, destination) {
             let program = sums.process.as_ref().map(|process| &process.name);
-            by_program.entry(program).or_default().push((destination, sums));
+            by_program.entry(program).or_default().push(Failed { destination, sums, failures });
         }
     }
     for destinations in by_program.into_values() {
         findings.push(of_program(facts, way, &destinations));
     }
+}
+
+/// A destination with its failed connects that no other finding explains.
+struct Failed<'a> {
+    destination: &'a Destination,
+    sums: &'a Sums,
+    failures: Failures,
+}
+
+/// The failed connects that other findings explain, by destination.
+fn explained(facts: &Facts<'_>, findings: &Findings) -> BTreeMap<Destination, Sums> {
+    let mut explained = BTreeMap::<_, Sums>::new();
+    let ended = facts.history.ended().filter_map(|life| life.summary.as_deref());
+    for summary in ended.filter(|summary| findings.explain(summary.connection.id)) {
+        if let Some(destination) = Destination::of(summary) {
+            explained.entry(destination).or_default().add_failure(summary);
+        }
+    }
+    explained
 }
 
 /// Whether the process got to the same port by the other IP version: names often have both kinds of addresses, and
@@ -109,36 +153,28 @@ fn has_another_way(facts: &Facts<'_>, destination: &Destination) -> bool {
     })
 }
 
-fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums)]) -> Finding {
-    let all = || destinations.iter().map(|(_, sums)| (way.of)(sums));
+fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[Failed<'_>]) -> Finding {
+    let all = || destinations.iter().map(|it| &it.failures);
     let count: u64 = all().map(|failures| failures.count).sum();
-    let established: u64 = destinations.iter().map(|(_, sums)| sums.established).sum();
-    let process = destinations.iter().find_map(|(_, sums)| sums.process.clone());
-    let processes: BTreeSet<_> = destinations.iter().filter_map(|(destination, _)| destination.pid).collect();
+    let established: u64 = destinations.iter().map(|it| it.sums.established).sum();
+    let process = destinations.iter().find_map(|it| it.sums.process.clone());
+    let processes: BTreeSet<_> = destinations.iter().filter_map(|it| it.destination.pid).collect();
     let whose = match (&process, processes.len()) {
         (Some(process), 2..) => format!("{} ({} processes)", process.name.printable(), processes.len()),
         (process, _) => who_named(process.as_ref()),
     };
-    let peers = destinations.iter().flat_map(|(destination, sums)| {
-        std::iter::repeat_n(destination.peer, usize::try_from((way.of)(sums).count).unwrap_or_default())
+    let peers = destinations.iter().flat_map(|it| {
+        std::iter::repeat_n(it.destination.peer, usize::try_from(it.failures.count).unwrap_or_default())
     });
     let examples = all().flat_map(|failures| &failures.examples).take(CONNECTIONS_MAX);
     let connections: Vec<_> = examples
-        .map(|(connection, network)| FindingConnection {
-            connection: *connection,
-            state: State::Close,
-            network: *network,
-            fd: None,
-            age_us: None,
-            receive_queue: 0,
-            send_queue: 0,
-            notes: Vec::new(),
-        })
+        .map(|(connection, network)| FindingConnection::new(*connection, State::Close, *network))
         .collect();
     let retransmits: u64 = all().map(|failures| failures.syn_retransmits).sum();
     let longest = all().map(|failures| failures.longest_us).max().unwrap_or_default();
     let last = all().filter_map(|failures| failures.when).map(|(_, last)| last).max();
     let reason = all().find_map(|failures| failures.reason.clone());
+    let is_all_known = established > 0 || facts.history.lost == 0;
     Finding {
         cause: Some(way.cause.to_owned()),
         severity: if established > 0 { Severity::Notice } else { Severity::Warning },
@@ -146,13 +182,14 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
             "{} from {} to {} {}{}.",
             counted(count, "connect"),
             whose,
-            translated_place(destinations.iter().map(|(destination, _)| destination.peer), all()),
+            translated_place(destinations.iter().map(|it| it.destination.peer), all()),
             way.in_words[usize::from(count > 1)],
             if established > 0 { format!("; {established} succeeded") } else { String::new() },
         ),
         evidence: Evidence::default()
             .and("connects", count)
-            .and("succeeded", established)
+            // Where events were lost, there may have been more.
+            .and_known("succeeded", is_all_known.then_some(established))
             .and_known("error", reason)
             .and_known("syns_sent_again", (retransmits > 0).then_some(retransmits))
             .and_known("longest_us", (longest >= SHORT_US).then_some(longest))
@@ -168,20 +205,19 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[(&Destination, &Sums
 }
 
 /// Connects that wait for an answer now.
-fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+fn waiting(facts: &Facts<'_>, findings: &mut Findings) {
     let mut by_process = BTreeMap::<Option<u32>, Vec<Case<'_>>>::new();
     for socket in facts.in_state(State::SynSent) {
         let Some(info) = socket.diag.info else { continue };
         // That listener is reported separately.
         let is_explained = || {
             let listener = facts.listener_at(socket.netns, socket.diag.endpoints.peer);
-            listener.is_some_and(|listener| accept_queue::is_full(facts, listener))
+            listener.is_some_and(accept_queue::has_no_room)
         };
         let is_silent = socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN;
         if is_silent && !is_explained() {
             let age = facts.traced_age_us(socket).unwrap_or_else(|| unanswered::resending_us(socket, &info));
-            let pid = facts.owner(socket).map(|process| process.named.pid);
-            by_process.entry(pid).or_default().push(Case::new(socket, Some(age)));
+            by_process.entry(facts.owner_pid(socket)).or_default().push(Case::new(socket, Some(age)));
         }
     }
     for cases in by_process.into_values() {
@@ -198,11 +234,11 @@ fn waiting(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
                 who_named(process),
                 place(ends),
                 if cases.len() == 1 { "gets" } else { "get" },
-                super::super::finding::for_how_long(&cases),
+                for_how_long(&cases),
             ),
             evidence: Evidence::default()
                 .and("sockets", cases.len())
-                .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+                .and_known("oldest_us", oldest(&cases))
                 .and_known("syns_sent_again", retransmits.map(u64::from))
                 .and("peers", peers(&cases)),
             why: TIMED_OUT.why.to_owned(),

@@ -25,8 +25,9 @@ fn history(connects: &[(&str, How, Option<&str>)]) -> History {
                 role: Some(Role::Client),
                 network: Some(Network::new(Endpoints { local, peer }, None)),
                 process: Some(Arc::new(Process { pid: 5, name: "client".into(), ..Process::default() })),
+                ..ConnectionInfo::default()
             }),
-            duration_us: 1_000,
+            duration_us: Some(1_000),
             states: vec![StateSpan { state, entered: NOW, duration_us: None, estimated: false }],
             close: Close { how: *how, reason: reason.map(str::to_owned), ..Close::default() },
             ..Connection::default()
@@ -42,9 +43,17 @@ fn each_way_to_fail_is_reported() {
         (How::Error, "ECONNREFUSED", "connect_refused", "refused"),
         (How::Timeout, "ETIMEDOUT", "connect_timeout", "no_answer"),
         (How::Error, "EHOSTUNREACH", "connect_no_route", "no_route"),
+        (How::Error, "no SYN was sent", "connect_port_taken", "port_taken"),
     ] {
         let history = history(&[("10.0.0.5:80", how, Some(reason)), ("10.0.0.5:80", how, Some(reason))]);
-        for other in ["connect_refused", "connect_timeout", "connect_no_route", "port_exhaustion"] {
+        let each = [
+            "connect_refused",
+            "connect_timeout",
+            "connect_no_route",
+            "connect_port_taken",
+            "port_exhaustion",
+        ];
+        for other in each {
             let findings = Host::new().judge_with(other, &history);
             assert_eq!(findings.len(), usize::from(other == code), "{code} {other}");
         }
@@ -55,6 +64,20 @@ fn each_way_to_fail_is_reported() {
         assert_eq!(findings[0].severity, Severity::Warning);
         assert_eq!(findings[0].connections.len(), 2);
     }
+}
+
+#[test]
+fn what_another_finding_explains_is_not_counted_again() {
+    let refused = ("10.0.0.5:80", How::Refused, Some("ECONNREFUSED"));
+    let history = history(&[refused; 3]);
+    let snapshot = Host::new().snapshot;
+    let facts = Facts::new(&snapshot, None, &history);
+    let mut findings = Findings::default();
+    findings.claim(&facts, ConnectionId::of_socket(1, 0));
+    judge(&facts, &REFUSED, &mut findings);
+    assert!(findings[0].summary.starts_with("2 connects from"), "{}", findings[0].summary);
+    let examples: Vec<_> = findings[0].connections.iter().map(|example| example.connection).collect();
+    assert_eq!(examples, [2, 3].map(|cookie| ConnectionId::of_socket(cookie, 0)));
 }
 
 #[test]
@@ -77,6 +100,17 @@ fn what_succeeds_or_falls_back_to_the_other_ip_version_is_no_fault() {
     for history in [fine, eyeballs] {
         for code in ["connect_refused", "connect_timeout", "connect_no_route"] {
             assert_eq!(Host::new().judge_with(code, &history), []);
+        }
+    }
+}
+
+#[test]
+fn only_what_the_network_said_is_no_route() {
+    // Destroyed by `ss -K`, and an error that is not known.
+    for reason in [Some("ECONNABORTED"), None] {
+        let history = history(&[("10.0.0.5:80", How::Error, reason)]);
+        for code in ["connect_refused", "connect_timeout", "connect_no_route", "connect_port_taken"] {
+            assert_eq!(Host::new().judge_with(code, &history), [], "{reason:?}");
         }
     }
 }

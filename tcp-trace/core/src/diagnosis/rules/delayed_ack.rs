@@ -4,7 +4,7 @@
 use tcp_trace_model::record::{Evidence, Finding, Severity};
 
 use super::super::{
-    Facts, Thresholds, exchange_findings,
+    Facts, Findings, Thresholds, exchange_findings,
     exchanges::{Sender, Small},
     finding::who_named,
 };
@@ -22,7 +22,7 @@ const ADVICE: &str = "At the sender: write head and body at once (a buffer, writ
                       small writes.";
 
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let senders = || facts.history.exchanges().senders();
     let is_delayed = |small: &Small| small.delayed >= DELAYED_MIN && small.delayed * 4 >= small.count;
     for (sender, small) in senders().filter(|(_, small)| is_delayed(small)) {

@@ -6,14 +6,14 @@ use tcp_trace_model::{
 };
 
 use super::super::{
-    Facts, Thresholds,
-    finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
+    Facts, Findings, Thresholds,
+    finding::{Case, Service, for_how_long, grouped, of, oldest, peers, who},
     snapshot::Socket,
 };
 use crate::prose::counted;
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     half_closed(facts, thresholds, findings);
     orphans(facts, thresholds, findings);
 }
@@ -27,21 +27,22 @@ fn age_us(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
 }
 
 /// A process has called shutdown() and waits for the peer's end: for ever, if need be.
-fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let cases = facts.in_state(State::FinWait2).filter(|socket| !socket.has_no_file()).filter_map(|socket| {
         let age = age_us(facts, socket)?;
         let received_ms = socket.diag.info.map(|info| u64::from(info.last_data_recv_ms));
         let still_receives = received_ms.is_some_and(|ms| ms * 1_000 < thresholds.min_age_us);
         // That end is reported separately.
-        let is_explained = facts.other_end(socket).is_some_and(|other| other.state() == State::CloseWait);
+        let is_explained = facts
+            .other_end(socket)
+            .is_some_and(|other| matches!(other.state(), State::CloseWait | State::LastAck));
+        // What the peer has to send first does not fit, where this end does not read.
+        let is_explained = is_explained || socket.diag.rqueue > 0;
         let is_stuck = age >= thresholds.min_age_us && !still_receives && !is_explained;
         is_stuck.then(|| Case::new(socket, Some(age)))
     });
-    let key = |case: &Case<'_>| {
-        let pid = facts.owner(case.socket).map(|process| process.named.pid);
-        (pid, Service::of(facts, case.socket))
-    };
-    for ((_, service), cases) in grouped(cases, key) {
+    let key = |case: &Case<'_>| (facts.owner_pid(case.socket), Service::of(facts, case.socket));
+    for ((_, service), cases) in grouped(findings.unexplained(facts, cases).into_iter(), key) {
         let process = cases.first().and_then(|case| facts.owner(case.socket));
         let summary = format!(
             "{} of {}, {service}, in FIN_WAIT2 {}: shutdown() was called here and the peer does not close its end.",
@@ -51,7 +52,7 @@ fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Fi
         );
         let evidence = Evidence::default()
             .and("sockets", cases.len())
-            .and_known("oldest_us", ages(&cases).map(|(oldest, _)| oldest))
+            .and_known("oldest_us", oldest(&cases))
             .and("peers", peers(&cases));
         findings.push(Finding {
             cause: Some("half_closed".to_owned()),
@@ -59,10 +60,11 @@ fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Fi
             summary,
             evidence,
             why: "This process sent its FIN with shutdown() and keeps the socket open to read the rest. The peer \
-                  got the FIN (it is acknowledged) but neither sends nor closes: its socket is in CLOSE_WAIT. After \
+                  got the FIN (it is acknowledged), and neither data nor its FIN has come since. Either its process has not \
+                  closed (its socket is in CLOSE_WAIT then: ss there tells), or its FIN does not get through. After \
                   shutdown() no kernel timeout applies."
                 .to_owned(),
-            advice: "Look at the peer's process: it leaks a socket in CLOSE_WAIT. Here: set a read timeout after \
+            advice: "Look at the peer's socket and process. Here: set a read timeout after \
                      shutdown(), and call close() when it expires; after close() the kernel waits only 60 s \
                      (net.ipv4.tcp_fin_timeout)."
                 .to_owned(),
@@ -72,13 +74,15 @@ fn half_closed(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Fi
 }
 
 /// Closed here and not there. The kernel forgets each after a minute: only very many are a fault.
-fn orphans(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let orphans = facts.in_state(State::FinWait2).filter(|socket| socket.has_no_file());
-    let cases = orphans.map(|socket| Case::new(socket, None));
+fn orphans(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    let is_orphan = |socket: &&Socket| socket.has_no_file() && !findings.explain(socket.connection());
+    let orphans: Vec<_> = facts.in_state(State::FinWait2).filter(is_orphan).collect();
+    let cases = orphans.into_iter().map(|socket| Case::new(socket, None));
     for (service, cases) in grouped(cases, |case| Service::of(facts, case.socket)) {
         if (cases.len() as u64) < thresholds.time_wait {
             continue;
         }
+        cases.iter().for_each(|case| findings.claim_socket(facts, case.socket));
         let evidence = Evidence::default().and("sockets", cases.len()).and("peers", peers(&cases));
         findings.push(Finding {
             cause: Some("orphans".to_owned()),

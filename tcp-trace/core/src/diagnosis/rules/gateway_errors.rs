@@ -1,4 +1,4 @@
-//! Responses 408, 502, 503 and 504, with what this host's connections show of their cause.
+//! Responses 408, 500, 502, 503 and 504, with what this host's connections show of their cause.
 
 mod text;
 mod unfinished;
@@ -9,17 +9,18 @@ use std::{
 };
 
 use tcp_trace_model::{
-    event::{Role, State},
+    event::Role,
     record::{Evidence, Finding, FindingConnection, Http, Part, Process, Severity, Text, TextRef},
     time::Time,
 };
 use unfinished::Unfinished;
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Findings, Thresholds,
     exchange_findings::{self, request, server_of, whose},
-    finding::{CONNECTIONS_MAX, named, places},
-    upstreams::{Attempted, Fate, Upstreams, answered, best, life_process},
+    finding::{last_state, named, of_first, places},
+    routing::{Asked, Explained, Routing},
+    upstreams::{Attempted, Fate, Upstreams, answered, life_process},
 };
 use crate::prose::{Micros, Size, counted};
 
@@ -50,7 +51,9 @@ impl Cause {
     fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Upstream(Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::Reset | Fate::Failed)
+            Self::Upstream(
+                Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::NoSyn | Fate::Reset | Fate::Failed
+            )
         )
     }
 
@@ -97,26 +100,39 @@ struct Case<'a> {
     status: u16,
     process: Option<&'a Process>,
     cause: Cause,
-    /// What explains it, and what else was tried meanwhile, explains it as well and ended in the same way.
+    /// What explains it, and what else was tried for it and ended in the same way.
     tried: Vec<Attempted<'a>>,
+    /// What was tried for it just before, and ended otherwise.
+    before: Vec<Attempted<'a>>,
     /// What there was of the request, when it did not come to its end.
     unfinished: Option<Unfinished<'a>>,
 }
 
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let all = || facts.history.exchanges().gateway_errors();
     if all().next().is_none() {
         return;
     }
     let upstreams = Upstreams::new(facts);
-    let mut cases: Vec<_> = all()
-        // If both ends are traced, the one that answered is reported.
-        .filter(|http| {
-            let at_server = || facts.history.exchanges().responses(server_of(http), true);
-            http.connection.role == Some(Role::Server) || at_server().is_none()
+    // If both ends are traced, the one that answered is reported.
+    let reported = all().filter(|http| {
+        let at_server = || facts.history.exchanges().responses(server_of(http), true);
+        http.connection.role == Some(Role::Server) || at_server().is_none()
+    });
+    let reported: Vec<_> = reported.collect();
+    let others = reported.len().saturating_sub(1);
+    let mut examined: Vec<_> =
+        reported.into_iter().map(|http| Examined::of(facts, &upstreams, http, others)).collect();
+    let asked: Vec<_> = examined.iter_mut().filter_map(|it| it.asked.take()).collect();
+    let routing = Routing::of(&upstreams, &asked);
+    let mut asked = asked.into_iter().peekable();
+    let mut cases: Vec<_> = examined
+        .into_iter()
+        .filter_map(|it| {
+            let asked = asked.next_if(|asked| std::ptr::eq(asked.http, it.http));
+            case(facts, &it, asked.map(|asked| routing.explain(&asked)))
         })
-        .filter_map(|http| case(facts, &upstreams, http))
         .collect();
     // An error that was passed on is reported at the process that passed it on.
     let passed_on: HashSet<_> = cases
@@ -140,37 +156,84 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     let least = usize::try_from(thresholds.gateway_errors).unwrap_or(usize::MAX);
     for cases in groups.into_values().filter(|cases| cases.len() >= least) {
         findings.extend(finding(facts, thresholds, &upstreams, &workers, &cases));
+        cases.iter().for_each(|case| claim(facts, findings, case));
     }
 }
 
-fn case<'a>(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http) -> Option<Case<'a>> {
-    let status = http.exchange.response.as_ref()?.status_code;
-    let life = upstreams.life(http.connection.id);
-    let process = life.and_then(life_process).or(http.connection.process.as_deref());
-    let mut case = Case { http, status, process, cause: Cause::Own, tried: Vec::new(), unfinished: None };
-    if status == 408
-        && let Some(unfinished) = Unfinished::of(http, upstreams)
-    {
-        (case.cause, case.unfinished) = (unfinished.cause(), Some(unfinished));
-        return Some(case);
+/// What the gateway met is told with its error, and is no finding of its own.
+fn claim(facts: &Facts<'_>, findings: &mut Findings, case: &Case<'_>) {
+    findings.claim_exchange(facts, case.http);
+    for it in case.tried.iter().chain(&case.before) {
+        match (it.attempt.http, it.attempt.summary) {
+            (Some(http), _) => {
+                findings.claim_exchange(facts, http);
+            }
+            (None, Some(summary)) => findings.claim(facts, summary.connection.id),
+            (None, None) => {}
+        }
     }
-    case.cause = match (http.connection.role, process) {
-        (Some(Role::Server), Some(process)) => {
+}
+
+/// A response, and what its process tried meanwhile.
+#[derive(Debug)]
+struct Examined<'a> {
+    http: &'a Http,
+    process: Option<&'a Process>,
+    /// `None` where what it tried is not known, or not the cause.
+    asked: Option<Asked<'a>>,
+    /// Whether that is all.
+    is_all: bool,
+    unfinished: Option<Unfinished<'a>>,
+}
+
+impl<'a> Examined<'a> {
+    fn of(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http, others: usize) -> Self {
+        let life = upstreams.life(http.connection.id);
+        let process = life.and_then(life_process).or(http.connection.process.as_deref());
+        let mut it = Self { http, process, asked: None, is_all: true, unfinished: None };
+        if status(http) == Some(408) {
+            it.unfinished = Unfinished::of(http, upstreams);
+        }
+        if let (Some(Role::Server), Some(process), None) = (http.connection.role, process, &it.unfinished) {
             // It is unknown when a request began that was not seen.
             let from = http.exchange.request.is_none().then(|| facts.history.from.unwrap_or_default());
-            let (tried, is_all) = upstreams.during(process.pid, http, from);
-            case.tried = best(http, &tried);
-            match case.chosen().map(|chosen| chosen.fate) {
-                Some(Fate::Answered(answered)) if answered == status => Cause::PassedOn,
-                Some(fate) => Cause::Upstream(fate),
-                None if !is_all => Cause::Unseen(Unseen::TooMany),
-                None => unseen(facts, http).map_or(Cause::Own, Cause::Unseen),
-            }
+            let (tried, is_all) = upstreams.during(process.pid, http, from, others);
+            it.is_all = is_all;
+            it.asked = Some(Asked { http, gateway: Some(&process.name), pid: process.pid, tried });
         }
-        (Some(Role::Server), None) => Cause::Unseen(Unseen::Process),
-        _ => Cause::Remote,
+        it
+    }
+}
+
+fn status(http: &Http) -> Option<u16> {
+    Some(http.exchange.response.as_ref()?.status_code)
+}
+
+fn case<'a>(
+    facts: &Facts<'a>,
+    examined: &Examined<'a>,
+    explained: Option<Explained<'a>>,
+) -> Option<Case<'a>> {
+    let Examined { http, process, is_all, unfinished, .. } = *examined;
+    let status = status(http)?;
+    let cause = match (&unfinished, explained.is_some(), http.connection.role) {
+        (Some(unfinished), ..) => unfinished.cause(),
+        (None, true, _) => Cause::Own,
+        (None, false, Some(Role::Server)) => Cause::Unseen(Unseen::Process),
+        (None, false, _) => Cause::Remote,
     };
-    Some(case)
+    let Explained { tried, before } = explained.unwrap_or_default();
+    let mut case = Case { http, status, process, cause, tried, before, unfinished };
+    if cause == Cause::Own {
+        case.cause = match case.chosen().map(|chosen| chosen.fate) {
+            Some(Fate::Answered(answered)) if answered == status => Cause::PassedOn,
+            Some(fate) => Cause::Upstream(fate),
+            None if !is_all => Cause::Unseen(Unseen::TooMany),
+            None => unseen(facts, http).map_or(Cause::Own, Cause::Unseen),
+        };
+    }
+    // An application says 500 for many reasons: only what is seen to fail behind it is told.
+    (status != 500 || matches!(case.cause, Cause::Upstream(_))).then_some(case)
 }
 
 /// Why it is not known what else a process did during an exchange, if it is not.
@@ -203,7 +266,7 @@ impl<'a> Case<'a> {
         if let Some(Unfinished { begun, came, waited_us: Some(us) }) = self.unfinished {
             let request = if came.is_some() { request(begun) } else { "no request".to_owned() };
             let came = came.map_or("nothing".to_owned(), |came| {
-                let part = if came.part == Part::Body { "body" } else { "head" };
+                let part = if came.part == Part::Head { "head" } else { "body" };
                 format!("{} of the {part}", Size(came.offset))
             });
             return format!("{request}: {status} after {}, {came} had arrived", Micros(us));
@@ -215,15 +278,18 @@ impl<'a> Case<'a> {
             };
             format!(", {} {}{took}", it.attempt.server, text::fate(it.fate))
         });
-        format!("{}: {status} after {after}{tried}", request(http))
+        let before: BTreeSet<_> = self.before.iter().map(|it| (it.attempt.server, it.fate)).collect();
+        let before = before
+            .into_iter()
+            .map(|(server, fate)| format!(", and before that {server} {}", text::fate(fate)));
+        format!("{}: {status} after {after}{tried}{}", request(http), before.collect::<String>())
     }
 
     fn example(&self, upstreams: &Upstreams<'_>) -> FindingConnection {
         let mut example = exchange_findings::example(self.http);
         if let Some(summary) = upstreams.life(self.http.connection.id).and_then(|life| life.summary.as_ref())
         {
-            let last = summary.states.last().filter(|_| summary.open);
-            example.state = last.map_or(State::Close, |span| span.state);
+            example.state = last_state(summary);
         }
         example.notes = vec![self.note()];
         example
@@ -256,6 +322,7 @@ fn finding(
         of_process,
         status: first.status,
         upstream: tried.named(),
+        is_one_upstream: tried.servers.len() == 1,
         longest_us: waited.or(longest),
     };
     let until = cases.iter().map(|case| answered(case.http)).max();
@@ -285,16 +352,14 @@ fn finding(
             .and_known("error", tried.error.filter(|_| first.cause.is_failure()))
             .and_known("server_header", header(first.http).filter(|_| first.cause == Cause::Remote))
             .and_known("client", clients().next().map(named).filter(|_| is_client_reported))
+            .and_known("upstream_fault", first.chosen().and_then(|it| it.attempt.in_words()))
             .and_known("upstreams", Some(tried.places).filter(|it| !it.is_empty()))
             .and_known("upstream_processes", Some(tried.processes).filter(|it| !it.is_empty()))
             .and_known("connects_that_failed_otherwise", (!failed.is_empty()).then(|| failed.clone())),
         why: text::why(first.cause, first.status, !failed.is_empty()),
         advice: text::advice(first.cause, first.status).to_owned(),
-        explain: first.status.to_string(),
-        process: cases.iter().find_map(|case| case.process.cloned()),
-        connections: cases.iter().take(CONNECTIONS_MAX).map(|case| case.example(upstreams)).collect(),
-        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
-        ..Finding::default()
+        explain: if first.status == 500 { "502".to_owned() } else { first.status.to_string() },
+        ..of_first(cases, |case| case.process, |case| Some(case.example(upstreams)))
     })
 }
 
@@ -353,7 +418,7 @@ fn failed_otherwise(facts: &Facts<'_>, pids: &BTreeSet<u32>, until: Option<Time>
     let destinations = facts.history.attempts().destinations();
     let of_them = destinations.filter(|(it, _)| it.pid.is_some_and(|pid| pids.contains(&pid)));
     let failed = of_them.flat_map(|(destination, sums)| {
-        let each = [&sums.refused, &sums.timed_out, &sums.unreachable, &sums.without_port];
+        let each = [&sums.refused, &sums.timed_out, &sums.unreachable, &sums.without_port, &sums.unsent];
         let is_before = |when: Option<(Time, Time)>| when.is_some_and(|(first, _)| Some(first) <= until);
         let count: u64 = each.into_iter().filter(|it| is_before(it.when)).map(|it| it.count).sum();
         std::iter::repeat_n(destination.peer, usize::try_from(count).unwrap_or_default())

@@ -14,9 +14,11 @@ use super::*;
 use crate::diagnosis::{
     History,
     testing::Host,
-    testing_http::{at, exchange, life, lived, summary, unanswered},
+    testing_http::{answer, at, exchange, life, lived, summary, unanswered},
 };
 
+#[path = "gateway_errors_at_once_tests.rs"]
+mod at_once;
 #[path = "gateway_errors_beside_tests.rs"]
 mod beside;
 
@@ -24,15 +26,6 @@ const CODE: &str = "gateway_errors";
 
 fn socket(number: u64) -> ConnectionId {
     ConnectionId::of_socket(number, 0)
-}
-
-/// An exchange at one end that is answered with this status after this time.
-fn answer(role: Role, status: u16, started_ms: u64, took_ms: u64) -> Http {
-    let mut http = exchange(role, 0, started_ms);
-    http.exchange.response.as_mut().unwrap().status_code = status;
-    (http.exchange.timing.wait_us, http.exchange.timing.total_us) = (Some(took_ms * 1_000), took_ms * 1_000);
-    http.time = at(started_ms + took_ms);
-    http
 }
 
 /// The gateway's own connection with this number, from and to these milliseconds.
@@ -86,6 +79,7 @@ fn what_became_of_the_connect_is_the_cause() {
         (How::Error, Some("EHOSTUNREACH"), "upstream_no_route"),
         (How::Error, Some("ECONNREFUSED"), "upstream_refused"),
         (How::Error, Some("EADDRNOTAVAIL"), "upstream_no_port"),
+        (How::Error, Some("no SYN was sent"), "upstream_no_syn"),
     ] {
         for status in [502, 503, 504] {
             let mut history = gateway(status);
@@ -329,16 +323,26 @@ fn what_a_process_tried_too_often_is_not_all_looked_at() {
         (10..10 + attempts).for_each(|number| life(&mut history, Vec::new(), Vec::new(), fine(number)));
         let finding = only(&history);
         assert_eq!(finding.cause.as_deref(), Some(expected), "{attempts}");
-        let is_said = finding.why.contains("the first and the last 1000 times");
+        let is_said = finding.why.contains("not every attempt is examined");
         assert_eq!(is_said, expected == "not_seen", "{}", finding.why);
     }
 }
 
 #[test]
 fn other_answers_and_retries_that_go_well_are_fine() {
-    for status in [200, 404, 429, 500, 501, 505] {
+    for status in [200, 404, 429, 501, 505] {
         let mut history = gateway(status);
         life(&mut history, Vec::new(), Vec::new(), failed(10, (1_010, 1_011), How::Refused));
         assert_eq!(Host::new().judge_with(CODE, &history), [], "{status}");
     }
+}
+
+/// As lighttpd's mod_proxy answers where others say 502.
+#[test]
+fn a_500_is_reported_only_where_something_failed_behind_it() {
+    let mut history = gateway(500);
+    life(&mut history, Vec::new(), Vec::new(), failed(10, (1_010, 1_011), How::Refused));
+    let findings = Host::new().judge_with(CODE, &history);
+    assert_eq!(findings[0].cause.as_deref(), Some("upstream_refused"));
+    assert_eq!(Host::new().judge_with(CODE, &gateway(500)), [], "an exception of the application");
 }

@@ -6,8 +6,8 @@ use tcp_trace_model::{
 };
 
 use super::super::{
-    Facts, Thresholds,
-    finding::{Case, Service, for_how_long, grouped, of, who},
+    Facts, Findings, Thresholds,
+    finding::{Case, Service, for_how_long, grouped, of, oldest, who},
     unanswered::{self, Unanswered},
 };
 use crate::prose::counted;
@@ -16,16 +16,17 @@ use crate::prose::counted;
 const IN_USE: [State; 3] = [State::Established, State::CloseWait, State::FinWait2];
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let cases = facts.chosen().filter(|socket| IN_USE.contains(&socket.state())).filter_map(|socket| {
         let (_, age) = unanswered::of(socket).filter(|(_, age)| *age >= thresholds.min_stall_us)?;
         Some(Case::new(socket, Some(age)))
     });
     let key = |case: &Case<'_>| {
-        let pid = facts.owner(case.socket).map(|process| process.named.pid);
-        (pid, Service::of(facts, case.socket), unanswered::of(case.socket).map(|(what, _)| what))
+        let what = unanswered::of(case.socket).map(|(what, _)| what);
+        (facts.owner_pid(case.socket), Service::of(facts, case.socket), what)
     };
-    for ((_, service, what), cases) in grouped(cases, key) {
+    let cases = findings.unexplained(facts, cases);
+    for ((_, service, what), cases) in grouped(cases.into_iter(), key) {
         let Some(what) = what else { continue };
         findings.push(finding(facts, service, what, cases));
     }
@@ -59,7 +60,7 @@ fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Cas
         ),
         evidence: Evidence::default()
             .and("sockets", cases.len())
-            .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+            .and_known("oldest_us", oldest(&cases))
             .and_known("tries", tries)
             .and_known("unacknowledged_bytes", (unacknowledged > 0).then_some(unacknowledged)),
         why: "The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer in \

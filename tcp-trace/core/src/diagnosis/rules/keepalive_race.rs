@@ -6,85 +6,113 @@ use std::net::SocketAddr;
 use tcp_trace_model::record::{Evidence, Finding, Http};
 
 use super::super::{
-    Facts, Thresholds,
-    attempts::says_close,
-    broken::{Broken, Fault, Race},
-    exchange_findings::{between, grouped, of, server_process},
+    Facts, Findings, Thresholds,
+    exchange_findings::{between, grouped, of, passed_on, server_process},
+    failed_exchanges::{Because, FailedExchange, Fault, Race},
+    resets::Origin,
 };
 use crate::prose::{Micros, counted};
 
-impl Race {
-    fn name(self) -> &'static str {
-        match self {
-            Self::AlreadyClosed => "already_closed",
-            Self::Crossed => "crossed",
-            Self::Unread => "request_unread",
-        }
-    }
+/// How the request and the close met, and why the server closed.
+type Key = (Race, Because);
 
-    fn in_words(self) -> &'static str {
-        match self {
-            Self::AlreadyClosed => "on a kept-alive connection that the server had already closed",
-            Self::Crossed => "on a kept-alive connection that the server was just closing",
-            Self::Unread => "on a kept-alive connection that the server closed with the request unread",
-        }
-    }
-
-    fn why(self) -> &'static str {
-        match self {
-            Self::AlreadyClosed => {
-                "The server closes connections that have been idle for a time. Its FIN had reached this client's \
-                 kernel, but the client did not check before it sent the next request: the server's kernel no \
-                 longer has a reader for it and answers with an RST. The request was not processed."
-            }
-            Self::Crossed => {
-                "The server closes connections that have been idle for a time. Its FIN was on its way when the \
-                 request was sent; no client can see that. The server's kernel no longer has a reader for the \
-                 request and answers with an RST. The request was not processed."
-            }
-            Self::Unread => {
-                "The server closes connections that have been idle for a time. The request arrived just before and \
-                 was in the receive queue, unread, at close(); its kernel answers that with an RST. The request was \
-                 not processed."
-            }
-        }
+fn name((race, because): Key) -> &'static str {
+    match (because, race) {
+        (Because::Stopped, _) => "server_stopped",
+        (Because::Destroyed, _) => "socket_destroyed",
+        (_, Race::AlreadyClosed) => "already_closed",
+        (_, Race::Crossed) => "crossed",
+        (_, Race::Unread) => "request_unread",
     }
 }
 
+fn in_words((race, because): Key) -> &'static str {
+    match (because, race) {
+        (Because::Stopped, Race::AlreadyClosed) => {
+            "on a kept-alive connection that the server had already closed when it stopped"
+        }
+        (Because::Stopped, _) => {
+            "on a kept-alive connection that the server closed just then, because it stopped"
+        }
+        (Because::Destroyed, _) => {
+            "on a kept-alive connection whose socket at the server had been destroyed from outside"
+        }
+        (_, Race::AlreadyClosed) => "on a kept-alive connection that the server had already closed",
+        (_, Race::Crossed) => "on a kept-alive connection that the server was just closing",
+        (_, Race::Unread) => "on a kept-alive connection that the server closed with the request unread",
+    }
+}
+
+fn why((race, because): Key) -> String {
+    let closed = match because {
+        Because::Idle => "The server closed the connection while it was idle, as servers do after a time.",
+        Because::IdleOrStopped => {
+            "The server closed the connection while it was idle: after its keep-alive timeout, or because it stopped or \
+             was restarted. Whether several connections were closed after the same idle time, or all at once, tells which."
+        }
+        Because::Stopped => {
+            "The server stopped: its process ended, or closed its listener and its connections at the same time. That \
+             the connection was idle is not why it was closed."
+        }
+        Because::Destroyed => {
+            "The server's socket was destroyed from outside its process (ECONNABORTED): by an administrator with \
+             `ss -K`, or by a program that does the same."
+        }
+    };
+    let met = match race {
+        Race::AlreadyClosed => {
+            "Its FIN or RST had reached this client's kernel, but the client did not check before it sent the next \
+             request: the server's kernel no longer has a reader for it and answers with an RST."
+        }
+        Race::Crossed => {
+            "Its FIN was on its way when the request was sent; no client can see that. The server's kernel no longer has \
+             a reader for the request and answers with an RST."
+        }
+        Race::Unread => {
+            "The request arrived just before and was in the receive queue, unread, at close(); its kernel answers that \
+             with an RST."
+        }
+    };
+    format!("{closed} {met} The request was not processed.")
+}
+
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let race_of = |broken: &Broken<'_>| match broken.fault {
-        Fault::KeepaliveRace(race) => Some(race),
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    let race_of = |failed: &FailedExchange<'_>| match failed.fault {
+        Fault::KeepaliveRace(race, because) => Some((race, because)),
         _ => None,
     };
-    for ((race, server, _), cases) in grouped(facts, race_of) {
-        findings.push(finding(facts, thresholds, race, server, &cases));
+    for ((key, server, _), cases) in grouped(facts, findings, race_of) {
+        findings.push(finding(facts, thresholds, key, server, &cases));
     }
 }
 
 fn finding(
     facts: &Facts<'_>,
     thresholds: &Thresholds,
-    race: Race,
+    key: Key,
     server: SocketAddr,
-    cases: &[Broken<'_>],
+    cases: &[FailedExchange<'_>],
 ) -> Finding {
-    let server_idle = cases.iter().filter_map(Broken::server_idle_us);
+    let is_by_time = matches!(key.1, Because::Idle | Because::IdleOrStopped);
+    let server_idle = cases.iter().filter_map(FailedExchange::server_idle_us).filter(|_| is_by_time);
     let (shortest, longest) = (server_idle.clone().min(), server_idle.max());
     let client_idle = cases.iter().filter_map(|case| case.http.exchange.timing.idle_us).min();
     let pids = cases.iter().map(|case| case.http.connection.process.as_deref().map(|process| process.pid));
     let kept = pids.filter_map(|pid| facts.history.exchanges().longest_kept_us(pid, server)).max();
     let announced = cases.iter().find_map(|case| announced_us(case.before?));
     let was = if cases.len() == 1 { "was" } else { "were" };
-    let after = shortest.map_or(String::new(), |us| format!(": it closes after {} of idle time", Micros(us)));
+    // One case is no habit.
+    let closes = if cases.len() == 1 { "it closed" } else { "it closes" };
+    let after = shortest.map_or(String::new(), |us| format!(": {closes} after {} of idle time", Micros(us)));
     Finding {
-        cause: Some(race.name().to_owned()),
+        cause: Some(name(key).to_owned()),
         severity: thresholds.severity(cases.len()),
         summary: format!(
             "{} {} {was} sent {}{after}.",
             counted(cases.len(), "request"),
             between(cases, server),
-            race.in_words(),
+            in_words(key),
         ),
         evidence: Evidence::default()
             .and("requests", cases.len())
@@ -93,32 +121,44 @@ fn finding(
             .and_known("server_announced_us", announced)
             .and_known("client_reused_after_idle_us", client_idle)
             .and_known("longest_idle_that_went_well_us", kept)
-            .and_known("server", server_process(cases)),
-        why: race.why().to_owned(),
-        advice: advice(race, shortest),
+            .and_known("server", server_process(cases))
+            .and_known("passed_on_by", passed_on(facts, cases.iter().map(|case| case.http))),
+        why: why(key),
+        advice: advice(key, shortest),
         ..of(cases, note)
     }
 }
 
-fn advice(race: Race, server_idle: Option<u64>) -> String {
-    let below = server_idle.map_or("below the server's".to_owned(), |us| {
-        format!("well below the server's, which measured {}", Micros(us))
-    });
+fn advice((race, because): Key, server_idle: Option<u64>) -> String {
     let look = match race {
         Race::AlreadyClosed => {
-            " Let the pool test a connection before using it: readable while idle means closed."
+            "Let the pool test a connection before using it: readable while idle means closed. "
         }
         Race::Crossed | Race::Unread => "",
     };
+    let first = match because {
+        Because::Idle | Because::IdleOrStopped => {
+            let below = server_idle.map_or("below the server's".to_owned(), |us| {
+                format!("well below the server's, which measured {}", Micros(us))
+            });
+            format!(
+                "Set the idle timeout of the client's connection pool {below}, or raise the server's keep-alive timeout \
+                 above the client's (behind a load balancer: above the balancer's). "
+            )
+        }
+        Because::Stopped => "Where the server stops on purpose (a deployment), let it drain: answer the last requests with \
+                             Connection: close before it ends. If it was not on purpose, its log and exit status say why. "
+            .to_owned(),
+        Because::Destroyed => Origin::Destroyed.advice().to_owned() + " ",
+    };
     format!(
-        "Set the idle timeout of the client's connection pool {below}, or raise the server's keep-alive timeout above \
-         the client's (behind a load balancer: above the balancer's).{look} Retry requests that may be repeated \
-         (RFC 9110, section 9.2.2) on a new connection; retry POST only if the program knows that it is safe."
+        "{first}{look}Retry requests that may be repeated (RFC 9110, section 9.2.2) on a new connection; retry POST only \
+         if the program knows that it is safe."
     )
 }
 
 /// `sent after 500 ms idle, 199 ms behind the server's end`.
-fn note(case: &Broken<'_>) -> String {
+fn note(case: &FailedExchange<'_>) -> String {
     let idle = case.http.exchange.timing.idle_us.map(|us| format!("sent after {} idle", Micros(us)));
     let behind = case.ended.map(|ended| {
         let started = case.http.exchange.timing.started;
@@ -133,9 +173,6 @@ fn note(case: &Broken<'_>) -> String {
 
 /// What the response before said: `Keep-Alive: timeout=5`, in microseconds.
 fn announced_us(before: &Http) -> Option<u64> {
-    if says_close(before) {
-        return Some(0);
-    }
     let value = before.exchange.response.as_ref()?.headers.first("keep-alive")?;
     let mut parameters = std::str::from_utf8(value).ok()?.split(',');
     let timeout = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="));

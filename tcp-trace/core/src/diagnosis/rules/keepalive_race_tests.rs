@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use tcp_trace_model::{
-    event::{Direction, Flags, Role},
-    record::{By, ConnectionId, Fact, How, Outcome},
+    event::{Direction, Flags, Role, State},
+    record::{By, ConnectionId, Fact, How, Outcome, StateSpan},
 };
 
 use super::*;
 use crate::diagnosis::{
     History,
     testing::Host,
-    testing_http::{exchange, id, life, lived, segment, summary, unanswered},
+    testing_http::{at, exchange, id, life, lived, segment, summary, unanswered},
 };
 
 /// All rules of failed exchanges: none is reported twice.
@@ -54,7 +54,7 @@ fn an_end_before_the_request_or_within_a_round_trip_is_a_race() {
     }
     let finding = only(&client(Flags::FIN, 4_010, true), "keepalive_race");
     let expected = "1 request from client (pid 5) to 10.0.0.1:8080 was sent on a kept-alive connection that the \
-                    server had already closed: it closes after 4.00 s of idle time.";
+                    server had already closed: it closed after 4.00 s of idle time.";
     assert_eq!(finding.summary, expected);
 }
 
@@ -131,4 +131,105 @@ fn kept_connections_that_end_idle_are_fine() {
     for code in RULES {
         assert_eq!(Host::new().judge_with(code, &history), []);
     }
+}
+
+#[test]
+fn at_the_server_alone_a_fin_had_arrived_only_where_that_is_known() {
+    // When the FIN went out, and when it was acknowledged, if it was.
+    for (fin_ms, acknowledged_ms, cause) in [
+        (4_950, None, "crossed"),
+        (4_950, Some(4_990), "already_closed"),
+        (4_950, Some(5_001), "crossed"),
+        (4_000, None, "already_closed"),
+    ] {
+        let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
+        last.exchange.timing.idle_us = Some(4_990_000);
+        let mut server = summary(Role::Server, By::Local, How::Fin);
+        let state = State::FinWait2;
+        let acknowledged = acknowledged_ms.map(at);
+        server.states.extend(acknowledged.map(|entered| StateSpan {
+            state,
+            entered,
+            ..server.states[0].clone()
+        }));
+        let fin = segment(Role::Server, Direction::Out, Flags::FIN, fin_ms);
+        let finding = only(&lived(vec![fin], vec![last], server), "keepalive_race");
+        assert_eq!(finding.cause.as_deref(), Some(cause), "{fin_ms} {acknowledged_ms:?}");
+    }
+}
+
+/// A server whose FIN went out before the request of a kept connection, with its own exchange before.
+fn at_server(change: impl Fn(&mut tcp_trace_model::record::Connection), before: Http) -> History {
+    let mut history = History::default();
+    let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
+    last.exchange.timing.idle_us = Some(4_990_000);
+    life(&mut history, Vec::new(), vec![last], summary(Role::Client, By::Peer, How::Rst));
+    let mut server = summary(Role::Server, By::Local, How::Fin);
+    change(&mut server);
+    let fin = segment(Role::Server, Direction::Out, Flags::FIN, 4_010);
+    life(&mut history, vec![fin], vec![before], server);
+    history
+}
+
+#[test]
+fn a_server_that_stopped_has_no_idle_timeout() {
+    let before = || exchange(Role::Server, 0, 0);
+    for (ended, reason, cause) in [
+        (true, None, "server_stopped"),
+        (false, Some("ECONNABORTED"), "socket_destroyed"),
+        (false, None, "already_closed"),
+    ] {
+        let change = |server: &mut tcp_trace_model::record::Connection| {
+            (server.close.process_ended, server.close.reason) = (ended, reason.map(str::to_owned));
+        };
+        let finding = only(&at_server(change, before()), "keepalive_race");
+        // Without segments of its own, the client does not say when the FIN came.
+        let cause = if cause == "already_closed" { "crossed" } else { cause };
+        assert_eq!(finding.cause.as_deref(), Some(cause));
+        let is_by_time = cause == "crossed";
+        assert_eq!(finding.advice.contains("idle timeout"), is_by_time, "{}", finding.advice);
+        assert_eq!(finding.evidence.get("server_closed_after_idle_us").is_some(), is_by_time);
+    }
+}
+
+#[test]
+fn of_several_processes_at_a_port_the_servers_own_has_to_stop() {
+    for (stopped_pid, others_go_on, expected) in
+        [(6, true, "server_stopped"), (7, true, "crossed"), (7, false, "server_stopped")]
+    {
+        let mut history = at_server(|_| {}, exchange(Role::Server, 0, 0));
+        for (cookie, pid, closed) in [(3, stopped_pid, true), (4, 8, !others_go_on)] {
+            let mut listener =
+                summary(Role::Server, By::Local, if closed { How::Unknown } else { How::Open });
+            let info = Arc::make_mut(&mut listener.connection);
+            (info.id, info.role) = (ConnectionId::of_socket(cookie, 0), Some(Role::Listener));
+            Arc::make_mut(info.process.as_mut().unwrap()).pid = pid;
+            listener.closed = closed.then_some(at(4_011));
+            life(&mut history, Vec::new(), Vec::new(), listener);
+        }
+        let finding = only(&history, "keepalive_race");
+        assert_eq!(finding.cause.as_deref(), Some(expected), "{stopped_pid} {others_go_on}");
+    }
+}
+
+#[test]
+fn a_lone_408_is_no_use_of_the_connection() {
+    let mut lone = exchange(Role::Server, 0, 1_010);
+    (lone.exchange.request, lone.exchange.timing.idle_us) = (None, Some(1_000_000));
+    let response = lone.exchange.response.as_mut().unwrap();
+    response.status_code = 408;
+    response.headers.push("Connection", "close");
+    let finding = only(&at_server(|_| {}, lone), "keepalive_race");
+    // Since the end of the request before, at 10 ms.
+    let idle = finding.evidence.get("server_closed_after_idle_us");
+    assert_eq!(idle, Some(&Fact::Number(4_000_000)));
+}
+
+#[test]
+fn more_than_the_request_unread_is_an_upload_that_was_not_read() {
+    let mut server = summary(Role::Server, By::Local, How::Rst);
+    server.receive_queue = 160 + 18_000;
+    let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
+    last.exchange.timing.idle_us = Some(4_990_000);
+    only(&lived(Vec::new(), vec![last], server), "unread_data_reset");
 }

@@ -1,107 +1,88 @@
 //! Requests without any byte of a response, for another reason than the races and resets that have their own rules.
 
-use tcp_trace_model::record::{Evidence, Finding};
+mod text;
+
+use tcp_trace_model::record::{Evidence, Finding, Message};
 
 use super::super::{
-    Facts, Thresholds,
-    broken::{Broken, Fault, Stop},
-    exchange_findings::{between, grouped, of, server_process},
+    Facts, Findings, Thresholds,
+    exchange_findings::{between, grouped, of, passed_on, server_process},
+    failed_exchanges::{FailedExchange, Fault, Stop},
+    findings::exchange_key,
+    rules::slow,
+    silence::Silence,
 };
-use crate::prose::{Micros, counted};
-
-fn name(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Closed => "server_closed",
-        Stop::Reset => "server_reset",
-        Stop::Failed => "connection_failed",
-        Stop::GaveUp => "client_gave_up",
-        Stop::Waiting => "waiting",
-    }
-}
-
-fn in_words(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Closed => "got no response: the server closed instead",
-        Stop::Reset => "got no response: the server sent an RST instead",
-        Stop::Failed => "got no response: the connection failed",
-        Stop::GaveUp => "got no response before the client gave up",
-        Stop::Waiting => "have received no response yet",
-    }
-}
-
-fn why(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Closed => {
-            "The server took the request and closed the connection normally, without an answer: an exception before \
-             the response, a worker that was recycled or killed, a limit on connections, or something on this port \
-             that does not speak HTTP."
-        }
-        Stop::Reset => {
-            "The server's process crashed or closed with the request unread, or a device in between answered in its \
-             name. On a kept-alive connection it may also be the server's idle timeout: only a trace on the \
-             server's host shows which."
-        }
-        Stop::Failed => "Sent data was no longer acknowledged: the other host, or the path to it, is gone.",
-        Stop::GaveUp => {
-            "The request was delivered and nothing came back until the client's own timeout, or its user, ended it. \
-             The server was busy, blocked or waiting itself; it often goes on working for nobody."
-        }
-        Stop::Waiting => {
-            "The request was sent and not a byte has come back. The server is busy, blocked or waiting itself; a \
-             long poll looks the same."
-        }
-    }
-}
-
-fn advice(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Closed | Stop::Reset => {
-            "Check the server's log, and exits and restarts of its process, at this time. Check that address, port \
-             and scheme (https?) are what the server expects."
-        }
-        Stop::Failed => {
-            "Check the link, the other host, and stateful devices in between that forget connections."
-        }
-        Stop::GaveUp | Stop::Waiting => {
-            "Find out what the server does with this request (stack, thread dump, its own connections). Give the \
-             server a timeout below the client's, so that it answers with an error instead of silence."
-        }
-    }
-}
+use crate::prose::{Micros, Size, counted};
 
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let now = facts.now.time;
     let least = |stop| match stop {
         Stop::GaveUp => thresholds.slow_us,
         Stop::Waiting => thresholds.min_age_us,
         Stop::Closed | Stop::Reset | Stop::Failed => 0,
     };
-    let stop = |broken: &Broken<'_>| match broken.fault {
-        Fault::NoResponse(stop) => (broken.waited_us(now) >= least(stop)).then_some(stop),
+    let slow = slow::Kinds::of(facts, thresholds, findings);
+    // A server that answers late, when who asked for it has given up: that is the fault.
+    let is_late_behind = |failed: &FailedExchange<'_>| {
+        let mut roots = facts.behind().roots(exchange_key(facts, failed.http));
+        roots.any(|root| root.failed.is_none() && slow.are_reported(root.http))
+    };
+    let key = |failed: &FailedExchange<'_>| match failed.fault {
+        Fault::NoResponse(stop, silence) => {
+            (failed.waited_us(now) >= least(stop) && !is_late_behind(failed)).then_some(silence)
+        }
         _ => None,
     };
-    for ((stop, server, _), cases) in grouped(facts, stop) {
+    for ((silence, server, _), cases) in grouped(facts, findings, key) {
         let waited = || cases.iter().map(|case| case.waited_us(now));
-        let verb =
-            if cases.len() == 1 { in_words(stop).replacen("have", "has", 1) } else { in_words(stop).into() };
+        let words = text::in_words(silence);
+        let verb = if cases.len() == 1 { words.replacen("have", "has", 1) } else { words };
+        let missing = || cases.iter().filter_map(|case| case.http.exchange.missing);
+        let reset_by = match silence {
+            Silence::ServerReset(origin) => origin.name(),
+            _ => None,
+        };
         findings.push(Finding {
-            cause: Some(name(stop).to_owned()),
+            cause: Some(text::name(silence).to_owned()),
             severity: thresholds.severity(cases.len()),
             summary: format!("{} {} {verb}.", counted(cases.len(), "request"), between(&cases, server)),
             evidence: Evidence::default()
                 .and("requests", cases.len())
                 .and_known("longest_wait_us", waited().max())
                 .and_known("shortest_wait_us", waited().min().filter(|_| cases.len() > 1))
+                .and_known("missing_bytes", missing().max().map(|_| missing().sum::<u64>()))
                 .and(
                     "on_kept_connections",
                     cases.iter().filter(|case| case.http.exchange.reused == Some(true)).count(),
                 )
-                .and_known("server", server_process(&cases)),
-            why: why(stop).to_owned(),
-            advice: advice(stop).to_owned(),
-            ..of(&cases, |case| format!("no response after {}", Micros(case.waited_us(now))))
+                .and_known("server", server_process(&cases))
+                .and_known("passed_on_by", passed_on(facts, cases.iter().map(|case| case.http)))
+                .and_known("reset_by", reset_by)
+                .and_known("reason_of_the_kernel", server_reason(&cases)),
+            why: text::why(silence).to_owned(),
+            advice: text::advice(silence).to_owned(),
+            ..of(&cases, |case| note(case, case.waited_us(now)))
         });
+    }
+}
+
+/// Why the server's kernel ended its socket, if it said so.
+fn server_reason(cases: &[FailedExchange<'_>]) -> Option<String> {
+    cases.iter().find_map(|case| case.server()?.close.reason.clone())
+}
+
+/// `no response after 1.20 s`, or `3 B of the body after 1.20 s, 97 B missing`.
+fn note(case: &FailedExchange<'_>, waited_us: u64) -> String {
+    let waited = Micros(waited_us);
+    match case.http.exchange.ended.filter(|ended| ended.message == Message::Request) {
+        None => format!("no response after {waited}"),
+        Some(ended) => {
+            let part = ended.part.name();
+            let missing = case.http.exchange.missing;
+            let missing = missing.map_or(String::new(), |bytes| format!(", {} missing", Size(bytes)));
+            format!("{} of the {part} after {waited}{missing}", Size(ended.offset))
+        }
     }
 }
 

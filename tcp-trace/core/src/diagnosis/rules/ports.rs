@@ -11,18 +11,21 @@ use tcp_trace_model::{
 };
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Findings, Thresholds,
     attempts::Sums,
     finding::{Case, Service, grouped, named, of, places, who},
-    snapshot::Network,
+    snapshot::{Network, Socket},
 };
 use crate::prose::counted;
+
+/// How long TIME_WAIT lasts, in milliseconds (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_MS: u32 = 60_000;
 
 /// Percentage of the ports from which on connects are about to fail.
 const CRITICAL_PERCENT: u64 = 98;
 
 /// Many sockets of one service in TIME_WAIT, where ports are not what runs out.
-pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let cases = facts.in_state(State::TimeWait).map(|socket| Case::new(socket, None));
     for (service, cases) in grouped(cases, |case| Service::of(facts, case.socket)) {
         let most = cases.first().and_then(|case| facts.network(case.socket.netns)?.max_time_wait);
@@ -97,9 +100,9 @@ struct Used<'a> {
 }
 
 /// Ephemeral ports towards one destination that are used up, or nearly.
-pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let mut destinations = BTreeMap::<(u32, IpAddr, SocketAddr), Used<'_>>::new();
-    for socket in facts.chosen() {
+    for socket in facts.chosen().filter(|socket| !is_reusable(facts, socket)) {
         let ends = socket.diag.endpoints;
         let is_ephemeral =
             || facts.network(socket.netns).is_some_and(|network| network.is_ephemeral(ends.local.port()));
@@ -141,6 +144,18 @@ pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &
     }
 }
 
+/// Whether a new connection may take the place of one in TIME_WAIT at once (`tcp_twsk_unique()`): a second after its last segment.
+fn is_reusable(facts: &Facts<'_>, socket: &Socket) -> bool {
+    let setting = facts.network(socket.netns).and_then(|network| network.reuses_time_wait);
+    let is_allowed = match setting {
+        Some(1) => true,
+        Some(2) => socket.diag.endpoints.peer.ip().to_canonical().is_loopback(),
+        _ => false,
+    };
+    let lasted_ms = TIME_WAIT_MS.saturating_sub(socket.diag.expires_ms);
+    is_allowed && socket.state() == State::TimeWait && lasted_ms > 1_000
+}
+
 /// Connects to a destination that got no port.
 fn without_port(facts: &Facts<'_>, peer: SocketAddr) -> u64 {
     let all = facts.history.attempts().destinations().filter(|(to, _)| to.peer == peer);
@@ -178,12 +193,13 @@ fn exhausted(
         severity: if failed > 0 || percent >= CRITICAL_PERCENT { Severity::Critical } else { Severity::Warning },
         summary,
         evidence: habits(facts, Service::ConnectedTo(peer))
-            .and("ports_in_use", ports.len())
-            .and("ports", all)
+            // Of sockets that have gone since, and of a recording, they are not known.
+            .and_known("ports_in_use", Some(ports.len()).filter(|count| *count > 0))
+            .and_known("ports", Some(all).filter(|all| *all > 0))
             .and_known("range", range)
-            .and("in_time_wait", time_wait)
+            .and_known("in_time_wait", Some(time_wait).filter(|_| !ports.is_empty()))
             .and_known("no_port_left", (failed > 0).then_some(failed))
-            .and("open_in", places(owners.into_iter())),
+            .and_known("open_in", (!owners.is_empty()).then(|| places(owners.into_iter()))),
         why: "Each connection to the same address and port holds a local port, and for 60 s longer in TIME_WAIT \
               when this end closes first. When the range is used up, connect() fails with EADDRNOTAVAIL; long \
               before that, it becomes slow."

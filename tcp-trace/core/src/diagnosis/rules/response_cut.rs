@@ -5,96 +5,121 @@ use std::net::SocketAddr;
 use tcp_trace_model::record::{Evidence, Finding, Part};
 
 use super::super::{
-    Facts, Thresholds,
-    broken::{Broken, Fault, Stop},
-    exchange_findings::{between, grouped, of, server_process},
+    Facts, Findings, Thresholds,
+    exchange_findings::{between, grouped, of, passed_on, server_process},
+    failed_exchanges::{FailedExchange, Fault, Stop},
+    resets::Origin,
 };
 use crate::prose::{Size, counted};
 
-fn name(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Reset => "reset",
-        Stop::Failed => "connection_failed",
-        _ => "closed",
-    }
+/// What cut responses off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    Reset(Origin),
+    Failed,
+    Closed,
+    /// The server's process ended.
+    Ended,
 }
 
-fn in_words(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Reset => "cut off by an RST from the server",
-        Stop::Failed => "cut off because the connection failed",
-        _ => "cut off: the server closed before the end",
+impl Cause {
+    fn of(failed: &FailedExchange<'_>) -> Option<Self> {
+        let Fault::Cut(stop) = failed.fault else { return None };
+        let has_ended = failed.server().is_some_and(|server| server.close.process_ended);
+        Some(match stop {
+            Stop::Failed => Self::Failed,
+            _ if has_ended => Self::Ended,
+            Stop::Reset => Self::Reset(Origin::of(failed.server())),
+            _ => Self::Closed,
+        })
     }
-}
 
-fn why(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Reset => {
-            "The server's process crashed or was killed, closed with SO_LINGER 0 or with unread data, or a device \
-             in between (load balancer, firewall) sent the RST in its name. Data that had arrived and that the \
-             client had not read yet is lost too."
-        }
-        Stop::Failed => {
-            "Data was retransmitted again and again and nothing came back: the other host, or the path to it, is gone."
-        }
-        _ => {
-            "The server sent fewer bytes than it had declared and closed normally: an exception or a timeout while \
-             the body was written, a worker that was recycled, a wrong Content-Length, or a proxy whose own backend \
-             failed."
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reset(_) => "reset",
+            Self::Failed => "connection_failed",
+            Self::Closed => "closed",
+            Self::Ended => "server_process_ended",
         }
     }
-}
 
-fn advice(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Reset => {
-            "Check the server's log, and exits of its process, at this time. On the server, read the whole request \
-             before close(). If no process of the server did it, check the timeouts of devices in between."
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Reset(Origin::Between) => "cut off by an RST that did not come from the server",
+            Self::Reset(_) => "cut off by an RST",
+            Self::Failed => "cut off because the connection failed",
+            Self::Closed => "cut off: the server closed before the end",
+            Self::Ended => "cut off: the server's process ended meanwhile",
         }
-        Stop::Failed => {
-            "Check the link, the other host, and stateful devices in between that forget connections."
+    }
+
+    fn why(self) -> String {
+        match self {
+            Self::Reset(origin) => format!(
+                "{} Data that had arrived and that the client had not read yet is lost too.",
+                origin.why()
+            ),
+            Self::Failed => "Data was retransmitted again and again and nothing came back: the other host, or the path \
+                             to it, is gone."
+                .to_owned(),
+            Self::Closed => "The server sent fewer bytes than it had declared and closed normally: an exception or a \
+                             timeout while the body was written, a worker that was recycled, a wrong Content-Length, \
+                             or a proxy whose own backend failed."
+                .to_owned(),
+            Self::Ended => "The server's process ended (it exited, or a signal killed it) before it had written the whole \
+                            response; its kernel closed the connection."
+                .to_owned(),
         }
-        _ => {
-            "Check the server's error log for this request, and its send and worker timeouts. The client must treat \
-             a body that is shorter than declared as an error, not as complete (RFC 9112, section 8)."
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Reset(origin) => origin.advice(),
+            Self::Failed => {
+                "Check the link, the other host, and stateful devices in between that forget connections."
+            }
+            Self::Closed => {
+                "Check the server's error log for this request, and its send and worker timeouts. The client must treat \
+                 a body that is shorter than declared as an error, not as complete (RFC 9112, section 8)."
+            }
+            Self::Ended => Origin::ProcessEnded.advice(),
         }
     }
 }
 
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let stop = |broken: &Broken<'_>| match broken.fault {
-        Fault::Cut(stop) => Some(stop),
-        _ => None,
-    };
-    for ((stop, server, _), cases) in grouped(facts, stop) {
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    for ((cause, server, _), cases) in grouped(facts, findings, Cause::of) {
         let missing = || cases.iter().filter_map(|case| case.http.exchange.missing);
         let passed = cases.iter().filter_map(|case| Some(case.http.exchange.ended?.offset)).min();
+        let reset_by = if let Cause::Reset(origin) = cause { origin.name() } else { None };
         findings.push(Finding {
-            cause: Some(name(stop).to_owned()),
+            cause: Some(cause.name().to_owned()),
             severity: thresholds.severity(cases.len()),
             summary: format!(
                 "{} {} {} {}.",
                 counted(cases.len(), "response"),
                 whose(&cases, server),
                 if cases.len() == 1 { "was" } else { "were" },
-                in_words(stop),
+                cause.in_words(),
             ),
             evidence: Evidence::default()
                 .and("responses", cases.len())
                 .and_known("missing_bytes", missing().max().map(|_| missing().sum::<u64>()))
                 .and_known("least_that_came_bytes", passed)
                 .and_known("server", server_process(&cases))
+                .and_known("passed_on_by", passed_on(facts, cases.iter().map(|case| case.http)))
+                .and_known("reset_by", reset_by)
                 .and_known("reason_of_the_kernel", reason(&cases)),
-            why: why(stop).to_owned(),
-            advice: advice(stop).to_owned(),
+            why: cause.why(),
+            advice: cause.advice().to_owned(),
             ..of(&cases, note)
         });
     }
 }
 
 /// `to requests from client (pid 5) to 10.0.0.5:80`, or where only the server is here, `from api (pid 7) at 10.0.0.1:80`.
-fn whose(cases: &[Broken<'_>], server: SocketAddr) -> String {
+fn whose(cases: &[FailedExchange<'_>], server: SocketAddr) -> String {
     let between = between(cases, server);
     match between.strip_prefix("to ") {
         Some(server) => format!("from {server}"),
@@ -103,17 +128,20 @@ fn whose(cases: &[Broken<'_>], server: SocketAddr) -> String {
 }
 
 /// Why the server's kernel sent the RST, or the error of the socket.
-fn reason(cases: &[Broken<'_>]) -> Option<String> {
+fn reason(cases: &[FailedExchange<'_>]) -> Option<String> {
     let at_server = cases.iter().find_map(|case| case.server()?.close.reason.clone());
     at_server.or_else(|| cases.iter().find_map(|case| case.summary.close.reason.clone()))
 }
 
 /// `200, ended after 400 B of the body, 600 B missing`.
-fn note(case: &Broken<'_>) -> String {
+fn note(case: &FailedExchange<'_>) -> String {
     let status = case.http.exchange.response.as_ref().map(|response| response.status_code.to_string());
     let after = case.http.exchange.ended.map(|ended| {
-        let part = if ended.part == Part::Body { "body" } else { "head" };
-        format!("ended after {} of the {part}", Size(ended.offset))
+        let (size, part) = (Size(ended.offset), ended.part.name());
+        match ended.part {
+            Part::Trailer => format!("ended after {size}, in the {part} behind the body"),
+            _ => format!("ended after {size} of the {part}"),
+        }
     });
     let missing = case.http.exchange.missing.map(|bytes| format!("{} missing", Size(bytes)));
     status.into_iter().chain(after).chain(missing).collect::<Vec<_>>().join(", ")

@@ -1,20 +1,23 @@
 //! Tests of responses that are cut off.
 
+use std::sync::Arc;
+
 use tcp_trace_model::{
     event::Role,
-    record::{By, Fact, How, Outcome},
+    record::{By, ConnectionId, ConnectionInfo, Fact, How, Outcome},
 };
 
 use crate::diagnosis::{
+    History,
     testing::Host,
-    testing_http::{cut, exchange, id, life, lived, summary},
+    testing_http::{cut, exchange, id, info, life, lived, summary},
 };
 
 #[test]
 fn who_cut_it_off_and_what_is_missing_is_reported() {
     for (how, outcome, cause, words) in [
         (How::Fin, Outcome::Truncated, "closed", "was cut off: the server closed before the end."),
-        (How::Rst, Outcome::Reset, "reset", "was cut off by an RST from the server."),
+        (How::Rst, Outcome::Reset, "reset", "was cut off by an RST."),
         (How::Timeout, Outcome::Truncated, "connection_failed", "was cut off because the connection failed."),
     ] {
         let history =
@@ -42,6 +45,20 @@ fn both_ends_are_reported_once() {
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].evidence.get("reason_of_the_kernel"), Some(&"TCP_STATE".into()));
     assert_eq!(findings[0].evidence.get("responses"), Some(&Fact::Number(1)));
+}
+
+#[test]
+fn a_port_that_is_used_again_is_another_connection() {
+    let mut history = History::default();
+    for cookie in [11, 12] {
+        let of = Arc::new(ConnectionInfo { id: ConnectionId::of_socket(cookie, 0), ..info(Role::Client) });
+        let mut http = cut(Role::Client, Outcome::Reset);
+        let mut client = summary(Role::Client, By::Peer, How::Rst);
+        (http.connection, client.connection) = (of.clone(), of);
+        life(&mut history, Vec::new(), vec![http], client);
+    }
+    let findings = Host::new().judge_with("response_cut", &history);
+    assert_eq!(findings[0].evidence.get("responses"), Some(&Fact::Number(2)));
 }
 
 #[test]

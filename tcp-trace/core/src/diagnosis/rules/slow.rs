@@ -8,14 +8,15 @@ use std::{
 
 use tcp_trace_model::{
     event::Role,
-    record::{Endpoint, Evidence, Finding, Http, Stall, Stalls},
+    record::{Evidence, Finding, Http, Stall, Stalls},
 };
 
 use super::super::{
-    Facts, Thresholds,
-    exchange_findings::{self, server_of, whose},
+    Facts, Findings, Thresholds,
+    exchange_findings::{self, passed_on, server_of, whose},
     exchanges::SLOW_LEAST_US,
-    finding::CONNECTIONS_MAX,
+    finding::of_first,
+    findings::{ExchangeKey, exchange_key},
 };
 use crate::prose::{Micros, counted};
 
@@ -30,6 +31,8 @@ enum Blame {
     Client,
     /// The server, that did not read the request.
     Upload,
+    /// The client waited for `100 Continue`.
+    Continue,
 }
 
 /// Time of an exchange, in microseconds.
@@ -39,6 +42,8 @@ struct Parts {
     client_full: u64,
     server_full: u64,
     server: u64,
+    /// Between a head that expects 100 and what came or went then.
+    before_body: u64,
 }
 
 impl Parts {
@@ -47,6 +52,7 @@ impl Parts {
         let lost = |stall: Option<Stall>| stall.map_or(0, |stall| stall.retransmit_us);
         let full = |stall: Option<Stall>| stall.map_or(0, |stall| stall.zero_window_us);
         Self {
+            before_body: http.exchange.timing.expect_us.unwrap_or_default(),
             lost: lost(send) + lost(wait) + lost(receive),
             client_full: full(receive),
             server_full: full(send),
@@ -65,6 +71,7 @@ impl Blame {
             (Self::Upload, parts.server_full),
             (Self::Network, parts.lost),
             (Self::Server, parts.server),
+            (Self::Continue, parts.before_body),
         ];
         each.into_iter().find(|(_, us)| total >= slow_us && us * 2 >= total)
     }
@@ -75,17 +82,17 @@ impl Blame {
             Self::Network => "retransmits",
             Self::Client => "client_does_not_read",
             Self::Upload => "server_does_not_read",
+            Self::Continue => "continue_not_sent",
         }
     }
 
     fn in_words(self) -> &'static str {
         match self {
-            Self::Server => {
-                "waited long for the first byte of the response, although nothing was lost on the way"
-            }
+            Self::Server => "waited long for the first byte of the response",
             Self::Network => "took long because segments were lost and retransmitted",
             Self::Client => "took long because the client did not read the response: its window was 0",
             Self::Upload => "took long because the server did not read the request: its window was 0",
+            Self::Continue => "took long between head and body, after Expect: 100-continue",
         }
     }
 
@@ -99,6 +106,10 @@ impl Blame {
             Self::Network => {
                 "Segments were lost on the way, and TCP retransmits only after a round trip, or after 200 ms and \
                  more when nothing comes back. Neither the client nor the server caused the delay."
+            }
+            Self::Continue => {
+                "The client sends the body only when the server says 100 Continue, or after a timeout of its own (curl: 1 s). \
+                 The server did not say it, or late: `informational` of the exchange in a recording shows which."
             }
             Self::Client | Self::Upload => {
                 "The receiver's socket buffer was full, so its kernel told the sender to stop (window 0). The \
@@ -119,6 +130,10 @@ impl Blame {
                 "Look for loss: ip -s link (drops, errors), ethtool -S, a congested or policed link, wireless; ss -ti \
                  shows retransmits per connection. mtr --tcp towards the server shows where."
             }
+            Self::Continue => {
+                "Let the server (or the proxy before it) answer Expect with 100 Continue or a final status at once, or let \
+                 the client not send Expect (curl: -H 'Expect:')."
+            }
             Self::Client | Self::Upload => {
                 "Find out what the receiving process does instead of reading (stack, CPU): parsing or writing to \
                  disk in \
@@ -135,43 +150,39 @@ impl Blame {
 }
 
 /// The server is slow to the first byte.
-pub(in super::super) fn server(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    judge(facts, thresholds, &[Blame::Server], findings);
+pub(in super::super) fn server(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    judge(facts, thresholds, &[Blame::Server, Blame::Continue], findings);
 }
 
 /// The network loses.
-pub(in super::super) fn network(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(in super::super) fn network(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, &[Blame::Network], findings);
 }
 
 /// A receiver does not read.
-pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, &[Blame::Client, Blame::Upload], findings);
 }
 
-/// Which exchange, whichever end saw it: the client's end, the server's, and the position.
-type Key = (Endpoint, Endpoint, u64);
-
-fn key(http: &Http) -> Key {
-    let (local, peer) = (http.connection.ends().local, http.connection.ends().peer);
-    if http.connection.role == Some(Role::Client) {
-        (local, peer, http.exchange.index)
-    } else {
-        (peer, local, http.exchange.index)
-    }
-}
-
-fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Vec<Finding>) {
+fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings: &mut Findings) {
     let slow_us = thresholds.slow_us.max(SLOW_LEAST_US);
-    let all = || facts.history.exchanges().slow();
-    for blame in blames {
+    // What was not seen may be taken for lost on the way, and what waited for it for the server's time.
+    let all = || facts.history.exchanges().slow().filter(|http| !facts.history.may_lack_events_of(http));
+    let behind = facts.behind();
+    let depth = |http: &Http| behind.roots(exchange_key(facts, http)).count();
+    // Roots first.
+    let deepest = all().map(depth).max().unwrap_or_default();
+    for (blame, most) in blames.iter().flat_map(|blame| (0..=deepest).map(move |most| (blame, most))) {
         // If both ends saw it, the one to blame is reported.
         let reporter = if *blame == Blame::Client { Role::Client } else { Role::Server };
-        let by_reporter: HashSet<Key> =
-            all().filter(|http| http.connection.role == Some(reporter)).map(key).collect();
+        let by_reporter: HashSet<ExchangeKey> = all()
+            .filter(|http| http.connection.role == Some(reporter))
+            .map(|http| exchange_key(facts, http))
+            .collect();
         let mut groups = BTreeMap::<(SocketAddr, String), Vec<(&Http, u64)>>::new();
-        for http in all() {
-            let is_reported = http.connection.role == Some(reporter) || !by_reporter.contains(&key(http));
+        for http in all().filter(|http| depth(http) <= most && !findings.explain_exchange(facts, http)) {
+            let is_reported =
+                http.connection.role == Some(reporter) || !by_reporter.contains(&exchange_key(facts, http));
             match Blame::of(http, slow_us) {
                 Some((it, us)) if it == *blame && is_reported => {
                     groups.entry((server_of(http), place(http))).or_default().push((http, us));
@@ -181,10 +192,47 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
         }
         for ((server, place), mut cases) in groups {
             if cases.len() >= blame.least(thresholds) {
+                cases.iter().for_each(|(http, _)| {
+                    findings.claim_exchange(facts, http);
+                });
                 cases.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
-                findings.push(finding(thresholds, *blame, server, &place, &cases));
+                findings.push(finding(facts, thresholds, *blame, server, &place, &cases));
             }
         }
+    }
+}
+
+/// Which slow exchanges are so many of a kind that they are a finding, before it is known which of them another one explains.
+pub(in super::super) struct Kinds {
+    slow_us: u64,
+    /// With how many there are.
+    all: BTreeMap<(SocketAddr, String, Blame), (usize, usize)>,
+}
+
+impl Kinds {
+    /// Of those that clients' ends saw and that nothing explains yet.
+    pub(in super::super) fn of(facts: &Facts<'_>, thresholds: &Thresholds, findings: &Findings) -> Self {
+        let mut it = Self { slow_us: thresholds.slow_us.max(SLOW_LEAST_US), all: BTreeMap::new() };
+        let counts =
+            |http: &&Http| !facts.history.may_lack_events_of(http) && !findings.explain_exchange(facts, http);
+        for http in facts.history.exchanges().slow().filter(counts) {
+            if let (Some(Role::Client), Some(kind)) = (http.connection.role, it.kind(http)) {
+                let least = kind.2.least(thresholds);
+                it.all.entry(kind).or_insert((0, least)).0 += 1;
+            }
+        }
+        it
+    }
+
+    fn kind(&self, http: &Http) -> Option<(SocketAddr, String, Blame)> {
+        let (blame, _) = Blame::of(http, self.slow_us)?;
+        Some((server_of(http), place(http), blame))
+    }
+
+    /// Whether this one is among so many.
+    pub(in super::super) fn are_reported(&self, http: &Http) -> bool {
+        let counted = self.kind(http).and_then(|kind| self.all.get(&kind));
+        counted.is_some_and(|(count, least)| count >= least)
     }
 }
 
@@ -197,23 +245,25 @@ fn place(http: &Http) -> String {
     format!("{host}{}", path.get(..end).unwrap_or_default())
 }
 
-fn finding(
+fn finding<'a>(
+    facts: &Facts<'_>,
     thresholds: &Thresholds,
     blame: Blame,
     server: SocketAddr,
     place: &str,
-    cases: &[(&Http, u64)],
+    cases: &[(&'a Http, u64)],
 ) -> Finding {
     let times = || cases.iter().map(|(_, us)| *us);
     let example = |(http, us): &(&Http, u64)| {
         let mut example = exchange_findings::example(http);
         example.notes[0] += &format!(": {} of {}", Micros(*us), Micros(http.exchange.timing.total_us));
-        example
+        Some(example)
     };
     let (longest, median) = (times().next(), times().nth(cases.len() / 2));
     let retransmits: u64 =
         cases.iter().filter_map(|(http, _)| http.exchange.timing.stalls.as_ref()).map(sent_again).sum();
-    let whose = whose(cases.iter().filter_map(|(http, _)| http.connection.process.as_deref()));
+    let process = |(http, _): &(&'a Http, u64)| http.connection.process.as_deref();
+    let whose = whose(cases.iter().filter_map(process));
     let at = if place.is_empty() { String::new() } else { format!(" for {place}") };
     Finding {
         cause: Some(blame.name().to_owned()),
@@ -235,13 +285,11 @@ fn finding(
             .and("requests", cases.len())
             .and_known("longest_us", longest)
             .and_known("median_us", median.filter(|_| cases.len() > 1))
-            .and("segments_lost_or_late", retransmits),
-        process: cases.iter().find_map(|(http, _)| http.connection.process.as_deref().cloned()),
+            .and("segments_lost_or_late", retransmits)
+            .and_known("passed_on_by", passed_on(facts, cases.iter().map(|(http, _)| *http))),
         why: blame.why().to_owned(),
         advice: blame.advice().to_owned(),
-        connections: cases.iter().take(CONNECTIONS_MAX).map(example).collect(),
-        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
-        ..Finding::default()
+        ..of_first(cases, process, example)
     }
 }
 

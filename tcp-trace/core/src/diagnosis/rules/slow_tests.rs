@@ -1,6 +1,10 @@
 //! Tests of exchanges that take long.
 
-use tcp_trace_model::record::{Fact, Record, Url};
+use tcp_trace_model::{
+    event::State,
+    record::{Connection, Fact, Record, StateSpan, Url},
+    time::Time,
+};
 
 use super::*;
 use crate::diagnosis::{History, testing::Host, testing_http::exchange};
@@ -28,6 +32,23 @@ fn stall(retransmits: u64, retransmit_us: u64, zero_window_us: u64) -> Option<St
 /// The time went to the server.
 fn waits(http: &mut Http) {
     http.exchange.timing.wait_us = Some(1_990_000);
+}
+
+#[test]
+fn an_example_has_the_state_that_its_connection_is_in() {
+    let state = |summary: Option<(bool, State)>| {
+        let mut history = history(Role::Client, 3, waits);
+        let connection = exchange(Role::Client, 0, 0).connection;
+        if let Some((open, last)) = summary {
+            let span = StateSpan { state: last, entered: Time(1), duration_us: None, estimated: false };
+            let connection = Connection { connection, open, states: vec![span], ..Connection::default() };
+            history.record(&Record::Connection(Box::new(connection)));
+        }
+        Host::new().judge_with("slow_server", &history)[0].connections[0].state
+    };
+    assert_eq!(state(None), State::Established);
+    assert_eq!(state(Some((true, State::CloseWait))), State::CloseWait);
+    assert_eq!(state(Some((false, State::TimeWait))), State::Close, "it has ended");
 }
 
 #[test]

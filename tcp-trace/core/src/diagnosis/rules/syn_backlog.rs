@@ -9,7 +9,7 @@ use tcp_trace_model::{
 
 use super::{
     super::{
-        Facts, Thresholds,
+        Facts, Findings, Thresholds,
         finding::{Case, of, peers, who},
     },
     accept_queue,
@@ -20,7 +20,7 @@ use crate::prose::counted;
 const ALWAYS_COOKIES: u64 = 2;
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let mut by_listener = BTreeMap::<(u32, u16), Vec<Case<'_>>>::new();
     for socket in facts.in_state(State::SynRecv) {
         let key = (socket.netns, socket.diag.endpoints.local.port());
@@ -180,10 +180,10 @@ mod tests {
         counters(&mut now, 30);
         let history = History::default();
         let found = |now: &Host| {
-            let mut findings = Vec::new();
+            let mut findings = Findings::default();
             let facts = Facts::new(&now.snapshot, Some(&before.snapshot), &history);
             judge(&facts, &Thresholds::DEFAULT, &mut findings);
-            findings
+            findings.all
         };
         assert!(found(&now)[0].summary.ends_with("the kernel sent 20 SYN cookies."));
         now.snapshot.networks[0].syncookies = Some(ALWAYS_COOKIES);

@@ -3,9 +3,9 @@
 use tcp_trace_model::record::{Evidence, Finding};
 
 use super::super::{
-    Facts, Thresholds,
-    broken::{Broken, Fault},
-    exchange_findings::{between, grouped, of, server_process},
+    Facts, Findings, Thresholds,
+    exchange_findings::{between, grouped, of, passed_on, server_process},
+    failed_exchanges::{FailedExchange, Fault},
 };
 use crate::prose::{Size, counted};
 
@@ -18,9 +18,9 @@ const ADVICE: &str = "On the server, read the whole request; or call shutdown(SH
                       if the request was fine. On the client, send Expect: 100-continue before large bodies.";
 
 /// The rule.
-pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
-    let unread = |broken: &Broken<'_>| (broken.fault == Fault::Unread).then_some(());
-    for ((_, server, _), cases) in grouped(facts, unread) {
+pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    let unread = |failed: &FailedExchange<'_>| (failed.fault == Fault::Unread).then_some(());
+    for ((_, server, _), cases) in grouped(facts, findings, unread) {
         let bytes = || cases.iter().filter_map(|case| Some(case.server()?.receive_queue));
         let answered = cases.iter().filter(|case| case.http.exchange.response.is_some()).count();
         findings.push(Finding {
@@ -36,7 +36,8 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
                 .and("requests", cases.len())
                 .and("unread_bytes", bytes().map(u64::from).sum::<u64>())
                 .and("answered_before", answered)
-                .and_known("server", server_process(&cases)),
+                .and_known("server", server_process(&cases))
+                .and_known("passed_on_by", passed_on(facts, cases.iter().map(|case| case.http))),
             why: WHY.to_owned(),
             advice: ADVICE.to_owned(),
             ..of(&cases, |case| {

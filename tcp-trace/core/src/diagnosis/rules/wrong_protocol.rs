@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace_model::{
-    event::{Role, State},
-    record::{Connection, Evidence, Finding, FindingConnection, Network, Text},
+    event::Role,
+    record::{Connection, Evidence, Finding, Text},
 };
 
 use super::super::{
-    Facts, Thresholds,
-    exchange_findings::whose,
-    finding::{CONNECTIONS_MAX, named},
+    Facts, Findings, Thresholds,
+    exchange_findings::between_ends,
+    finding::{named, of_first, traced},
 };
 use crate::prose::{counted, protocol_name};
 
@@ -22,7 +22,7 @@ const WHY: &str = "The first bytes of the two ends belong to different protocols
 type Key<'a> = (&'a str, &'a str, SocketAddr, Option<&'a Text>);
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let mut groups = BTreeMap::<Key<'_>, Vec<&Connection>>::new();
     for summary in facts.history.lives().filter_map(|life| life.summary.as_deref()) {
         if let Some(key) = key(facts, summary) {
@@ -46,19 +46,19 @@ fn key<'a>(facts: &Facts<'_>, summary: &'a Connection) -> Option<Key<'a>> {
         return None;
     }
     let server = if is_server { network.local } else { network.peer };
-    let program = summary.connection.process.as_ref().map(|process| &process.name);
-    Some((spoken, answered, SocketAddr::new(server.address, server.port), program))
+    let server = SocketAddr::new(server.address, server.port);
+    Some((spoken, answered, server, summary.connection.program()))
 }
 
-fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&Connection]) -> Finding {
+fn finding<'a>(
+    facts: &Facts<'_>,
+    thresholds: &Thresholds,
+    key: Key<'_>,
+    cases: &[&'a Connection],
+) -> Finding {
     let (spoken, answered, server, _) = key;
-    let processes = whose(cases.iter().filter_map(|case| case.connection.process.as_deref()));
-    let is_server = cases.first().is_some_and(|case| case.connection.role == Some(Role::Server));
-    let between = if is_server {
-        format!("to {processes} at {server}")
-    } else {
-        format!("from {processes} to {server}")
-    };
+    let process = |case: &&'a Connection| case.connection.process.as_deref();
+    let between = between_ends(cases.iter().map(|case| &*case.connection), server);
     let speaks = protocol_name(spoken);
     let answers = match answered {
         "unknown" => "another protocol".into(),
@@ -96,12 +96,9 @@ fn finding(facts: &Facts<'_>, thresholds: &Thresholds, key: Key<'_>, cases: &[&C
             .and("answered", answered.to_owned())
             .and_known("answer", cases.iter().find_map(|case| answer(case)))
             .and_known("other_end", other_end.map(named)),
-        process: cases.iter().find_map(|case| case.connection.process.as_deref().cloned()),
-        connections: cases.iter().take(CONNECTIONS_MAX).filter_map(|case| example(case)).collect(),
-        connections_omitted: cases.len().saturating_sub(CONNECTIONS_MAX) as u64,
         why: WHY.to_owned(),
         advice: advice.to_owned(),
-        ..Finding::default()
+        ..of_first(cases, process, |case| traced(case))
     }
 }
 
@@ -110,21 +107,6 @@ fn answer(summary: &Connection) -> Option<String> {
     let first = summary.first_bytes.as_ref()?;
     let bytes = if summary.connection.role == Some(Role::Server) { &first.sent } else { &first.received };
     Some(bytes.as_ref()?.printable().to_string())
-}
-
-fn example(summary: &Connection) -> Option<FindingConnection> {
-    let state = summary.states.last().map_or(State::Close, |span| span.state);
-    let network: Network = summary.connection.network?;
-    Some(FindingConnection {
-        connection: summary.connection.id,
-        state: if summary.open { state } else { State::Close },
-        network,
-        fd: None,
-        age_us: None,
-        receive_queue: 0,
-        send_queue: 0,
-        notes: Vec::new(),
-    })
 }
 
 #[cfg(test)]

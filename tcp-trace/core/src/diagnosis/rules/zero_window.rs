@@ -7,9 +7,9 @@ use tcp_trace_model::{
 };
 
 use super::super::{
-    Facts, Thresholds,
+    Facts, Findings, Thresholds,
     call_sites::CallSites,
-    finding::{Case, Service, for_how_long, grouped, of, who},
+    finding::{Case, Service, for_how_long, grouped, of, oldest, who},
     snapshot::Socket,
     unanswered,
 };
@@ -23,24 +23,21 @@ const RECEIVING: [State; 3] = [State::Established, State::FinWait1, State::FinWa
 const SENDING: [State; 2] = [State::Established, State::CloseWait];
 
 /// The rule.
-pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Vec<Finding>) {
+pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let is_old = |age: &u64| *age >= thresholds.min_stall_us;
-    let key = |case: &Case<'_>| {
-        let pid = facts.owner(case.socket).map(|process| process.named.pid);
-        (pid, Service::of(facts, case.socket))
-    };
+    let key = |case: &Case<'_>| (facts.owner_pid(case.socket), Service::of(facts, case.socket));
     let here = facts.chosen().filter_map(|socket| {
         let age = reads_not(facts, socket).filter(is_old)?;
         Some(Case { notes: other_end(facts, socket), ..Case::new(socket, Some(age)) })
     });
-    for ((_, service), cases) in grouped(here, key) {
+    for ((_, service), cases) in grouped(findings.unexplained(facts, here).into_iter(), key) {
         findings.push(not_reading_here(facts, service, cases));
     }
     let there = facts.chosen().filter_map(|socket| {
         let age = cannot_send(facts, socket).filter(is_old)?;
         Some(Case { notes: other_end(facts, socket), ..Case::new(socket, Some(age)) })
     });
-    for ((_, service), cases) in grouped(there, key) {
+    for ((_, service), cases) in grouped(findings.unexplained(facts, there).into_iter(), key) {
         findings.push(not_reading_there(facts, service, cases));
     }
 }
@@ -98,7 +95,7 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
         evidence: call_sites.and(
             Evidence::default()
                 .and("sockets", cases.len())
-                .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+                .and_known("oldest_us", oldest(&cases))
                 .and("unread_bytes", unread),
         ),
         stacks: call_sites.stacks,
@@ -130,7 +127,7 @@ fn not_reading_there(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) 
         ),
         evidence: Evidence::default()
             .and("sockets", cases.len())
-            .and_known("oldest_us", cases.iter().filter_map(|case| case.age_us).max())
+            .and_known("oldest_us", oldest(&cases))
             .and("unsent_bytes", unsent)
             .and_known("limited_by_the_peers_window_us", limited.filter(|us| *us > 0)),
         why: "The peer answers, and says that it has no room: its window is 0 because its process does not read. \

@@ -14,14 +14,18 @@ use std::fmt::Write as _;
 
 use tcp_trace_model::{
     event::{Direction, Role},
-    exchange::{Ended, Exchange, Frames, Integrity, Outcome, Version},
+    exchange::{Exchange, Version},
     time::Time,
 };
 
 use super::{
-    super::{End, Exchanges},
+    super::{
+        End, Exchanges,
+        testing::{end, missing_field, side, unusual, websocket_and_reason},
+    },
     fed::Fed,
 };
+use crate::stream::testing::{Cut, pieces, unescaped};
 
 const CASES_MIN: usize = 245;
 const FILES: [(&str, &str); 7] = [
@@ -55,14 +59,6 @@ impl Case {
     }
 }
 
-fn side(word: &str) -> Option<Direction> {
-    match word {
-        "client" => Some(Direction::Out),
-        "server" => Some(Direction::In),
-        _ => None,
-    }
-}
-
 fn parse(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut previous = "";
@@ -89,97 +85,13 @@ fn parse(text: &str) -> Vec<Case> {
             "fin" => case.steps.push(Step::Fin(side(rest).expect("client or server"))),
             "segment" => {}
             "middle" => case.is_middle = true,
-            "end" => {
-                case.end = match rest.split_once(' ') {
-                    Some(("reset", by)) => End::Reset(side(by)),
-                    _ if rest == "reset" => End::Reset(None),
-                    _ if rest == "open" => End::Unknown,
-                    _ if rest == "ETIMEDOUT" => End::Failed("ETIMEDOUT"),
-                    _ => panic!("{line}"),
-                };
-            }
+            "end" => case.end = end(rest),
             "=" | "+" | "-" => case.expected.push(line.to_owned()),
             _ => panic!("{line}"),
         }
         previous = word;
     }
     cases
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        if character != '\\' {
-            bytes.extend(character.to_string().bytes());
-            continue;
-        }
-        match characters.next() {
-            Some('r') => bytes.push(b'\r'),
-            Some('n') => bytes.push(b'\n'),
-            Some('t') => bytes.push(b'\t'),
-            Some('0') => bytes.push(0),
-            Some('s') => bytes.push(b' '),
-            Some('\\') => bytes.push(b'\\'),
-            Some('x') => {
-                let digits: String = characters.by_ref().take(2).collect();
-                bytes.push(u8::from_str_radix(&digits, 16).expect("two hexadecimal digits"));
-            }
-            Some('{') => {
-                let inner: String = characters.by_ref().take_while(|character| *character != '}').collect();
-                let (count, what) = inner.split_once('*').expect("N*x");
-                bytes.extend(unescaped(what).repeat(count.parse().expect("a number")));
-            }
-            other => panic!("{other:?} in {text}"),
-        }
-    }
-    bytes
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Cut {
-    Whole,
-    Bytes,
-    /// Pieces of random sizes in random order, some of them twice, by this seed.
-    Shuffled(u64),
-}
-
-/// A pseudo-random number (xorshift64*), so that a seed always gives the same order.
-fn random(seed: &mut u64, below: usize) -> usize {
-    *seed ^= *seed >> 12;
-    *seed ^= *seed << 25;
-    *seed ^= *seed >> 27;
-    usize::try_from((*seed).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
-}
-
-fn pieces(length: usize, cut: Cut) -> Vec<(usize, usize)> {
-    match cut {
-        Cut::Whole => vec![(0, length)],
-        Cut::Bytes => (0..length).map(|at| (at, 1)).collect(),
-        Cut::Shuffled(seed) => {
-            let mut seed = seed;
-            let mut pieces = Vec::new();
-            let mut at = 0;
-            // At most as many segments as are held.
-            let largest = (length / 100).max(24);
-            while at < length {
-                let size = (1 + random(&mut seed, largest)).min(length - at);
-                pieces.push((at, size));
-                if random(&mut seed, 3) == 0 {
-                    // Sent again, cut differently.
-                    let back = random(&mut seed, at + 1).min(40);
-                    pieces.push((at - back, back + size));
-                }
-                at += size;
-            }
-            for at in (1..pieces.len()).rev() {
-                // Not far from where they belong: what is held is bounded.
-                let other = at - random(&mut seed, at.min(60) + 1);
-                pieces.swap(at, other);
-            }
-            pieces
-        }
-    }
 }
 
 pub(super) fn play(case: &Case, cut: Cut) -> Exchanges {
@@ -232,23 +144,9 @@ pub(super) fn line(exchange: &Exchange) -> String {
     if (versions.0.as_str(), versions.1.as_str()) != ("1", "1") {
         parts.push(format!("versions {} {}", versions.0, versions.1));
     }
-    if exchange.outcome != Outcome::Ok {
-        parts.push(format!("{:?}", exchange.outcome).to_lowercase());
-    }
-    if exchange.integrity != Integrity::Complete {
-        parts.push(format!("{:?}", exchange.integrity).to_lowercase());
-    }
-    if !exchange.informational.is_empty() {
-        parts.push(format!("informational {:?}", exchange.informational));
-    }
-    if let Some(Ended { message, part, offset }) = exchange.ended {
-        parts.push(format!("ended {message:?} {part:?} {offset}").to_lowercase());
-    }
+    parts.extend(unusual(exchange));
     parts.extend(exchange.missing.map(|missing| format!("missing {missing}")));
-    if let Some(websocket) = &exchange.websocket {
-        parts.push(format!("up {}, down {}", frames(&websocket.client), frames(&websocket.server)));
-    }
-    parts.extend(exchange.reason.as_ref().map(|reason| reason.to_string()));
+    parts.extend(websocket_and_reason(exchange));
     parts.into_iter().fold(line, |line, part| format!("{line} | {part}"))
 }
 
@@ -257,38 +155,14 @@ fn version(version: Option<Version>) -> String {
     version.map_or("unknown".to_owned(), |version| version.minor.to_string())
 }
 
-/// Frames by opcode, 0 to 2 and 8 to 10, then the bytes.
-fn frames(frames: &Frames) -> String {
-    let Frames { continuation, text, binary, close, ping, pong, bytes, close_code } = frames;
-    let code = close_code.map_or(String::new(), |code| format!(" code {code}"));
-    format!("{continuation} {text} {binary} {close} {ping} {pong}: {bytes} B{code}")
-}
-
-/// Whether a line with a field of the exchange before it says what is so.
-fn has_field(exchange: &Exchange, line: &str) -> bool {
-    let headers = match line.split_at(1).0 {
-        "+" => exchange.request.as_ref().map(|request| &request.headers),
-        _ => exchange.response.as_ref().map(|response| &response.headers),
-    };
-    headers.into_iter().flat_map(tcp_trace_model::fields::Fields::iter).any(|(name, value)| {
-        format!("{}: {}", name.escape_ascii(), value.escape_ascii()).trim_end() == &line[2..]
-    })
-}
-
 fn mismatch(case: &Case, exchanges: &[Box<Exchange>]) -> Option<String> {
     let lines: Vec<_> = exchanges.iter().map(|exchange| format!("= {}", line(exchange))).collect();
     let expected: Vec<_> = case.expected.iter().filter(|line| line.starts_with('=')).collect();
     if lines.iter().ne(expected.iter().copied()) {
         return Some(format!("is\n{}\nnot\n{}", lines.join("\n"), case.expected.join("\n")));
     }
-    let mut at = 0;
-    for line in &case.expected {
-        at += usize::from(line.starts_with('='));
-        if !line.starts_with('=') && !has_field(&exchanges[at - 1], line) {
-            return Some(format!("has no field {line}"));
-        }
-    }
-    None
+    let missing = missing_field(&case.expected, exchanges, |bytes| bytes.escape_ascii().to_string());
+    missing.map(|line| format!("has no field {line}"))
 }
 
 #[test]

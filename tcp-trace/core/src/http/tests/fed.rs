@@ -1,7 +1,7 @@
 //! HTTP that is fed with segments, as connections do it.
 
 use tcp_trace_model::{
-    event::{Direction, Flags, LeftOff, Role, Segment, Skipping},
+    event::{Direction, Elided, Elision, Flags, Role, Segment},
     time::Time,
 };
 
@@ -15,7 +15,7 @@ pub(super) struct Fed {
     /// By direction: whether payload is left out that is not needed.
     is_skipped: [bool; 2],
     first_fin: Option<(Direction, Time)>,
-    has_fin: [bool; 2],
+    fin: [Option<Time>; 2],
 }
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -39,7 +39,7 @@ impl Fed {
             http: HttpConnection::new(role),
             is_skipped: [false; 2],
             first_fin: None,
-            has_fin: [false; 2],
+            fin: [None; 2],
         }
     }
 
@@ -69,10 +69,10 @@ impl Fed {
 
     fn segment(&mut self, segment: Segment<'_>, time: Time, exchanges: &mut Exchanges) {
         let direction = segment.direction;
-        let left = LeftOff { next: segment.sequence, us: 0 };
+        let left = Elided { next: segment.sequence, us: 0 };
         let is_skipped = self.is_skipped[direction.index()];
-        let skipping = if is_skipped { Skipping::Since(left) } else { Skipping::No };
-        let segment = Segment { skipping, ..segment };
+        let elision = if is_skipped { Elision::After(left) } else { Elision::None };
+        let segment = Segment { elision, ..segment };
         self.stream.segment(time, &segment);
         let is_other_incomplete = self.stream.half(direction.opposite()).has_held();
         let chunks = self.stream.half_mut(direction).read(time, &segment);
@@ -110,7 +110,7 @@ impl Fed {
         exchanges: &mut Exchanges,
     ) {
         self.first_fin = self.first_fin.or(Some((direction, time)));
-        self.has_fin[direction.index()] = true;
+        self.fin[direction.index()] = Some(time);
         self.segment(testing::segment(direction, Flags::FIN, sequence, 0), time, exchanges);
     }
 
@@ -137,7 +137,7 @@ impl Fed {
 
     pub(super) fn finish(&mut self, time: Time, end: End, exchanges: &mut Exchanges) {
         self.give_up_holes(time, exchanges);
-        let end = ConnectionEnd { end, first_fin: self.first_fin, has_fin: self.has_fin };
+        let end = ConnectionEnd { end, first_fin: self.first_fin, fin: self.fin };
         self.http.finish(time, end, exchanges);
     }
 

@@ -13,6 +13,7 @@ use super::{
     fed::Fed,
     lines, play, s,
 };
+use crate::stream::testing;
 
 #[derive(Clone, Debug)]
 struct Message {
@@ -209,7 +210,7 @@ proptest! {
         };
         steps.push(Step::Fin(Direction::In));
         let case = Case::of(steps);
-        for cut in [corpus::Cut::Whole, corpus::Cut::Bytes, corpus::Cut::Shuffled(seed)] {
+        for cut in [testing::Cut::Whole, testing::Cut::Bytes, testing::Cut::Shuffled(seed)] {
             let lines: Vec<_> = corpus::play(&case, cut).iter().map(|exchange| corpus::line(exchange)).collect();
             prop_assert_eq!(&lines, &expected, "{:?}", cut);
         }

@@ -30,6 +30,35 @@ fn times_are_those_of_the_bytes() {
     assert_eq!((timing.started, timing.total_us), (Time(1_000_000), 213));
 }
 
+/// How long a client waited for 100, whose response comes `at` with these bytes and whose body is sent 300 us after the head, or never.
+fn waited_for_100(answer: Option<(u64, &str)>, body: bool) -> Option<u64> {
+    const HEAD: &str = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let mut http = Fed::new(Some(Role::Client));
+    let mut exchanges = Vec::new();
+    http.start(Direction::Out, 0);
+    http.start(Direction::In, 0);
+    http.payload(Direction::Out, 0, HEAD.as_bytes(), Time(1_000_000), &mut exchanges);
+    if let Some((us, bytes)) = answer {
+        http.payload(Direction::In, 0, bytes.as_bytes(), Time(1_000_000 + us * 1_000), &mut exchanges);
+    }
+    if body {
+        let number = u32::try_from(HEAD.len()).unwrap();
+        http.payload(Direction::Out, number, b"ok", Time(1_300_000), &mut exchanges);
+    }
+    http.finish(Time(1_900_000), End::Unknown, &mut exchanges);
+    exchanges[0].timing.expect_us
+}
+
+#[test]
+fn the_wait_for_100_ends_with_a_response_or_with_the_body() {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    const REFUSED: &str = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(waited_for_100(Some((40, CONTINUE)), true), Some(40));
+    assert_eq!(waited_for_100(Some((50, REFUSED)), false), Some(50));
+    assert_eq!(waited_for_100(None, true), Some(300), "the client's patience was over");
+    assert_eq!(waited_for_100(None, false), Some(900), "both waited");
+}
+
 #[test]
 fn an_exchange_says_how_long_its_connection_was_idle_before_it() {
     for (is_from_start, first) in [(true, Some(false)), (false, None)] {

@@ -76,6 +76,35 @@ fn time_wait_ends_between_two_lists_of_the_kernel() {
 }
 
 #[test]
+fn a_time_wait_that_is_not_followed_is_announced_when_it_begins() {
+    // As the kernel's socket enters it, and as the mini-socket of an orphan does.
+    for is_orphan in [false, true] {
+        let mut host = Host::new(Filter::default());
+        let settings = Settings { leave_time_wait: true, ..Settings::default() };
+        host.pipeline = Pipeline::new(settings);
+        host.handshake();
+        if is_orphan {
+            host.close_client_only();
+            host.tick(1);
+            assert_eq!(host.connections(), 0, "FIN_WAIT2 is followed");
+            host.list(&[mini_socket(State::TimeWait, 60)]);
+        } else {
+            host.exchange();
+            host.close();
+        }
+        host.tick(1);
+        let client = host.summary("c4101");
+        assert!(client.ends.is_some() && !client.open, "{client:?}");
+        assert_eq!(client.states.last().unwrap().state, State::TimeWait);
+        assert!(!host.pipeline.has_mini_sockets());
+        let count = host.out.len();
+        host.tick(61);
+        host.list(&[]);
+        assert_eq!(host.out.len(), count, "nothing comes after the summary");
+    }
+}
+
+#[test]
 fn a_time_wait_that_vanishes_early_was_cut_short() {
     let mut host = Host::new(Filter::default());
     host.handshake();
@@ -233,10 +262,10 @@ fn a_half_open_connection_that_never_completes_is_recorded_with_its_listeners_pr
     assert_eq!(summary.opened, Time(syn));
     assert_eq!(summary.connection.process.as_ref().unwrap().name, "nginx".into());
     assert_eq!(summary.states.len(), 1);
-    assert_eq!(summary.states[0].duration_us, Some(summary.duration_us));
+    assert_eq!(summary.states[0].duration_us, summary.duration_us);
     assert!(summary.states[0].estimated);
     assert_eq!(summary.handshake.unwrap().syn_ack_retransmits, 2);
-    let seconds = summary.duration_us / 1_000_000;
+    let seconds = summary.duration_us.unwrap() / 1_000_000;
     assert_eq!(seconds, 4, "between the last list that had it and the first that had not");
     assert!(host.now - syn > 5 * SECOND);
 }
@@ -285,8 +314,9 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         role,
         owner: Some(Arc::new(owner(812, "nginx"))),
         others: Vec::new(),
-        figures: tcp_trace_model::event::Figures::default(),
+        stats: tcp_trace_model::event::TcpStats::default(),
         bytes: None,
+        listed: None,
         mini_socket_us: None,
     };
     let existing = vec![
@@ -298,7 +328,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         },
     ];
     let now = Time(host.now);
-    host.pipeline.existing(now, existing);
+    host.pipeline.existing(now, &existing);
     host.take();
     assert!(host.out.is_empty(), "nothing has happened to it");
     let nginx = Some(owner(812, "nginx"));
@@ -334,11 +364,12 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         role: None,
         owner: None,
         others: Vec::new(),
-        figures: tcp_trace_model::event::Figures::default(),
+        stats: tcp_trace_model::event::TcpStats::default(),
         bytes: None,
+        listed: None,
         mini_socket_us: None,
     };
-    host.pipeline.existing(Time(host.now), vec![existing]);
+    host.pipeline.existing(Time(host.now), &[existing]);
     host.take();
     host.finish();
     assert_eq!(host.connections(), 1);

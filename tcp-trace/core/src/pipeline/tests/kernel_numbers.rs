@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::conn::Progress;
 
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
 const SERVERS: (u16, u16) = (8080, 41352);
@@ -203,10 +204,10 @@ fn a_fin_that_the_kernel_refused_is_none() {
     let server = endpoints(8080, 41352);
     let fin = (CLIENT_ISN + 1, SERVER_ISN + 70_000);
     host.segment(SERVER, server, Direction::In, Flags::FIN.with(Flags::ACK), fin, b"", State::Established);
-    let figures = tcp_trace_model::event::Figures { receive_queue: 1_000, ..Default::default() };
+    let stats = tcp_trace_model::event::TcpStats { receive_queue: 1_000, ..Default::default() };
     let passed = Some([SERVER_ISN + 1, CLIENT_ISN + 1 + 1_000]);
     let change =
-        StateChange { netns: NETNS, figures, passed, ..StateChange::new(State::Established, State::Close) };
+        StateChange { netns: NETNS, stats, passed, ..StateChange::new(State::Established, State::Close) };
     host.event(SERVER, EventKind::StateChange(change));
     host.tick(1);
     let summary = host.summary("c4102");
@@ -216,11 +217,16 @@ fn a_fin_that_the_kernel_refused_is_none() {
 
 #[test]
 fn a_connect_that_is_closed_before_its_syn_says_so() {
-    for (shutdown, acknowledged, expected) in
-        [(3, 0, Some("closed before a SYN was sent")), (0, 0, None), (3, CLIENT_ISN, None)]
-    {
+    for (shutdown, acknowledged, port, expected) in [
+        (3, 0, 0, (How::Abandoned, Some("closed before a SYN was sent"))),
+        // connect() itself gave it up: `inet_hash_connect()` had no port for it.
+        (0, 0, 0, (How::Error, Some("EADDRNOTAVAIL"))),
+        // From a port, it may also have been the routing, IPsec, or TCP-MD5.
+        (0, 0, 41352, (How::Error, Some("no SYN was sent"))),
+        (3, CLIENT_ISN, 0, (How::Abandoned, None)),
+    ] {
         let mut host = Host::new(Filter::default());
-        let ends = endpoints(0, 8080);
+        let ends = endpoints(port, 8080);
         host.state(CLIENT, ends, State::Close, State::SynSent, Some(owner(13838, "curl")), 0);
         let change = StateChange {
             endpoints: ends,
@@ -233,7 +239,7 @@ fn a_connect_that_is_closed_before_its_syn_says_so() {
         host.tick(1);
         host.tick(1);
         let close = &host.summary("c4101").close;
-        assert_eq!((close.how, close.reason.as_deref()), (How::Abandoned, expected));
+        assert_eq!((close.how, close.reason.as_deref()), expected);
     }
 }
 
@@ -253,6 +259,7 @@ fn what_was_sent_and_not_acknowledged_counts_where_the_kernel_says_it() {
         host.tick(1);
         host.tick(1);
         assert_eq!(host.bytes("c4101"), (expected, 0));
+        assert_eq!(host.summary("c4101").close.unacknowledged, sent_to.map(|sent| sent - 300_000));
     }
 }
 
@@ -305,4 +312,34 @@ fn a_fin_that_was_acknowledged_ends_fin_wait1_though_nobody_reported_it() {
         let gaps = host.out.iter().filter(|record| matches!(record, Record::Transition(it) if it.gap));
         assert_eq!(gaps.count(), usize::from(expected == "FIN_WAIT2"));
     }
+}
+
+#[test]
+fn an_older_connection_has_what_it_carried_before_beside_what_passed_since() {
+    let mut host = Host::new(Filter::default());
+    let ends = endpoints(41352, 8080);
+    let progress = |sent, received| Progress { sent, received, not_data: [1, 0] };
+    let socket = |bytes| ExistingSocket {
+        cookie: CLIENT,
+        netns: NETNS,
+        endpoints: ends,
+        state: State::Established,
+        role: Some(Role::Client),
+        owner: None,
+        others: Vec::new(),
+        stats: Default::default(),
+        bytes: Some(bytes),
+        mini_socket_us: None,
+        listed: None,
+    };
+    host.pipeline.existing(Time(host.now), &[socket(progress(1_001, 5_000))]);
+    host.segment(CLIENT, ends, Direction::Out, Flags::ACK, (77, 99), REQUEST, State::Established);
+    let request = REQUEST.len() as u64;
+    host.pipeline.still_open(Time(host.now), vec![socket(progress(1_001 + request, 5_000))]);
+    host.finish();
+    let summary = host.summary("c4101");
+    let before = summary.bytes_before.map(|bytes| (bytes.sent, bytes.received));
+    assert_eq!(before, Some((1_000, 5_000)), "its SYN is no byte");
+    assert_eq!((summary.bytes.sent, summary.bytes.received), (request, 0));
+    assert_eq!(summary.duration_us, None, "nobody knows how old it is");
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use tcp_trace_model::{
-    event::{LastUse, Moment, Registers, Stack},
+    event::{LastUse, Registers, Stack, StackTrigger},
     record::{self, Frame, Operation, SharedStack, Stacks},
 };
 
 use super::*;
 
-fn stack(moment: Moment, tid: u32) -> EventKind<'static> {
+fn stack(trigger: StackTrigger, tid: u32) -> EventKind<'static> {
     EventKind::Stack(Stack {
-        moment,
+        trigger,
         owner: owner(13838, "api"),
         tid,
         thread: b"worker".to_vec(),
@@ -40,9 +40,9 @@ fn stacks<'a>(host: &'a Host, id: &str) -> &'a Stacks {
 fn a_summary_has_the_first_stack_of_each_moment_and_the_last_use() {
     let mut host = host_with_stacks(Filter::default());
     host.handshake();
-    host.event(CLIENT, stack(Moment::Connect, 7));
-    host.event(CLIENT, stack(Moment::EndOfStream, 8));
-    host.event(CLIENT, stack(Moment::EndOfStream, 9));
+    host.event(CLIENT, stack(StackTrigger::Connect, 7));
+    host.event(CLIENT, stack(StackTrigger::EndOfStream, 8));
+    host.event(CLIENT, stack(StackTrigger::EndOfStream, 9));
     let asked: Vec<_> = host.stacks.iter().map(|question| question.registers.ip).collect();
     assert_eq!(asked, [7, 8], "nobody needs what comes second");
     host.pipeline.ask_last_uses();
@@ -89,8 +89,8 @@ fn the_last_use_is_asked_for_when_a_socket_closes() {
 fn summaries_come_out_in_their_order_and_are_given_up_at_the_end() {
     let mut host = host_with_stacks(Filter::default());
     host.handshake();
-    host.event(CLIENT, stack(Moment::Connect, 7));
-    host.event(SERVER, stack(Moment::FirstUse, 8));
+    host.event(CLIENT, stack(StackTrigger::Connect, 7));
+    host.event(SERVER, stack(StackTrigger::FirstUse, 8));
     host.finish();
     assert_eq!(host.connections(), 0);
     let second = host.stacks[1].id;
@@ -108,7 +108,7 @@ fn summaries_come_out_in_their_order_and_are_given_up_at_the_end() {
 fn a_stack_that_did_not_fit_into_the_ring_buffer_says_so() {
     let mut host = host_with_stacks(Filter::default());
     host.handshake();
-    let EventKind::Stack(taken) = stack(Moment::Connect, 7) else { unreachable!("it is a stack") };
+    let EventKind::Stack(taken) = stack(StackTrigger::Connect, 7) else { unreachable!("it is a stack") };
     host.event(CLIENT, EventKind::Stack(Stack { ring_full: true, ..taken }));
     host.finish();
     let connect = stacks(&host, "c4101").connect.as_ref().unwrap();
@@ -120,7 +120,7 @@ fn a_stack_that_did_not_fit_into_the_ring_buffer_says_so() {
 fn what_is_not_selected_asks_for_no_stack() {
     let mut host = host_with_stacks(Filter { port: vec![9], ..Filter::default() });
     host.handshake();
-    host.event(CLIENT, stack(Moment::Connect, 7));
+    host.event(CLIENT, stack(StackTrigger::Connect, 7));
     host.pipeline.ask_last_uses();
     host.take();
     assert_eq!((host.stacks, host.last_uses), (vec![], vec![]));

@@ -4,7 +4,7 @@ mod generated;
 mod left_out;
 
 use tcp_trace_model::{
-    event::{LeftOff, Skipping},
+    event::{Elided, Elision},
     record::{ConnectionId, Stall},
 };
 
@@ -22,7 +22,7 @@ enum Step {
     Request(u64, usize, usize),
     Response(u64, usize, usize),
     /// The same without payload, with how far the kernel side had come, and how many milliseconds before.
-    LeftOff(u64, usize, usize, (usize, u64)),
+    Elided(u64, usize, usize, (usize, u64)),
     /// The client's, the server's window is full, or is not any more.
     ClientWindow(u64, bool),
     ServerWindow(u64, bool),
@@ -72,7 +72,8 @@ fn play_with(
             netns: Some(NETNS),
             state: Some(State::Established),
             zero_window: is_full[usize::from(!is_clients)],
-            skipping: Skipping::No,
+            elision: Elision::None,
+            verdict: Default::default(),
         };
         let ms = match *step {
             Request(ms, from, to) => {
@@ -83,11 +84,11 @@ fn play_with(
                 (segment.sequence, segment.payload) = (number(SERVER_ISN, from), &response[from..to]);
                 ms
             }
-            Step::LeftOff(ms, from, to, (next, ago)) => {
+            Step::Elided(ms, from, to, (next, ago)) => {
                 segment.sequence = number(SERVER_ISN, from);
                 segment.length = u32::try_from(to - from).unwrap();
                 let us = u32::try_from(ago * 1_000).unwrap();
-                segment.skipping = Skipping::Since(LeftOff { next: number(SERVER_ISN, next), us });
+                segment.elision = Elision::After(Elided { next: number(SERVER_ISN, next), us });
                 ms
             }
             ClientWindow(ms, full) | ServerWindow(ms, full) => {

@@ -274,11 +274,12 @@ fn an_older_socket_that_was_excluded_is_selected_once_it_is_known_to_be_translat
         role: None,
         owner: Some(std::sync::Arc::new(owner(13838, "curl"))),
         others: Vec::new(),
-        figures: Default::default(),
+        stats: Default::default(),
         bytes: None,
+        listed: None,
         mini_socket_us: None,
     };
-    host.pipeline.existing(Time(host.now), vec![socket]);
+    host.pipeline.existing(Time(host.now), &[socket]);
     host.tick(1);
     let open = (State::Established, State::Established);
     host.translation(CLIENT, client(), client_sends(), State::Established);

@@ -98,7 +98,10 @@ fn it_is_a_gap_also_where_the_socket_connects_again() {
     host.event(CLIENT, EventKind::StateChange(close));
     host.event(
         CLIENT,
-        EventKind::StateChange(StateChange { life: 1, ..StateChange::new(State::Close, State::SynSent) }),
+        EventKind::StateChange(StateChange {
+            incarnation: 1,
+            ..StateChange::new(State::Close, State::SynSent)
+        }),
     );
     host.finish();
     assert_eq!(host.told(), [LOST]);

@@ -41,6 +41,22 @@ fn each_record_names_the_process_that_used_the_socket_then() {
     assert!(host.summary("c4101").users.is_empty(), "it has one");
 }
 
+/// A server that says at once that it waited for too long: the kernel reports who wrote behind what was written.
+#[test]
+fn an_exchange_that_is_the_first_use_of_a_socket_names_its_process() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.tick(1);
+    assert!(host.transitions("c4102").len() > 1, "the gate is open");
+    let response = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let next = (SERVER_ISN + 1, CLIENT_ISN + 1);
+    host.segment(SERVER, endpoints(8080, 41352), Direction::Out, Flags::ACK, next, response, OPEN);
+    host.uses(SERVER, 812, "server");
+    host.tick(1);
+    host.finish();
+    assert_eq!(host.users_of_exchanges(), [("c4102".to_owned(), 812)]);
+}
+
 #[test]
 fn what_a_selected_process_takes_over_is_recorded_from_then_on() {
     for is_selected in [true, false] {
@@ -103,8 +119,9 @@ fn a_socket_that_is_open_in_the_end_is_that_of_a_process_that_has_it() {
             role: None,
             owner: Some(std::sync::Arc::new(owner(holder, "child"))),
             others,
-            figures: Default::default(),
+            stats: Default::default(),
             bytes: None,
+            listed: None,
             mini_socket_us: None,
         };
         host.pipeline.still_open(Time(host.now), vec![socket]);

@@ -5,7 +5,7 @@ mod property;
 mod skip;
 
 use tcp_trace_model::{
-    event::{Direction, Flags, LeftOff, Segment, Skipping, State},
+    event::{Direction, Elided, Elision, Flags, Segment, State},
     time::Time,
 };
 

@@ -72,24 +72,24 @@ fn skipping() -> Read {
     read
 }
 
-fn since(next: u32) -> Skipping {
-    Skipping::Since(LeftOff { next, us: 0 })
+fn since(next: u32) -> Elision {
+    Elision::After(Elided { next, us: 0 })
 }
 
 #[test]
 fn what_was_left_out_has_passed_with_the_segment_behind_it() {
     let mut read = skipping();
-    read.take(&Segment { skipping: since(100_100), ..payload(Direction::In, 100_100, b"next") });
+    read.take(&Segment { elision: since(100_100), ..payload(Direction::In, 100_100, b"next") });
     assert_eq!(read.out, "[100000]next");
 }
 
 #[test]
 fn what_is_missing_of_it_is_waited_for() {
     let mut read = skipping();
-    read.take(&Segment { skipping: since(50_000), ..payload(Direction::In, 100_100, b"next") });
+    read.take(&Segment { elision: since(50_000), ..payload(Direction::In, 100_100, b"next") });
     assert_eq!(read.out, "[49900]", "from 50,000 on there is a hole");
     let rest = segment(Direction::In, Flags::ACK, 50_000, 50_100);
-    read.take(&Segment { skipping: since(100_104), ..rest });
+    read.take(&Segment { elision: since(100_104), ..rest });
     assert_eq!(read.out, "[49900][50100]next");
 }
 

@@ -1,6 +1,6 @@
 //! The `http` line.
 
-use super::line::Line;
+use super::{line::Line, shared::SharedText};
 use crate::{
     exchange::{Exchange, Integrity, Outcome, Request, Response, Timing, Url, Version},
     fields::Fields,
@@ -24,24 +24,32 @@ impl Line<'_> {
         }
     }
 
-    pub(super) fn http(&mut self, http: &Http) {
+    pub(super) fn http(&mut self, http: &Http, shared: &SharedText) {
         let Http { time, connection, exchange } = http;
         self.put(b"{\"type\":\"http\",\"time\":");
         self.time(*time);
         self.put(b",\"connection\":");
-        self.connection(connection.id);
+        self.put_short(shared.id());
         self.put(b",\"index\":");
         self.number(exchange.index);
         self.role(connection.role);
         self.protocol(exchange.version());
-        self.network_fields(&connection.network.unwrap_or_default());
+        self.put(shared.network());
         self.put(b"},\"http\":{");
+        if let Some(stream) = &exchange.stream {
+            self.put(b"\"stream_id\":");
+            self.number(stream.id.into());
+            if exchange.request.is_some() || !exchange.informational.is_empty() || exchange.response.is_some()
+            {
+                self.put(b",");
+            }
+        }
         self.messages(exchange);
         self.put(b"}");
         if let Some(url) = &exchange.url {
             self.url(url);
         }
-        self.process(connection.process.as_deref());
+        self.put(shared.process_and_more());
         self.timing(&exchange.timing);
         match exchange.integrity {
             Integrity::Complete => self.put(b",\"integrity\":\"complete\""),
@@ -73,6 +81,16 @@ impl Line<'_> {
         if let Some(websocket) = &exchange.websocket {
             self.put(b",\"websocket\":");
             self.rare(websocket);
+        }
+        if let Some(stream) = &exchange.stream {
+            if let Some(details) = exchange.stream_details() {
+                self.put(b",\"http2\":");
+                self.rare(details);
+            }
+            if let Some(grpc) = &stream.grpc {
+                self.put(b",\"grpc\":");
+                self.rare(grpc);
+            }
         }
         self.put(b"}");
     }
@@ -186,6 +204,7 @@ impl Line<'_> {
         self.number(timing.total_us);
         self.optional(b",\"idle_us\":", timing.idle_us);
         self.optional(b",\"response_us\":", timing.response_us);
+        self.optional(b",\"expect_us\":", timing.expect_us);
         if !timing.informational_us.is_empty() {
             self.put(b",\"informational_us\":");
             self.rare(&timing.informational_us);

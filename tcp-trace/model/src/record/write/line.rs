@@ -133,9 +133,9 @@ impl Line<'_> {
     pub(super) fn connection(&mut self, id: ConnectionId) {
         self.put(b"\"c");
         self.number(id.cookie);
-        if id.life > 0 {
+        if id.incarnation > 0 {
             self.put(b".");
-            self.number(id.life.into());
+            self.number(id.incarnation.into());
         }
         if id.half_open > 0 {
             self.put(b"h");
@@ -190,12 +190,6 @@ impl Line<'_> {
         }
         // Behind the last one there is no dot.
         self.end += end - 1;
-    }
-
-    pub(super) fn network(&mut self, network: &Network) {
-        self.put(b",\"network\":{");
-        self.network_fields(network);
-        self.put(b"}");
     }
 
     pub(super) fn network_fields(&mut self, network: &Network) {

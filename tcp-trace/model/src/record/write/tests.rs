@@ -12,12 +12,15 @@ use crate::{
     event::{Direction, Flags, Role, State},
     exchange::{Ended, Integrity, Message, Outcome, Part, WebSocket},
     fields::Fields,
+    http2::{ErrorCode, Grpc, Http2Totals, Stream, StreamDetails},
     json,
     record::{
-        Body, ConnectionId, ConnectionInfo, Endpoint, Ends, Exchange, FlagNames, Http, Network, NetworkType,
-        Process, Record, Request, Response, Segment, Stall, Stalls, Text, Timing, Transition, Url, Version,
-        reader,
+        AcceptQueue, Body, By, Bytes, Close, Connection, ConnectionId, ConnectionInfo, Container, Endpoint,
+        Ends, Exchange, FirstBytes, FlagNames, Handshake, How, Http, HttpTotals, Network, NetworkType,
+        Process, ProxyProtocol, Record, Request, Response, Segment, Server, ServerSource, Socks, Stacks,
+        Stall, Stalls, StateSpan, Text, Timing, Tls, Transition, Url, User, Version, ZeroWindow, reader,
     },
+    refusal::Refusal,
     time::Time,
 };
 
@@ -40,8 +43,8 @@ fn text() -> BoxedStrategy<Text> {
 
 fn connection() -> BoxedStrategy<ConnectionId> {
     (number(), 0..3_u32, 0..3_u32)
-        .prop_map(|(cookie, life, half_open)| ConnectionId {
-            life,
+        .prop_map(|(cookie, incarnation, half_open)| ConnectionId {
+            incarnation,
             ..ConnectionId::half_open(cookie, half_open)
         })
         .boxed()
@@ -82,7 +85,17 @@ fn info() -> BoxedStrategy<ConnectionInfo> {
             role,
             network: Some(network),
             process: process.map(Arc::new),
+            ..ConnectionInfo::default()
         })
+        .boxed()
+}
+
+/// Only the line of an exchange says all of this.
+fn info_of_http() -> BoxedStrategy<ConnectionInfo> {
+    let container = ("[0-9a-f]{12}", option::of("[a-z-]{1,10}"))
+        .prop_map(|(id, runtime)| Arc::new(Container { id, runtime }));
+    (info(), option::of(container), option::of(connection()))
+        .prop_map(|(info, container, peer_connection)| ConnectionInfo { container, peer_connection, ..info })
         .boxed()
 }
 
@@ -104,10 +117,115 @@ fn transition() -> BoxedStrategy<Record> {
         .boxed()
 }
 
+/// A value or, more seldom, another one.
+fn seldom<T: Clone + std::fmt::Debug + 'static>(usual: T, seldom: T) -> BoxedStrategy<T> {
+    prop_oneof![3 => Just(usual), 1 => Just(seldom)].boxed()
+}
+
+fn summary() -> BoxedStrategy<Record> {
+    let span = (state(), time(), option::of(number()), any::<bool>()).prop_map(
+        |(state, entered, duration_us, estimated)| StateSpan { state, entered, duration_us, estimated },
+    );
+    let (by, how) =
+        ([By::Local, By::Peer, By::Both, By::None], [How::Fin, How::Rst, How::Timeout, How::Refused]);
+    let how = [&how[..], &[How::Error, How::Abandoned, How::Open, How::Unknown]].concat();
+    let close = (
+        proptest::sample::select(by.to_vec()),
+        proptest::sample::select(how),
+        option::of("\\PC{0,12}"),
+        option::of(any::<u32>()),
+    )
+        .prop_map(|(by, how, reason, unacknowledged)| {
+            let process_ended = reason.is_some();
+            Close { by, how, reason, process_ended, unacknowledged }
+        });
+    let small = || prop_oneof![Just(0), any::<u32>()];
+    let handshake = (option::of(small()), option::of(number()), small(), option::of(any::<bool>())).prop_map(
+        |(syn_seq, rtt_us, syn_retransmits, acknowledged)| Handshake {
+            syn_seq,
+            syn_ack_seq: syn_seq.filter(|number| number % 2 == 0),
+            rtt_us,
+            syn_retransmits,
+            syn_ack_retransmits: syn_retransmits / 2,
+            acknowledged,
+        },
+    );
+    let http = (number(), number(), "\\PC{0,12}").prop_map(|(requests, surplus, protocol)| HttpTotals {
+        requests,
+        surplus,
+        protocol,
+    });
+    let owned = || option::of("\\PC{0,12}");
+    let from = (info(), any::<bool>(), option::of(connection()), owned(), owned(), seldom(0, 7_u32));
+    let times = ([time(), time(), time()], number(), any::<[bool; 5]>(), collection::vec(span, 0..4));
+    let ends = (option::of(handshake), close, option::of(http), [number(), number(), number()]);
+    let counts = ([small(), small(), small(), small()], option::of(any::<u32>()), owned());
+    (from, times, ends, counts)
+        .prop_map(|(from, times, ends, counts)| {
+            let (connection, has_network, peer_connection, cgroup, unit, few) = from;
+            let ([time, opened, closed], duration_us, [is_open, seen_from_start, mptcp, is_rare, is_known], states) =
+                times;
+            let (handshake, close, http, [sent, received, retransmits]) = ends;
+            let ([receive_queue, half_open_unrecorded, syns_unanswered, users_unrecorded], srtt_us, protocol) =
+                counts;
+            let network = connection.network.filter(|_| has_network);
+            let user = User { time, process: Process::default() };
+            let ends = Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 7 };
+            let rare = Connection {
+                server: Some(Server { address: "x".to_owned(), source: ServerSource::Sni }),
+                users: vec![user],
+                bytes_before: Some(Bytes { sent: few.into(), received: sent }),
+                refused: [(Refusal::Paws, few.into())].into_iter().collect(),
+                container: Some(Container { id: "x".to_owned(), runtime: cgroup.clone() }),
+                zero_window: Some(ZeroWindow { local_us: 1, peer_us: sent }),
+                accept_queue: Some(AcceptQueue { length: 1, limit: few }),
+                first_bytes: Some(FirstBytes { sent: None, received: Some(Text::from("x")) }),
+                proxy_protocol: Some(ProxyProtocol { version: 2, source: Some(ends), destination: None }),
+                http2: Some(Box::new(Http2Totals { concurrent_max: few, ..Http2Totals::default() })),
+                socks: Some(Socks { version: 5, host: Text::from("x"), port: 7 }),
+                tls: Some(Box::new(Tls { cipher: Some("x".into()), ..Tls::default() })),
+                stacks: Some(Stacks::default()),
+                ..Connection::default()
+            };
+            Record::Connection(Box::new(Connection {
+                time,
+                connection: Arc::new(ConnectionInfo { network, ..connection }),
+                peer_connection,
+                to_itself: mptcp && is_known,
+                mptcp,
+                users_unrecorded,
+                cgroup,
+                unit,
+                opened,
+                closed: (!is_open).then_some(closed),
+                duration_us: is_known.then_some(duration_us),
+                ends: is_known.then_some(closed),
+                seen_from_start,
+                open: is_open,
+                states,
+                handshake,
+                close,
+                bytes: Bytes { sent, received },
+                retransmits,
+                receive_queue,
+                srtt_us,
+                cwnd: srtt_us.map(|us| us / 2),
+                half_open_unrecorded,
+                syns_unanswered,
+                answer_protocol: protocol.clone().filter(|_| is_known),
+                protocol,
+                http,
+                ..if is_rare { rare } else { Connection::default() }
+            }))
+        })
+        .boxed()
+}
+
 fn segment() -> BoxedStrategy<Record> {
     let numbers = (any::<u32>(), option::of(any::<u32>()), any::<u32>());
-    (time(), connection(), any::<(bool, u8, bool)>(), numbers)
-        .prop_map(|(time, connection, (is_out, flags, retransmit), (seq, ack, length))| {
+    let refused = option::of(prop::sample::select(Refusal::ALL));
+    (time(), connection(), any::<(bool, u8, bool)>(), numbers, refused)
+        .prop_map(|(time, connection, (is_out, flags, retransmit), (seq, ack, length), refused)| {
             Record::Segment(Segment {
                 time,
                 connection: Arc::new(ConnectionInfo::new(connection)),
@@ -117,6 +235,7 @@ fn segment() -> BoxedStrategy<Record> {
                 ack,
                 length,
                 retransmit,
+                refused,
             })
         })
         .boxed()
@@ -144,6 +263,7 @@ fn messages() -> BoxedStrategy<Exchange> {
             headers: fields(headers),
             header_size,
             body: Body { size },
+            place: 0..0,
         },
     );
     (
@@ -172,6 +292,7 @@ fn timing() -> BoxedStrategy<Timing> {
             total_us,
             idle_us,
             response_us: idle_us.map(|us| us / 2),
+            expect_us: send_us.map(|us| us / 2),
             informational_us: wait_us.into_iter().collect(),
             stalls: is_stalled.then(|| Stalls {
                 wait: Some(Stall { retransmits: 1, ..Stall::default() }),
@@ -201,11 +322,17 @@ fn http() -> BoxedStrategy<Record> {
         option::of("\\PC{0,12}"),
         option::of(number()),
     );
-    let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>());
-    ((time(), timing()), info(), messages(), option::of(url()), outcome, rest)
+    let stream =
+        option::of((any::<u32>(), any::<bool>(), any::<bool>()).prop_map(|(id, is_told, is_grpc)| {
+            let goaway = is_told.then_some(ErrorCode(id));
+            let grpc = is_grpc.then(|| Box::new(Grpc { timeout_us: goaway.map(|_| 7), ..Grpc::default() }));
+            Box::new(Stream { id, details: StreamDetails { goaway, ..StreamDetails::default() }, grpc })
+        }));
+    let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>(), stream);
+    ((time(), timing()), info_of_http(), messages(), option::of(url()), outcome, rest)
         .prop_map(|((time, timing), connection, messages, url, outcome, rest)| {
             let (integrity, outcome, reason, missing) = outcome;
-            let (index, reused, has_ended, has_websocket) = rest;
+            let (index, reused, has_ended, has_websocket, stream) = rest;
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,
@@ -218,6 +345,7 @@ fn http() -> BoxedStrategy<Record> {
                 missing,
                 reused,
                 websocket: has_websocket.then(|| Box::new(WebSocket::default())),
+                stream,
                 ..messages
             };
             Record::Http(Http { time, connection: Arc::new(connection), exchange: Box::new(exchange) })
@@ -229,7 +357,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn frequent_lines_are_those_of_serde(record in prop_oneof![transition(), segment(), http()], room in 0..2_000_usize) {
+    fn frequent_lines_are_those_of_serde(record in prop_oneof![transition(), segment(), http(), summary()], room in 0..2_000_usize) {
         let expected = json::to_string(&record).unwrap() + "\n";
         let mut lines = Lines::default();
         lines.push(&record).unwrap();

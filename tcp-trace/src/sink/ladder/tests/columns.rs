@@ -51,7 +51,7 @@ fn the_longest_names_numbers_and_addresses_fit() {
                         info.process =
                             Some(Arc::new(Process { pid, name: name.into(), ..Process::default() }));
                         info.network.as_mut().map(ends);
-                        summary.duration_us = last_us;
+                        summary.duration_us = Some(last_us);
                         summary.bytes = Bytes { sent: u64::MAX, received: 1_500_000 };
                         summary.close.by = By::Both;
                         summary.close.reason = Some("a-reason-without-a-space-".repeat(10));
@@ -135,7 +135,7 @@ fn colours_change_nothing_else() {
         }
     }
     let mut output = Vec::new();
-    let mut ladder = Ladder::new(&mut output).painted(Palette::COLOURED);
+    let mut ladder = Ladder::new(&mut output, TimeZone::UTC).painted(Palette::COLOURED);
     for record in &records {
         ladder.record(record).unwrap();
     }
@@ -167,7 +167,7 @@ proptest! {
                     let process = Process { pid, name: name.as_str().into(), ..Process::default() };
                     Arc::make_mut(&mut summary.connection).process = Some(Arc::new(process));
                     summary.close.reason = Some(reason.clone());
-                    summary.duration_us = us;
+                    summary.duration_us = Some(us);
                 }
                 Record::Transition(transition) => transition.reason = Some(reason.clone()),
                 Record::Http(http) => {

@@ -59,7 +59,8 @@ fn a_lookup_stands_above_the_connection_that_follows_it() {
     assert_eq!(lines[1], "         from 127.0.0.53:53, 300 us before the connect");
     assert_eq!(lines[2], "         DNS AAAA Example.com → no AAAA record  in 1.20 ms");
     assert_eq!(lines[3], "address  127.0.0.1:8080");
-    assert!(lines[4].contains("process"), "{text}");
+    assert!(lines[4].starts_with("time     lookup 1.20 ms + connect 22 us + "), "{text}");
+    assert!(lines[6].contains("process"), "{text}");
     assert_eq!(
         lines[lines.len() - 3..],
         [

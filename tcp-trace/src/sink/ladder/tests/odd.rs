@@ -34,7 +34,7 @@ fn rows(text: &str) -> usize {
 fn a_server_alone_has_the_arrivals_and_its_own_exchange() {
     insta::assert_snapshot!(print(&only(4102)), @"
            ms  process            client                                  server
-                                  127.0.0.1:41352 (not traced)    127.0.0.1:8080
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352 (not traced)    127.0.0.1:8080
         0.000  (not traced)       ├─ SYN x=1598938749 ────────────────────────▶│
         0.000  nginx[812]         │                                   SYN_RECV │
         0.005  nginx[812]         │◀──────────── SYN+ACK y=2044270846 ack=x+1 ─┤
@@ -197,7 +197,7 @@ fn a_refused_connection() {
     let mut summary = summary(4101, By::Peer, How::Refused);
     if let Record::Connection(summary) = &mut summary {
         summary.handshake = None;
-        summary.duration_us = 64;
+        summary.duration_us = Some(64);
         summary.bytes = Bytes { sent: 0, received: 0 };
     }
     let records = [
@@ -209,7 +209,7 @@ fn a_refused_connection() {
     ];
     insta::assert_snapshot!(print(&records), @"
            ms  process            client                                  server
-                                  127.0.0.1:41352    127.0.0.1:8080 (not traced)
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352    127.0.0.1:8080 (not traced)
         0.000  curl[13838]        │ SYN_SENT                                   │
         0.010  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
         0.060  (not traced)       │◀─────────────────── RST+ACK seq=0 ack=x+1 ─┤
@@ -235,8 +235,9 @@ fn a_reset_in_the_middle_of_a_response_says_so() {
     records.push(state(1_003, 4101, State::Established, State::Close, Some(981)));
     records.extend([summary(4101, By::Peer, How::Rst), summary(4102, By::Local, How::Rst)]);
     insta::assert_snapshot!(print(&records), @"
+    time     connect 22 us + idle 78 us + wait 850 us + receive 50 us = 1.00 ms
            ms  process            client                                  server
-                                  127.0.0.1:41352                 127.0.0.1:8080
+    2026-09-21 14:13:20.000 UTC   127.0.0.1:41352                 127.0.0.1:8080
         0.000  curl[13838]        │ SYN_SENT                                   │
         0.010  curl[13838]        ├─ SYN x=1598938749 ────────────────────────▶│
         0.013  nginx[812]         │                                   SYN_RECV │
@@ -303,10 +304,10 @@ fn long_ipv6_addresses_are_whole_and_apart() {
     }
     let text = print(&records);
     insta::assert_snapshot!(text.lines().take(4).collect::<Vec<_>>().join("\n"), @"
-       ms  process            client                                  server
-                              [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352
-                              [2001:db8:aaaa:bbbb:cccc:dddd:eeee:2]:8080 (not traced)
-    0.000  curl[13838]        │ SYN_SENT                                   │
+    time     connect 22 us + idle 78 us + wait 850 us + receive 50 us = 1.00 ms
+           ms  process            client                                  server
+    2026-09-21 14:13:20.000 UTC   [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:41352
+                                  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:2]:8080 (not traced)
     ");
 }
 
@@ -374,7 +375,7 @@ fn a_long_process_name_and_a_long_life_keep_the_lanes_straight() {
 fn losses_and_totals_are_shown_whatever_was_left_out() {
     let mut output = Vec::new();
     // No room for the client's end too.
-    let mut ladder = Ladder::holding(&mut output, 3_000);
+    let mut ladder = Ladder::holding(&mut output, TimeZone::UTC, 3_000);
     for record in session() {
         ladder.record(&record).unwrap();
     }
@@ -387,6 +388,7 @@ fn losses_and_totals_are_shown_whatever_was_left_out() {
         connections: 2,
         http: 2,
         dns: 0,
+        tls: 0,
         protocols: Default::default(),
         events: 84,
         lost: 300,

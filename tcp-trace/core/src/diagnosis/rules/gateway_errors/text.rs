@@ -1,6 +1,6 @@
 //! What is said of each cause: its name, the sentence, why, and what to do.
 
-use super::{super::super::upstreams::LOOKED_AT_MAX, Cause, Fate, Idle, Unseen};
+use super::{Cause, Fate, Idle, Unseen};
 use crate::prose::{Micros, counted};
 
 /// What a finding's sentence says.
@@ -10,8 +10,10 @@ pub(super) struct Subject {
     /// Whose they were, or who got them: `of nginx (pid 7) at 10.0.0.1:80`.
     pub(super) of_process: String,
     pub(super) status: u16,
-    /// `10.0.0.5:8080`.
+    /// `10.0.0.5:8080`, or `2 upstream servers`.
     pub(super) upstream: String,
+    /// Whether it is one server.
+    pub(super) is_one_upstream: bool,
     /// How long the longest attempt took, or the request was waited for, in microseconds.
     pub(super) longest_us: Option<u64>,
 }
@@ -24,6 +26,7 @@ pub(super) fn name(cause: Cause) -> &'static str {
             Fate::SynUnanswered => "upstream_connect_timeout",
             Fate::NoRoute => "upstream_no_route",
             Fate::NoPort => "upstream_no_port",
+            Fate::NoSyn => "upstream_no_syn",
             Fate::Race => "upstream_keepalive_race",
             Fate::Reset => "upstream_reset",
             Fate::Closed => "upstream_closed",
@@ -49,6 +52,7 @@ pub(super) fn fate(fate: Fate) -> String {
         Fate::SynUnanswered => "had not answered the SYN".into(),
         Fate::NoRoute => "could not be reached".into(),
         Fate::NoPort => "was not reached for want of a local port".into(),
+        Fate::NoSyn => "was not sent a SYN".into(),
         Fate::Race => "had closed the kept-alive connection".into(),
         Fate::Reset => "reset the connection".into(),
         Fate::Closed => "closed without a response".into(),
@@ -64,6 +68,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         408 => "408 Request Timeout",
         502 => "502 Bad Gateway",
+        500 => "500 Internal Server Error",
         503 => "503 Service Unavailable",
         _ => "504 Gateway Timeout",
     }
@@ -71,7 +76,10 @@ fn phrase(status: u16) -> &'static str {
 
 /// What is wrong, in one sentence.
 pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
-    let Subject { count, of_process, status, upstream, longest_us } = subject;
+    let Subject { count, of_process, status, upstream, is_one_upstream, longest_us } = subject;
+    let (request, connection) =
+        if *is_one_upstream { ("request", "connection") } else { ("requests", "connections") };
+    let its_upstream = if *is_one_upstream { format!("its upstream {upstream}") } else { upstream.clone() };
     let (phrase, one) = (phrase(*status), *count == 1);
     let us = Micros(longest_us.unwrap_or_default());
     let was = if one { "was" } else { "were" };
@@ -87,17 +95,20 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
                 Fate::NoPort => {
                     format!("meanwhile its connects to {upstream} got no local port (EADDRNOTAVAIL)")
                 }
+                Fate::NoSyn => {
+                    format!("meanwhile its connects to {upstream} failed before a SYN was sent")
+                }
                 Fate::Race => {
                     format!("{upstream} was closing the kept-alive connection that the request was sent on")
                 }
-                Fate::Reset => format!("its upstream {upstream} sent an RST instead of a response"),
-                Fate::Closed => format!("its upstream {upstream} closed without a response"),
-                Fate::Cut => format!("its upstream {upstream} cut its response off"),
-                Fate::Failed => format!("its connection to {upstream} failed"),
-                Fate::Silent => format!("{upstream} took its request and did not answer within {us}"),
-                Fate::Invalid => format!("its upstream {upstream} answered with something that is not HTTP"),
+                Fate::Reset => format!("{its_upstream} sent an RST instead of a response"),
+                Fate::Closed => format!("{its_upstream} closed without a response"),
+                Fate::Cut => format!("{its_upstream} cut its response off"),
+                Fate::Failed => format!("its {connection} to {upstream} failed"),
+                Fate::Silent => format!("{upstream} took its {request} and did not answer within {us}"),
+                Fate::Invalid => format!("{its_upstream} answered with something that is not HTTP"),
                 Fate::Answered(other) => {
-                    format!("its upstream {upstream} answered {other}, but it did not use that")
+                    format!("{its_upstream} answered {other}, but it did not use that")
                 }
             };
             format!("{responses}: {what}.")
@@ -107,8 +118,8 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
             format!("{responses}, although the whole request had arrived: it gave that answer by itself.")
         }
         Cause::Own => format!(
-            "{responses}: it gave that answer by itself; meanwhile it neither tried to reach another server nor \
-             lost a connection to one."
+            "{responses}: it gave that answer by itself: no attempt to reach another server for it is seen to have \
+             failed."
         ),
         Cause::Unseen(_) => format!("{responses}; what it did meanwhile to get an answer is unknown."),
         Cause::Remote => format!("{responses}: that end was not traced, so the cause is unknown here."),
@@ -178,6 +189,11 @@ fn of_fate(fate: Fate) -> &'static str {
              in TIME_WAIT when this end closes first. connect() fails at once, and the request never reaches the \
              upstream."
         }
+        Fate::NoSyn => {
+            "Usually the gateway binds its sockets to local ports of its own choice, and the port belongs to another \
+             connection to the same address and port still, such as one in TIME_WAIT. Rarely the routing, an IPsec policy, or \
+             a key of TCP-MD5 or TCP-AO forbids the SYN. The gateway's log has connect()'s error."
+        }
         Fate::Race => {
             "The upstream's keep-alive timeout is shorter than the time for which the gateway keeps idle connections, \
              so that now and then it sends a request on a connection that is being closed."
@@ -244,10 +260,8 @@ fn not_seen(unseen: Unseen) -> String {
              them."
         }
         Unseen::TooMany => {
-            return format!(
-                "Meanwhile the process contacted other servers more often than is examined (the first and the last \
-                 {LOOKED_AT_MAX} times); none of these failed, but others may have."
-            );
+            "Meanwhile the process contacted other servers so often that not every attempt is examined; none of those \
+             that are failed, but others may have."
         }
     }
     .to_owned()
@@ -275,6 +289,10 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
         }
         Cause::Unseen(Unseen::TooMany) => {
             "Check the gateway's error log for what failed, and its other findings here for the same time."
+        }
+        Cause::Unseen(Unseen::Lost) => {
+            "Trace for a shorter time (--for 10s), or only the gateway's process (--comm NAME or --pid): then there is less to \
+             remember. The first lines say how much was lost or forgotten."
         }
         Cause::Unseen(_) => "Trace again, and start before the request.",
         Cause::Remote => {
@@ -318,6 +336,10 @@ fn of_upstream(fate: Fate) -> &'static str {
              net.ipv4.tcp_tw_reuse=1 and more addresses or ports of the upstream give room. See port_exhaustion."
         }
         Fate::NoRoute => "Check the upstream's address and the route to it: ip route get ADDRESS.",
+        Fate::NoSyn => {
+            "Let the kernel choose the local port, or let the upstream close first, so that TIME_WAIT is there. See \
+             connect_port_taken."
+        }
         Fate::Race => {
             "Let the upstream keep idle connections longer than the gateway does: raise its keep-alive timeout, \
              or lower \

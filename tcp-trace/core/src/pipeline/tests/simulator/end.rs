@@ -46,7 +46,7 @@ pub(super) struct End {
     pub(super) unacknowledged: u64,
     /// The next position to receive, and what came beyond it.
     pub(super) expected: u64,
-    beyond: BTreeMap<u64, Vec<u8>>,
+    pub(super) beyond: BTreeMap<u64, Vec<u8>>,
     peer_fin: Option<u64>,
     is_closing: bool,
     /// Whether no process has the socket any more.

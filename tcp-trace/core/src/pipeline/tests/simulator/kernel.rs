@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 
 use tcp_trace_ebpf::{
-    ELIDED, RawHeader, RawSegment,
+    ELIDED, NO_VERDICT, RawHeader, RawSegment,
     decide::{
+        acceptance::{self, Judgment},
         segment,
         skip::{self, Detail},
     },
+    refusal,
 };
 use tcp_trace_model::{
-    event::{Direction, Endpoints, Event, EventKind, LeftOff, Segment, Skipping, State, StateChange},
+    event::{Direction, Elided, Elision, Endpoints, Event, EventKind, Segment, State, StateChange},
     record::Record,
+    refusal::{Refusal, Verdict},
     time::Time,
 };
 
@@ -111,7 +114,7 @@ fn reported<'a>(observation: &'a Observation, memory: &mut HashMap<u64, Memory>)
                 ..StateChange::new(*old, *new)
             }))
         }
-        Kind::Segment { direction, packet, state } => {
+        Kind::Segment { direction, packet, state, judgment } => {
             let (sender, receiver) = match direction {
                 Direction::Out => (own_isn, peer_isn),
                 Direction::In => (peer_isn, own_isn),
@@ -128,6 +131,7 @@ fn reported<'a>(observation: &'a Observation, memory: &mut HashMap<u64, Memory>)
                 direction: direction.index() as u8,
                 flags: packet.flags.0,
                 state: state_number(*state),
+                attributes: judgment.attributes(),
                 ..RawSegment::default()
             };
             let (has_payload, elision) =
@@ -143,34 +147,56 @@ fn reported<'a>(observation: &'a Observation, memory: &mut HashMap<u64, Memory>)
                 netns: Some(NETNS),
                 state: Some(*state),
                 zero_window: false,
-                skipping: elision,
+                elision,
+                verdict: verdict(*judgment),
             }))
         }
     }
 }
 
+/// What user space reads of a judgment. The names do not matter here.
+fn verdict(judgment: Judgment) -> Verdict {
+    match judgment.reason {
+        NO_VERDICT => Verdict::Taken,
+        refusal::OLD_DATA => Verdict::Old,
+        _ if judgment.is_unsure => Verdict::Unsure(Refusal::AckUnsentData),
+        _ => Verdict::Refused(Refusal::AckUnsentData),
+    }
+}
+
 /// Whether the programs report a segment, whether with its payload, and what they say of those that they left out.
-fn decided(raw: &RawSegment, direction: Direction, memory: &mut Memory) -> Option<(bool, Skipping)> {
+fn decided(raw: &RawSegment, direction: Direction, memory: &mut Memory) -> Option<(bool, Elision)> {
     let own = direction.index();
     let decision = segment::decide(raw, Some(memory.directions[own]));
-    decision.changes.apply(&mut memory.directions, raw.direction);
     if !decision.is_reported {
+        decision.changes.apply(&mut memory.directions, raw.direction);
         return None;
     }
+    let judgment = acceptance::verdict_of(raw);
+    let changes = if judgment.is_taken() {
+        decision.changes
+    } else {
+        let awaited = Some(segment::end(raw)).filter(|end| judgment.is_unsure && *end != raw.sequence);
+        segment::Changes { awaited, is_unsure: true, ..segment::Changes::default() }
+    };
+    changes.apply(&mut memory.directions, raw.direction);
+    if !acceptance::is_progress(raw) {
+        return Some((acceptance::has_payload(raw), Elision::None));
+    }
     let Some(until) = memory.skip[own].filter(|_| skip::concerns(raw)) else {
-        return Some((true, Skipping::No));
+        return Some((true, Elision::None));
     };
     let elision = skip::decide(raw, until, memory.progress[own]);
     memory.progress[own] = elision.progress.unwrap_or(memory.progress[own]);
-    let skipping = match elision.attributes {
-        ELIDED => Skipping::Since(LeftOff { next: elision.elided_to, us: elision.elided_age_us }),
-        _ => Skipping::Begins,
+    let reported = match elision.attributes {
+        ELIDED => Elision::After(Elided { next: elision.elided_to, us: elision.elided_age_us }),
+        _ => Elision::Starts,
     };
-    (elision.detail != Detail::Nothing).then_some((elision.detail == Detail::Payload, skipping))
+    (elision.detail != Detail::Nothing).then_some((elision.detail == Detail::Payload, reported))
 }
 
 /// The kernel's number of a state (`include/net/tcp_states.h`); a half-open connection has one of its own.
-fn state_number(state: State) -> u8 {
+pub(super) fn state_number(state: State) -> u8 {
     if state == State::SynRecv {
         return 12;
     }

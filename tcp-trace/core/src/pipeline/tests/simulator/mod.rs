@@ -1,7 +1,9 @@
 //! Two ends by RFC 9293 on a link that loses and reorders, a kernel side that leaves out what is not needed, and a ring
 //! buffer that drops: what is recorded equals what happened, or says that it does not know.
 
+mod diagnosed;
 mod end;
+mod forged;
 mod kernel;
 mod world;
 
@@ -28,8 +30,17 @@ fn scenes(loss: u64, jitter: u64) -> impl Strategy<Value = Scene> {
     ];
     let exchanges = prop::collection::vec((0..3_000_usize, 0..30_000_usize), 1..5);
     (any::<u64>(), 0..=loss, 0..=jitter, 100..1_500_usize, exchanges, finale).prop_map(
-        |(seed, loss, jitter, mss, exchanges, finale)| Scene { seed, loss, jitter, mss, exchanges, finale },
+        |(seed, loss, jitter, mss, exchanges, finale)| {
+            let forged = Vec::new();
+            Scene { seed, loss, jitter, mss, exchanges, finale, forged }
+        },
     )
+}
+
+/// The same, with segments of nobody among the others.
+fn noisy(loss: u64, jitter: u64) -> impl Strategy<Value = Scene> {
+    let forged = prop::collection::vec((1..80_usize, forged::forged()), 0..200);
+    (scenes(loss, jitter), forged).prop_map(|(scene, forged)| Scene { forged, ..scene })
 }
 
 fn transitions(records: &[Record], end: usize) -> Vec<&Transition> {
@@ -167,6 +178,25 @@ proptest! {
         assert_recorded(&scene)?;
     }
 
+    /// Valid or not, near the window or far from it: exchanges and bytes are those of the conversation.
+    #[test]
+    fn segments_that_the_kernel_refuses_change_nothing(scene in noisy(0, 0)) {
+        assert_recorded(&scene)?;
+        let played = play(&scene);
+        let records = kernel::record(&played, |_| false);
+        let mut refused = 0;
+        for end in [CLIENT, SERVER] {
+            prop_assert_eq!(exchanges(&records, end).len(), scene.exchanges.len());
+            refused += summary(&records, end).unwrap().refused.values().sum::<u64>();
+        }
+        prop_assert!(refused > 0 || played.forged == 0, "{} were refused", played.forged);
+    }
+
+    #[test]
+    fn nor_do_they_on_a_link_that_loses_and_reorders(scene in noisy(200, 5_000_000)) {
+        assert_recorded(&scene)?;
+    }
+
     #[test]
     fn what_is_dropped_is_never_invented(
         scene in scenes(100, 2_000_000),
@@ -185,6 +215,7 @@ fn faults_that_were_found_stay_fixed() {
         mss,
         exchanges: exchanges.to_vec(),
         finale,
+        forged: Vec::new(),
     };
     // The FIN that an orphan waits for is under way when it becomes a mini-socket.
     assert_recorded(&scene(0, 0, 0, 100, &[(0, 0)], Finale::Close(CLIENT))).unwrap();
@@ -221,7 +252,15 @@ fn faults_that_were_found_stay_fixed() {
 fn a_scene_is_played_to_its_end() {
     let exchanges = vec![(10, 20_000), (2_000, 0)];
     let finale = Finale::Close(CLIENT);
-    let played = play(&Scene { seed: 7, loss: 100, jitter: 3_000_000, mss: 700, exchanges, finale });
+    let played = play(&Scene {
+        seed: 7,
+        loss: 100,
+        jitter: 3_000_000,
+        mss: 700,
+        exchanges,
+        finale,
+        forged: Vec::new(),
+    });
     assert_eq!(played.complete, 2);
     let [client, server] = &played.lives;
     assert_eq!(client.last().map(|(_, new, _)| *new), Some(State::TimeWait));

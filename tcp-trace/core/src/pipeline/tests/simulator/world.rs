@@ -2,9 +2,13 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use tcp_trace_ebpf::decide::acceptance::Judgment;
 use tcp_trace_model::event::{Direction, Flags, State};
 
-use super::end::{Deed, End, Packet};
+use super::{
+    end::{Deed, End, Packet},
+    forged::{self, Forged},
+};
 
 /// How long a segment waits for its acknowledgment before it is sent again, in nanoseconds.
 const TIMEOUT: u64 = 200_000_000;
@@ -41,6 +45,8 @@ pub(super) struct Scene {
     /// Bytes of the body of each request and of its response.
     pub(super) exchanges: Vec<(usize, usize)>,
     pub(super) finale: Finale,
+    /// Segments of nobody, and which arrival each comes before.
+    pub(super) forged: Vec<(usize, Forged)>,
 }
 
 /// What happened, and what the kernel side could have reported of it.
@@ -66,6 +72,7 @@ pub(super) enum Kind {
         direction: Direction,
         packet: Packet,
         state: State,
+        judgment: Judgment,
     },
     /// The process uses the socket for the first time.
     Use,
@@ -85,6 +92,8 @@ pub(super) struct Played {
     /// How many exchanges were complete at the client.
     pub(super) complete: usize,
     pub(super) ended: u64,
+    /// How many forged segments a socket refused for sure.
+    pub(super) forged: usize,
 }
 
 impl Played {
@@ -135,6 +144,7 @@ struct World<'a> {
     is_half_open: bool,
     first_syn: Option<u64>,
     packets: Vec<Packet>,
+    arrivals: usize,
     used: [bool; 2],
     asked: usize,
     answered: usize,
@@ -153,6 +163,7 @@ pub(super) fn play(scene: &Scene) -> Played {
         is_half_open: true,
         first_syn: None,
         packets: Vec::new(),
+        arrivals: 0,
         used: [false; 2],
         asked: 0,
         answered: 0,
@@ -242,7 +253,9 @@ impl World<'_> {
                 Deed::Pass { direction, packet, state, is_seen } => {
                     if is_seen {
                         let owner = if is_listeners { None } else { Some(end) };
-                        self.observe(owner, Kind::Segment { direction, packet: packet.clone(), state });
+                        let judgment = Judgment::TAKEN;
+                        let packet = packet.clone();
+                        self.observe(owner, Kind::Segment { direction, packet, state, judgment });
                     }
                     if direction == Direction::Out {
                         self.transmit(1 - end, packet);
@@ -266,6 +279,11 @@ impl World<'_> {
 
     fn arrive(&mut self, end: usize, packet: usize) {
         let packet = self.packets[packet].clone();
+        self.arrivals += 1;
+        let (scene, arrival) = (self.scene, self.arrivals);
+        for (_, forged) in scene.forged.iter().filter(|(before, _)| *before == arrival) {
+            self.arrive_forged(end, forged);
+        }
         if end == SERVER && self.is_half_open {
             self.arrive_at_listener(&packet);
         } else {
@@ -276,8 +294,24 @@ impl World<'_> {
         self.later(30_000, Due::Act(end));
     }
 
+    /// A segment arrives that nobody sent, and that the kernel refuses.
+    fn arrive_forged(&mut self, end: usize, forged: &Forged) {
+        let own = &self.ends[end];
+        if end == SERVER && self.is_half_open {
+            if let Some(packet) = forged.for_half_open(own).filter(|_| self.first_syn.is_some()) {
+                let (direction, state, judgment) = (Direction::In, State::Listen, Judgment::TAKEN);
+                self.observe(None, Kind::Segment { direction, packet, state, judgment });
+            }
+        } else if let Some((packet, judgment)) = forged.refused_by(own) {
+            let (direction, state) = (Direction::In, own.state);
+            self.played.forged += usize::from(!forged::is_unsure(judgment));
+            self.observe(Some(end), Kind::Segment { direction, packet, state, judgment });
+        }
+    }
+
     fn arrive_at_listener(&mut self, packet: &Packet) {
-        let seen = Kind::Segment { direction: Direction::In, packet: packet.clone(), state: State::Listen };
+        let (direction, state, judgment) = (Direction::In, State::Listen, Judgment::TAKEN);
+        let seen = Kind::Segment { direction, packet: packet.clone(), state, judgment };
         if packet.flags.has(Flags::SYN) {
             self.observe(None, seen);
             let first = self.now;

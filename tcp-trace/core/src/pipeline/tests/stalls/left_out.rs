@@ -29,16 +29,16 @@ fn of_payload_that_is_left_out_it_shows_what_is_not_in_order() {
         (
             "nothing",
             Role::Client,
-            &[Step::LeftOff(50, end.0, end.1, (end.0, 1))][..],
+            &[Step::Elided(50, end.0, end.1, (end.0, 1))][..],
             "send 0, wait 10, receive 30",
         ),
         (
             "the receiver sees a hole, and its filling",
             Role::Client,
             &[
-                Step::LeftOff(30, 402_000, 403_000, (400_000, 1)),
-                Step::LeftOff(230, 400_000, 402_000, (500_000, 150)),
-                Step::LeftOff(250, end.0, end.1, (end.0, 1)),
+                Step::Elided(30, 402_000, 403_000, (400_000, 1)),
+                Step::Elided(230, 400_000, 402_000, (500_000, 150)),
+                Step::Elided(250, end.0, end.1, (end.0, 1)),
             ],
             "send 0, wait 10, receive 230 (0r 1l 200, w 0)",
         ),
@@ -46,9 +46,9 @@ fn of_payload_that_is_left_out_it_shows_what_is_not_in_order() {
             "that lasts beyond the arrival of the last segment",
             Role::Client,
             &[
-                Step::LeftOff(30, 402_000, 403_000, (400_000, 1)),
-                Step::LeftOff(50, end.0, end.1, (end.0, 1)),
-                Step::LeftOff(230, 400_000, 402_000, (LONG, 180)),
+                Step::Elided(30, 402_000, 403_000, (400_000, 1)),
+                Step::Elided(50, end.0, end.1, (end.0, 1)),
+                Step::Elided(230, 400_000, 402_000, (LONG, 180)),
             ],
             "send 0, wait 10, receive 210 (0r 1l 200, w 0)",
         ),
@@ -56,8 +56,8 @@ fn of_payload_that_is_left_out_it_shows_what_is_not_in_order() {
             "the sender has sent the bytes not later than the last ones before",
             Role::Server,
             &[
-                Step::LeftOff(330, 400_000, 402_000, (500_000, 280)),
-                Step::LeftOff(350, end.0, end.1, (end.0, 1)),
+                Step::Elided(330, 400_000, 402_000, (500_000, 280)),
+                Step::Elided(350, end.0, end.1, (end.0, 1)),
             ],
             "send 0, wait 10, receive 330 (1r 0l 280, w 0)",
         ),
@@ -73,7 +73,7 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
     let (start, ends) = (host.now, endpoints(41352, 8080));
     let head: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nab";
     let number = |at: usize| SERVER_ISN + 1 + u32::try_from(head.len() + at).unwrap();
-    let mut segment = |ms: u64, direction, flags, sequence, payload: &[u8], length, skipping| {
+    let mut segment = |ms: u64, direction, flags, sequence, payload: &[u8], length, elision| {
         host.now = start + ms * 1_000_000;
         let segment = Segment {
             direction,
@@ -86,7 +86,8 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
             netns: None,
             state: Some(State::Established),
             zero_window: false,
-            skipping,
+            elision,
+            verdict: Default::default(),
         };
         let kind = EventKind::Segment(segment);
         host.pipeline.event(&Event { time: Time(host.now), cookie: CLIENT, kind });
@@ -94,10 +95,10 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
     };
     let (out, inward, fin) = (Direction::Out, Direction::In, Flags::FIN.with(Flags::ACK));
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
-    segment(10, out, Flags::ACK, CLIENT_ISN + 1, REQUEST, length(REQUEST), Skipping::No);
-    segment(20, inward, Flags::ACK, SERVER_ISN + 1, head, length(head), Skipping::No);
+    segment(10, out, Flags::ACK, CLIENT_ISN + 1, REQUEST, length(REQUEST), Elision::None);
+    segment(20, inward, Flags::ACK, SERVER_ISN + 1, head, length(head), Elision::None);
     // Its body is left out: 1000 bytes pass unseen, 500 are missing.
-    segment(30, inward, fin, number(1_500), b"", 0, Skipping::Since(LeftOff { next: number(1_000), us: 5 }));
+    segment(30, inward, fin, number(1_500), b"", 0, Elision::After(Elided { next: number(1_000), us: 5 }));
     segment(
         230,
         inward,
@@ -105,7 +106,7 @@ fn a_body_until_the_fin_lasts_until_the_hole_before_it_is_filled() {
         number(1_000),
         b"",
         500,
-        Skipping::Since(LeftOff { next: number(1_500), us: 9 }),
+        Elision::After(Elided { next: number(1_500), us: 9 }),
     );
     let http = host.out.iter().find_map(|record| match record {
         Record::Http(http) => Some(http),

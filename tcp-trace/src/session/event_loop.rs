@@ -13,7 +13,7 @@ use tokio::{
 use super::capture::{Capture, Frame};
 use super::{
     SessionError, Settings,
-    command::Followed,
+    command::TracedCommand,
     dispatch::Dispatch,
     enrich::Enricher,
     output::Output,
@@ -74,8 +74,8 @@ enum Wake {
     Sockets(Answer),
 }
 
-/// A session that is attached.
-pub(super) struct Reader<'a> {
+/// The loop of a session that is attached.
+pub(super) struct EventLoop<'a> {
     tracer: Tracer,
     pipeline: Pipeline,
     dispatch: Dispatch<'a>,
@@ -90,7 +90,7 @@ pub(super) struct Reader<'a> {
     capture: Option<Capture>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> EventLoop<'a> {
     pub(super) fn new(
         settings: Settings,
         mut tracer: Tracer,
@@ -110,6 +110,7 @@ impl<'a> Reader<'a> {
         let mut pipeline = Pipeline::new(pipeline::Settings {
             filter: settings.filter,
             show_secrets: settings.show_secrets,
+            leave_time_wait: !settings.follow_time_wait,
             reset_reasons: tracer.reset_reasons().clone(),
             stacks: stacks.is_some(),
             since: tracer.attached(),
@@ -135,13 +136,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads until the session ends. The exit code is the command's.
+    /// Runs until the session ends. The exit code is the command's.
     pub(super) async fn run(
         mut self,
         command: Option<std::process::Command>,
         mut signals: Signals,
     ) -> Result<ExitCode, SessionError> {
-        let mut command = Followed::start(command)?;
+        let mut command = TracedCommand::start(command)?;
         let result = self.follow(&mut command, &mut signals).await;
         // Whyever it ends: what was started for the session does not outlive it unnoticed.
         command.terminate().await;
@@ -149,8 +150,12 @@ impl<'a> Reader<'a> {
         Ok(command.exit_code())
     }
 
-    /// Reads until something ends the session; true when that was a signal.
-    async fn follow(&mut self, command: &mut Followed, signals: &mut Signals) -> Result<bool, SessionError> {
+    /// Runs until something ends the session; true when that was a signal.
+    async fn follow(
+        &mut self,
+        command: &mut TracedCommand,
+        signals: &mut Signals,
+    ) -> Result<bool, SessionError> {
         let ring = self.tracer.readiness().map_err(SessionError::io("cannot wait for events"))?;
         let mut tick = interval(Duration::from_micros(TICK_US));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +179,8 @@ impl<'a> Reader<'a> {
                 }
                 Wake::Tick => {
                     self.tick()?;
-                    let is_over = settling.is_none() && command.has_ended() && self.is_settled()?;
+                    let is_over =
+                        settling.is_none() && command.has_ended() && self.drain_and_check_closed()?;
                     ended = is_over.then_some(false);
                 }
                 Wake::Signal => ended = Some(true),
@@ -192,7 +198,7 @@ impl<'a> Reader<'a> {
                 (Some(_), Some(interrupted)) => return Ok(interrupted),
                 (Some(interrupted), None) => {
                     command.terminate().await;
-                    if !self.has_to_settle()? {
+                    if !self.drain_and_check_settling()? {
                         return Ok(interrupted);
                     }
                     settling = Some(interrupted);
@@ -269,7 +275,7 @@ impl<'a> Reader<'a> {
         let now = self.tracer.clock().now();
         match answer {
             Answer::Existing(sockets) => {
-                self.pipeline.existing(now, sockets);
+                self.pipeline.existing(now, &sockets);
                 self.tracer.mark_existing_loaded();
             }
             Answer::Listed(lists, processor_time) => {
@@ -286,8 +292,8 @@ impl<'a> Reader<'a> {
         self.take_outputs()
     }
 
-    /// Whether the end has to wait for TIME_WAIT to be over.
-    fn has_to_settle(&mut self) -> Result<bool, SessionError> {
+    /// Reads what came; whether the end then has to wait for TIME_WAIT to be over.
+    fn drain_and_check_settling(&mut self) -> Result<bool, SessionError> {
         if self.settle.is_zero() {
             return Ok(false);
         }
@@ -323,8 +329,8 @@ impl<'a> Reader<'a> {
         Ok(self.dispatch.output.loss(now, LossPlace::Table, given_up, None)?)
     }
 
-    /// Whether the connections of a command that has ended are closed.
-    fn is_settled(&mut self) -> Result<bool, SessionError> {
+    /// Reads what came; whether the connections of a command that has ended are then closed.
+    fn drain_and_check_closed(&mut self) -> Result<bool, SessionError> {
         // What the command did last may still be in the ring buffer.
         self.read(ALL)?;
         Ok(!self.pipeline.has_open_followed())
@@ -333,7 +339,8 @@ impl<'a> Reader<'a> {
     async fn end(mut self, interrupted: bool, mut signals: Signals) -> Result<(), SessionError> {
         self.tracer.detach();
         self.dispatch.output.begin_end();
-        self.read(ALL)?;
+        // Nothing more comes: what is there is all read, however much it is.
+        while self.read(ALL)? == ALL {}
         self.last_list().await?;
         self.dispatch.finish_routes(&mut self.pipeline).await;
         self.tracer.flush_log();
@@ -344,17 +351,19 @@ impl<'a> Reader<'a> {
         if let Some(capture) = self.capture.take() {
             capture.end(now);
         }
+        // Whoever is open knows of them.
+        self.report_losses()?;
         self.pipeline.finish(now);
         self.take_outputs()?;
-        self.report_losses()?;
         self.dispatch.finish_stacks(&mut self.pipeline).await?;
+        self.report_losses()?;
         let mut output = self.dispatch.output;
         output.end(self.tracer.clock().now(), self.events, interrupted)?;
         Ok(output.written(signals.any()).await?)
     }
 }
 
-impl Reader<'_> {
+impl EventLoop<'_> {
     /// Learns what is still open, and whose it is.
     async fn last_list(&mut self) -> Result<(), SessionError> {
         // In a short session the first list is on its way still, and new enough.
@@ -371,7 +380,14 @@ impl Reader<'_> {
                     self.pipeline.still_open(self.tracer.clock().now(), sockets);
                     return Ok(());
                 }
-                answer @ Answer::Existing(_) => return self.take(answer),
+                Answer::Existing(sockets) => {
+                    let now = self.tracer.clock().now();
+                    self.read(ALL)?;
+                    self.pipeline.existing(self.tracer.clock().now(), &sockets);
+                    self.tracer.mark_existing_loaded();
+                    self.pipeline.still_open(now, sockets);
+                    return Ok(());
+                }
                 answer @ Answer::Listed(..) => self.take(answer)?,
             }
         }
@@ -388,7 +404,7 @@ async fn wake(
     (tick, look): (&mut Interval, Option<Instant>),
     signals: &mut Signals,
     deadline: Option<Instant>,
-    command: &mut Followed,
+    command: &mut TracedCommand,
     sockets: &mut Sockets,
 ) -> Wake {
     tokio::select! {

@@ -1,38 +1,51 @@
 //! Real servers other than nginx: their exchanges with curl are what their logs and curl say.
 
+mod relays;
+mod translated;
+mod workers;
+
 use std::{
-    collections::HashMap,
     fs::{self, File},
     process::{Command, Stdio},
 };
 
-use tcp_trace_model::{
-    event::Role,
-    record::{Http, Integrity, Outcome},
-};
+use tcp_trace_model::{event::Role, record::Http};
 use tcp_trace_tests::{
-    AccessLogLine, Apache, Curl, Folder, Haproxy, Nginx, ProxyLogLine, Recording, Running, Script, Tracer,
-    assert_same_at, assert_statuses, curl, free_port, wait_for, wait_for_listener,
+    Apache, Curl, Folder, Recording, Running, Script, Tracer, assert_same_at, assert_statuses, curl,
+    free_port, wait_for, wait_for_listener,
 };
 
 /// Follows a server's port while `make` makes requests.
 fn traced(port: u16, make: impl FnOnce() -> Vec<Curl>) -> (Recording, Vec<Curl>) {
+    let mut curls = Vec::new();
+    let recording = traced_exchanges(port, || {
+        curls = make();
+        curls.len()
+    });
+    (recording, curls)
+}
+
+/// The same for what makes, and says, so many exchanges.
+fn traced_exchanges(port: u16, make: impl FnOnce() -> usize) -> Recording {
     let tracer = Tracer::start(&["--port", &port.to_string()]);
-    let curls = make();
-    tracer.wait_for_lines("http", 2 * curls.len());
+    let exchanges = make();
+    tracer.wait_for_lines("http", 2 * exchanges);
     tracer.wait_for_closed();
-    (tracer.stop(), curls)
+    tracer.stop()
+}
+
+/// Apache's text, an empty response and what is not there.
+fn three_in_one_connection(apache: &Apache) -> Vec<Curl> {
+    let [text, empty, missing] = ["/text.txt?a", "/empty", "/missing?a=b"].map(|path| apache.url(path));
+    curl(&[text.as_str(), "--output", "/dev/null", &empty, "--output", "/dev/null", &missing])
 }
 
 #[test]
 fn apache_is_recorded_as_its_log_says() {
     let apache = Apache::start(free_port());
     let (recording, curls) = traced(apache.port(), || {
-        let [text, empty, missing] = ["/text.txt?a", "/empty", "/missing?a=b"].map(|path| apache.url(path));
-        let one_connection =
-            [text.as_str(), "--output", "/dev/null", &empty, "--output", "/dev/null", &missing];
         [
-            curl(&one_connection),
+            three_in_one_connection(&apache),
             curl(&["--head", &apache.url("/big?head")]),
             curl(&["--header", "Accept-Encoding: gzip", &apache.url("/text.txt")]),
             curl(&["--range", "100-299", &apache.url("/big?part")]),
@@ -152,76 +165,4 @@ fn assert_is_curls(http: &Http, curl: &Curl) {
     let response = http.exchange.response.as_ref().expect("it was answered");
     let sizes = (response.header_size, response.body.size);
     assert_eq!((response.status_code, sizes), (curl.http_code, (curl.size_header, curl.size_download)));
-}
-
-#[test]
-fn a_proxy_has_each_exchange_on_both_of_its_connections() {
-    assert_proxied(&["/echo/x", "/text.txt", "/missing", "/nothing"].repeat(3));
-}
-
-#[test]
-fn a_proxy_has_large_bodies_on_both_of_its_connections() {
-    assert_proxied(&["/big"; 3]);
-}
-
-/// curl requests these paths from HAProxy in front of nginx.
-fn assert_proxied(paths: &[&str]) {
-    let nginx = Nginx::start(free_port());
-    let haproxy = Haproxy::start(free_port(), nginx.port());
-    let (port, behind) = (haproxy.port(), nginx.port());
-    let tracer = Tracer::start(&["--port", &format!("{port},{behind}")]);
-    let numbered: Vec<_> =
-        paths.iter().enumerate().map(|(number, path)| format!("{path}?number={number}")).collect();
-    let curls: Vec<_> = numbered.iter().flat_map(|uri| curl(&[&haproxy.url(uri)])).collect();
-    tracer.wait_for_lines("http", 4 * paths.len());
-    let recording = tracer.stop();
-    assert_eq!(recording.end.lost, 0);
-    let (proxy_log, nginx_log) = (haproxy.log(paths.len()), nginx.access_log(paths.len()));
-    assert_eq!((proxy_log.len(), nginx_log.len(), curls.len()), (paths.len(), paths.len(), paths.len()));
-    let mut ends: HashMap<(String, u16, Role), &Http> = HashMap::new();
-    for http in recording.http() {
-        let (role, (_, target, _)) = (http.connection.role.expect("it is known"), line_of(http));
-        let server =
-            if role == Role::Client { http.connection.ends().peer } else { http.connection.ends().local };
-        assert!(ends.insert((target, server.port, role), http).is_none(), "{http:?} is there twice");
-    }
-    assert_eq!(ends.len(), 4 * paths.len());
-    // The lines of several threads need not be in the order of the requests.
-    for (uri, curl) in numbered.iter().zip(&curls) {
-        let line = proxy_log.iter().find(|line| line.uri == *uri).expect("it was taken");
-        let logged = nginx_log.iter().find(|logged| logged.uri == line.uri).expect("it was passed on");
-        let at = |port, role| ends[&(line.uri.clone(), port, role)];
-        let ends =
-            [(port, Role::Client), (port, Role::Server), (behind, Role::Client), (behind, Role::Server)]
-                .map(|(port, role)| at(port, role));
-        assert_four_ends(ends, line, logged, curl);
-    }
-}
-
-/// The four ends of a request that went through the proxy, from curl to nginx, are what all three say.
-fn assert_four_ends(ends: [&Http; 4], line: &ProxyLogLine, logged: &AccessLogLine, curl: &Curl) {
-    let processes = [("curl", curl.pid), ("haproxy", line.pid), ("haproxy", line.pid), ("nginx", logged.pid)];
-    for (http, (name, pid)) in ends.iter().zip(processes) {
-        assert_eq!(line_of(http), (line.method.clone(), line.uri.clone(), line.status));
-        assert_eq!((logged.status, logged.remote_port), (line.status, line.own_port().unwrap_or_default()));
-        assert_eq!(
-            (http.exchange.outcome, http.exchange.integrity),
-            (Outcome::Ok, Integrity::Complete),
-            "{http:?}"
-        );
-        let response = http.exchange.response.as_ref().expect("it was answered");
-        assert_eq!(response.body.size, logged.body_bytes_sent, "{http:?}");
-        let process = http.connection.process.as_ref().unwrap_or_else(|| panic!("no process: {http:?}"));
-        assert_eq!((process.pid, &process.name), (pid, &name.into()), "{http:?}");
-    }
-    let [asked, taken, passed_on, answered] = ends;
-    assert_eq!(
-        [asked.connection.ends().local.port, taken.connection.ends().peer.port],
-        [line.client_port; 2]
-    );
-    assert_eq!(
-        [passed_on.connection.ends().local.port, answered.connection.ends().peer.port],
-        [line.own_port().unwrap_or_default(); 2]
-    );
-    assert_is_curls(asked, curl);
 }

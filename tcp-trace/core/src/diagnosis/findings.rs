@@ -1,0 +1,91 @@
+//! What rules have found so far, and what that explains: no socket and no exchange is in two findings. Rules that find roots
+//! are asked before those that find consequences.
+
+use std::{collections::HashSet, ops::Deref};
+
+use tcp_trace_model::record::{ConnectionId, Finding, Http};
+
+use super::{Facts, behind::Root, finding::Case, snapshot::Socket};
+
+/// An exchange, whichever end saw it: the connection, by the client's end where that was traced, and the position.
+pub(super) type ExchangeKey = (ConnectionId, u64);
+
+/// Which exchange this is.
+pub(super) fn exchange_key(facts: &Facts<'_>, http: &Http) -> ExchangeKey {
+    (facts.connection_of(http.connection.id), http.exchange.index)
+}
+
+/// Findings with what they explain.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    pub(super) all: Vec<Finding>,
+    connections: HashSet<ConnectionId>,
+    exchanges: HashSet<ExchangeKey>,
+}
+
+impl Findings {
+    /// Adds one.
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.all.push(finding);
+    }
+
+    /// Adds these.
+    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.all.extend(findings);
+    }
+
+    /// Notes that a connection is explained, at both ends.
+    pub(super) fn claim(&mut self, facts: &Facts<'_>, connection: ConnectionId) {
+        self.connections.insert(connection);
+        self.connections.extend(facts.other_life(connection).map(|life| life.connection));
+    }
+
+    /// The same of a socket.
+    pub(super) fn claim_socket(&mut self, facts: &Facts<'_>, socket: &Socket) {
+        self.claim(facts, socket.connection());
+        self.connections.extend(facts.other_end(socket).map(Socket::connection));
+    }
+
+    /// Notes that an exchange is explained. False if it was before.
+    pub(super) fn claim_exchange(&mut self, facts: &Facts<'_>, http: &Http) -> bool {
+        self.exchanges.insert(exchange_key(facts, http))
+    }
+
+    /// Whether a connection is explained.
+    pub(super) fn explain(&self, connection: ConnectionId) -> bool {
+        self.connections.contains(&connection)
+    }
+
+    /// Whether an exchange is explained, or its connection, or what is behind it. What is said of an exchange says nothing of what
+    /// is behind that.
+    pub(super) fn explain_exchange(&self, facts: &Facts<'_>, http: &Http) -> bool {
+        let key = exchange_key(facts, http);
+        // A connection that broke off with its last exchange did so for the same reason; another one may have gone on.
+        let is_explained = |root: Root<'_>| {
+            self.exchanges.contains(&root.key) || root.failed.is_some() && self.explain(root.key.0)
+        };
+        self.explain(http.connection.id)
+            || self.exchanges.contains(&key)
+            || facts.behind().roots(key).any(is_explained)
+    }
+
+    /// Of these, those that are not explained yet, and now are.
+    pub(super) fn unexplained<'a>(
+        &mut self,
+        facts: &Facts<'a>,
+        cases: impl Iterator<Item = Case<'a>>,
+    ) -> Vec<Case<'a>> {
+        // Two ends of one connection may be cases of one finding.
+        let cases: Vec<_> = cases.filter(|case| !self.explain(case.socket.connection())).collect();
+        cases.iter().for_each(|case| self.claim_socket(facts, case.socket));
+        cases
+    }
+}
+
+impl Deref for Findings {
+    type Target = [Finding];
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}

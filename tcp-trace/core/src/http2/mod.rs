@@ -1,0 +1,26 @@
+//! HTTP/2 from a connection's bytes (RFC 9113): frames, streams, and the exchange of each stream; gRPC on top of it. Pure.
+//!
+//! It may begin in the middle of a connection: what is believed then are frames that fit each other exactly.
+
+mod block;
+mod connection;
+mod ending;
+mod flow;
+mod frames;
+mod grpc;
+mod input;
+mod pings;
+mod stream;
+
+pub use block::{FIELDS_MAX, TEXT_MAX};
+pub use connection::{HttpTwo, PREFACE, STREAMS_MAX};
+
+/// Whether bytes in the middle of a connection are HTTP/2: whole frames from the first to the last.
+pub fn is_amid(bytes: &[u8]) -> bool {
+    frames::tile(bytes)
+}
+
+/// Whether what a server sends first is HTTP/2: SETTINGS (RFC 9113, section 3.4). `None` when more bytes are needed.
+pub fn is_server_preface(bytes: &[u8]) -> Option<bool> {
+    frames::begins_with_settings(bytes)
+}

@@ -1,0 +1,71 @@
+//! What `diagnose` finds in conversations: nothing in healthy ones, and nothing more where the ring buffer dropped events.
+
+use tcp_trace_model::{
+    record::{Finding, Loss, LossPlace},
+    time::Time,
+};
+
+use super::*;
+use crate::diagnosis::{Facts, History, Snapshot, Thresholds, judge, recorded};
+
+/// Thresholds that are as strict as the scenes are short.
+const STRICT: Thresholds = Thresholds {
+    min_age_us: 100_000,
+    min_stall_us: 100_000,
+    slow_us: 300_000,
+    slow_count: 1,
+    gateway_errors: 1,
+    ..Thresholds::DEFAULT
+};
+
+fn history(records: &[Record]) -> History {
+    let mut history = History::default();
+    records.iter().for_each(|record| history.record(record));
+    history
+}
+
+/// What is found in a recording.
+fn found(records: &[Record]) -> Vec<Finding> {
+    let history = history(records);
+    let end = recorded::snapshot(&history);
+    judge(&Facts::new(&end, None, &history), &Thresholds::DEFAULT).findings
+}
+
+/// What is found in a trace, behind which the kernel lists no socket any more.
+fn found_traced(records: &[Record]) -> Vec<Finding> {
+    let history = history(records);
+    let now = Snapshot { time: history.to.unwrap_or_default(), ..Snapshot::default() };
+    judge(&Facts::new(&now, None, &history), &STRICT).findings
+}
+
+fn codes(findings: &[Finding]) -> HashSet<&str> {
+    findings.iter().map(|finding| finding.code.as_str()).collect()
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn healthy_conversations_have_no_finding(scene in scenes(0, 2_000_000)) {
+        let records = kernel::record(&play(&scene), |_| false);
+        prop_assert_eq!(found(&records), []);
+    }
+
+    #[test]
+    fn what_is_dropped_adds_no_finding(
+        scene in scenes(200, 2_000_000),
+        dropped in prop::collection::hash_set(0..400_usize, 1..20),
+    ) {
+        let played = play(&scene);
+        let all = found_traced(&kernel::record(&played, |_| false));
+        let mut records = kernel::record(&played, |number| dropped.contains(&number));
+        let mut times: Vec<_> =
+            dropped.iter().filter_map(|number| Some(played.observations.get(*number)?.time)).collect();
+        times.sort_unstable();
+        records.extend(times.into_iter().map(|time| {
+            Record::Loss(Loss { time: Time(time), place: LossPlace::Ring, events: 1, cpu: None })
+        }));
+        let left = found_traced(&records);
+        prop_assert!(codes(&left).is_subset(&codes(&all)), "{left:#?}");
+    }
+}

@@ -246,9 +246,10 @@ fn wire_link_that_drops_is_seen_by_both_ends_and_nothing_else_is() {
                 client.out_of_order > 0 && client.retransmits == 0 && client.retransmit_us > 0,
                 "{client:?}"
             );
-            // What the client misses is there when it was sent again.
-            assert!(server.retransmits >= client.out_of_order, "{server:?} {client:?}");
-            assert!(late > 0 && resent > 0, "the kernel has seen {late} late and sent {resent} again");
+            // The link cuts what leaves the server in one piece, so that several may arrive for one that was sent again.
+            // The kernel counts what those pieces hold.
+            assert!(resent >= client.out_of_order, "sent {resent} again: {server:?} {client:?}");
+            assert!(late > 0, "the kernel has seen none late");
         } else {
             // Without loss too a kernel that had to wait for long sends again. A window may be full for a moment.
             let kernel = format!("{late} late, {resent} sent again: {client:?} {server:?}");

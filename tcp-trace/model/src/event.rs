@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{refusal::Verdict, time::Time};
 
+mod plaintext;
 mod stack;
 
+pub use plaintext::{Ciphertext, Plaintext, TlsLibrary, TlsObject};
 pub use stack::{LastUse, Registers, Stack, StackTrigger};
 
 /// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
@@ -426,6 +428,12 @@ pub enum EventKind<'a> {
     Subflow(Cookie),
     /// Where a process was when it used the socket.
     Stack(Stack<'a>),
+    /// A call of a TLS library passed plaintext. The event's cookie is 0.
+    Plaintext(Plaintext<'a>),
+    /// A TLS library passed ciphertext. The event's cookie is 0.
+    Ciphertext(Ciphertext<'a>),
+    /// A TLS library freed an object, or uses it for another session. The event's cookie is 0.
+    TlsObjectGone(TlsObject),
 }
 
 /// One thing that the kernel reported of one socket.

@@ -20,11 +20,14 @@ pub fn record(bytes: &[u8]) {
         EventKind::Segment(segment) => (segment.payload, segment.length as usize),
         EventKind::Datagram(datagram) => (datagram.payload, datagram.length as usize),
         EventKind::Stack(stack) => (stack.bytes, stack.bytes.len()),
+        EventKind::Plaintext(plaintext) => (plaintext.payload, plaintext.length as usize),
+        EventKind::Ciphertext(ciphertext) => (ciphertext.bytes, ciphertext.bytes.len()),
         EventKind::StateChange(_)
         | EventKind::Translation(_)
         | EventKind::Owner(_)
         | EventKind::Reset(_)
-        | EventKind::Subflow(_) => (&[][..], 0),
+        | EventKind::Subflow(_)
+        | EventKind::TlsObjectGone(_) => (&[][..], 0),
     };
     assert!(payload.len() <= length, "{} of {length} bytes", payload.len());
     assert!(payload.is_empty() || bytes.windows(payload.len()).any(|part| part == payload));

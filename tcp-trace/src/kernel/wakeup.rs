@@ -20,9 +20,13 @@ pub fn wakes_reader(event: &Event<'_>) -> bool {
         EventKind::Owner(_) | EventKind::Stack(_) => true,
         EventKind::StateChange(change) => change.owner.is_some(),
         EventKind::Segment(segment) => segment.payload.len() > UNHURRIED_MAX,
-        EventKind::Translation(_) | EventKind::Datagram(_) | EventKind::Reset(_) | EventKind::Subflow(_) => {
-            false
-        }
+        EventKind::Plaintext(plaintext) => plaintext.payload.len() > UNHURRIED_MAX,
+        EventKind::Translation(_)
+        | EventKind::Datagram(_)
+        | EventKind::Reset(_)
+        | EventKind::Subflow(_)
+        | EventKind::Ciphertext(_)
+        | EventKind::TlsObjectGone(_) => false,
     }
 }
 

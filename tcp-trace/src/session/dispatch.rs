@@ -49,6 +49,7 @@ impl<'a> Dispatch<'a> {
                     Pipeline::take_back(record);
                 }
                 pipeline::Output::Skip(skip) => self.skips.push(skip),
+                pipeline::Output::SkipPlaintext(_) => {}
                 pipeline::Output::AskRoute(question) => self.routes.ask(question, pipeline),
                 pipeline::Output::ListNamespaces(namespaces) => self.sockets.ask_listed(namespaces),
                 pipeline::Output::ResolveStack(question) => {

@@ -104,6 +104,7 @@ impl Pipeline {
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
             EventKind::Subflow(first) => self.subflow(time, cookie, *first),
             EventKind::Stack(stack) => self.stack(time, cookie, stack),
+            EventKind::Plaintext(_) | EventKind::Ciphertext(_) | EventKind::TlsObjectGone(_) => {}
         }
     }
 

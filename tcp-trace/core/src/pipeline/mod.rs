@@ -26,7 +26,7 @@ pub use existing::ExistingSocket;
 pub use gate::HELD_RECORDS_MAX;
 pub use lists::ListedSocket;
 pub use mini_sockets::MINI_SOCKETS_MAX;
-pub use output::{Output, Skip};
+pub use output::{Output, Skip, SkipPlaintext};
 pub use routes::RouteQuestion;
 pub use stacks::{StackId, StackQuestion};
 pub use table::CONNECTIONS_MAX;

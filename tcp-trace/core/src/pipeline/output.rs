@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tcp_trace_model::{
-    event::{Cookie, Direction},
+    event::{Cookie, Direction, TlsObject},
     record::Record,
 };
 
@@ -16,6 +16,8 @@ pub enum Output {
     Record(Record),
     /// To set in the kernel side.
     Skip(Skip),
+    /// To set in the kernel side, for a TLS library's calls.
+    SkipPlaintext(SkipPlaintext),
     /// To ask the kernel, and to answer with [`Pipeline::route`](super::Pipeline::route).
     AskRoute(RouteQuestion),
     /// Network namespaces whose mini-sockets and half-open connections the kernel has to list, in order. To answer with
@@ -41,6 +43,17 @@ pub struct Skip {
     pub direction: Direction,
     /// Before which sequence number; `None` when all is needed again.
     pub until: Option<u32>,
+}
+
+/// Plaintext that is not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkipPlaintext {
+    /// Of which object.
+    pub object: TlsObject,
+    /// Of which direction.
+    pub direction: Direction,
+    /// Before which offset ([`Plaintext::offset`](tcp_trace_model::event::Plaintext::offset)); `None` when all is needed again.
+    pub until: Option<u64>,
 }
 
 /// What is to be done and was not taken yet. It keeps its memory.

@@ -80,6 +80,7 @@ impl Host {
             match output {
                 Output::Record(record) => self.out.push(record),
                 Output::Skip(skip) => self.skips.push(skip),
+                Output::SkipPlaintext(_) => {}
                 Output::AskRoute(question) => self.questions.push(question),
                 Output::ListNamespaces(namespaces) => self.lists.push(namespaces),
                 Output::ResolveStack(question) => self.stacks.push(*question),

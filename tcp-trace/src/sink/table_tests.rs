@@ -105,6 +105,7 @@ fn transitions_and_exchanges_have_a_line_each() {
             protocols: Default::default(),
             events: 20,
             lost: 0,
+            unlinked: Default::default(),
             interrupted: true,
         }),
     ]);
@@ -141,6 +142,7 @@ fn colours_are_for_states_times_and_what_failed() {
             protocols: Default::default(),
             events: 20,
             lost: 12,
+            unlinked: Default::default(),
             interrupted: true,
         }),
     ];
@@ -266,6 +268,7 @@ fn losses_stand_out() {
         protocols: Default::default(),
         events: 20,
         lost: 12,
+        unlinked: Default::default(),
         interrupted: false,
     };
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"

@@ -7,6 +7,7 @@ mod finding;
 mod http;
 mod kernel_socket;
 mod line;
+mod plaintext;
 pub mod reader;
 mod route;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use http::{
 };
 pub use kernel_socket::{KernelSocket, ProcessState};
 pub use line::{Record, Segment, Transition};
+pub use plaintext::{Decrypted, ExchangeTls, TlsLink, Unlinked};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{End, FORMAT, Loss, LossPlace, Missing, Ready, Session, VERSION};
 pub use tls::{

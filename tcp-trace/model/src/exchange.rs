@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::version::Version;
-use crate::{fields::Fields, http2, record::ExchangeTls, text::Text, time::Time};
+use crate::{fields::Fields, http2, plaintext::ExchangeTls, text::Text, time::Time};
 
 /// What stands in place of a credential.
 pub const REDACTED: &str = "«redacted»";

@@ -7,7 +7,6 @@ mod finding;
 mod http;
 mod kernel_socket;
 mod line;
-mod plaintext;
 pub mod reader;
 mod route;
 #[cfg(test)]
@@ -19,6 +18,7 @@ pub mod write;
 pub use crate::connection_info::ConnectionInfo;
 pub use crate::filter::{Cidr, Filter};
 pub use crate::network::{ConnectionId, Container, Endpoint, Ends, FlagNames, Network, NetworkType, Process};
+pub use crate::plaintext::{Decrypted, ExchangeTls, TlsLink, Unlinked};
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use crate::text::{Text, TextRef};
 pub use connection::{
@@ -36,7 +36,6 @@ pub use http::{
 };
 pub use kernel_socket::{KernelSocket, ProcessState};
 pub use line::{Record, Segment, Transition};
-pub use plaintext::{Decrypted, ExchangeTls, TlsLink, Unlinked};
 pub use route::{Interface, NextHop, Route, RouteType};
 pub use session::{End, FORMAT, Loss, LossPlace, Missing, Ready, Session, VERSION};
 pub use tls::{

@@ -38,6 +38,8 @@ pub(super) struct Inside {
     object: TlsObject,
     /// Whether the object is there.
     is_there: bool,
+    /// Whether it turned out to belong to another connection.
+    is_left: bool,
     said: record::Decrypted,
     layer: Layer,
     /// By [`Direction::index`].
@@ -139,8 +141,8 @@ impl Connection {
 
     /// The object whose plaintext is read as its contents, with what shows that it belongs there, and whether it is still there.
     pub fn object(&self) -> Option<(TlsObject, TlsLink, bool)> {
-        let Inside { object, said, is_there, .. } = self.payload.inside.as_deref()?;
-        Some((*object, said.link, *is_there))
+        let Inside { object, said, is_there, is_left, .. } = self.payload.inside.as_deref()?;
+        Some((*object, said.link, *is_there && !is_left))
     }
 
     /// Begins to read an object's plaintext. `is_whole` is whether it is read from its first byte on.
@@ -155,6 +157,7 @@ impl Connection {
         self.payload.inside = Some(Box::new(Inside {
             object,
             is_there: true,
+            is_left: false,
             said: record::Decrypted { link, library, protocol: None },
             layer: Layer::first(start),
             ways: [way; 2],
@@ -194,6 +197,7 @@ impl Connection {
     pub fn leave_inside(&mut self, time: Time, found: &mut Found) {
         self.with_inside(found, |inside, found| {
             inside.finish(time, ConnectionEnd::without_fin(End::Unseen), found);
+            inside.is_left = true;
         });
     }
 
@@ -229,6 +233,11 @@ impl Connection {
 }
 
 impl Inside {
+    /// Whether its object turned out to belong to another connection.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left
+    }
+
     /// What is recorded of it.
     pub(super) fn said(&self) -> Box<record::Decrypted> {
         Box::new(self.said.clone())

@@ -10,6 +10,7 @@ mod learning;
 mod mini_socket;
 mod other_end;
 mod payload;
+mod record_starts;
 mod refused;
 mod stacks;
 mod stalls;
@@ -24,6 +25,7 @@ pub use identity::SharedOwner;
 pub use inside::Piece;
 pub use learning::Progress;
 pub use mini_socket::Listed;
+pub use record_starts::RecordStart;
 pub use refused::{Proof, REFUSED_RECORDED_MAX, Settled, UNSURE_MAX};
 
 use tcp_trace_model::event::Endpoints;

@@ -9,7 +9,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Connection, close::errno_name, inside::Inside};
+use super::{Connection, close::errno_name, inside::Inside, record_starts::RecordStarts};
 use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End},
@@ -21,7 +21,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Payload {
     /// What reads it; `None` before there was any.
-    layer: Option<Layer>,
+    pub(super) layer: Option<Layer>,
+    /// The beginnings of its TLS records, while no calls are linked to it.
+    pub(super) records: Option<Box<RecordStarts>>,
     /// What reads the plaintext that a TLS library's calls show of it, if they do.
     pub(super) inside: Option<Box<Inside>>,
     http: Http,
@@ -153,6 +155,11 @@ impl Payload {
             Some(Layer::Opaque | Layer::Opening(_)) => self.way_is_open(),
             _ => true,
         }
+    }
+
+    /// Whether no calls are linked to it.
+    pub(super) fn has_no_calls(&self) -> bool {
+        self.inside.as_ref().is_none_or(|inside| inside.is_left())
     }
 
     /// Whether what nothing reads may be TLS: a protocol that was named may have gone over to it.
@@ -303,6 +310,7 @@ impl Connection {
 
     /// Its bytes are TLS, which calls show: what reads them as something else reads nothing any more.
     pub(super) fn leave_tls_to_calls(&mut self) {
+        self.payload.records = None;
         if !matches!(self.payload.layer, Some(Layer::Tls(_))) {
             self.payload.layer = Some(Layer::Opaque);
             self.stream.discard();
@@ -398,6 +406,7 @@ impl Connection {
     pub fn skip(&mut self, segment: &Segment<'_>, is_read: bool) -> Option<Option<u32>> {
         let need = match &self.payload.layer {
             _ if !is_read => Need::Nothing,
+            _ if self.needs_records(segment.direction) => Need::All,
             None => Need::All,
             Some(layer) => layer.need(segment.direction),
         };

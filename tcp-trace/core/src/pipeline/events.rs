@@ -107,7 +107,7 @@ impl Pipeline {
             EventKind::Subflow(first) => self.subflow(time, cookie, *first),
             EventKind::Stack(stack) => self.stack(time, cookie, stack),
             EventKind::Plaintext(plaintext) => self.plaintext(time, plaintext),
-            EventKind::Ciphertext(_) => {}
+            EventKind::Ciphertext(ciphertext) => self.ciphertext(time, ciphertext),
             EventKind::TlsObjectGone(object) => self.tls_object_gone(*object),
         }
     }

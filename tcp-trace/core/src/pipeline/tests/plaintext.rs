@@ -1,5 +1,6 @@
 //! Plaintext of TLS libraries' calls: which connection it comes out of, and as what.
 
+mod evidence;
 mod world;
 
 use tcp_trace_model::{

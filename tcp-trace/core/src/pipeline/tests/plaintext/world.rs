@@ -1,6 +1,6 @@
 //! Connections with TLS and the calls of its library, as the kernel reports them.
 
-use tcp_trace_model::event::{Plaintext, TlsLibrary, TlsObject};
+use tcp_trace_model::event::{Ciphertext, Plaintext, TlsLibrary, TlsObject};
 
 use super::super::*;
 use crate::tls::testing::{Hello, message, record, server_hello};
@@ -57,7 +57,7 @@ impl Tls {
         record(23, &sealed)
     }
 
-    fn client_hello(&mut self) -> Vec<u8> {
+    pub(super) fn client_hello(&mut self) -> Vec<u8> {
         let mut hello = Hello::default().name("h.example").sent();
         let random = self.noise(32);
         hello[11..43].copy_from_slice(&random);
@@ -122,6 +122,36 @@ impl Host {
         }
     }
 
+    /// A connection that is older than the session.
+    pub(super) fn existing(&mut self, number: u16, pid: u32) -> Tls {
+        let (cookie, ends) = (u64::from(number), endpoints(10_000 + number, 443));
+        let socket = ExistingSocket {
+            cookie,
+            netns: NETNS,
+            endpoints: ends,
+            state: OPEN,
+            role: Some(Role::Client),
+            owner: Some(std::sync::Arc::new(owner(pid, "worker"))),
+            others: Vec::new(),
+            stats: Default::default(),
+            bytes: None,
+            listed: None,
+            mini_socket_us: None,
+        };
+        self.pipeline.existing(Time(self.now), &[socket]);
+        self.take();
+        Tls {
+            cookie,
+            object: TlsObject { pid, address: 0x1000 * u64::from(number), generation: 1 },
+            is_late: true,
+            offsets: [0; 2],
+            ends,
+            is_client: true,
+            next: [1_000, 2_000],
+            noise: number.into(),
+        }
+    }
+
     /// Bytes pass on the wire.
     pub(super) fn wire(&mut self, tls: &mut Tls, direction: Direction, bytes: &[u8]) {
         let at = direction.index();
@@ -161,6 +191,12 @@ impl Host {
         };
         *offset += length as u64;
         self.event(0, EventKind::Plaintext(plaintext));
+    }
+
+    /// The library hands out, or takes, the beginning of a record.
+    pub(super) fn ciphertext(&mut self, tls: &Tls, direction: Direction, record: &[u8]) {
+        let bytes = &record[..record.len().min(32)];
+        self.event(0, EventKind::Ciphertext(Ciphertext { object: tls.object, direction, bytes }));
     }
 
     /// A call in which the socket is used.

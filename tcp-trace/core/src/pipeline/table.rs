@@ -65,6 +65,7 @@ impl Tracked {
             for direction in self.connection.lift_skips() {
                 cx.out.push(Output::Skip(Skip { cookie, direction, until: None }));
             }
+            self.need_plaintext(cx);
         }
         waits_again
     }
@@ -85,7 +86,8 @@ impl Tracked {
         self.connection.finish_payload(now, &mut cx.found);
         self.take_found(now, resolutions, cx);
         if let Some(acknowledged) = self.connection.acknowledged_until_reset() {
-            self.gate.held_exchanges().for_each(|exchange| http::cut_by_reset(exchange, acknowledged));
+            let held = self.gate.held_exchanges().filter(|exchange| exchange.tls.is_none());
+            held.for_each(|exchange| http::cut_by_reset(exchange, acknowledged));
         }
         self.gate.release(&mut cx.out);
     }
@@ -122,7 +124,8 @@ impl Tracked {
             if !connection.is_tunnel() {
                 lookups::learn_host(connection, &exchange, nameless_host);
             }
-            let is_unacknowledged = connection.awaits_acknowledgment(&exchange);
+            // What is inside of TLS has no numbers of TCP.
+            let is_unacknowledged = exchange.tls.is_none() && connection.awaits_acknowledgment(&exchange);
             let info = match exchange.answered() {
                 Some(answered) => connection.info_at(answered),
                 None => connection.info().clone(),

@@ -13,7 +13,7 @@ use tcp_trace_model::{
     record::{Exchange, Http, Outcome, Version},
 };
 use tcp_trace_tests::{
-    Folder, Nginx, Recording, Running, Tracer, client_port, free_port, output, wait_for_listener,
+    Diagnosing, Folder, Nginx, Recording, Running, Tracer, client_port, free_port, output, wait_for_listener,
 };
 
 /// What a server and a recording say of a request: the client's port, method, target, status and bytes of the response's body.
@@ -270,6 +270,33 @@ fn streams_end_as_their_client_says() {
         assert!(blocked.is_some() || !summary.seen_from_start, "{role:?}");
         let totals = summary.http2.as_ref().expect("it was HTTP/2");
         assert_eq!((totals.resets, &totals.illegal), (2, &None));
+    }
+}
+
+#[test]
+fn what_a_server_does_nothing_for_and_what_waits_for_windows_are_findings() {
+    for (requests, expected) in [
+        (&["GET /plain", "POST /echo abcde", "GET /held"][..], &[][..]),
+        (&["GET /plain", "GET /refused"], &[("stream_refused", "refused", 1)]),
+        (&["GET /plain", "GET /goaway"], &[("goaway_race", "crossed", 1)]),
+        (&["GET /plain", "GET /slow"], &[("flow_control", "connection_window", 1)]),
+    ] {
+        let mut node = Node::start();
+        let diagnosing = Diagnosing::of_host(&["--port", &node.port.to_string()]);
+        for request in requests {
+            node.request(request);
+        }
+        let diagnosis = diagnosing.end();
+        let found: Vec<_> = diagnosis
+            .findings
+            .iter()
+            .map(|it| (it.code.as_str(), it.cause.as_deref().unwrap_or_default(), it.connections.len()))
+            .collect();
+        assert_eq!(found, expected, "{requests:?}: {:#?}", diagnosis.findings);
+        assert!(diagnosis.findings.iter().all(|it| {
+            it.process.as_ref().is_some_and(|it| it.name.printable().to_string().starts_with("node"))
+        }));
+        node.close();
     }
 }
 

@@ -2,7 +2,8 @@
 // prints how that ended for the client; `close` ends the connection, and the program.
 //
 // GET PATH: /early has an interim response, /trailers has trailers, /push pushes /pushed, /refused is refused,
-// /held is never answered, and the client cancels it; /window is a body that waits for the client. POST PATH BODY is
+// /held is never answered, and the client cancels it; /window is a body that waits for the client, /slow one that waits for it for 1.5 s, and
+// /beside a request that is made while it does; for /goaway the server ends the connection and does nothing. POST PATH BODY is
 // answered with its body. GRPC STATUS is a call of two messages each way.
 'use strict';
 const http2 = require('http2');
@@ -51,7 +52,9 @@ server.on('stream', (stream, headers) => {
     });
   } else if (path === '/refused') {
     stream.close(constants.NGHTTP2_REFUSED_STREAM);
-  } else if (path === '/window') {
+  } else if (path === '/goaway') {
+    stream.session.goaway(constants.NGHTTP2_NO_ERROR, stream.id - 2);
+  } else if (path === '/window' || path === '/slow') {
     answer(Buffer.alloc(300000));
   } else if (path !== '/held') {
     answer('text', { 'x-same': 'always the same' });
@@ -82,6 +85,10 @@ server.listen(0, '127.0.0.1', () => {
     if (path === '/window') {
       stream.pause();
       setTimeout(() => stream.resume(), 50);
+    } else if (path === '/slow') {
+      stream.pause();
+      setTimeout(() => stream.resume(), 1500);
+      stream.on('response', () => session.request({ ':path': '/beside' }).on('error', () => {}).resume());
     } else {
       stream.resume();
     }

@@ -358,7 +358,7 @@ impl<'a> EventLoop<'a> {
         self.dispatch.finish_stacks(&mut self.pipeline).await?;
         self.report_losses()?;
         let mut output = self.dispatch.output;
-        output.end(self.tracer.clock().now(), self.events, interrupted)?;
+        output.end(self.tracer.clock().now(), self.events, self.pipeline.unlinked(), interrupted)?;
         Ok(output.written(signals.any()).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Cookie, Event, EventKind, Flags, Role, State, StateChange},
-    record::{ConnectionId, Filter, Record, Route},
+    record::{ConnectionId, Filter, Record, Route, Unlinked},
     time::Time,
 };
 
@@ -16,6 +16,7 @@ use super::{
     mini_sockets::MiniSockets,
     output::Output,
     peers::Peers,
+    plaintext::Plaintexts,
     stacks::Stacks,
     table::Connections,
 };
@@ -44,6 +45,7 @@ pub struct Pipeline {
     pub(super) peers: Peers,
     pub(super) resolutions: Resolutions,
     pub(super) stacks: Stacks,
+    pub(super) plaintexts: Plaintexts,
 }
 
 impl Pipeline {
@@ -104,7 +106,9 @@ impl Pipeline {
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
             EventKind::Subflow(first) => self.subflow(time, cookie, *first),
             EventKind::Stack(stack) => self.stack(time, cookie, stack),
-            EventKind::Plaintext(_) | EventKind::Ciphertext(_) | EventKind::TlsObjectGone(_) => {}
+            EventKind::Plaintext(plaintext) => self.plaintext(time, plaintext),
+            EventKind::Ciphertext(ciphertext) => self.ciphertext(time, ciphertext),
+            EventKind::TlsObjectGone(object) => self.tls_object_gone(*object),
         }
     }
 
@@ -124,6 +128,12 @@ impl Pipeline {
         self.unaccepted.tick(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         self.resolutions.tick(now, &mut self.cx);
         self.ask_lists(now);
+        self.tick_plaintext(now);
+    }
+
+    /// What TLS libraries' calls have shown that could be linked to no connection.
+    pub fn unlinked(&self) -> Unlinked {
+        self.plaintexts.unlinked()
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing

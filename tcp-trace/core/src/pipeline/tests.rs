@@ -8,6 +8,7 @@ mod ends;
 mod held;
 mod kernel_numbers;
 mod memory;
+mod plaintext;
 mod proxied;
 mod refused;
 mod routes;
@@ -52,6 +53,7 @@ struct Host {
     now: u64,
     out: Vec<Record>,
     skips: Vec<Skip>,
+    plaintext_skips: Vec<SkipPlaintext>,
     questions: Vec<RouteQuestion>,
     lists: Vec<Vec<u32>>,
     stacks: Vec<StackQuestion>,
@@ -80,7 +82,7 @@ impl Host {
             match output {
                 Output::Record(record) => self.out.push(record),
                 Output::Skip(skip) => self.skips.push(skip),
-                Output::SkipPlaintext(_) => {}
+                Output::SkipPlaintext(skip) => self.plaintext_skips.push(skip),
                 Output::AskRoute(question) => self.questions.push(question),
                 Output::ListNamespaces(namespaces) => self.lists.push(namespaces),
                 Output::ResolveStack(question) => self.stacks.push(*question),

@@ -5,6 +5,7 @@
 mod certificate;
 mod cipher_suites;
 mod client_hello;
+mod cutter;
 mod extensions;
 mod messages;
 mod names;
@@ -18,4 +19,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cutter::{Cutter, START, start_behind_header, start_of};
+pub(crate) use records::APPLICATION_DATA;
 pub(crate) use session::{Progress, Session};

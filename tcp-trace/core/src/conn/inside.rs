@@ -166,6 +166,12 @@ impl Connection {
         self.leave_tls_to_calls();
     }
 
+    /// Whether its process may still read what had come before the peer's RST.
+    pub fn awaits_plaintext(&self) -> bool {
+        let is_there = self.object().is_some_and(|(_, _, is_there)| is_there);
+        is_there && self.ending().reset == Some(Direction::In)
+    }
+
     /// Notes better evidence that the object belongs there.
     pub fn strengthen_link(&mut self, link: TlsLink) {
         if let Some(inside) = self.payload.inside.as_deref_mut() {

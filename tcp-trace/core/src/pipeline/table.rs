@@ -25,8 +25,8 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 /// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
 /// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
 const LINGER_US: u64 = 50_000;
-/// How long it waits for an answer to the question for its route.
-const ROUTE_LINGER_US: u64 = 1_000_000;
+/// How long it waits for an answer to the question for its route, or for plaintext that its process has not read.
+const LONG_LINGER_US: u64 = 1_000_000;
 
 /// A connection with its gate.
 #[derive(Debug)]
@@ -230,8 +230,11 @@ impl Connections {
     pub(super) fn next_closed(&mut self, now: Time, is_over: bool) -> Option<(Time, ConnectionId)> {
         let (time, id) = *self.closed.front()?;
         let closed_us = now.micros_since(time);
-        let mut awaits_route = || self.of(id).is_some_and(|tracked| tracked.connection.awaits_route());
-        if !is_over && (closed_us < LINGER_US || closed_us < ROUTE_LINGER_US && awaits_route()) {
+        let mut awaits = || {
+            let tracked = self.of(id);
+            tracked.is_some_and(|it| it.connection.awaits_route() || it.connection.awaits_plaintext())
+        };
+        if !is_over && (closed_us < LINGER_US || closed_us < LONG_LINGER_US && awaits()) {
             return None;
         }
         self.closed.pop_front()

@@ -136,6 +136,22 @@ fn what_is_open_when_the_connection_ends_is_judged_by_its_end() {
 }
 
 #[test]
+fn what_had_come_before_a_reset_can_be_read_behind_it() {
+    let mut host = Host::new(Filter::default());
+    let mut tls = host.tls(1, true);
+    host.nested(&mut tls, Direction::Out, REQUEST);
+    let sealed = tls.seal(RESPONSE);
+    host.wire(&mut tls, Direction::In, &sealed);
+    host.end(&mut tls, End::Reset);
+    host.now += 300_000_000;
+    host.tick(0);
+    host.call(&mut tls, Direction::In, RESPONSE, false);
+    assert_eq!(host.inside(), ["c1 /a 200 NestedSyscall"]);
+    host.tick(1);
+    assert_eq!(host.connections(), 1, "it is waited for no longer");
+}
+
+#[test]
 fn a_late_object_is_read_from_its_next_request_on() {
     let mut host = Host::new(Filter::default());
     let mut end = host.tls(1, true);

@@ -9,7 +9,12 @@ use tcp_trace_ebpf::{
     Bytes16, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
     PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_OBJECTS_MAX, TLS_THREADS_MAX, TlsKey,
     TlsSkip,
-    decide::{process::Verdict, segment::DirectionMemory, skip::SkipProgress, tls::{TlsCall, TlsThread}},
+    decide::{
+        process::Verdict,
+        segment::DirectionMemory,
+        skip::SkipProgress,
+        tls::{TlsCall, TlsThread},
+    },
 };
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.

@@ -28,7 +28,8 @@ pub(crate) fn depths(object: &[u8], start: &str) -> Result<Vec<(String, u64)>> {
             continue;
         }
         let name = symbol.name()?.to_owned();
-        let code = section.data()?.get(symbol.address() as usize..(symbol.address() + symbol.size()) as usize);
+        let code =
+            section.data()?.get(symbol.address() as usize..(symbol.address() + symbol.size()) as usize);
         let code = code.with_context(|| format!("the code of {name} is not in its section"))?;
         depths.push((name, depth(code)));
     }

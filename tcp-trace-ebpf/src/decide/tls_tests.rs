@@ -92,8 +92,7 @@ fn the_number_of_bytes_is_returned_or_stored() {
     assert_eq!(count_argument(READ), None);
     assert_eq!(count_argument(READ | CALL_COUNTS_AT_FOURTH), Some(3));
     assert_eq!(count_argument(CALL_COUNTS_AT_FIFTH), Some(4));
-    let call =
-        TlsCall { hook: READ | u64::from(LIBRARY_GNUTLS) << CALL_LIBRARY_SHIFT, ..TlsCall::default() };
+    let call = TlsCall { hook: READ | u64::from(LIBRARY_GNUTLS) << CALL_LIBRARY_SHIFT, ..TlsCall::default() };
     assert_eq!((call.direction(), call.library()), (DIRECTION_IN, LIBRARY_GNUTLS));
 }
 

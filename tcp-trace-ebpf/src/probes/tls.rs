@@ -22,9 +22,7 @@ use tcp_trace_ebpf::{
     RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
     decide::{
         pick_mut,
-        tls::{
-            TlsCall, TlsThread, count_argument, count_returned, is_ciphertext_reported, skipped,
-        },
+        tls::{TlsCall, TlsThread, count_argument, count_returned, is_ciphertext_reported, skipped},
     },
 };
 
@@ -340,13 +338,7 @@ fn header(call: &TlsCall, length: u64) {
 /// # Safety
 /// The pointer is to room for a record in the ring buffer.
 #[inline(always)]
-unsafe fn write_plaintext(
-    record: *mut RawPlaintext,
-    call: &TlsCall,
-    at: u64,
-    length: u32,
-    captured: u32,
-) {
+unsafe fn write_plaintext(record: *mut RawPlaintext, call: &TlsCall, at: u64, length: u32, captured: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         write_header(&raw mut (*record).header, KIND_PLAINTEXT);
@@ -397,8 +389,11 @@ fn note_ciphertext(ctx: &ProbeContext) {
         (*record).padding = [0; 3];
         let bytes: *mut u8 = (&raw mut (*record).bytes).cast();
         (*record).bytes = [0; CIPHERTEXT_MAX];
-        read_user(bytes, (core::hint::black_box(captured - 1) & (CIPHERTEXT_MAX as u32 - 1)) + 1, registers::second(ctx))
-            && bytes.read() >= CONTENT_TYPE_MIN
+        read_user(
+            bytes,
+            (core::hint::black_box(captured - 1) & (CIPHERTEXT_MAX as u32 - 1)) + 1,
+            registers::second(ctx),
+        ) && bytes.read() >= CONTENT_TYPE_MIN
             && bytes.read() <= CONTENT_TYPE_MAX
             && bytes.add(1).read() == VERSION_MAJOR
     };

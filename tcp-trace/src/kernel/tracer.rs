@@ -9,7 +9,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcp_trace_ebpf::{
-    LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_OBJECTS_MAX, TLS_THREADS_MAX, globals, maps, programs, skip_entry, skip_index,
+    LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_OBJECTS_MAX, TLS_THREADS_MAX,
+    globals, maps, programs, skip_entry, skip_index,
 };
 use tcp_trace_model::{
     event::{Cookie, Direction, TlsObject},
@@ -25,8 +26,8 @@ use super::{
     filters::{self, FilterUpdates, KernelFilter},
     last_use::LastUses,
     losses::{Losses, NewlyLost},
-    offsets, privileges, uprobes,
-    uprobes::{Hook, PlaintextSkips},
+    offsets, privileges,
+    uprobes::{Hook, PlaintextSkips, Uprobes},
     wakeup::Readiness,
 };
 
@@ -160,6 +161,7 @@ pub struct Tracer {
     last_uses: Option<LastUses>,
     /// `None` when plaintext is not asked for.
     plaintext_skips: Option<PlaintextSkips>,
+    uprobes: Option<Uprobes>,
 }
 
 impl Tracer {
@@ -171,6 +173,8 @@ impl Tracer {
         })?;
         let btf = Btf::parse(&btf_bytes)?;
         let mut ebpf = load(&btf, options, KernelFilter(filter))?;
+        // While it has all its maps.
+        let uprobes = options.tls.then(|| Uprobes::load(&mut ebpf, OBJECT)).transpose()?;
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
         let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
@@ -190,12 +194,7 @@ impl Tracer {
         let losses = Losses::new(counters, &ebpf)?;
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
-        let plaintext_skips = if options.tls {
-            uprobes::load(&mut ebpf)?;
-            Some(PlaintextSkips::new(&mut ebpf)?)
-        } else {
-            None
-        };
+        let plaintext_skips = options.tls.then(|| PlaintextSkips::new(&mut ebpf)).transpose()?;
         let ebpf = Some(ebpf);
         Ok(Self {
             ebpf,
@@ -210,6 +209,7 @@ impl Tracer {
             reset_reasons,
             last_uses,
             plaintext_skips,
+            uprobes,
         })
     }
 
@@ -288,8 +288,8 @@ impl Tracer {
 
     /// Attaches the programs that report plaintext to a file, when plaintext is asked for.
     pub fn attach_hooks(&mut self, file: &File, hooks: &[Hook]) -> Result<(), KernelError> {
-        match &mut self.ebpf {
-            Some(ebpf) if self.plaintext_skips.is_some() => uprobes::attach(ebpf, file, hooks),
+        match (&mut self.ebpf, &mut self.uprobes) {
+            (Some(ebpf), Some(uprobes)) => uprobes.attach(ebpf, file, hooks),
             _ => Ok(()),
         }
     }
@@ -314,7 +314,17 @@ impl Tracer {
 
     /// Detaches the programs. The ring buffer can still be drained.
     pub fn detach(&mut self) {
-        self.ebpf = None;
+        if let Some(mut ebpf) = self.ebpf.take()
+            && let Some(mut uprobes) = self.uprobes.take()
+        {
+            uprobes.detach(&mut ebpf);
+        }
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.detach();
     }
 }
 

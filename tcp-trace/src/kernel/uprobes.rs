@@ -1,8 +1,13 @@
 //! Programs on functions of TLS libraries: attaches them to files, and tells them which plaintext is not needed.
 
+mod multi;
+
 use std::{
+    ffi::CString,
     fs::File,
-    os::fd::{AsRawFd as _, BorrowedFd, AsFd as _},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    thread,
 };
 
 use aya::{
@@ -10,7 +15,7 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{
         ProgramError, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
 use tcp_trace_ebpf::{TlsKey, TlsSkip, maps, programs};
@@ -68,6 +73,10 @@ impl HookKind {
             Self::Ciphertext => programs::TLS_CIPHERTEXT,
         }
     }
+
+    fn cookie(self) -> u64 {
+        if let Self::Call(bits) = self { bits } else { 0 }
+    }
 }
 
 /// The ABI's [`TlsKey`] as bytes for the map.
@@ -83,6 +92,14 @@ unsafe impl Pod for KeyPod {}
 struct SkipPod(TlsSkip);
 // SAFETY: as above.
 unsafe impl Pod for SkipPod {}
+
+/// The programs, and what is attached: it has to be [detached](detach).
+pub(super) struct Uprobes {
+    /// Empty where the kernel does not attach a program to many places at once: then aya attaches it to each.
+    multi: Vec<multi::Program>,
+    multi_links: Vec<OwnedFd>,
+    links: Vec<(&'static str, UProbeLinkId)>,
+}
 
 /// The map of plaintext that is not needed.
 pub(super) struct PlaintextSkips(HashMap<MapData, KeyPod, SkipPod>);
@@ -109,30 +126,67 @@ impl PlaintextSkips {
     }
 }
 
-/// Loads the programs, which are then attached to files.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    for name in PROGRAMS {
-        program(ebpf, name)
-            .and_then(UProbe::load)
-            .map_err(|error| refused(&format!("load the eBPF program {name}"), error))?;
+impl Uprobes {
+    /// Loads the programs of `object`, whose maps `ebpf` has, and which are then attached to files.
+    pub(super) fn load(ebpf: &mut Ebpf, object: &[u8]) -> Result<Self, KernelError> {
+        let multi = multi::load(ebpf, object, &PROGRAMS)
+            .inspect_err(|error| log::debug!("uprobes are attached one by one: {error}"))
+            .unwrap_or_default();
+        if multi.is_empty() {
+            for name in PROGRAMS {
+                program(ebpf, name)
+                    .and_then(UProbe::load)
+                    .map_err(|error| refused(&format!("load the eBPF program {name}"), error))?;
+            }
+        }
+        Ok(Self { multi, multi_links: Vec::new(), links: Vec::new() })
     }
-    Ok(())
-}
 
-/// Attaches programs to a file, for all processes that execute it, now and later. Returns before calls: one that began would
-/// seem not to return.
-pub(super) fn attach(ebpf: &mut Ebpf, file: &File, hooks: &[Hook]) -> Result<(), KernelError> {
-    let path = path(file.as_fd());
-    for name in PROGRAMS {
-        for hook in hooks.iter().filter(|hook| hook.kind.program() == name) {
-            let cookie = if let HookKind::Call(bits) = hook.kind { Some(bits) } else { None };
-            let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(hook.offset), cookie };
-            program(ebpf, name)
-                .and_then(|program| program.attach(point, &path, UProbeScope::AllProcesses))
-                .map_err(|error| refused("attach a uprobe", error))?;
+    /// Attaches programs to a file, for all processes that execute it, now and later. Returns before calls: one that began would
+    /// seem not to return.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, file: &File, hooks: &[Hook]) -> Result<(), KernelError> {
+        let path = path(file.as_fd());
+        for name in PROGRAMS {
+            let hooks = hooks.iter().filter(|hook| hook.kind.program() == name);
+            let (offsets, cookies): (Vec<u64>, Vec<u64>) =
+                hooks.map(|hook| (hook.offset, hook.kind.cookie())).unzip();
+            if offsets.is_empty() {
+                continue;
+            }
+            if let Some(program) = self.multi.iter().find(|program| program.name == name) {
+                let link = CString::new(path.as_str())
+                    .map_err(io::Error::other)
+                    .and_then(|path| program.attach(path, &offsets, &cookies))
+                    .map_err(|error| refused("attach uprobes", error))?;
+                self.multi_links.push(link);
+                continue;
+            }
+            for (offset, cookie) in offsets.into_iter().zip(cookies) {
+                let location = UProbeAttachLocation::AbsoluteOffset(offset);
+                let point = UProbeAttachPoint { location, cookie: Some(cookie) };
+                let link = program(ebpf, name)
+                    .and_then(|program| program.attach(point, &path, UProbeScope::AllProcesses))
+                    .map_err(|error| refused("attach a uprobe", error))?;
+                self.links.push((name, link));
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches all that is attached. The kernel waits each time until no processor runs the program, which takes up to 100 ms, but
+    /// those who wait at the same time wait together.
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
+        thread::scope(|scope| {
+            for link in self.multi_links.drain(..) {
+                // Where there is no thread, it is dropped here.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(link));
+            }
+        });
+        for (name, link) in self.links.drain(..) {
+            // It is there until it is detached, and is detached only here.
+            let _ = program(ebpf, name).and_then(|program| program.detach(link));
         }
     }
-    Ok(())
 }
 
 /// A path of the file that is open, whatever has become of its name.

@@ -235,6 +235,7 @@ impl<'a> EventLoop<'a> {
             }
             match decode(bytes, offset) {
                 Ok(mut event) => {
+                    was_announced |= wakes_reader(&event);
                     if let Some(owner) = enricher.enrich(&mut event) {
                         plaintext.look_at(owner.pid);
                     }

@@ -126,7 +126,9 @@ impl Finder {
     fn look(&mut self, name: Name, path: PathBuf, file: File) -> Option<Target> {
         if self.known.len() >= FILES_MAX {
             if !self.is_full {
-                log::warn!("more than {FILES_MAX} executable files: further ones are not searched for TLS libraries");
+                log::warn!(
+                    "more than {FILES_MAX} executable files: further ones are not searched for TLS libraries"
+                );
                 self.is_full = true;
             }
             return None;

@@ -53,7 +53,8 @@ fn x86_64(code: &[u8]) -> Result<Vec<u64>, Reason> {
 /// `RET`, `RETAA` and `RETAB` (Arm Architecture Reference Manual, C6.2).
 fn aarch64(code: &[u8]) -> Vec<u64> {
     let words = code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-    let is_return = |word: u32| word & 0xffff_fc1f == 0xd65f_0000 || matches!(word, 0xd65f_0bff | 0xd65f_0fff);
+    let is_return =
+        |word: u32| word & 0xffff_fc1f == 0xd65f_0000 || matches!(word, 0xd65f_0bff | 0xd65f_0fff);
     words.enumerate().filter(|(_, word)| is_return(*word)).map(|(index, _)| 4 * index as u64).collect()
 }
 
@@ -65,10 +66,7 @@ mod tests {
     fn returns_of_x86_64_are_instructions_not_bytes() {
         for (code, expected) in [
             // sub $0x18,%rsp; mov $0xc3,%eax; add $0x18,%rsp; ret
-            (
-                &[0x48, 0x83, 0xec, 0x18, 0xb8, 0xc3, 0, 0, 0, 0x48, 0x83, 0xc4, 0x18, 0xc3][..],
-                Ok(vec![13]),
-            ),
+            (&[0x48, 0x83, 0xec, 0x18, 0xb8, 0xc3, 0, 0, 0, 0x48, 0x83, 0xc4, 0x18, 0xc3][..], Ok(vec![13])),
             // endbr64; test %eax,%eax; je +1; ret; ret $8; rep ret; int3
             (
                 &[0xf3, 0x0f, 0x1e, 0xfa, 0x85, 0xc0, 0x74, 1, 0xc3, 0xc2, 8, 0, 0xf3, 0xc3, 0xcc],

@@ -66,9 +66,7 @@ fn library(number: u8) -> Result<TlsLibrary, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use tcp_trace_ebpf::{
-        DIRECTION_IN, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE, RawHeader,
-    };
+    use tcp_trace_ebpf::{DIRECTION_IN, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE, RawHeader};
     use tcp_trace_model::event::{Direction, Event, EventKind};
 
     use super::*;

@@ -298,3 +298,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn http_2_of_an_object_that_is_linked_before_its_first_plaintext() {
+    for is_late in [false, true] {
+        let mut host = Host::new(Filter::default());
+        let mut tls = host.connected(1, true, 500);
+        tls.is_late = is_late;
+        let hello = tls.client_hello();
+        host.ciphertext(&tls, OUT, &hello);
+        host.wire(&mut tls, OUT, &hello);
+        let block = [0x82, 0x87, 0x84]; // GET, https, /
+        let request = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &[0, 0, 3, 1, 5, 0, 0, 0, 1], &block].concat();
+        let response = [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]].concat();
+        host.call(&mut tls, OUT, &request, false);
+        host.call(&mut tls, IN, &response, false);
+        host.tick(1);
+        assert_eq!(host.inside(), ["c1 / 200 Ciphertext"], "{is_late}");
+    }
+}

@@ -1,3 +1,5 @@
+//! Calls in calls, calls whose end was not seen, and what of their plaintext is reported.
+
 use super::*;
 use crate::{CALL_LIBRARY_SHIFT, LIBRARY_GNUTLS};
 

@@ -2,6 +2,7 @@
 
 mod capture;
 mod failures;
+mod interleaved;
 mod openssl;
 mod plaintext;
 mod sessions;

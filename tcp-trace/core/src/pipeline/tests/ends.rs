@@ -16,7 +16,7 @@ impl Host {
         self.take();
     }
 
-    fn last_transition(&self, id: &str) -> &Transition {
+    pub(super) fn last_transition(&self, id: &str) -> &Transition {
         let of = |record: &'_ &Record| matches!(record, Record::Transition(transition) if transition.connection.id.to_string() == id);
         match self.out.iter().rfind(of) {
             Some(Record::Transition(transition)) => transition,
@@ -435,34 +435,4 @@ fn a_half_open_connection_ends_with_its_listener() {
     assert_eq!((summary.close.by, summary.close.how), (By::Local, How::Abandoned));
     assert_eq!(summary.close.reason.as_deref(), Some("its listener was closed"));
     assert_eq!(summary.connection.process.as_ref().unwrap().name, "nginx".into());
-}
-
-#[test]
-fn an_end_that_the_kernel_does_not_report_follows_from_the_segments() {
-    let mut host = Host::new(Filter::default());
-    host.handshake();
-    host.exchange();
-    let is_softirq = |old, new| {
-        matches!(
-            (old, new),
-            (State::FinWait1, State::FinWait2) | (State::FinWait2 | State::LastAck, State::Close)
-        )
-    };
-    host.close_except(is_softirq);
-    assert_eq!(host.transitions("c4102").last().unwrap(), "CLOSE_WAIT>LAST_ACK");
-    host.tick(0);
-    assert_eq!(host.transitions("c4102").last().unwrap(), "CLOSE_WAIT>LAST_ACK", "it may be late");
-    host.tick(1);
-    host.tick(1);
-    assert_eq!(
-        host.transitions("c4101")[2..],
-        ["ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"]
-    );
-    assert_eq!(host.transitions("c4102").last().unwrap(), "LAST_ACK>CLOSE");
-    let [client, server] = ["c4101", "c4102"].map(|id| host.last_transition(id));
-    for end in [client, server] {
-        assert!(end.estimated && end.gap, "{end:?}");
-    }
-    let server = host.summary("c4102");
-    assert_eq!((server.open, server.seen_from_start, server.close.how), (false, false, How::Fin));
 }

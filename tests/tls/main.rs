@@ -3,6 +3,7 @@
 mod capture;
 mod failures;
 mod openssl;
+mod plaintext;
 mod sessions;
 
 use std::fs;

@@ -19,7 +19,8 @@ pub(super) fn run() -> ExitCode {
         let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: {need} to {}", capability.purpose));
     }
-    let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true };
+    let options =
+        Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true, tls: true };
     match Tracer::attach(&options, &Filter::default()) {
         Ok(tracer) => {
             for probe in Probe::ALL {

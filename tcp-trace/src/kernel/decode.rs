@@ -107,6 +107,7 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
         incarnation: u32_at(raw, offset_of!(RawTransition, incarnation)),
         is_client: u8_at(raw, offset_of!(RawTransition, attributes)) & CONNECTED != 0,
         is_exit: u8_at(raw, offset_of!(RawTransition, attributes)) & EXITING != 0,
+        is_inferred: false,
         is_subflow: u8_at(raw, offset_of!(RawTransition, attributes)) & SUBFLOW != 0,
         stats: TcpStats {
             receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),

@@ -88,13 +88,22 @@ impl RecordStarts {
     }
 }
 
+/// Whether bytes may begin a record of data.
+fn begins_record(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[APPLICATION_DATA, 3, 3])
+}
+
 impl Connection {
     /// Takes what a segment shows of TLS records, while nothing is linked to the connection.
     #[inline]
     pub fn show_records(&mut self, time: Time, segment: &Segment<'_>, starts: &mut Vec<RecordStart>) {
         let payload = &mut self.payload;
-        let is_tls = matches!(payload.layer, Some(Layer::Tls(_))) && payload.has_no_calls();
-        if is_tls && payload.records.is_none() {
+        // Of a connection that is older, its calls may be seen before it is known whose it is.
+        let is_tls = match payload.layer {
+            Some(Layer::Tls(_)) => true,
+            _ => self.handshake.is_none() && begins_record(segment.payload),
+        };
+        if is_tls && payload.records.is_none() && payload.has_no_calls() && payload.may_be_tls() {
             payload.records = Some(Box::default());
         }
         if let Some(records) = &mut payload.records

@@ -184,6 +184,22 @@ fn a_connection_that_was_there_before_is_linked_by_its_next_records() {
     }
 }
 
+#[test]
+fn a_connection_that_is_first_seen_by_a_segment_is_linked_when_its_process_is_known() {
+    let mut host = Host::new(Filter::default());
+    let mut one = Played::new(host.unknown(1, 500), "/a");
+    for step in [CallRequest, HandRequest, SendRequest] {
+        one.step(&mut host, step);
+    }
+    host.event(one.tls.cookie, EventKind::Owner(owner(500, "worker")));
+    for step in [ReceiveResponse, CallResponse] {
+        one.step(&mut host, step);
+    }
+    host.tick(0);
+    host.tick(1);
+    assert_eq!(host.inside(), ["c1 /a 200 Ciphertext"]);
+}
+
 /// Calls that send, with the segments that leave.
 fn send(host: &mut Host, tls: &mut Tls, lengths: &[usize]) {
     for length in lengths {

@@ -124,11 +124,11 @@ impl Host {
 
     /// A connection that is older than the session.
     pub(super) fn existing(&mut self, number: u16, pid: u32) -> Tls {
-        let (cookie, ends) = (u64::from(number), endpoints(10_000 + number, 443));
+        let tls = self.unknown(number, pid);
         let socket = ExistingSocket {
-            cookie,
+            cookie: tls.cookie,
             netns: NETNS,
-            endpoints: ends,
+            endpoints: tls.ends,
             state: OPEN,
             role: Some(Role::Client),
             owner: Some(std::sync::Arc::new(owner(pid, "worker"))),
@@ -140,6 +140,12 @@ impl Host {
         };
         self.pipeline.existing(Time(self.now), &[socket]);
         self.take();
+        tls
+    }
+
+    /// The same, of which nothing was said.
+    pub(super) fn unknown(&mut self, number: u16, pid: u32) -> Tls {
+        let (cookie, ends) = (u64::from(number), endpoints(10_000 + number, 443));
         Tls {
             cookie,
             object: TlsObject { pid, address: 0x1000 * u64::from(number), generation: 1 },

@@ -244,7 +244,8 @@ fn streams_end_as_their_client_says() {
         let trailers = &stream(exchanges[2]).details.response_trailers;
         assert_eq!(trailers.first("checksum"), Some(&b"7"[..]));
         for (at, by, error) in [(4, Role::Server, 7), (5, Role::Client, 8)] {
-            let reset = Some(StreamReset { by, error: ErrorCode(error) });
+            let open_streams = (by == Role::Server).then_some(1);
+            let reset = Some(StreamReset { by, error: ErrorCode(error), open_streams });
             assert_eq!(
                 (of(at).outcome, stream(exchanges[at]).details.reset),
                 (Outcome::Reset, reset),

@@ -3,6 +3,7 @@
 mod capture;
 mod event_loops;
 mod failures;
+mod interleaved;
 mod openssl;
 mod plaintext;
 mod sessions;

@@ -25,10 +25,10 @@ fn crossed() -> Scene {
     client(request_on(Role::Client, 3, 99, behind(error)), connection(Role::Client, error, 2))
 }
 
-/// A request whose stream was reset so, where so many were open at a time of 10.
+/// A request whose stream was reset so, while so many were open; 10 are allowed.
 fn after_reset(by: Role, error: ErrorCode, at_once: u32) -> Scene {
-    let http = request_on(Role::Client, 3, 99, reset(by, error));
-    client(http, connection(Role::Client, ErrorCode::NO_ERROR, at_once))
+    let http = request_on(Role::Client, 3, 99, reset(by, error, at_once));
+    client(http, connection(Role::Client, ErrorCode::NO_ERROR, 12))
 }
 
 /// A connection that the server closes without a GOAWAY, with a request on it.
@@ -77,7 +77,7 @@ pub(super) const SCENES: &[Scenes] = &[
                 "the client had the GOAWAY",
                 || {
                     let error = ErrorCode::NO_ERROR;
-                    let http = request_on(Role::Client, 3, 101, behind(error));
+                    let http = request_on(Role::Client, 3, 201, behind(error));
                     client(http, connection(Role::Client, error, 2))
                 },
                 &["goaway_race/sent_after_goaway"],
@@ -176,6 +176,11 @@ pub(super) const SCENES: &[Scenes] = &[
                     })
                 },
                 &["not_reused/said_close"],
+            ),
+            (
+                "tunnels and WebSockets",
+                || singles(30, 2_000, |http, _| http.exchange.outcome = Outcome::Upgraded),
+                &[],
             ),
             ("on one host it costs nothing", || singles(30, 100, |_, _| {}), &[]),
             (

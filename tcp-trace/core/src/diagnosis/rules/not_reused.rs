@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{By, Connection, Evidence, Finding, FindingConnection, Http, Severity},
+    record::{By, Connection, Evidence, Finding, FindingConnection, Http, Outcome, Severity},
     time::Time,
 };
 
@@ -54,7 +54,9 @@ impl<'a> Case<'a> {
     fn of(life: &'a Life) -> Option<Self> {
         let (summary, http) = (life.summary.as_deref()?, life.exchanges.back()?);
         let is_single = summary.http.as_ref().is_some_and(|http| http.requests == 1);
-        if summary.connection.role != Some(Role::Client) || !is_single {
+        // A tunnel or a WebSocket is the connection.
+        let is_kept = http.exchange.outcome == Outcome::Upgraded || http.exchange.websocket.is_some();
+        if summary.connection.role != Some(Role::Client) || !is_single || is_kept {
             return None;
         }
         let connecting = summary.states.iter().find(|span| span.state == State::SynSent)?.duration_us?;

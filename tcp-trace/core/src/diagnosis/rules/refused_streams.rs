@@ -15,6 +15,9 @@ use super::super::{
 };
 use crate::prose::counted;
 
+/// How long it may take a client to read a GOAWAY that has arrived, in microseconds: what it sends until then, it could not know better.
+const READ_WITHIN_US: u64 = 100_000;
+
 /// Why the server did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
@@ -119,10 +122,9 @@ pub(super) fn goaway(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut 
 /// Streams that a server refused.
 pub(super) fn refused(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, findings, |facts, http| {
-        http.exchange.stream.as_ref()?.details.reset?;
-        let totals = totals(facts, http);
-        let limit = totals.and_then(|totals| totals.server_settings.max_concurrent_streams);
-        let is_over = limit.is_some_and(|limit| totals.is_some_and(|totals| totals.concurrent_max > limit));
+        let reset = http.exchange.stream.as_ref()?.details.reset?;
+        let limit = totals(facts, http).and_then(|totals| totals.server_settings.max_concurrent_streams);
+        let is_over = limit.is_some_and(|limit| reset.open_streams.is_some_and(|open| open > limit));
         Some(if is_over { Cause::TooMany } else { Cause::Refused })
     });
 }
@@ -140,7 +142,7 @@ fn after_goaway(facts: &Facts<'_>, http: &Http) -> Option<Cause> {
     let goaways = totals(facts, http).map_or(&[][..], |totals| &totals.goaway);
     let came =
         goaways.iter().find(|it| it.by == Role::Server && it.last_stream < stream.id).map(|it| it.time);
-    let is_after = came.is_some_and(|came| http.exchange.timing.started > came);
+    let is_after = came.is_some_and(|came| http.exchange.timing.started > came.after_micros(READ_WITHIN_US));
     Some(if is_after { Cause::SentAfter } else { Cause::Crossed })
 }
 
@@ -180,6 +182,7 @@ fn finding(
 ) -> Finding {
     let between = between_ends(cases.iter().map(|http| &*http.connection), server);
     let of_first_case = cases.first().and_then(|http| totals(facts, http));
+    let resets = cases.iter().filter_map(|http| http.exchange.stream.as_ref()?.details.reset);
     let is_one = cases.len() == 1;
     let words = cause.in_words();
     let words = if is_one { words } else { words.replacen("was refused", "were refused", 1) };
@@ -203,7 +206,7 @@ fn finding(
         ),
         evidence: Evidence::default()
             .and("requests", cases.len())
-            .and_known("streams_at_once", of_first_case.map(|totals| totals.concurrent_max))
+            .and_known("open_streams", resets.filter_map(|reset| reset.open_streams).max())
             .and_known(
                 "max_concurrent_streams",
                 of_first_case.and_then(|totals| totals.server_settings.max_concurrent_streams),
@@ -242,9 +245,10 @@ pub(in crate::diagnosis) mod testing {
         StreamDetails { goaway: Some(error), ..StreamDetails::default() }
     }
 
-    /// An end reset it.
-    pub(in crate::diagnosis) fn reset(by: Role, error: ErrorCode) -> StreamDetails {
-        StreamDetails { reset: Some(StreamReset { by, error }), ..StreamDetails::default() }
+    /// An end reset it while so many streams were open.
+    pub(in crate::diagnosis) fn reset(by: Role, error: ErrorCode, open: u32) -> StreamDetails {
+        let reset = StreamReset { by, error, open_streams: Some(open) };
+        StreamDetails { reset: Some(reset), ..StreamDetails::default() }
     }
 
     /// A connection with a GOAWAY of the server at 100 ms that names stream 1 as the last, and so many streams at a time of 10.
@@ -289,7 +293,7 @@ mod tests {
                 "from client (pid 5) to 10.0.0.1:8080 crossed the server's GOAWAY",
             ),
             (
-                &[(Role::Client, 101)],
+                &[(Role::Client, 201)],
                 "sent_after_goaway",
                 "from client (pid 5) to 10.0.0.1:8080 went out after",
             ),
@@ -323,8 +327,8 @@ mod tests {
             (Role::Client, refused, 11, None),
             (Role::Server, ErrorCode::CANCEL, 11, None),
         ] {
-            let ends = [(Role::Client, 99, reset(by, error))];
-            let findings = found("stream_refused", &ends, ErrorCode::NO_ERROR, at_once);
+            let ends = [(Role::Client, 99, reset(by, error, at_once))];
+            let findings = found("stream_refused", &ends, ErrorCode::NO_ERROR, 12);
             let causes: Vec<_> = findings.iter().filter_map(|finding| finding.cause.as_deref()).collect();
             assert_eq!(causes, expected.into_iter().collect::<Vec<_>>(), "{by:?} {error}");
         }

@@ -2,7 +2,7 @@
 //! does not read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -289,10 +289,24 @@ fn held_up_by<'a>(
     all: impl Iterator<Item = &'a Http>,
 ) -> Vec<&'a Http> {
     let Blame::Window(Window { of_requests, of_connection: true }) = blame else { return Vec::new() };
-    let connections: HashSet<_> = cases.iter().map(|(http, _)| http.connection.id).collect();
+    let mut by_connection = HashMap::<_, Vec<&Http>>::new();
+    for (http, _) in cases {
+        by_connection.entry(http.connection.id).or_default().push(http);
+    }
+    let times = |http: &Http| {
+        let timing = &http.exchange.timing;
+        (timing.started, timing.started.after_micros(timing.total_us))
+    };
     let is_root = |http: &&Http| {
+        let (from, to) = times(http);
+        let is_meanwhile = |case: &&Http| {
+            let (started, ended) = times(case);
+            from <= ended && started <= to
+        };
+        let held_up = by_connection.get(&http.connection.id);
         let blame = Blame::of(http, SLOW_LEAST_US).map(|(blame, _)| blame);
-        connections.contains(&http.connection.id) && blame == Some(window(of_requests, false))
+        blame == Some(window(of_requests, false))
+            && held_up.is_some_and(|cases| cases.iter().any(is_meanwhile))
     };
     all.filter(is_root).collect()
 }

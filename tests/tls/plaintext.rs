@@ -4,7 +4,10 @@
 use std::{fs, os::unix::fs::FileExt as _};
 
 use rustix::process::Signal;
-use tcp_trace_model::record::{Http, TlsLink};
+use tcp_trace_model::{
+    event::Role,
+    record::{Http, TlsLink},
+};
 use tcp_trace_tests::{Nginx, Recording, Tracer, assert_logged, curl, free_port, wait_for};
 
 use crate::openssl::Certificate;
@@ -45,7 +48,8 @@ fn stop(tracer: Tracer, exchanges: usize) -> Recording {
     tracer.stop()
 }
 
-fn link(http: &Http) -> Option<TlsLink> {
+/// What shows that an exchange was on its connection.
+pub(crate) fn link(http: &Http) -> Option<TlsLink> {
     http.exchange.tls.as_ref().map(|tls| tls.link)
 }
 
@@ -64,6 +68,36 @@ fn curl_and_nginx_have_the_exchanges_that_nginx_logs() {
     assert_logged(&recording, &server.nginx.access_log(7), "nginx");
     for http in recording.http() {
         assert_eq!(link(http), Some(TlsLink::NestedSyscall), "{http:?}");
+    }
+}
+
+#[test]
+fn connections_that_were_there_are_followed_from_their_next_request() {
+    let server = Server::start();
+    server.nginx.put("slow", &"0123456789abcdef".repeat(200_000));
+    server.nginx.put("next", "hello");
+    // The second request follows on the same connection, after some seconds.
+    let (slow, next) = (server.url("/slow"), server.url("/next"));
+    let client = std::thread::spawn(move || on_one_connection(&["--limit-rate", "800K"], &[&slow, &next]));
+    wait_for("the connection", || {
+        let text = fs::read_to_string("/proc/net/tcp").ok()?;
+        text.contains(&format!(":{:04X} 01 ", server.port)).then_some(())
+    });
+    let tracer = server.trace(&[]);
+    assert_eq!(client.join().expect("it ends"), 2);
+    wait_for("the request at both ends", || {
+        (tracer.text().matches(r#""target":"/next""#).count() >= 2).then_some(())
+    });
+    let recording = tracer.stop();
+    assert_eq!(recording.end.lost, 0);
+    for role in [Role::Client, Role::Server] {
+        let is_next = |http: &&&Http| {
+            http.exchange.request.as_ref().is_some_and(|request| request.target == "/next".into())
+        };
+        let exchanges = recording.http_of(role);
+        let next = exchanges.iter().find(is_next).unwrap_or_else(|| panic!("{role:?}: {exchanges:#?}"));
+        let status = next.exchange.response.as_ref().map(|response| response.status_code);
+        assert_eq!((status, link(next)), (Some(200), Some(TlsLink::NestedSyscall)), "{role:?}");
     }
 }
 

@@ -14,9 +14,9 @@ pub const CIPHERTEXT_MIN: usize = 16;
 pub const CIPHERTEXTS_ALL: u32 = 8;
 
 /// TLS objects that are remembered: the most recently used ones. Another is a new one when it is used again.
-pub const TLS_OBJECTS_MAX: usize = 65536;
+pub const TLS_OBJECTS_MAX: usize = 32768;
 /// Threads inside calls of TLS libraries that are remembered.
-pub const TLS_THREADS_MAX: usize = 16384;
+pub const TLS_THREADS_MAX: usize = 8192;
 
 /// Bit of a hook's cookie: the call receives; else it sends.
 pub const CALL_RECEIVES: u64 = 1;

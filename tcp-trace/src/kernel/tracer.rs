@@ -174,7 +174,9 @@ impl Tracer {
         let btf = Btf::parse(&btf_bytes)?;
         let mut ebpf = load(&btf, options, KernelFilter(filter))?;
         // While it has all its maps.
-        let uprobes = options.tls.then(|| Uprobes::load(&mut ebpf, OBJECT)).transpose()?;
+        let uprobes = options.tls.then(|| Uprobes::load(&mut ebpf, OBJECT)).transpose();
+        let (uprobes, no_uprobes) =
+            uprobes.map_or_else(|error| (None, Some(error)), |uprobes| (uprobes, None));
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
         let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
@@ -186,7 +188,8 @@ impl Tracer {
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
-        let missing = attach_probes(&mut ebpf, &btf, options)?;
+        let mut missing = attach_probes(&mut ebpf, &btf, options)?;
+        missing.extend(no_uprobes.as_ref().map(without_uprobes));
         let attached = clock.now();
         let reset_reasons = reset_reasons(&btf);
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
@@ -194,7 +197,7 @@ impl Tracer {
         let losses = Losses::new(counters, &ebpf)?;
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
-        let plaintext_skips = options.tls.then(|| PlaintextSkips::new(&mut ebpf)).transpose()?;
+        let plaintext_skips = uprobes.is_some().then(|| PlaintextSkips::new(&mut ebpf)).transpose()?;
         let ebpf = Some(ebpf);
         Ok(Self {
             ebpf,
@@ -218,12 +221,13 @@ impl Tracer {
         self.attached
     }
 
-    /// Notes what cannot be attached.
-    pub fn add_missing(&mut self, feature: &str, reason: String) {
-        self.missing.push(Missing { feature: feature.to_owned(), reason });
+    /// Notes that no plaintext is reported, and why.
+    pub fn give_up_plaintext(&mut self, error: &KernelError) {
+        self.missing.push(without_uprobes(error));
+        self.plaintext_skips = None;
     }
 
-    /// Whether plaintext is asked for.
+    /// Whether plaintext can be reported, and is asked for.
     pub fn reports_plaintext(&self) -> bool {
         self.plaintext_skips.is_some()
     }
@@ -439,6 +443,11 @@ pub(super) fn refused(what: &str, error: impl std::error::Error + Send + Sync + 
         }
         _ => KernelError::failed(what, error),
     }
+}
+
+fn without_uprobes(error: &KernelError) -> Missing {
+    let reason = format!("what TLS carries is unknown: {error}");
+    Missing { feature: "uprobes".to_owned(), reason }
 }
 
 /// The names of `enum sk_rst_reason` without their common start. Unspecified is no reason.

@@ -24,9 +24,6 @@ const WAITING_MAX: usize = 1024;
 /// Processes of which it is remembered when they were looked at.
 const REMEMBERED_MAX: usize = 8192;
 
-/// What is missing where plaintext cannot be had.
-const FEATURE: &str = "uprobes";
-
 /// Looks for files in a thread, and has them hooked.
 pub(super) struct Plaintext {
     /// `None` when plaintext is not asked for, or cannot be had.
@@ -53,10 +50,7 @@ impl Plaintext {
         let found = begun.elapsed();
         for target in &targets {
             if let Err(error @ KernelError::NotPermitted { .. }) = attach(tracer, target) {
-                tracer.add_missing(
-                    FEATURE,
-                    format!("what TLS carries is unknown, except where another end shows it: {error}"),
-                );
+                tracer.give_up_plaintext(&error);
                 return Ok(Self { search: None });
             }
         }

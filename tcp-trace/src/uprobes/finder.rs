@@ -15,6 +15,7 @@ use tcp_trace_model::event::TlsLibrary;
 use super::{
     functions::Unhooked,
     image::{self, Hooks},
+    uncovered::{self, Uncovered},
 };
 use crate::{
     kernel::{Hook, process},
@@ -121,6 +122,14 @@ impl Finder {
         let mut seen = HashSet::new();
         let mappings = mappings(pid).into_iter().filter(|mapping| seen.insert(mapping.file));
         mappings.filter_map(|mapping| self.known.get(&(mapping.file, mapping.path)).cloned()?).collect()
+    }
+
+    /// What a process has mapped that is not hooked.
+    pub fn uncovered_of(pid: u32) -> Vec<Uncovered> {
+        let mut found: Vec<_> =
+            mappings(pid).iter().filter_map(|mapping| uncovered::by_path(&mapping.path)).collect();
+        found.dedup();
+        found
     }
 
     fn look(&mut self, name: Name, path: PathBuf, file: File) -> Option<Target> {

@@ -12,11 +12,12 @@ use object::{
     pod::slice_from_all_bytes,
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
 };
+use tcp_trace_ebpf::CALL_RECEIVES;
 use tcp_trace_model::event::TlsLibrary;
 
 use super::{
     functions::{FUNCTIONS, Function, MARKS, Reason, Unhooked},
-    returns::Machine,
+    returns::{Code, Machine},
 };
 use crate::kernel::{Hook, HookKind};
 
@@ -79,10 +80,23 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
             Err(_) => {}
         }
     }
+    // A function that only jumps to another, which is hooked: gnutls_record_send() to gnutls_record_send2().
+    let passed: Vec<u64> = hooks.hooks.iter().filter_map(|hook| direction(hook.kind)).collect();
+    hooks.unhooked.retain(|unhooked| {
+        let function = FUNCTIONS.iter().find(|function| function.name == unhooked.function);
+        let is_passed =
+            function.and_then(|function| direction(function.kind)).is_some_and(|own| passed.contains(&own));
+        unhooked.reason != Reason::NoReturn || !is_passed
+    });
     // Several names of one function.
     let mut seen = HashSet::new();
     hooks.hooks.retain(|hook| seen.insert(*hook));
     Ok(hooks)
+}
+
+/// Which way plaintext passes in a call.
+fn direction(kind: HookKind) -> Option<u64> {
+    if let HookKind::Call(bits) = kind { Some(bits & CALL_RECEIVES) } else { None }
 }
 
 /// The functions that a table of symbols names, with address and size. Most tables are large and name none: their names are searched
@@ -130,6 +144,14 @@ struct Segment {
     offset: u64,
 }
 
+impl Segment {
+    /// Where in the file an address is, and how many bytes follow in the segment.
+    fn offset_of(&self, address: u64) -> Option<(u64, u64)> {
+        let at = address.checked_sub(self.address).filter(|at| *at < self.size)?;
+        Some((self.offset.checked_add(at)?, self.size - at))
+    }
+}
+
 fn segments<'a>(data: &'a ReadCache<&'a File>, header: &Header) -> object::Result<Vec<Segment>> {
     let headers = header.program_headers(LittleEndian, data)?;
     let loaded = headers.iter().filter(|header| header.p_type(LittleEndian) == elf::PT_LOAD);
@@ -149,18 +171,21 @@ fn places<'a>(
     function: &Function,
     (address, size): (u64, u64),
 ) -> Result<Vec<Hook>, Reason> {
-    let start = segments
-        .iter()
-        .find(|segment| address >= segment.address && address - segment.address < segment.size)
-        .and_then(|segment| segment.offset.checked_add(address - segment.address))
-        .ok_or(Reason::NoCode)?;
+    let offset =
+        |address| segments.iter().find_map(|segment| segment.offset_of(address)).map(|(offset, _)| offset);
+    // Less than a function's bytes where its segment ends.
+    let read = |address| {
+        let (offset, rest) = segments.iter().find_map(|segment| segment.offset_of(address))?;
+        data.read_bytes_at(offset, rest.min(FUNCTION_MAX)).ok()
+    };
     if size == 0 || size > FUNCTION_MAX {
         return Err(Reason::NoCode);
     }
-    let code = data.read_bytes_at(start, size).map_err(|()| Reason::NoCode)?;
+    let start = offset(address).ok_or(Reason::NoCode)?;
+    let bytes = data.read_bytes_at(start, size).map_err(|()| Reason::NoCode)?;
     let returns = |kind| {
-        let returns = machine.returns(code)?;
-        Ok(returns.into_iter().map(move |at| Hook { kind, offset: start + at }))
+        let returns = machine.returns(Code { address, bytes }, &read)?;
+        Ok(returns.into_iter().filter_map(offset).map(move |offset| Hook { kind, offset }))
     };
     let mut hooks = Vec::new();
     match function.kind {
@@ -169,7 +194,7 @@ fn places<'a>(
             if function.is_call {
                 hooks.extend(returns(HookKind::Return)?);
             }
-            hooks.push(Hook { kind, offset: start + machine.landing_pad(code) });
+            hooks.push(Hook { kind, offset: start + machine.landing_pad(bytes) });
         }
     }
     Ok(hooks)

@@ -7,6 +7,8 @@ mod finder;
 mod functions;
 mod image;
 mod returns;
+mod uncovered;
 
-pub use finder::{Finder, Target};
+pub use finder::{Finder, Known, Target};
 pub use functions::Unhooked;
+pub use uncovered::Uncovered;

@@ -1,6 +1,7 @@
 //! TLS as it passes on the wire, compared with what OpenSSL says of it at both ends and with what tshark dissects.
 
 mod capture;
+mod event_loops;
 mod failures;
 mod interleaved;
 mod openssl;

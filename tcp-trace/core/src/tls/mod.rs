@@ -7,6 +7,8 @@ mod cipher_suites;
 mod client_hello;
 mod cutter;
 mod extensions;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod messages;
 mod names;
 mod reader;
@@ -14,7 +16,7 @@ mod records;
 mod server_hello;
 mod session;
 mod side;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

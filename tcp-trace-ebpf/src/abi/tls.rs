@@ -35,6 +35,9 @@ pub const CALL_MAKES_LATE: u64 = 64;
 /// From which bit on a hook's cookie has the library, one of the `LIBRARY_` constants.
 pub const CALL_LIBRARY_SHIFT: u32 = 8;
 
+/// From which bit on a hook's cookie says how far the stack pointer is below what it is at the function's beginning or end.
+pub const CALL_STACK_SHIFT: u32 = 16;
+
 /// OpenSSL and what has its functions.
 pub const LIBRARY_OPENSSL: u8 = 0;
 /// GnuTLS.

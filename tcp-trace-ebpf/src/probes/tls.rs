@@ -17,9 +17,9 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tcp_trace_ebpf::{
-    CALL_MAKES_LATE, CIPHERTEXT_MAX, CIPHERTEXT_MIN, DIRECTION_OUT, KIND_CIPHERTEXT, KIND_PLAINTEXT,
-    KIND_TLS_OBJECT_GONE, LATE, PAYLOAD_SIZES, PLAINTEXT_PART, PLAINTEXT_PARTS_MAX, RawCiphertext, RawHeader,
-    RawPlaintext, RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
+    CALL_MAKES_LATE, CALL_STACK_SHIFT, CIPHERTEXT_MAX, CIPHERTEXT_MIN, DIRECTION_OUT, KIND_CIPHERTEXT,
+    KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE, LATE, PAYLOAD_SIZES, PLAINTEXT_PART, PLAINTEXT_PARTS_MAX,
+    RawCiphertext, RawHeader, RawPlaintext, RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
     decide::{
         pick_mut,
         tls::{TlsCall, TlsThread, count_argument, count_returned, is_ciphertext_reported, skipped},
@@ -118,11 +118,11 @@ fn begin(ctx: &ProbeContext) {
         return;
     }
     let Some(thread) = thread() else { return };
-    let sp = registers::stack_pointer(ctx);
-    // SAFETY: the pointer is to a value of the map, which only this thread uses.
-    let Some(call) = (unsafe { &mut *thread }).begin(sp) else { return };
     // SAFETY: the context is that of a uprobe.
     let hook = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let sp = registers::stack_pointer(ctx).wrapping_add(hook >> CALL_STACK_SHIFT);
+    // SAFETY: the pointer is to a value of the map, which only this thread uses.
+    let Some(call) = (unsafe { &mut *thread }).begin(sp) else { return };
     call.object.address = registers::first(ctx);
     call.object.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     call.object.direction = 0;
@@ -226,7 +226,9 @@ fn end(ctx: &ProbeContext) {
     let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
     let thread = unsafe { &mut *thread };
-    let Some(call) = thread.end(registers::stack_pointer(ctx)) else { return };
+    // SAFETY: the context is that of a uprobe.
+    let below = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } >> CALL_STACK_SHIFT;
+    let Some(call) = thread.end(registers::stack_pointer(ctx).wrapping_add(below)) else { return };
     note_end(ctx, call);
     // What is remembered are threads inside of calls: so one that waits long in one is not forgotten for those that wait no more.
     if thread.is_outside() {

@@ -18,7 +18,7 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
-use tcp_trace_ebpf::{TlsKey, TlsSkip, maps, programs};
+use tcp_trace_ebpf::{CALL_STACK_SHIFT, TlsKey, TlsSkip, maps, programs};
 use tcp_trace_model::event::{Direction, TlsObject};
 
 use super::{
@@ -60,6 +60,8 @@ pub struct Hook {
     pub kind: HookKind,
     /// Where the instruction is in the file, in bytes.
     pub offset: u64,
+    /// How far the stack pointer is there below what it is where the function begins, or ends.
+    pub below: u64,
 }
 
 impl HookKind {
@@ -160,7 +162,7 @@ impl Uprobes {
         for name in PROGRAMS {
             let hooks = hooks.iter().filter(|hook| hook.kind.program() == name);
             let (offsets, cookies): (Vec<u64>, Vec<u64>) =
-                hooks.map(|hook| (hook.offset, hook.kind.cookie())).unzip();
+                hooks.map(|hook| (hook.offset, hook.kind.cookie() | hook.below << CALL_STACK_SHIFT)).unzip();
             if offsets.is_empty() {
                 continue;
             }

@@ -16,6 +16,7 @@ use tcp_trace_ebpf::CALL_RECEIVES;
 use tcp_trace_model::event::TlsLibrary;
 
 use super::{
+    emulated::Place,
     functions::{FUNCTIONS, Function, MARKS, Reason, Unhooked},
     returns::{Code, Machine},
 };
@@ -183,9 +184,14 @@ fn places<'a>(
     }
     let start = offset(address).ok_or(Reason::NoCode)?;
     let bytes = data.read_bytes_at(start, size).map_err(|()| Reason::NoCode)?;
+    let code = Code { address, bytes };
+    let hook = |kind, place: Place| {
+        let offset = offset(place.address)?;
+        Some(Hook { kind, offset, below: place.below })
+    };
     let returns = |kind| {
-        let returns = machine.returns(Code { address, bytes }, &read)?;
-        Ok(returns.into_iter().filter_map(offset).map(move |offset| Hook { kind, offset }))
+        let returns = machine.returns(code, &read)?;
+        Ok(returns.into_iter().filter_map(move |at| hook(kind, machine.end(code, at))))
     };
     let mut hooks = Vec::new();
     match function.kind {
@@ -194,7 +200,7 @@ fn places<'a>(
             if function.is_call {
                 hooks.extend(returns(HookKind::Return)?);
             }
-            hooks.push(Hook { kind, offset: start + machine.landing_pad(bytes) });
+            hooks.extend(hook(kind, machine.beginning(code)));
         }
     }
     Ok(hooks)

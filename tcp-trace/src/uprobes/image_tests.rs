@@ -81,7 +81,7 @@ fn functions_of_a_segment_are_hooked() {
     let named = |name| FUNCTIONS.iter().find(|function| function.name == name).unwrap();
     let places = |name, place| places(data, &segments, Machine::HERE, named(name), place);
     let place = (0x1020, code.len() as u64);
-    let hook = |kind, offset| Hook { kind, offset };
+    let hook = |kind, offset| Hook { kind, offset, below: 0 };
     assert_eq!(
         places("SSL_write", place),
         Ok(vec![hook(HookKind::Return, 0x30 + at), hook(named("SSL_write").kind, 0x30)])

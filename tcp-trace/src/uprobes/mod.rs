@@ -3,6 +3,7 @@
 //! [`Finder`] looks through what processes have mapped, and through the host's own libraries. Each file is read once, by its
 //! symbols; what is attached to it concerns every process that executes it, now and later, in containers too.
 
+mod emulated;
 mod finder;
 mod functions;
 mod image;

@@ -8,7 +8,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
 
-use super::functions::Reason;
+use super::{
+    emulated::{self, Place},
+    functions::Reason,
+};
 
 /// `ENDBR64`, with which a function begins where Intel's CET checks jumps.
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
@@ -48,10 +51,26 @@ impl Machine {
     /// That of this program.
     pub(super) const HERE: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
 
-    /// Bytes at a function's beginning behind which it is as it was: the kernel executes most instructions with which functions go on
-    /// at less cost than this one.
-    pub(super) fn landing_pad(self, code: &[u8]) -> u64 {
-        if self == Self::X86_64 && code.starts_with(&ENDBR64) { ENDBR64.len() as u64 } else { 0 }
+    /// Where a function's beginning is hooked.
+    pub(super) fn beginning(self, function: Code<'_>) -> Place {
+        let at_once = Place { address: function.address, below: 0 };
+        if self != Self::X86_64 {
+            return at_once;
+        }
+        let (instructions, targets) = decoded(function);
+        let is_pad = function.bytes.starts_with(&ENDBR64);
+        emulated::beginning(&instructions[usize::from(is_pad)..], &targets).unwrap_or(at_once)
+    }
+
+    /// Where the end at this address is hooked, a return.
+    pub(super) fn end(self, function: Code<'_>, address: u64) -> Place {
+        let at_once = Place { address, below: 0 };
+        if self != Self::X86_64 {
+            return at_once;
+        }
+        let (instructions, targets) = decoded(function);
+        let at = instructions.iter().position(|instruction| instruction.ip() == address);
+        at.and_then(|at| emulated::end(&instructions, at, &targets)).unwrap_or(at_once)
     }
 
     /// The addresses at which a function returns, or at which those do to which it jumps; `read` gives the bytes from an address on.
@@ -136,6 +155,19 @@ impl Machine {
             Self::Aarch64 => false,
         }
     }
+}
+
+/// All instructions of a function, and where its jumps lead.
+fn decoded(Code { address, bytes }: Code<'_>) -> (Vec<Instruction>, HashSet<u64>) {
+    let instructions: Vec<_> = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).iter().collect();
+    let is_jump = |instruction: &&Instruction| {
+        matches!(
+            instruction.flow_control(),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+        )
+    };
+    let targets = instructions.iter().filter(is_jump).map(Instruction::near_branch_target).collect();
+    (instructions, targets)
 }
 
 fn x86_64(code: &[u8], address: u64) -> Option<(u64, Flow)> {

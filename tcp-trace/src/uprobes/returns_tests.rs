@@ -33,8 +33,13 @@ fn returns_of_x86_64_are_instructions_not_bytes() {
     ] {
         assert_eq!(returns(Machine::X86_64, code, code.len()), expected, "{code:x?}");
     }
-    assert_eq!(Machine::X86_64.landing_pad(&[0xf3, 0x0f, 0x1e, 0xfa, 0xc3]), 4);
-    assert_eq!(Machine::X86_64.landing_pad(&[0xf3, 0x0f, 0x1e]), 0);
+    // endbr64; push %rbp; ret
+    for (bytes, expected) in
+        [(&[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xc3][..], 4), (&[0x31, 0xc0, 0xc3], 0), (&[], 0)]
+    {
+        let place = Machine::X86_64.beginning(Code { address: START, bytes });
+        assert_eq!(place, Place { address: START + expected, below: 0 });
+    }
 }
 
 #[test]
@@ -43,7 +48,6 @@ fn returns_of_aarch64_name_any_register() {
     let words: [u32; 6] = [0xd65f_03c0, 0xd65f_0060, 0xd61f_0060, 0xd503_201f, 0xd65f_0bff, 0xd65f_0fff];
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     assert_eq!(returns(Machine::Aarch64, &code, code.len()), Ok(vec![0, 4, 16, 20]));
-    assert_eq!(Machine::Aarch64.landing_pad(&code), 0);
 }
 
 #[test]

@@ -121,6 +121,12 @@ impl<'a> Proof<'a> {
         let segment = unsure.held.segment();
         let (first, last) = (segment.sequence, end(&segment));
         match self {
+            // Nothing is received behind the FIN.
+            Self::Received(number) | Self::Closed(number)
+                if ahead(number, last) > 0 && segment.flags.has(Flags::FIN) =>
+            {
+                Shown::Refused
+            }
             Self::Received(number) | Self::Closed(number) if ahead(number, last) >= 0 => Shown::Taken,
             Self::Received(_) => Shown::Nothing,
             Self::Closed(_) if unsure.is_ahead => Shown::Unknown,
@@ -209,6 +215,15 @@ impl Connection {
         for (why, count) in refused {
             *self.socket.refused.get_or_insert_default().counts.entry(*why).or_default() += count;
         }
+    }
+
+    /// Whether a segment has a FIN that lies before what has passed: whatever it acknowledges, the kernel takes no such FIN, and nobody sends
+    /// on behind its own.
+    pub fn is_false_fin(&self, segment: &Segment<'_>) -> bool {
+        let half = self.stream.half(segment.direction);
+        segment.flags.has(Flags::FIN)
+            && !half.has_fin()
+            && half.passed().is_some_and(|next| ahead(next, end(segment)) >= 0)
     }
 
     /// Keeps a segment until it is known whether the kernel took it. Gives how many of those that waited are lost for it, oldest first:

@@ -3,7 +3,7 @@
 use tcp_trace_model::{
     event::{Cookie, Direction, Flags, Role, Segment, State},
     record::{ConnectionId, Record},
-    refusal::Verdict,
+    refusal::{Refusal, Verdict},
     time::Time,
 };
 
@@ -79,7 +79,13 @@ impl Pipeline {
             let syn = Segment { length: 0, payload: &[], zero_window: false, ..segment.clone() };
             return self.taken_segment(time, cookie, &syn);
         }
-        match segment.verdict {
+        let verdict = match segment.verdict {
+            Verdict::Unsure(_) if tracked.connection.is_false_fin(segment) => {
+                Verdict::Refused(Refusal::OldSequence)
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Unsure(why) => {
                 let lost = tracked.connection.hold_unsure(time, segment, why);
                 tracked.gate.lose(lost);

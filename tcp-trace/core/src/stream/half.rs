@@ -102,7 +102,12 @@ impl Half {
 
     /// The number before which all payload has passed; `None` where segments pass unseen.
     pub fn in_order(&self) -> Option<u32> {
-        self.seen.in_order(self.fin, self.trouble.as_deref()).filter(|_| !self.seen.is_elided)
+        self.passed().filter(|_| !self.seen.is_elided)
+    }
+
+    /// A number before which all payload has passed. Where segments pass unseen, more may have.
+    pub fn passed(&self) -> Option<u32> {
+        self.seen.in_order(self.fin, self.trouble.as_deref())
     }
 
     /// Bytes that were yielded: the offset of the next one.

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use tcp_trace_model::{
-    event::State,
+    event::{Flags, State},
     exchange::{Integrity, Outcome},
     record::{Connection, Http, Record, Transition},
 };
@@ -246,6 +246,26 @@ fn faults_that_were_found_stay_fixed() {
     ] {
         assert_nothing_invented(&scene, &HashSet::from([dropped])).unwrap();
     }
+}
+
+#[test]
+fn a_forged_fin_that_lies_before_what_passed_ends_nothing() {
+    let fin = forged::Forged {
+        flags: Flags::FIN.with(Flags::ACK).0,
+        sequence: -1,
+        acknowledgment: -290,
+        length: 0,
+    };
+    assert_recorded(&Scene {
+        seed: 1_899_133_485_560_320_328,
+        loss: 0,
+        jitter: 419_007,
+        mss: 288,
+        exchanges: vec![(516, 7448)],
+        finale: Finale::Close(SERVER),
+        forged: vec![(28, fin)],
+    })
+    .unwrap();
 }
 
 #[test]

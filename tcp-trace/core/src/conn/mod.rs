@@ -20,7 +20,7 @@ pub use close::NO_SYN_SENT;
 pub use connection::Connection;
 pub use half_open::{Before, HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
 pub use identity::SharedOwner;
-pub use learning::Progress;
+pub use learning::{Progress, SUBFLOWS_MAX};
 pub use mini_socket::Listed;
 pub use refused::{Proof, REFUSED_RECORDED_MAX, Settled, UNSURE_MAX};
 

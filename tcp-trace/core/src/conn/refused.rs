@@ -96,6 +96,11 @@ pub(super) fn end(segment: &Segment<'_>) -> u32 {
     segment.sequence.wrapping_add(segment.length).wrapping_add(control)
 }
 
+/// The number after that of a segment's last byte.
+fn payload_end(segment: &Segment<'_>) -> u32 {
+    segment.sequence.wrapping_add(u32::from(segment.flags.has(Flags::SYN))).wrapping_add(segment.length)
+}
+
 /// Whether two segments have different bytes with the same numbers.
 fn differ(one: &Segment<'_>, other: &Segment<'_>) -> bool {
     let off = ahead(other.sequence, one.sequence);
@@ -131,6 +136,9 @@ impl<'a> Proof<'a> {
             Self::Received(_) => Shown::Nothing,
             Self::Closed(_) if unsure.is_ahead => Shown::Unknown,
             Self::Closed(_) => Shown::Refused,
+            Self::Taken(copy) if segment.flags.has(Flags::FIN) && ahead(payload_end(copy), last) >= 0 => {
+                Shown::Refused
+            }
             Self::Taken(copy) => {
                 let (from, to) = (copy.sequence, end(copy));
                 let overlap = ahead(to, first) > 0 && ahead(last, from) > 0;

@@ -249,23 +249,39 @@ fn faults_that_were_found_stay_fixed() {
 }
 
 #[test]
-fn a_forged_fin_that_lies_before_what_passed_ends_nothing() {
-    let fin = forged::Forged {
-        flags: Flags::FIN.with(Flags::ACK).0,
-        sequence: -1,
-        acknowledgment: -290,
+fn a_forged_fin_that_acknowledges_too_little_ends_nothing() {
+    let forged = |flags: Flags, sequence, acknowledgment| forged::Forged {
+        flags: flags.0,
+        sequence,
+        acknowledgment,
         length: 0,
     };
-    assert_recorded(&Scene {
-        seed: 1_899_133_485_560_320_328,
-        loss: 0,
-        jitter: 419_007,
-        mss: 288,
-        exchanges: vec![(516, 7448)],
-        finale: Finale::Close(SERVER),
-        forged: vec![(28, fin)],
-    })
-    .unwrap();
+    let fin = Flags::FIN.with(Flags::ACK);
+    for (seed, loss, jitter, mss, exchanges, finale, forged) in [
+        // It lies before what has passed.
+        (
+            1_899_133_485_560_320_328,
+            0,
+            419_007,
+            288,
+            vec![(516, 7448)],
+            Finale::Close(SERVER),
+            (28, forged(fin, -1, -290)),
+        ),
+        // What comes next has its number.
+        (
+            3_941_158_446_972_646_830,
+            179,
+            77_690,
+            158,
+            vec![(0, 13_547), (1677, 16_233), (1045, 8650), (256, 5174)],
+            Finale::Reset(CLIENT),
+            (59, forged(fin.with(Flags::PSH), 0, -2)),
+        ),
+    ] {
+        let forged = vec![forged];
+        assert_recorded(&Scene { seed, loss, jitter, mss, exchanges, finale, forged }).unwrap();
+    }
 }
 
 #[test]

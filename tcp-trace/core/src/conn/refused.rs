@@ -96,9 +96,11 @@ pub(super) fn end(segment: &Segment<'_>) -> u32 {
     segment.sequence.wrapping_add(segment.length).wrapping_add(control)
 }
 
-/// The number after that of a segment's last byte.
-fn payload_end(segment: &Segment<'_>) -> u32 {
-    segment.sequence.wrapping_add(u32::from(segment.flags.has(Flags::SYN))).wrapping_add(segment.length)
+/// Whether a segment has bytes at the number of another's FIN, or behind it.
+fn is_behind_fin(segment: &Segment<'_>, other: &Segment<'_>) -> bool {
+    let syn = u32::from(segment.flags.has(Flags::SYN));
+    let last = segment.sequence.wrapping_add(syn).wrapping_add(segment.length);
+    segment.length > 0 && other.flags.has(Flags::FIN) && ahead(last, end(other)) >= 0
 }
 
 /// Whether two segments have different bytes with the same numbers.
@@ -136,7 +138,8 @@ impl<'a> Proof<'a> {
             Self::Received(_) => Shown::Nothing,
             Self::Closed(_) if unsure.is_ahead => Shown::Unknown,
             Self::Closed(_) => Shown::Refused,
-            Self::Taken(copy) if segment.flags.has(Flags::FIN) && ahead(payload_end(copy), last) >= 0 => {
+            // Nothing else has the number of the FIN.
+            Self::Taken(copy) if is_behind_fin(copy, &segment) || is_behind_fin(&segment, copy) => {
                 Shown::Refused
             }
             Self::Taken(copy) => {
@@ -225,13 +228,19 @@ impl Connection {
         }
     }
 
-    /// Whether a segment has a FIN that lies before what has passed: whatever it acknowledges, the kernel takes no such FIN, and nobody sends
-    /// on behind its own.
-    pub fn is_false_fin(&self, segment: &Segment<'_>) -> bool {
+    /// Why the kernel cannot have taken a segment, whatever it acknowledges: it has a FIN that lies before what has passed, and nobody
+    /// sends on behind its own; or bytes behind the FIN that came.
+    pub fn contradicts(&self, segment: &Segment<'_>) -> Option<Refusal> {
         let half = self.stream.half(segment.direction);
-        segment.flags.has(Flags::FIN)
-            && !half.has_fin()
-            && half.passed().is_some_and(|next| ahead(next, end(segment)) >= 0)
+        let is_before = |next: u32| ahead(next, end(segment)) >= 0;
+        let last = segment.sequence.wrapping_add(segment.length);
+        if segment.flags.has(Flags::FIN) && !half.has_fin() && half.passed().is_some_and(is_before) {
+            Some(Refusal::OldSequence)
+        } else if segment.length > 0 && half.is_behind_fin(last) {
+            Some(Refusal::AfterFin)
+        } else {
+            None
+        }
     }
 
     /// Keeps a segment until it is known whether the kernel took it. Gives how many of those that waited are lost for it, oldest first:

@@ -3,7 +3,7 @@
 use tcp_trace_model::{
     event::{Cookie, Direction, Flags, Role, Segment, State},
     record::{ConnectionId, Record},
-    refusal::{Refusal, Verdict},
+    refusal::Verdict,
     time::Time,
 };
 
@@ -80,8 +80,8 @@ impl Pipeline {
             return self.taken_segment(time, cookie, &syn);
         }
         let verdict = match segment.verdict {
-            Verdict::Unsure(_) if tracked.connection.is_false_fin(segment) => {
-                Verdict::Refused(Refusal::OldSequence)
+            Verdict::Unsure(_) => {
+                tracked.connection.contradicts(segment).map_or(segment.verdict, Verdict::Refused)
             }
             verdict => verdict,
         };

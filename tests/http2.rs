@@ -13,7 +13,7 @@ use tcp_trace_model::{
     record::{Exchange, Http, Outcome, Version},
 };
 use tcp_trace_tests::{
-    Folder, Nginx, Recording, Running, Tracer, client_port, free_port, output, wait_for_listener,
+    Diagnosing, Folder, Nginx, Recording, Running, Tracer, client_port, free_port, output, wait_for_listener,
 };
 
 /// What a server and a recording say of a request: the client's port, method, target, status and bytes of the response's body.
@@ -201,7 +201,6 @@ impl Node {
 #[test]
 fn streams_end_as_their_client_says() {
     let mut node = Node::start();
-    // The connection may be there already, but nothing of it was sent that a request refers to.
     let tracer = Tracer::start(&["--port", &node.port.to_string()]);
     let said: Vec<_> = [
         "GET /plain",
@@ -245,7 +244,8 @@ fn streams_end_as_their_client_says() {
         let trailers = &stream(exchanges[2]).details.response_trailers;
         assert_eq!(trailers.first("checksum"), Some(&b"7"[..]));
         for (at, by, error) in [(4, Role::Server, 7), (5, Role::Client, 8)] {
-            let reset = Some(StreamReset { by, error: ErrorCode(error) });
+            let open_streams = (by == Role::Server).then_some(1);
+            let reset = Some(StreamReset { by, error: ErrorCode(error), open_streams });
             assert_eq!(
                 (of(at).outcome, stream(exchanges[at]).details.reset),
                 (Outcome::Reset, reset),
@@ -264,12 +264,38 @@ fn streams_end_as_their_client_says() {
             let counts = |GrpcMessages { count, bytes, cut, .. }: GrpcMessages| (count, bytes, cut);
             assert_eq!((counts(grpc.request), counts(grpc.response)), ((2, 3, false), (2, 8, false)));
         }
-        // The client read nothing for a while, so the window was exhausted; that it was shows only where the connection's beginning was seen.
+        // The client read nothing for a while.
         let summary = &recording.connections_of(role)[0];
-        let blocked = stream(exchanges[9]).details.response_blocked;
-        assert!(blocked.is_some() || !summary.seen_from_start, "{role:?}");
+        assert!(stream(exchanges[9]).details.response_blocked.is_some(), "{role:?}");
         let totals = summary.http2.as_ref().expect("it was HTTP/2");
         assert_eq!((totals.resets, &totals.illegal), (2, &None));
+    }
+}
+
+#[test]
+fn what_a_server_does_nothing_for_and_what_waits_for_windows_are_findings() {
+    for (requests, expected) in [
+        (&["GET /plain", "POST /echo abcde", "GET /held"][..], &[][..]),
+        (&["GET /plain", "GET /refused"], &[("stream_refused", "refused", 1)]),
+        (&["GET /plain", "GET /goaway"], &[("goaway_race", "crossed", 1)]),
+        (&["GET /plain", "GET /slow"], &[("flow_control", "stream_window", 1)]),
+    ] {
+        let mut node = Node::start();
+        let diagnosing = Diagnosing::of_host(&["--port", &node.port.to_string()]);
+        for request in requests {
+            node.request(request);
+        }
+        let diagnosis = diagnosing.end();
+        let found: Vec<_> = diagnosis
+            .findings
+            .iter()
+            .map(|it| (it.code.as_str(), it.cause.as_deref().unwrap_or_default(), it.connections.len()))
+            .collect();
+        assert_eq!(found, expected, "{requests:?}: {:#?}", diagnosis.findings);
+        assert!(diagnosis.findings.iter().all(|it| {
+            it.process.as_ref().is_some_and(|it| it.name.printable().to_string().starts_with("node"))
+        }));
+        node.close();
     }
 }
 

@@ -222,9 +222,13 @@ fn a_ladder_is_drawn_when_its_connection_ends_and_only_if_something_happened() {
 #[test]
 fn check_says_what_can_be_attached() {
     let text = printed(tcp_trace().arg("check"));
-    for words in
-        [&["kernel  "][..], &["CAP_BPF", "ok"], &["inet_sock_set_state", "ok"], &["segment_ingress", "ok"]]
-    {
+    for words in [
+        &["kernel  "][..],
+        &["CAP_BPF", "ok"],
+        &["inet_sock_set_state", "ok"],
+        &["segment_ingress", "ok"],
+        &["uprobes  ", "ok"],
+    ] {
         assert_eq!(lines_with(&text, words).len(), 1, "{words:?} in:\n{text}");
     }
 }

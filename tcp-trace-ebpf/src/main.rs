@@ -10,6 +10,7 @@ mod maps;
 mod packet;
 mod probes;
 mod process_filter;
+mod registers;
 mod sock;
 
 #[unsafe(link_section = "license")]

@@ -7,8 +7,14 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{
     Bytes16, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
-    PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS,
-    decide::{process::Verdict, segment::DirectionMemory, skip::SkipProgress},
+    PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_OBJECTS_MAX, TLS_THREADS_MAX, TlsKey,
+    TlsSkip,
+    decide::{
+        process::Verdict,
+        segment::DirectionMemory,
+        skip::SkipProgress,
+        tls::{TlsCall, TlsThread},
+    },
 };
 
 /// User space overrides it with what this host's memory allows; see `tcp_trace_ebpf::maps::EVENTS`.
@@ -68,6 +74,55 @@ pub(crate) static EXISTING_LOADED: Array<u32, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHashMap::new();
+
+/// By `bpf_get_current_pid_tgid()`.
+#[btf_map]
+pub(crate) static TLS_THREADS: LruHashMap<u64, TlsThread, TLS_THREADS_MAX> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TLS_OBJECTS: LruHashMap<TlsKey, TlsObject, TLS_OBJECTS_MAX> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TLS_SKIPS: LruHashMap<TlsKey, TlsSkip, { 2 * TLS_OBJECTS_MAX }> = LruHashMap::new();
+
+/// What the programs remember of a TLS object, zeros at first.
+#[repr(C)]
+pub(crate) struct TlsObject {
+    /// Bytes that passed, by direction.
+    pub(crate) passed: [u64; 2],
+    /// Cookie of the socket that was last used in its calls; 0 while there was none.
+    pub(crate) socket: u64,
+    /// Which object at its address it is; 0 while that is not decided.
+    pub(crate) generation: u32,
+    /// How many of its ciphertexts were seen.
+    pub(crate) ciphertexts: u32,
+    /// [`LATE`](tcp_trace_ebpf::LATE).
+    pub(crate) attributes: u8,
+    /// Always 0.
+    pub(crate) padding: [u8; 7],
+}
+
+/// What a thread is before it is known: too large for the stack.
+#[unsafe(no_mangle)]
+pub(crate) static NO_TLS_THREAD: TlsThread = TlsThread { outer: NO_TLS_CALL, inner: NO_TLS_CALL };
+const NO_TLS_CALL: TlsCall = TlsCall {
+    object: TlsKey { address: 0, pid: 0, direction: 0 },
+    sp: 0,
+    buffer: 0,
+    count_at: 0,
+    socket: 0,
+    hook: 0,
+    is_reported: 0,
+    is_excluded: 0,
+    offset: 0,
+    generation: 0,
+    attributes: 0,
+};
+
+/// What a TLS object is before it is known.
+#[unsafe(no_mangle)]
+pub(crate) static NO_TLS_OBJECT: TlsObject =
+    TlsObject { passed: [0; 2], socket: 0, generation: 0, ciphertexts: 0, attributes: 0, padding: [0; 7] };
 
 /// By the address of an MPTCP socket: what the programs remember of it.
 #[btf_map]
@@ -165,6 +220,14 @@ pub(crate) static STACKS: u8 = 0;
 /// Where `struct pt_regs` has what is needed. User space sets it before loading.
 #[unsafe(no_mangle)]
 pub(crate) static REGISTERS: Registers = Registers { ip: 0, sp: 0, fp: 0, lr: 0 };
+
+/// Whether plaintext is reported. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static TLS: u8 = 0;
+
+/// Whose registers the programs on functions read. User space sets it before loading.
+#[unsafe(no_mangle)]
+pub(crate) static MACHINE: u8 = 0;
 
 /// Where the running kernel keeps what `sock` reads. User space sets it before loading.
 #[unsafe(no_mangle)]

@@ -10,3 +10,4 @@ pub mod recording;
 pub mod session;
 pub mod sink;
 pub mod symbols;
+pub mod uprobes;

@@ -9,6 +9,7 @@ mod error;
 mod event_loop;
 mod namespaces;
 mod output;
+mod plaintext;
 mod routes;
 mod sockets;
 mod stacks;
@@ -63,7 +64,9 @@ pub fn run(
     // Signals are caught before anything is attached, so that none can fall between.
     let signals = runtime.block_on(async { event_loop::Signals::new() });
     let signals = signals.map_err(SessionError::io("cannot catch signals"))?;
-    let tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
+    let mut tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
+    let plaintext = plaintext::Plaintext::start(&mut tracer, command.as_ref())
+        .map_err(SessionError::io("cannot start a thread"))?;
     let mut output = output::Output::new(sink, backlog);
     let started = output.put(&Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
         output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
@@ -79,7 +82,7 @@ pub fn run(
     }
     log::info!("attached");
     let result = match started {
-        Ok(()) => event_loop::EventLoop::new(settings, tracer, output)
+        Ok(()) => event_loop::EventLoop::new(settings, tracer, plaintext, output)
             .and_then(|event_loop| runtime.block_on(event_loop.run(command, signals))),
         Err(error) => Err(error.into()),
     };

@@ -341,7 +341,7 @@ fn nginx_under_load_is_fine() {
     let nginx = Nginx::start(port);
     let mut loaded = None;
     let diagnosis = tracing(port, &[], || {
-        let wrk = Wrk::start(&["-t1", "-c20", "-d30s", &nginx.url("127.0.0.1", "/text.txt")]);
+        let wrk = Wrk::start(&["-t1", "-c20", "-d15s", &nginx.url("127.0.0.1", "/text.txt")]);
         loaded = Some(wrk.end());
     });
     loaded.expect("it was done").expect_none(&diagnosis);

@@ -91,6 +91,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "kernels differ in whether a port in TIME_WAIT is taken: tests/lives, and the core's scenes",
     ),
     ("tls_handshake", "needs a program that speaks TLS: tests/tls"),
+    ("goaway_race", "needs a program that speaks HTTP/2: tests/http2.rs"),
+    ("stream_refused", "needs a program that speaks HTTP/2: tests/http2.rs"),
+    ("flow_control", "needs a program that speaks HTTP/2: tests/http2.rs"),
+    ("not_reused", "needs a way that takes a millisecond: the core's scenes"),
     ("slow_network", "needs a router that drops: tests/diagnose/network.rs"),
     ("delayed_ack_stall", "needs many messages that the test times itself: tests/diagnose/small_writes.rs"),
 ];

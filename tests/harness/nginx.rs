@@ -98,11 +98,12 @@ impl Nginx {
         nginx
     }
 
-    /// The same, and with TLS on another port of IPv4's loopback, with the certificate and the key in these files.
+    /// The same, and with TLS and HTTP/2 on another port of IPv4's loopback, with the certificate and the key in these files.
     pub fn start_with_tls(port: u16, tls: u16, certificate: &Path, key: &Path) -> Self {
         let (certificate, key) = (certificate.display(), key.display());
-        let listen =
-            format!("listen 127.0.0.1:{tls} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};");
+        let listen = format!(
+            "listen 127.0.0.1:{tls} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key};"
+        );
         let nginx = Self::start_with(Command::new("nginx"), port, &listen);
         wait_for_listener(Command::new("ss"), tls, 1);
         nginx

@@ -1,9 +1,9 @@
-// HTTP/2 by node, both ends, on a port of its own, which it prints first. Then each line that it reads is a request of one connection, and it
-// prints how that ended for the client; `close` ends the connection, and the program.
+// HTTP/2 by node, both ends, on a port of its own, which it prints first. Then each line that it reads is a request of
+// one connection, which the first of them opens, and it prints how that ended for the client; `close` ends the connection, and the program.
 //
 // GET PATH: /early has an interim response, /trailers has trailers, /push pushes /pushed, /refused is refused,
-// /held is never answered, and the client cancels it; /window is a body that waits for the client. POST PATH BODY is
-// answered with its body. GRPC STATUS is a call of two messages each way.
+// /held is never answered, and the client cancels it; /window is a body that waits for the client, /slow one that
+// waits for it for 1.5 s; for /goaway the server ends the connection and does nothing. POST PATH BODY is answered with its body. GRPC STATUS is a call of two messages each way.
 'use strict';
 const http2 = require('http2');
 const readline = require('readline');
@@ -51,7 +51,9 @@ server.on('stream', (stream, headers) => {
     });
   } else if (path === '/refused') {
     stream.close(constants.NGHTTP2_REFUSED_STREAM);
-  } else if (path === '/window') {
+  } else if (path === '/goaway') {
+    stream.session.goaway(constants.NGHTTP2_NO_ERROR, stream.id - 2);
+  } else if (path === '/window' || path === '/slow') {
     answer(Buffer.alloc(300000));
   } else if (path !== '/held') {
     answer('text', { 'x-same': 'always the same' });
@@ -60,15 +62,25 @@ server.on('stream', (stream, headers) => {
 
 server.listen(0, '127.0.0.1', () => {
   const { port } = server.address();
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  session.on('stream', (pushed) => pushed.resume());
+  let session;
+  const connect = () => {
+    session = http2.connect(`http://127.0.0.1:${port}`);
+    session.on('stream', (pushed) => pushed.resume());
+    session.on('goaway', () => session.destroy());
+  };
   console.log(port);
   readline.createInterface({ input: process.stdin }).on('line', (line) => {
     const [word, path, body] = line.split(' ');
     if (word === 'close') {
-      session.close(() => server.close());
       process.stdin.destroy();
+      server.close();
+      if (!session.destroyed) {
+        session.close();
+      }
       return;
+    }
+    if (!session) {
+      connect();
     }
     const isCall = word === 'GRPC';
     const call = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': '30S' };
@@ -82,6 +94,9 @@ server.listen(0, '127.0.0.1', () => {
     if (path === '/window') {
       stream.pause();
       setTimeout(() => stream.resume(), 50);
+    } else if (path === '/slow') {
+      stream.pause();
+      setTimeout(() => stream.resume(), 1500);
     } else {
       stream.resume();
     }

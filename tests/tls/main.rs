@@ -1,8 +1,11 @@
 //! TLS as it passes on the wire, compared with what OpenSSL says of it at both ends and with what tshark dissects.
 
 mod capture;
+mod event_loops;
 mod failures;
+mod interleaved;
 mod openssl;
+mod plaintext;
 mod sessions;
 
 use std::fs;

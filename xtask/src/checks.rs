@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     background::{self, Background, Orphan},
@@ -272,20 +272,37 @@ fn demo() -> Result<()> {
     run(cargo().args(["run", "--release", "--locked", "--", "demo"]))
 }
 
+/// The end of the name of a test that waits for a minute.
+const A_MINUTE: &str = "_ends_after_a_minute";
+
 fn end_to_end(call: &Call<'_>) -> Result<()> {
-    // The same packages as the unit tests have, so that dependencies have the same features and are not built again.
-    let mut tests = cargo();
-    tests.args(["test", "--workspace", "--locked"]);
-    if !call.arguments.contains(&"--test") {
-        tests.args(["--test", "*"]);
-    }
     // In a run of all checks, what users get, which the demo ran; else what takes less time to build.
     let profile = if call.is_part_of_all { "release" } else { "e2e" };
     run(cargo().args(["build", "--profile", profile, "--locked"]))?;
-    tests.env("TCP_TRACE_BIN", program(profile));
+    // The same packages as the unit tests have, so that dependencies have the same features and are not built again.
+    let tests = |programs: &[&str]| {
+        let mut tests = cargo();
+        tests.args(["test", "--workspace", "--locked"]).args(programs);
+        tests.env("TCP_TRACE_BIN", program(profile)).env("RUST_TEST_THREADS", "1");
+        tests
+    };
     // One at a time: a program that another test starts has a copy of all descriptors until it runs, so that a close does
     // not close and a file that was written cannot be run. Nor do tests take each other's processors then.
-    run(tests.args(call.arguments).env("RUST_TEST_THREADS", "1"))
+    if !call.is_part_of_all {
+        let programs = if call.arguments.contains(&"--test") { &[][..] } else { &["--test", "*"] };
+        return run(tests(programs).args(call.arguments));
+    }
+    run(tests(&["--test", "*"]).arg("--no-run"))?;
+    // Of its minute it works for a second.
+    let mut minute = tests(&["--test", "lives"]);
+    minute.arg(A_MINUTE).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let minute = minute.spawn().context("cannot run cargo")?;
+    let others = run(tests(&["--test", "*"]).args(["--", "--skip", A_MINUTE]));
+    let minute = minute.wait_with_output().context("cannot wait for cargo")?;
+    print!("{}{}", String::from_utf8_lossy(&minute.stderr), String::from_utf8_lossy(&minute.stdout));
+    others?;
+    ensure!(minute.status.success(), "the test that waits for a minute failed: {}", minute.status);
+    Ok(())
 }
 
 #[cfg(test)]

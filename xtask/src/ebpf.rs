@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{project, run},
-    object_file,
+    object_file, stack,
     toolchain::{PROGRAMS, Toolchain},
 };
 
@@ -47,5 +47,15 @@ fn compiled() -> Result<Vec<u8>> {
         .context("cannot build the eBPF programs")?;
     let path = project().join("target/ebpf/bpfel-unknown-none/release/tcp-trace");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    object_file::without_debug_sections(&bytes).context("cannot strip the eBPF object")
+    let stripped = object_file::without_debug_sections(&bytes).context("cannot strip the eBPF object")?;
+    for (name, depth) in stack::depths(&stripped, "uprobe")? {
+        if depth > stack::UPROBE_MAX {
+            bail!(
+                "the program {name} needs {depth} bytes of stack: more than {} are not safe on a uprobe (see \
+                 probes/tls.rs)",
+                stack::UPROBE_MAX
+            );
+        }
+    }
+    Ok(stripped)
 }

@@ -12,6 +12,7 @@ mod kernels;
 mod object_file;
 mod rust_src;
 mod setup;
+mod stack;
 mod tidy;
 mod toolchain;
 

@@ -10,6 +10,7 @@ pub mod refusal;
 mod sizes;
 mod skip;
 pub mod tcp;
+mod tls;
 
 pub use bytes::*;
 pub use filters::*;
@@ -19,3 +20,4 @@ pub use offsets::*;
 pub use records::*;
 pub use sizes::*;
 pub use skip::*;
+pub use tls::*;

@@ -31,6 +31,12 @@ pub mod maps {
     /// LRU hash by socket cookie of [`RawLastUse`](crate::RawLastUse), filled when
     /// [`STACKS`](super::globals::STACKS) is 1.
     pub const LAST_USES: &str = "LAST_USES";
+    /// LRU hash by [`TlsKey`](crate::TlsKey) of [`TlsSkip`](crate::TlsSkip): plaintext that user space does not need.
+    pub const TLS_SKIPS: &str = "TLS_SKIPS";
+    /// LRU hash of the TLS objects that were used.
+    pub const TLS_OBJECTS: &str = "TLS_OBJECTS";
+    /// LRU hash of the threads that have called a TLS library.
+    pub const TLS_THREADS: &str = "TLS_THREADS";
 }
 
 /// Names of the globals that user space sets before loading.
@@ -51,6 +57,10 @@ pub mod globals {
     pub const STACKS: &str = "STACKS";
     /// [`Registers`](crate::Registers) of this architecture.
     pub const REGISTERS: &str = "REGISTERS";
+    /// `u8`: 1 when plaintext is reported.
+    pub const TLS: &str = "TLS";
+    /// `u8`: [`MACHINE_X86_64`](crate::MACHINE_X86_64) or [`MACHINE_AARCH64`](crate::MACHINE_AARCH64).
+    pub const MACHINE: &str = "MACHINE";
 }
 
 /// Names of the programs.
@@ -76,6 +86,18 @@ pub mod programs {
     pub const FORK: &str = "sched_process_fork";
     /// tp_btf on `sched_process_free`: a followed process is gone and its id may be used again.
     pub const FREE: &str = "sched_process_free";
+    /// uprobe at the beginning of a call that passes plaintext.
+    pub const TLS_CALL: &str = "tls_call";
+    /// uprobe where such a call returns.
+    pub const TLS_RETURN: &str = "tls_return";
+    /// uprobe where a function returns a new TLS object.
+    pub const TLS_NEW: &str = "tls_new";
+    /// uprobe at the beginning of a handshake.
+    pub const TLS_HANDSHAKE: &str = "tls_handshake";
+    /// uprobe at the beginning of what frees a TLS object, or makes it ready for another session.
+    pub const TLS_FREE: &str = "tls_free";
+    /// uprobe at the beginning of what takes ciphertext from a TLS library.
+    pub const TLS_CIPHERTEXT: &str = "tls_ciphertext";
 }
 
 /// Index in [`maps::COUNTERS`]: records that did not fit into the ring buffer.

@@ -1,6 +1,6 @@
 //! The records of the ring buffer. Sizes and order of the fields are the ABI.
 
-use crate::Bytes16;
+use crate::{Bytes16, CIPHERTEXT_MAX};
 
 /// Bytes of a `comm`, with its terminating zero (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
@@ -21,6 +21,12 @@ pub const KIND_STACK: u32 = 6;
 pub const KIND_TRANSLATION: u32 = 7;
 /// [`RawHeader::kind`] of a [`RawSubflow`].
 pub const KIND_SUBFLOW: u32 = 8;
+/// [`RawHeader::kind`] of a [`RawPlaintext`].
+pub const KIND_PLAINTEXT: u32 = 9;
+/// [`RawHeader::kind`] of a [`RawCiphertext`].
+pub const KIND_CIPHERTEXT: u32 = 10;
+/// [`RawHeader::kind`] of a [`RawTlsObjectGone`].
+pub const KIND_TLS_OBJECT_GONE: u32 = 11;
 
 /// [`RawStack::trigger`]: the process connects the socket.
 pub const TRIGGER_CONNECT: u32 = 1;
@@ -317,6 +323,72 @@ pub struct RawLastUse {
     pub padding: u32,
 }
 
+/// One end of a TLS session, as its library keeps it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawTlsObject {
+    /// Where it is in its process.
+    pub address: u64,
+    /// Process id (tgid) in the initial pid namespace.
+    pub pid: u32,
+    /// Which object at that address it is.
+    pub generation: u32,
+}
+
+/// Plaintext that passed in a call of a TLS library, or a part of it. `captured` bytes follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawPlaintext {
+    /// Kind [`KIND_PLAINTEXT`]; its cookie is 0.
+    pub header: RawHeader,
+    /// Whose it is.
+    pub object: RawTlsObject,
+    /// Bytes that passed in this direction before.
+    pub offset: u64,
+    /// Cookie of the socket that the thread used in the call; 0 when it used none.
+    pub socket: u64,
+    /// How many bytes passed.
+    pub length: u32,
+    /// How many of them follow this struct.
+    pub captured: u32,
+    /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+    pub direction: u8,
+    /// One of the `LIBRARY_` constants.
+    pub library: u8,
+    /// [`LATE`](crate::LATE).
+    pub attributes: u8,
+    /// Always 0.
+    pub padding: [u8; 5],
+}
+
+/// The beginning of a TLS record that an object sends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawCiphertext {
+    /// Kind [`KIND_CIPHERTEXT`]; its cookie is 0.
+    pub header: RawHeader,
+    /// Whose it is.
+    pub object: RawTlsObject,
+    /// How many bytes there are.
+    pub captured: u32,
+    /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+    pub direction: u8,
+    /// Always 0.
+    pub padding: [u8; 3],
+    /// The first bytes.
+    pub bytes: [u8; CIPHERTEXT_MAX],
+}
+
+/// A TLS object was freed, or is used for another session.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawTlsObjectGone {
+    /// Kind [`KIND_TLS_OBJECT_GONE`]; its cookie is 0.
+    pub header: RawHeader,
+    /// Which.
+    pub object: RawTlsObject,
+}
+
 // Records are read byte by byte on the other side: no hidden padding, and 8-byte alignment throughout.
 const _: () = assert!(size_of::<RawHeader>() == 24);
 const _: () = assert!(size_of::<RawEndpoints>() == 40);
@@ -331,3 +403,6 @@ const _: () = assert!(size_of::<RawSubflow>() == 24 + 8);
 const _: () = assert!(size_of::<RawReset>() == 24 + 8);
 const _: () = assert!(size_of::<RawStack>() == 24 + 56 + 8 + 16 + 32 + 8);
 const _: () = assert!(size_of::<RawLastUse>() == 40);
+const _: () = assert!(size_of::<RawPlaintext>() == 24 + 16 + 16 + 16);
+const _: () = assert!(size_of::<RawCiphertext>() == 24 + 16 + 8 + CIPHERTEXT_MAX);
+const _: () = assert!(size_of::<RawTlsObjectGone>() == 24 + 16);

@@ -10,6 +10,7 @@ pub mod process;
 pub mod segment;
 pub mod skip;
 pub mod stack;
+pub mod tls;
 pub mod transition;
 pub mod translation;
 

@@ -9,4 +9,5 @@ mod reset;
 mod segment;
 mod stack;
 mod state;
+mod tls;
 mod translation;

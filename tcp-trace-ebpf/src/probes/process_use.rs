@@ -14,7 +14,7 @@ use tcp_trace_ebpf::{
 use crate::{
     emit, filter,
     maps::{self, SocketMemory},
-    probes::{mptcp, stack, state},
+    probes::{mptcp, stack, state, tls},
     process_filter, sock,
 };
 
@@ -24,6 +24,9 @@ use crate::{
 pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     note(sk, || sock::is_locked(sk));
+    if tls::is_reported() && sock::is_locked(sk) {
+        tls::note_socket(sk);
+    }
     if stack::are_reported() && sock::is_locked(sk) {
         stack::note_use(sk, false);
     }
@@ -35,6 +38,9 @@ pub(crate) fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     note(sk, || true);
+    if tls::is_reported() {
+        tls::note_socket(sk);
+    }
     if stack::are_reported() {
         stack::note_use(sk, true);
     }

@@ -293,6 +293,8 @@ pub struct StateChange {
     pub is_client: bool,
     /// Whether the process is ending, and its end closes the socket.
     pub is_exit: bool,
+    /// Whether the kernel did not report it: it follows from what was seen.
+    pub is_inferred: bool,
     /// Whether it is a subflow of an MPTCP socket, when it enters `SYN_SENT` or `ESTABLISHED`.
     pub is_subflow: bool,
     /// What the socket knew, when it goes to `CLOSE` or comes to or leaves `LISTEN`; else zeros.
@@ -320,6 +322,7 @@ impl StateChange {
             incarnation: 0,
             is_client: false,
             is_exit: false,
+            is_inferred: false,
             is_subflow: false,
             stats: TcpStats::default(),
             passed: None,

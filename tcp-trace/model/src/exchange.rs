@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::version::Version;
-use crate::{fields::Fields, http2, text::Text, time::Time};
+use crate::{fields::Fields, http2, plaintext::ExchangeTls, text::Text, time::Time};
 
 /// What stands in place of a credential.
 pub const REDACTED: &str = "«redacted»";
@@ -49,6 +49,8 @@ pub struct Exchange {
     pub websocket: Option<Box<WebSocket>>,
     /// Its stream, of HTTP/2.
     pub stream: Option<Box<http2::Stream>>,
+    /// That it was read from a TLS library's calls, and why it belongs to its connection.
+    pub tls: Option<ExchangeTls>,
 }
 
 impl Default for Exchange {
@@ -68,6 +70,7 @@ impl Default for Exchange {
             reused: None,
             websocket: None,
             stream: None,
+            tls: None,
         }
     }
 }

@@ -172,6 +172,9 @@ pub struct StreamReset {
     pub by: Role,
     /// Why.
     pub error: ErrorCode,
+    /// How many streams of the client were open then, this one included, if the server sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_streams: Option<u32>,
 }
 
 /// How long a body waited because a window of flow control was exhausted (RFC 9113, section 5.2): from when the last byte that it let

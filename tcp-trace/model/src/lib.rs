@@ -13,6 +13,7 @@ pub mod json;
 pub mod lookup;
 pub mod network;
 mod omit;
+pub mod plaintext;
 pub mod record;
 pub mod refusal;
 pub mod socket;

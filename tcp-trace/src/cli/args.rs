@@ -196,6 +196,9 @@ pub(super) struct Tracing {
     /// existing connections, the code that first used them. In recordings and JSON Lines only
     #[arg(long, help_heading = "Tracing")]
     pub(super) stacks: bool,
+    /// Do not read what TLS libraries encrypt and decrypt: no uprobes are attached
+    #[arg(long, help_heading = "Tracing")]
+    pub(super) no_tls: bool,
     /// Run CMD and trace only it and its children until it ends
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,

@@ -25,6 +25,9 @@ pub(super) struct Diagnose {
     /// Also trace for this long, such as 30s: finds failed connects and HTTP errors, and when they happened; needs root
     #[arg(long = "for", help_heading = "What to examine", value_name = "D", value_parser = duration, conflicts_with = "from")]
     pub(super) during: Option<Duration>,
+    /// With --for: do not read what TLS libraries encrypt and decrypt
+    #[arg(long, help_heading = "What to examine", requires = "during")]
+    pub(super) no_tls: bool,
     /// Examine a recording instead of this host; '-' for stdin
     #[arg(long, help_heading = "What to examine", value_name = "FILE")]
     pub(super) from: Option<PathBuf>,

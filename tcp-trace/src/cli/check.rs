@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tcp_trace_model::{event::State, record::Filter};
 
-use super::CliError;
+use super::{CliError, check_tls};
 use crate::kernel::{
     Capability, Options, Probe, RING_BYTES_MIN, Tracer, effective_capabilities,
     sock_diag::{SockDiag, States},
@@ -19,9 +19,10 @@ pub(super) fn run() -> ExitCode {
         let held = if capability.is_in(effective) { "ok" } else { missing };
         line(capability.name, &format!("{held}: {need} to {}", capability.purpose));
     }
-    let options = Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true };
+    let options =
+        Options { ring_bytes: RING_BYTES_MIN, follow_children: true, log: false, stacks: true, tls: true };
     match Tracer::attach(&options, &Filter::default()) {
-        Ok(tracer) => {
+        Ok(mut tracer) => {
             for probe in Probe::ALL {
                 let missing = tracer.missing().iter().find(|missing| missing.feature.ends_with(probe.name));
                 let state =
@@ -29,6 +30,7 @@ pub(super) fn run() -> ExitCode {
                 line(probe.name, &state);
             }
             line("sock_diag", &lists_sockets());
+            check_tls::report(&mut tracer);
             line("result", "all required probes can be attached");
             ExitCode::SUCCESS
         }
@@ -55,6 +57,6 @@ fn lists_sockets() -> String {
     }
 }
 
-fn line(what: &str, state: &str) {
+pub(super) fn line(what: &str, state: &str) {
     println!("{what:<22} {state}");
 }

@@ -115,6 +115,12 @@ fn of_history(history: &History) -> Vec<String> {
             counted(exchanges.forgotten_errors, "response")
         ));
     }
+    if exchanges.forgotten_refused > 0 {
+        said.push(format!(
+            "too many streams for which a server did nothing: {} not examined",
+            counted(exchanges.forgotten_refused, "HTTP/2 request")
+        ));
+    }
     said
 }
 

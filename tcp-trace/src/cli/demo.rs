@@ -33,7 +33,13 @@ x and y are the initial sequence numbers; `after`: time in the previous state.
 /// The verb.
 pub(super) fn run(arguments: &Demo, log: bool) -> Result<ExitCode, CliError> {
     let settings = Settings {
-        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: true, log, stacks: false },
+        kernel: Options {
+            ring_bytes: RING_BYTES_DEFAULT,
+            follow_children: true,
+            log,
+            stacks: false,
+            tls: false,
+        },
         filter: Filter { followed: true, ..Filter::default() },
         duration: None,
         settle: Duration::ZERO,

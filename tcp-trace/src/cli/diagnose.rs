@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Diagnose, log: bool) -> Result<ExitCode, CliError>
     let filters = &arguments.filters;
     let seen = match (&arguments.from, arguments.during) {
         (Some(file), _) => recording(file, &filters.of_recording()?)?,
-        (None, Some(duration)) => traced(filters.of_host()?, duration, log)?,
+        (None, Some(duration)) => traced(filters.of_host()?, duration, !arguments.no_tls, log)?,
         (None, None) => Seen { now: now(&filters.of_host()?)?, before: None, history: History::default() },
     };
     let facts = Facts::new(&seen.now, seen.before.as_ref(), &seen.history);
@@ -60,10 +60,10 @@ fn now(filter: &Filter) -> Result<Snapshot, CliError> {
 }
 
 /// A snapshot, a trace of this duration, and another snapshot.
-fn traced(filter: Filter, duration: Duration, log: bool) -> Result<Seen, CliError> {
+fn traced(filter: Filter, duration: Duration, tls: bool, log: bool) -> Result<Seen, CliError> {
     let before = now(&filter)?;
     let settings = Settings {
-        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: false, log, stacks: true },
+        kernel: Options { ring_bytes: RING_BYTES_DEFAULT, follow_children: false, log, stacks: true, tls },
         filter: filter.clone(),
         duration: Some(duration),
         settle: Duration::ZERO,

@@ -3,6 +3,7 @@
 mod args;
 mod args_diagnose;
 mod check;
+mod check_tls;
 mod coverage;
 mod demo;
 mod diagnose;

@@ -33,6 +33,7 @@ pub(super) fn settings(
             follow_children: command.is_some(),
             log,
             stacks: arguments.stacks,
+            tls: !arguments.no_tls,
         },
         filter,
         duration: arguments.duration,

@@ -1,5 +1,7 @@
 //! Ring-buffer bytes to events. Total: whatever the bytes are, the answer is an event or a counted error.
 
+mod plaintext;
+
 use std::{
     mem::offset_of,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
@@ -8,11 +10,11 @@ use std::{
 use bytes::Bytes;
 use tcp_trace_ebpf::{
     AF_INET, AF_INET6, COMM_LEN, CONNECTED, DIRECTION_IN, DIRECTION_OUT, ELIDED, ELISION_STARTS, EXITING,
-    KIND_DATAGRAM, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK, KIND_SUBFLOW, KIND_TRANSITION,
-    KIND_TRANSLATION, NO_VERDICT, RawDatagram, RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset,
-    RawSegment, RawStack, RawSubflow, RawTransition, RawTranslation, SUBFLOW, TRIGGER_CONNECT,
-    TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE, VERDICT_MASK, VERDICT_SHIFT, VERDICT_UNSURE, ZERO_WINDOW,
-    refusal,
+    KIND_CIPHERTEXT, KIND_DATAGRAM, KIND_PLAINTEXT, KIND_PROCESS, KIND_RESET, KIND_SEGMENT, KIND_STACK,
+    KIND_SUBFLOW, KIND_TLS_OBJECT_GONE, KIND_TRANSITION, KIND_TRANSLATION, NO_VERDICT, RawDatagram,
+    RawEndpoints, RawHeader, RawProcess, RawProcessUse, RawReset, RawSegment, RawStack, RawSubflow,
+    RawTransition, RawTranslation, SUBFLOW, TRIGGER_CONNECT, TRIGGER_END_OF_STREAM, TRIGGER_FIRST_USE,
+    VERDICT_MASK, VERDICT_SHIFT, VERDICT_UNSURE, ZERO_WINDOW, refusal,
 };
 use tcp_trace_model::{
     event::{
@@ -79,6 +81,9 @@ fn other(kind: u32, bytes: &[u8]) -> Result<EventKind<'_>, DecodeError> {
         KIND_DATAGRAM => EventKind::Datagram(datagram(bytes)?),
         KIND_STACK => EventKind::Stack(stack(bytes)?),
         KIND_TRANSLATION => EventKind::Translation(translation(bytes)?),
+        KIND_PLAINTEXT => EventKind::Plaintext(plaintext::plaintext(bytes)?),
+        KIND_CIPHERTEXT => EventKind::Ciphertext(plaintext::ciphertext(bytes)?),
+        KIND_TLS_OBJECT_GONE => EventKind::TlsObjectGone(plaintext::object_gone(bytes)?),
         kind => return Err(DecodeError::Kind(kind)),
     })
 }
@@ -102,6 +107,7 @@ fn state_change(bytes: &[u8]) -> Result<StateChange, DecodeError> {
         incarnation: u32_at(raw, offset_of!(RawTransition, incarnation)),
         is_client: u8_at(raw, offset_of!(RawTransition, attributes)) & CONNECTED != 0,
         is_exit: u8_at(raw, offset_of!(RawTransition, attributes)) & EXITING != 0,
+        is_inferred: false,
         is_subflow: u8_at(raw, offset_of!(RawTransition, attributes)) & SUBFLOW != 0,
         stats: TcpStats {
             receive_queue: u32_at(raw, offset_of!(RawTransition, stats.receive_queue)),

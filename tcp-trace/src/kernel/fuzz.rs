@@ -44,7 +44,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_of_a_kind_are_an_event_or_an_error(kind in 0..9_u32, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn any_bytes_of_a_kind_are_an_event_or_an_error(kind in 0..13_u32, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut bytes = bytes;
             if let Some(place) = bytes.get_mut(16..20) {
                 place.copy_from_slice(&kind.to_ne_bytes());

@@ -19,6 +19,7 @@ pub mod process;
 pub mod rtnetlink;
 pub mod sock_diag;
 mod tracer;
+mod uprobes;
 mod wakeup;
 
 pub use clock::{Clock, ClockError};
@@ -28,4 +29,5 @@ pub use last_use::LastUses;
 pub use losses::NewlyLost;
 pub use privileges::{Capability, effective_capabilities};
 pub use tracer::{Options, Probe, RING_BYTES_DEFAULT, RING_BYTES_MIN, Tracer};
+pub use uprobes::{Hook, HookKind};
 pub use wakeup::{Readiness, WAKE_PAUSE, wakes_reader};

@@ -27,7 +27,7 @@ impl Capability {
     pub const USEFUL: [Self; 2] = [
         Self {
             name: "CAP_SYS_ADMIN",
-            purpose: "list the sockets of other network namespaces",
+            purpose: "list the sockets of other network namespaces, and to read TLS libraries before Linux 6.6",
             bit: CAP_SYS_ADMIN,
             is_part_of_admin: true,
         },

@@ -1,6 +1,6 @@
 //! Loads and attaches the eBPF programs, and hands out the ring buffer and the loss counters.
 
-use std::{collections::HashMap as StdHashMap, fs, io, os::fd::AsFd, sync::Arc};
+use std::{collections::HashMap as StdHashMap, fs, fs::File, io, os::fd::AsFd, sync::Arc};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
@@ -8,9 +8,12 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
-use tcp_trace_ebpf::{LAST_USES_MAX, Offsets, Registers, globals, maps, programs, skip_entry, skip_index};
+use tcp_trace_ebpf::{
+    LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_OBJECTS_MAX, TLS_THREADS_MAX,
+    globals, maps, programs, skip_entry, skip_index,
+};
 use tcp_trace_model::{
-    event::{Cookie, Direction},
+    event::{Cookie, Direction, TlsObject},
     record::{Filter, Missing},
     time::Time,
 };
@@ -24,6 +27,7 @@ use super::{
     last_use::LastUses,
     losses::{Losses, NewlyLost},
     offsets, privileges,
+    uprobes::{Hook, PlaintextSkips, Uprobes},
     wakeup::Readiness,
 };
 
@@ -40,6 +44,9 @@ pub const RING_BYTES_DEFAULT: u32 = 16 << 20;
 const WAKE_PART: u32 = 4;
 /// Smallest ring buffer: one page.
 pub const RING_BYTES_MIN: u32 = 4096;
+
+/// Whose registers the programs on functions read.
+const MACHINE: u8 = if cfg!(target_arch = "aarch64") { MACHINE_AARCH64 } else { MACHINE_X86_64 };
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -69,6 +76,8 @@ pub struct Options {
     pub log: bool,
     /// Whether the stacks of the processes that use sockets are asked for, and the last use of each socket.
     pub stacks: bool,
+    /// Whether the plaintext of TLS libraries is asked for.
+    pub tls: bool,
 }
 
 /// One thing that is attached.
@@ -150,6 +159,9 @@ pub struct Tracer {
     missing: Vec<Missing>,
     reset_reasons: StdHashMap<u32, Arc<str>>,
     last_uses: Option<LastUses>,
+    /// `None` when plaintext is not asked for.
+    plaintext_skips: Option<PlaintextSkips>,
+    uprobes: Option<Uprobes>,
 }
 
 impl Tracer {
@@ -161,6 +173,10 @@ impl Tracer {
         })?;
         let btf = Btf::parse(&btf_bytes)?;
         let mut ebpf = load(&btf, options, KernelFilter(filter))?;
+        // While it has all its maps.
+        let uprobes = options.tls.then(|| Uprobes::load(&mut ebpf, OBJECT)).transpose();
+        let (uprobes, no_uprobes) =
+            uprobes.map_or_else(|error| (None, Some(error)), |uprobes| (uprobes, None));
         let logger = options.log.then(|| EbpfLogger::init(&mut ebpf)).transpose();
         let logger = logger.map_err(|error| KernelError::failed("read the programs' log", error))?;
         if options.follow_children {
@@ -172,7 +188,8 @@ impl Tracer {
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
-        let missing = attach_probes(&mut ebpf, &btf, options)?;
+        let mut missing = attach_probes(&mut ebpf, &btf, options)?;
+        missing.extend(no_uprobes.as_ref().map(without_uprobes));
         let attached = clock.now();
         let reset_reasons = reset_reasons(&btf);
         let skips = Array::try_from(taken(&mut ebpf, maps::SKIP)?);
@@ -180,6 +197,7 @@ impl Tracer {
         let losses = Losses::new(counters, &ebpf)?;
         let last_uses = options.stacks.then(|| taken(&mut ebpf, maps::LAST_USES)).transpose()?;
         let last_uses = last_uses.map(|map| LastUses::new(map, clock)).transpose()?;
+        let plaintext_skips = uprobes.is_some().then(|| PlaintextSkips::new(&mut ebpf)).transpose()?;
         let ebpf = Some(ebpf);
         Ok(Self {
             ebpf,
@@ -193,12 +211,25 @@ impl Tracer {
             missing,
             reset_reasons,
             last_uses,
+            plaintext_skips,
+            uprobes,
         })
     }
 
     /// Since when all programs are attached.
     pub fn attached(&self) -> Time {
         self.attached
+    }
+
+    /// Notes that no plaintext is reported, and why.
+    pub fn give_up_plaintext(&mut self, error: &KernelError) {
+        self.missing.push(without_uprobes(error));
+        self.plaintext_skips = None;
+    }
+
+    /// Whether plaintext can be reported, and is asked for.
+    pub fn reports_plaintext(&self) -> bool {
+        self.plaintext_skips.is_some()
     }
 
     /// What this kernel does not give.
@@ -252,6 +283,21 @@ impl Tracer {
         }
     }
 
+    /// The same of plaintext: that of an object's direction before the offset.
+    pub fn skip_plaintext(&mut self, object: TlsObject, direction: Direction, until: Option<u64>) {
+        if let Some(skips) = &mut self.plaintext_skips {
+            skips.set(object, direction, until);
+        }
+    }
+
+    /// Attaches the programs that report plaintext to a file, when plaintext is asked for.
+    pub fn attach_hooks(&mut self, file: &File, hooks: &[Hook]) -> Result<(), KernelError> {
+        match (&mut self.ebpf, &mut self.uprobes) {
+            (Some(ebpf), Some(uprobes)) => uprobes.attach(ebpf, file, hooks),
+            _ => Ok(()),
+        }
+    }
+
     /// Tells the programs that user space has the list of the sockets that are older than tracing: from now on they decide
     /// by the first process of a socket themselves.
     pub fn mark_existing_loaded(&mut self) {
@@ -272,7 +318,17 @@ impl Tracer {
 
     /// Detaches the programs. The ring buffer can still be drained.
     pub fn detach(&mut self) {
-        self.ebpf = None;
+        if let Some(mut ebpf) = self.ebpf.take()
+            && let Some(mut uprobes) = self.uprobes.take()
+        {
+            uprobes.detach(&mut ebpf);
+        }
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.detach();
     }
 }
 
@@ -287,11 +343,16 @@ fn load(btf: &Btf<'_>, options: &Options, filter: KernelFilter<'_>) -> Result<Eb
         .override_global(globals::FILTERS_NETWORKS, &filter.networks(), true)
         .override_global(globals::WAKE_BYTES, &wake_bytes, true)
         .override_global(globals::STACKS, &u8::from(options.stacks), true)
+        .override_global(globals::TLS, &u8::from(options.tls), true)
+        .override_global(globals::MACHINE, &MACHINE, true)
         .override_global(globals::REGISTERS, &RegistersPod(offsets::registers()), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries(maps::EVENTS, options.ring_bytes)
         .map_max_entries(maps::EXCLUDED_CGROUPS, filter.excluded_cgroups_max())
         .map_max_entries(maps::LAST_USES, if options.stacks { LAST_USES_MAX as u32 } else { 1 })
+        .map_max_entries(maps::TLS_OBJECTS, if options.tls { TLS_OBJECTS_MAX as u32 } else { 1 })
+        .map_max_entries(maps::TLS_SKIPS, if options.tls { 2 * TLS_OBJECTS_MAX as u32 } else { 1 })
+        .map_max_entries(maps::TLS_THREADS, if options.tls { TLS_THREADS_MAX as u32 } else { 1 })
         .load(OBJECT)
         .map_err(|error| match error {
             EbpfError::MapError(error) => refused("create the maps", error),
@@ -375,13 +436,18 @@ fn verifier_reason(log: &str) -> Option<&str> {
 }
 
 /// An error of the operating system: a lack of privileges is told apart.
-fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> KernelError {
+pub(super) fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> KernelError {
     match root_errno(&error) {
         Some(EPERM | EACCES) => {
             KernelError::NotPermitted { what: format!("cannot {what}"), missing: privileges::missing_here() }
         }
         _ => KernelError::failed(what, error),
     }
+}
+
+fn without_uprobes(error: &KernelError) -> Missing {
+    let reason = format!("what TLS carries is unknown: {error}");
+    Missing { feature: "uprobes".to_owned(), reason }
 }
 
 /// The names of `enum sk_rst_reason` without their common start. Unspecified is no reason.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcp_trace_core::pipeline::{self, Pipeline, Skip};
+use tcp_trace_core::pipeline::{self, Pipeline, Skip, SkipPlaintext};
 use tcp_trace_model::event::Cookie;
 
 use super::{output::Output, routes::Routes, sockets::Sockets, stacks::Stacks};
@@ -24,7 +24,9 @@ pub(super) struct Dispatch<'a> {
     /// Where they are recorded.
     stacks: Option<(Stacks, LastUses)>,
     /// For the kernel side, once the ring buffer is read.
-    skips: Vec<Skip>,
+    pub(super) skips: Vec<Skip>,
+    /// Likewise.
+    pub(super) plaintext_skips: Vec<SkipPlaintext>,
     /// Events that the pipeline gave up, and that are not reported.
     lost: u64,
 }
@@ -36,7 +38,7 @@ impl<'a> Dispatch<'a> {
         routes: Routes,
         stacks: Option<(Stacks, LastUses)>,
     ) -> Self {
-        Self { output, sockets, routes, stacks, skips: Vec::new(), lost: 0 }
+        Self { output, sockets, routes, stacks, skips: Vec::new(), plaintext_skips: Vec::new(), lost: 0 }
     }
 
     /// Does what the pipeline puts out.
@@ -49,7 +51,7 @@ impl<'a> Dispatch<'a> {
                     Pipeline::take_back(record);
                 }
                 pipeline::Output::Skip(skip) => self.skips.push(skip),
-                pipeline::Output::SkipPlaintext(_) => {}
+                pipeline::Output::SkipPlaintext(skip) => self.plaintext_skips.push(skip),
                 pipeline::Output::AskRoute(question) => self.routes.ask(question, pipeline),
                 pipeline::Output::ListNamespaces(namespaces) => self.sockets.ask_listed(namespaces),
                 pipeline::Output::ResolveStack(question) => {
@@ -79,11 +81,6 @@ impl<'a> Dispatch<'a> {
             stacks.answer(pipeline);
         }
         self.take(pipeline)
-    }
-
-    /// What to set in the kernel side since the last call.
-    pub(super) fn take_skips(&mut self) -> impl Iterator<Item = Skip> {
-        self.skips.drain(..)
     }
 
     /// Events that the pipeline gave up since the last call.

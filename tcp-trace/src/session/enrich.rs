@@ -30,16 +30,15 @@ impl Enricher {
         Self { known: Generations::new(GENERATION_MAX), cgroups, new_cgroups: Vec::new() }
     }
 
-    /// Fills in where the process of an event runs, if it names one.
-    pub(super) fn enrich(&mut self, event: &mut Event<'_>) {
+    /// Fills in where the process of an event runs, if it names one, which is returned.
+    pub(super) fn enrich<'a>(&mut self, event: &'a mut Event<'_>) -> Option<&'a Owner> {
         let owner = match &mut event.kind {
             EventKind::StateChange(change) => change.owner.as_mut(),
             EventKind::Owner(owner) => Some(owner),
             _ => None,
-        };
-        if let Some(owner) = owner {
-            owner.info = self.place(owner);
-        }
+        }?;
+        owner.info = self.place(owner);
+        Some(owner)
     }
 
     /// The cgroups of processes that were looked up since the last call: id and path.

@@ -2,7 +2,7 @@
 
 use std::{io, process::ExitCode, time::Duration};
 
-use tcp_trace_core::pipeline::{self, Pipeline, Skip, TICK_US};
+use tcp_trace_core::pipeline::{self, Pipeline, Skip, SkipPlaintext, TICK_US};
 use tcp_trace_model::record::{ConnectionId, LossPlace};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -17,11 +17,15 @@ use super::{
     dispatch::Dispatch,
     enrich::Enricher,
     output::Output,
+    plaintext::Plaintext,
     routes::Routes,
     sockets::{Answer, Sockets},
     stacks::Stacks,
 };
-use crate::kernel::{NewlyLost, Readiness, Tracer, WAKE_PAUSE, decode, wakes_reader};
+use crate::{
+    kernel::{NewlyLost, Readiness, Tracer, WAKE_PAUSE, decode, wakes_reader},
+    uprobes::Target,
+};
 
 /// Records that are taken from the ring buffer before signals and ticks have their turn.
 const BATCH: usize = 4096;
@@ -72,6 +76,7 @@ enum Wake {
     TimeOver,
     CommandEnded(io::Result<()>),
     Sockets(Answer),
+    Library(Target),
 }
 
 /// The loop of a session that is attached.
@@ -80,6 +85,7 @@ pub(super) struct EventLoop<'a> {
     pipeline: Pipeline,
     dispatch: Dispatch<'a>,
     enricher: Enricher,
+    plaintext: Plaintext,
     duration: Option<Duration>,
     settle: Duration,
     events: u64,
@@ -94,6 +100,7 @@ impl<'a> EventLoop<'a> {
     pub(super) fn new(
         settings: Settings,
         mut tracer: Tracer,
+        plaintext: Plaintext,
         output: Output<'a>,
     ) -> Result<Self, SessionError> {
         let no_thread = || SessionError::io("cannot start a thread");
@@ -126,6 +133,7 @@ impl<'a> EventLoop<'a> {
             pipeline,
             dispatch: Dispatch::new(output, sockets, routes, stacks),
             enricher: Enricher::new(),
+            plaintext,
             duration: settings.duration,
             settle: settings.settle,
             events: 0,
@@ -164,9 +172,9 @@ impl<'a> EventLoop<'a> {
         // Whether a signal ended it, once only TIME_WAIT is waited for.
         let mut settling = None;
         loop {
-            let sockets = &mut self.dispatch.sockets;
+            let others = (&mut self.dispatch.sockets, &mut self.plaintext);
             let wake =
-                wake(&ring, has_more, (&mut tick, self.look), signals, deadline, command, sockets).await;
+                wake(&ring, has_more, (&mut tick, self.look), signals, deadline, command, others).await;
             let mut ended = None;
             match wake {
                 Wake::Announced(result) => {
@@ -190,6 +198,7 @@ impl<'a> EventLoop<'a> {
                     deadline = Some(Instant::now() + CLOSING);
                 }
                 Wake::Sockets(answer) => self.take(answer)?,
+                Wake::Library(target) => self.plaintext.attach(&mut self.tracer, &target),
             }
             match (ended, settling) {
                 (None, Some(interrupted)) if !self.pipeline.has_mini_sockets() => return Ok(interrupted),
@@ -211,7 +220,7 @@ impl<'a> EventLoop<'a> {
     /// Takes up to `limit` records from the ring buffer, and says how many there were.
     fn read(&mut self, limit: usize) -> Result<usize, SessionError> {
         let offset = self.tracer.clock().offset_ns();
-        let Self { tracer, pipeline, enricher, dispatch, events, decode_errors, .. } = self;
+        let Self { tracer, pipeline, enricher, plaintext, dispatch, events, decode_errors, .. } = self;
         #[cfg(feature = "capture")]
         let capture = &mut self.capture;
         let (mut written, mut was_announced) = (Ok(()), false);
@@ -227,7 +236,9 @@ impl<'a> EventLoop<'a> {
             match decode(bytes, offset) {
                 Ok(mut event) => {
                     was_announced |= wakes_reader(&event);
-                    enricher.enrich(&mut event);
+                    if let Some(owner) = enricher.enrich(&mut event) {
+                        plaintext.look_at(owner.pid);
+                    }
                     pipeline.event(&event);
                     // While the records are still in the processor's caches.
                     written = dispatch.take(pipeline);
@@ -308,8 +319,11 @@ impl<'a> EventLoop<'a> {
     /// Does what the pipeline puts out.
     fn take_outputs(&mut self) -> Result<(), SessionError> {
         self.dispatch.take(&mut self.pipeline)?;
-        for Skip { cookie, direction, until } in self.dispatch.take_skips() {
+        for Skip { cookie, direction, until } in self.dispatch.skips.drain(..) {
             self.tracer.skip(cookie, direction, until);
+        }
+        for SkipPlaintext { object, direction, until } in self.dispatch.plaintext_skips.drain(..) {
+            self.tracer.skip_plaintext(object, direction, until);
         }
         Ok(())
     }
@@ -358,7 +372,7 @@ impl<'a> EventLoop<'a> {
         self.dispatch.finish_stacks(&mut self.pipeline).await?;
         self.report_losses()?;
         let mut output = self.dispatch.output;
-        output.end(self.tracer.clock().now(), self.events, interrupted)?;
+        output.end(self.tracer.clock().now(), self.events, self.pipeline.unlinked(), interrupted)?;
         Ok(output.written(signals.any()).await?)
     }
 }
@@ -416,7 +430,7 @@ async fn wake(
     signals: &mut Signals,
     deadline: Option<Instant>,
     command: &mut TracedCommand,
-    sockets: &mut Sockets,
+    (sockets, plaintext): (&mut Sockets, &mut Plaintext),
 ) -> Wake {
     tokio::select! {
         // Signals and ticks first: a flood of events must not starve them.
@@ -426,6 +440,7 @@ async fn wake(
         () = until(deadline) => Wake::TimeOver,
         result = command.ended() => Wake::CommandEnded(result),
         answer = sockets.answer() => Wake::Sockets(answer),
+        target = plaintext.target() => Wake::Library(target),
         result = ring.wait() => Wake::Announced(result),
         () = async { if !has_more { until(look).await } } => Wake::Look,
     }

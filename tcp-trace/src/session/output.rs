@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use tcp_trace_model::{
-    record::{End, Loss, LossPlace, Record},
+    record::{End, Loss, LossPlace, Record, Unlinked},
     time::Time,
 };
 
@@ -76,7 +76,13 @@ impl<'a> Output<'a> {
     }
 
     /// Puts out the last line, and hands everything to the writer.
-    pub(super) fn end(&mut self, time: Time, events: u64, interrupted: bool) -> io::Result<()> {
+    pub(super) fn end(
+        &mut self,
+        time: Time,
+        events: u64,
+        unlinked: Unlinked,
+        interrupted: bool,
+    ) -> io::Result<()> {
         self.begin_end();
         self.loss(time, LossPlace::Output, 0, None)?;
         let counts = self.sink.counts();
@@ -89,6 +95,7 @@ impl<'a> Output<'a> {
             protocols: counts.protocols.clone(),
             events,
             lost: counts.lost,
+            unlinked,
             interrupted,
         };
         self.sink.record(&Record::End(end))?;

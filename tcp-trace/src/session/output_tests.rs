@@ -81,7 +81,7 @@ fn a_pipe_that_nobody_reads_costs_counted_records() {
         thread::sleep(POLL);
     }
     output.put(&ready(RECORDS)).unwrap();
-    output.end(Time(RECORDS + 1), 7, true).unwrap();
+    output.end(Time(RECORDS + 1), 7, Unlinked::default(), true).unwrap();
     drop(sink);
 
     let records = reading.join().unwrap();
@@ -109,7 +109,7 @@ fn what_comes_at_the_end_waits_for_the_writer() {
     let reading = thread::spawn(|| read(pipe));
     output.begin_end();
     (0..RECORDS).for_each(|number| output.put(&ready(number)).unwrap());
-    output.end(Time(RECORDS), 0, false).unwrap();
+    output.end(Time(RECORDS), 0, Unlinked::default(), false).unwrap();
     drop(sink);
     let records = reading.join().unwrap();
     assert_eq!(recorded(&records), (0..RECORDS).collect::<Vec<_>>());

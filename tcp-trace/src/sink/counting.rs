@@ -38,7 +38,11 @@ impl Counts {
     fn connection(&mut self, summary: &Connection) {
         self.connections += 1;
         let unknown = summary.first_bytes.as_ref().map(|_| "unknown");
-        let name = summary.protocol.as_deref().or(unknown).filter(|name| !has_own_records(name));
+        let inside = summary.decrypted.as_ref().and_then(|decrypted| decrypted.protocol.as_deref());
+        let name = summary.protocol.as_deref().or(unknown);
+        if inside.is_some_and(has_own_records) || name.is_some_and(has_own_records) {
+            return;
+        }
         let Some(name) = name else { return };
         if let Some(count) = self.protocols.get_mut(name) {
             *count += 1;

@@ -7,7 +7,7 @@ use tcp_trace_model::{
     record::{
         Body, ConnectionId, ConnectionInfo, DnsAnswer, DnsOutcome, DnsQuestion, End, Ended, Ends, Exchange,
         Fields, Frames, Integrity, LossPlace, Message, Network, NetworkType, Outcome, Part, Ready, Request,
-        Response, Stall, Stalls, Timing, Transport, Url, Version, WebSocket,
+        Response, Stall, Stalls, Timing, Transport, Unlinked, Url, Version, WebSocket,
     },
 };
 
@@ -100,12 +100,9 @@ fn transitions_and_exchanges_have_a_line_each() {
             time: TIME,
             connections: 1,
             http: 1,
-            dns: 0,
-            tls: 0,
-            protocols: Default::default(),
             events: 20,
-            lost: 0,
             interrupted: true,
+            ..End::default()
         }),
     ]);
     insta::assert_snapshot!(lines, @"
@@ -136,12 +133,10 @@ fn colours_are_for_states_times_and_what_failed() {
             time: TIME,
             connections: 1,
             http: 1,
-            dns: 0,
-            tls: 0,
-            protocols: Default::default(),
             events: 20,
             lost: 12,
             interrupted: true,
+            ..End::default()
         }),
     ];
     let mut output = Vec::new();
@@ -257,21 +252,12 @@ fn a_failed_connection_says_why() {
 #[test]
 fn losses_stand_out() {
     let loss = Loss { time: TIME, place: LossPlace::Ring, events: 12, cpu: Some(1) };
-    let end = End {
-        time: TIME,
-        connections: 1,
-        http: 1,
-        dns: 0,
-        tls: 0,
-        protocols: Default::default(),
-        events: 20,
-        lost: 12,
-        interrupted: false,
-    };
+    let unlinked = Unlinked { objects: 2, bytes: 9 };
+    let end = End { time: TIME, connections: 1, http: 1, events: 20, lost: 12, unlinked, ..End::default() };
     insta::assert_snapshot!(print(&[Record::Loss(loss), Record::End(end)]), @"
     2026-09-21 UTC  PROCESS                LOCAL                   PEER                  EVENT
     14:13:20.123456 *** LOST 12 events on cpu 1: the ring buffer was full (a larger --ring-size or a filter helps)
-    1 socket, 1 HTTP exchange, 20 events, 12 LOST
+    1 socket, 1 HTTP exchange, 20 events, 2 TLS sessions without a connection, 12 LOST
     ");
 }
 

@@ -210,6 +210,12 @@ pub(super) fn totals(end: &End) -> Phrase {
         end.protocols.iter().map(|(name, count)| format!("{count} {}", protocol(name))).collect();
     let protocols = if protocols.is_empty() { String::new() } else { format!(" ({})", protocols.join(", ")) };
     let phrase = Phrase::plain(format!("{sockets}{protocols}, {http}, {handshakes}{lookups}{events}, "));
+    let phrase = match end.unlinked.objects {
+        0 => phrase,
+        objects => {
+            phrase.and(Tone::Warning, format!("{} without a connection, ", counted(objects, "TLS session")))
+        }
+    };
     match end.lost {
         0 => phrase.and(Tone::Plain, "0 lost"),
         lost => phrase.and(Tone::Failure, format!("{lost} LOST")),

@@ -17,6 +17,7 @@ pub(super) fn protocol(name: &str) -> String {
 /// end sent, and what it received.
 pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> {
     let Connection { protocol, answer_protocol, first_bytes, server, connection, http, tls, .. } = summary;
+    let inside = summary.decrypted.as_ref().map(|decrypted| decrypted.protocol.as_deref());
     let what = match (protocol.as_deref(), first_bytes) {
         (Some(name), _) if has_own_records(name) && answer_protocol.is_none() => {
             let surplus = http.as_ref().map_or(0, |http| http.surplus);
@@ -29,10 +30,15 @@ pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> 
         {
             return None;
         }
+        (Some("tls"), _) if inside.flatten().is_some_and(has_own_records) => return None,
         (Some("tls"), _) => {
             let sni = server.as_ref().filter(|server| server.source == ServerSource::Sni);
             let to = sni.map_or(String::new(), |server| format!(" to {}", recorded(&server.address)));
-            format!("TLS{to} (encrypted: what is inside is not shown)")
+            match inside {
+                None => format!("TLS{to} (encrypted: what is inside is not shown)"),
+                Some(None) => format!("TLS{to} (what is inside is no known protocol)"),
+                Some(Some(name)) => format!("{} in TLS{to} (not decoded)", recorded(&protocol_name(name))),
+            }
         }
         (Some("http"), _) => "HTTP".to_owned(),
         (Some(name), _) => format!("{} (not decoded)", recorded(&protocol_name(name))),
@@ -60,4 +66,33 @@ pub(super) fn carried(summary: &Connection, verbs: [&str; 2]) -> Option<Phrase> 
             .and(Tone::Failure, format!("; the server answered in {}", recorded(&protocol_name(answer)))),
         None => phrase,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::{
+        event::TlsLibrary,
+        record::{Decrypted, TlsLink},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_inside_of_tls_is_said_as_far_as_it_is_known() {
+        let decrypted = |protocol: Option<&str>| {
+            let protocol = protocol.map(str::to_owned);
+            Some(Box::new(Decrypted { link: TlsLink::Ciphertext, library: TlsLibrary::OpenSsl, protocol }))
+        };
+        for (decrypted, expected) in [
+            (None, Some("TLS (encrypted: what is inside is not shown)")),
+            (decrypted(None), Some("TLS (what is inside is no known protocol)")),
+            (decrypted(Some("redis")), Some("Redis in TLS (not decoded)")),
+            // Its exchanges have lines.
+            (decrypted(Some("http/2")), None),
+        ] {
+            let summary = Connection { protocol: Some("tls".to_owned()), decrypted, ..Connection::default() };
+            let text = carried(&summary, ["sent", "received"]).map(|phrase| phrase.to_string());
+            assert_eq!(text.as_deref(), expected);
+        }
+    }
 }

@@ -4,30 +4,40 @@ use std::ops::Range;
 
 /// A part of a process's memory that can be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    pub(super) range: Range<u64>,
+pub(crate) struct Mapping {
+    pub(crate) range: Range<u64>,
     /// Where in the file it begins, in bytes.
-    pub(super) file_offset: u64,
+    pub(crate) file_offset: u64,
+    /// Device and inode of the file, as the kernel writes the former.
+    pub(crate) file: FileId,
     /// Path of the file, as the process sees it, or what the kernel calls it, such as `[vdso]`. Empty for memory that
     /// belongs to no file.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
+}
+
+/// Which file, on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
 }
 
 impl Mapping {
     /// Whether it is a part of a file.
-    pub(super) fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         self.path.first() == Some(&b'/')
     }
 
     /// Its name in `/proc/PID/map_files`.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{:x}-{:x}", self.range.start, self.range.end)
     }
 }
 
 /// The executable mappings in `text`, at most `limit`, in order of their addresses. Lines that are not as the kernel
 /// writes them are left out.
-pub(super) fn parse(text: &[u8], limit: usize) -> Vec<Mapping> {
+pub(crate) fn parse(text: &[u8], limit: usize) -> Vec<Mapping> {
     text.split(|byte| *byte == b'\n').filter_map(mapping).take(limit).collect()
 }
 
@@ -40,9 +50,12 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     let range = hexadecimal(start)?..hexadecimal(end)?;
     let is_executable = field()?.as_bytes().get(2) == Some(&b'x');
     let file_offset = hexadecimal(field()?)?;
-    let (_device, _inode) = (field()?, field()?);
+    let (major, minor) = field()?.split_once(':')?;
+    let number = |digits| u32::from_str_radix(digits, 16).ok();
+    let device = (number(major)?, number(minor)?);
+    let file = FileId { device, inode: field()?.parse().ok()? };
     let path = fields.next().unwrap_or_default().trim_ascii_start();
-    (is_executable && !range.is_empty()).then(|| Mapping { range, file_offset, path: path.to_vec() })
+    (is_executable && !range.is_empty()).then(|| Mapping { range, file_offset, file, path: path.to_vec() })
 }
 
 #[cfg(test)]
@@ -62,6 +75,7 @@ mod tests {
         assert_eq!(paths, ["/usr/bin/a program", "", "/lib/x.so (deleted)", "[vdso]"]);
         assert_eq!(found[0].range, 0x55d0_c0a0_2000..0x55d0_c0a0_7000);
         assert_eq!(found[0].file_offset, 0x2000);
+        assert_eq!(found[0].file, FileId { device: (0xfe, 0), inode: 131 });
         assert_eq!(found[0].name(), "55d0c0a02000-55d0c0a07000");
         assert_eq!(found.iter().map(Mapping::is_file).collect::<Vec<_>>(), [true, false, true, false]);
         assert_eq!(parse(text, 1).len(), 1);

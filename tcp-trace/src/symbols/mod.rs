@@ -2,7 +2,7 @@
 
 mod go_table;
 mod locator;
-mod maps;
+pub(crate) mod maps;
 mod module;
 mod namer;
 mod perf_map;

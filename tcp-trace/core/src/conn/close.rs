@@ -24,8 +24,10 @@ pub(super) struct Ending {
     pub(super) mini_socket: Option<MiniSocket>,
     /// First FIN of each direction.
     pub(super) fin: [Option<Time>; 2],
-    /// When the own FIN was acknowledged in FIN_WAIT1, which that ends.
+    /// When the own FIN was acknowledged in FIN_WAIT1 or LAST_ACK, which that ends.
     pub(super) fin_acknowledged: Option<Time>,
+    /// When this end acknowledged the peer's FIN, once its own had been sent.
+    pub(super) acknowledges_fin: Option<Time>,
     /// When the peer, on this host, sent its last FIN.
     pub(super) peer_fin: Option<Time>,
     /// Whether the sender of each direction ended that alone, and went on receiving.
@@ -86,6 +88,7 @@ impl Ending {
         mini_socket: None,
         fin: [None; 2],
         fin_acknowledged: None,
+        acknowledges_fin: None,
         peer_fin: None,
         half_closed: [false; 2],
         reset: None,

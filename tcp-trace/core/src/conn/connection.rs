@@ -28,6 +28,8 @@ const RCV_SHUTDOWN: u8 = 1;
 
 /// How long after the segment that causes it a transition is reported at the latest, in microseconds: both happen in one softirq.
 const UNREPORTED_US: u64 = 100_000;
+/// The same of a socket's end, in microseconds: what comes to a socket that a system call holds is taken when that is over.
+const END_UNREPORTED_US: u64 = 1_000_000;
 
 /// One connection, from the first sight of its socket until its summary is written.
 #[derive(Debug)]
@@ -191,7 +193,7 @@ impl Connection {
             ending.unread = unread;
             ending.mini_socket = mini_socket;
         }
-        if change.new == State::Close || change.new == State::Listen {
+        if (change.new == State::Close || change.new == State::Listen) && !change.is_inferred {
             self.socket.stats = change.stats;
         }
         // close() after shutdown() sets the state that it finds (`tcp_close_state()`): nothing changes.
@@ -199,7 +201,11 @@ impl Connection {
         if new == State::Closing {
             self.ending_mut().simultaneous = true;
         }
-        let left = self.states.change(time, change.old, new);
+        let left = if change.is_inferred {
+            self.states.miss(time, new)?
+        } else {
+            self.states.change(time, change.old, new)
+        };
         let reason = errno_name(change.error).filter(|_| new == State::Close);
         Some(self.transition(time, left, new, reason))
     }
@@ -233,15 +239,28 @@ impl Connection {
         }
     }
 
-    /// Notes the acknowledgment of the own FIN.
+    /// Notes that a FIN is acknowledged, of a connection whose own has been sent.
     fn note_fin_acknowledged(&mut self, time: Time, segment: &Segment<'_>) {
-        let is_answer = segment.direction == Direction::In && segment.flags.has(Flags::ACK);
-        if is_answer
-            && self.state() == Some(State::FinWait1)
-            && self.ending().has_fin(Direction::Out)
-            && self.stream.half(Direction::Out).ends_with_fin(segment.acknowledgment)
-        {
-            self.ending_mut().fin_acknowledged.get_or_insert(time);
+        let acknowledges = |direction: Direction| {
+            segment.flags.has(Flags::ACK)
+                && self.ending().has_fin(direction)
+                && self.stream.half(direction).ends_with_fin(segment.acknowledgment)
+        };
+        let state = self.state();
+        match segment.direction {
+            Direction::In
+                if matches!(state, Some(State::FinWait1 | State::LastAck))
+                    && acknowledges(Direction::Out) =>
+            {
+                self.ending_mut().fin_acknowledged.get_or_insert(time);
+            }
+            Direction::Out
+                if matches!(state, Some(State::FinWait1 | State::FinWait2))
+                    && acknowledges(Direction::In) =>
+            {
+                self.ending_mut().acknowledges_fin.get_or_insert(time);
+            }
+            _ => {}
         }
     }
 
@@ -257,6 +276,26 @@ impl Connection {
         }
         let left = self.states.miss(acknowledged, State::FinWait2)?;
         Some(self.transition(acknowledged, left, State::FinWait2, None))
+    }
+
+    /// Whether it has sent its FIN and the kernel has still to report what comes of that.
+    pub fn awaits_end(&self) -> bool {
+        matches!(self.state(), Some(State::FinWait1 | State::FinWait2 | State::LastAck)) && self.has_socket()
+    }
+
+    /// The end that the kernel did not report, with its time: a socket in LAST_ACK whose FIN was acknowledged some time ago is closed,
+    /// and one in FIN_WAIT2 that has acknowledged the peer's is in TIME_WAIT (`tcp_rcv_state_process()`, `tcp_fin()`).
+    pub fn unreported_end(&self, now: Time) -> Option<(Time, StateChange)> {
+        let ending = self.ending();
+        let time = match self.state()? {
+            State::LastAck => ending.fin_acknowledged,
+            State::FinWait2 => ending.acknowledges_fin,
+            _ => None,
+        };
+        let time = time.filter(|time| self.awaits_end() && now.micros_since(*time) >= END_UNREPORTED_US)?;
+        let (endpoints, netns) = (self.endpoints()?, self.netns().unwrap_or_default());
+        let change = StateChange::new(self.state()?, State::Close);
+        Some((time, StateChange { endpoints, netns, is_inferred: true, ..change }))
     }
 
     /// Counts bytes by what the socket that closes has had acknowledged and has received.

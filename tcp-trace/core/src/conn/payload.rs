@@ -9,7 +9,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{Connection, close::errno_name};
+use super::{Connection, close::errno_name, inside::Inside, record_starts::RecordStarts};
 use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End},
@@ -21,7 +21,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Payload {
     /// What reads it; `None` before there was any.
-    layer: Option<Layer>,
+    pub(super) layer: Option<Layer>,
+    /// The beginnings of its TLS records, while no calls are linked to it.
+    pub(super) records: Option<Box<RecordStarts>>,
+    /// What reads the plaintext that a TLS library's calls show of it, if they do.
+    pub(super) inside: Option<Box<Inside>>,
     http: Http,
     /// Whether some of it goes to another server, through the one that it is connected to.
     is_tunnel: bool,
@@ -36,7 +40,7 @@ pub(super) struct Payload {
 /// What is said of its HTTP.
 #[derive(Debug, Default)]
 struct Http {
-    has_exchanges: bool,
+    exchanges: u64,
     requests: u64,
     /// Where the bytes of a direction begin that come behind the last response and are none.
     surplus: Option<(Direction, u64)>,
@@ -52,6 +56,8 @@ struct Way {
     socks: Option<Socks>,
     http2: Option<Box<Http2Totals>>,
     tls: Option<Box<Tls>>,
+    /// When the handshake of TLS ended.
+    tls_ended: Option<Time>,
 }
 
 impl Payload {
@@ -61,7 +67,7 @@ impl Payload {
             Direction::Out => bytes.sent.saturating_sub(offset),
             Direction::In => bytes.received.saturating_sub(offset),
         });
-        self.http.has_exchanges.then(|| HttpTotals {
+        (self.http.exchanges > 0).then(|| HttpTotals {
             requests: self.http.requests,
             surplus: surplus.unwrap_or_default(),
             protocol: format!("http/{}", self.http.version.unwrap_or_default()),
@@ -79,6 +85,7 @@ impl Payload {
     pub(super) fn describe(&self, summary: &mut record::Connection) {
         summary.protocol = self.protocol.map(str::to_owned);
         summary.http = self.http_totals(summary.bytes);
+        summary.decrypted = self.inside.as_ref().map(|inside| inside.said());
         if let Some(way) = &self.way {
             summary.answer_protocol = way.answer.map(str::to_owned);
             summary.first_bytes.clone_from(&way.first_bytes);
@@ -116,11 +123,53 @@ impl Payload {
         if let Some(tls) = found.tls.take() {
             self.way.get_or_insert_default().tls = Some(tls);
         }
+        if let Some((time, _)) = &found.tls_handshake {
+            self.way.get_or_insert_default().tls_ended = Some(*time);
+        }
+    }
+
+    /// Takes what was found inside of TLS.
+    pub(super) fn note_inside(&mut self, found: &mut Found) {
+        self.count(&found.exchanges);
+        self.is_tunnel |= std::mem::take(&mut found.is_tunnel);
+        if let Some(http2) = found.http2.take() {
+            self.way.get_or_insert_default().http2 = Some(http2);
+        }
+    }
+
+    /// Exchanges so far.
+    pub(super) fn exchanges(&self) -> u64 {
+        self.http.exchanges
+    }
+
+    /// When the handshake of TLS ended.
+    pub(super) fn handshake_ended(&self) -> Option<Time> {
+        self.way.as_ref()?.tls_ended
+    }
+
+    /// Whether it may be TLS, as far as its bytes tell.
+    pub(super) fn may_be_tls(&self) -> bool {
+        match &self.layer {
+            Some(Layer::Http1(http)) => http.is_http() != Some(true),
+            Some(Layer::Http2(_) | Layer::Dns(_)) => false,
+            Some(Layer::Opaque | Layer::Opening(_)) => self.way_is_open(),
+            _ => true,
+        }
+    }
+
+    /// Whether no calls are linked to it.
+    pub(super) fn has_no_calls(&self) -> bool {
+        self.inside.as_ref().is_none_or(|inside| inside.is_left())
+    }
+
+    /// Whether what nothing reads may be TLS: a protocol that was named may have gone over to it.
+    fn way_is_open(&self) -> bool {
+        !matches!(self.protocol, Some("http" | "http/2" | "websocket" | "dns"))
     }
 
     fn count(&mut self, exchanges: &[Box<Exchange>]) {
         for exchange in exchanges {
-            self.http.has_exchanges = true;
+            self.http.exchanges += 1;
             self.http.requests += u64::from(exchange.request.is_some());
             self.http.version = exchange.version().or(self.http.version);
         }
@@ -198,6 +247,11 @@ impl Connection {
     /// Ends what a connection carries that is over.
     pub fn finish_payload(&mut self, time: Time, found: &mut Found) {
         self.note_full_windows(time);
+        self.finish_wire(time, found);
+        self.finish_inside(time, found);
+    }
+
+    fn finish_wire(&mut self, time: Time, found: &mut Found) {
         let Some(mut layer) = self.payload.layer.replace(Layer::Opaque) else { return };
         if matches!(layer, Layer::Opaque) {
             return;
@@ -226,7 +280,7 @@ impl Connection {
     }
 
     /// How it ended, as far as it has.
-    fn end(&self) -> ConnectionEnd {
+    pub(super) fn end(&self) -> ConnectionEnd {
         let ending = self.ending();
         let end = match (self.closed(), ending.reset) {
             (None, _) => End::Unknown,
@@ -237,17 +291,34 @@ impl Connection {
     }
 
     fn put_back(&mut self, layer: Layer, before: usize, found: &mut Found) {
-        if let (None, Some(client)) = (self.role(), layer.client()) {
-            // Seen from the middle, but its messages tell which end it is.
-            let role = if client == Direction::Out { Role::Client } else { Role::Server };
-            self.identity.learn_role(role);
-        }
+        self.learn_client(&layer);
         if matches!(layer, Layer::Opaque) {
             self.stream.discard();
         }
         self.payload.layer = Some(layer);
         self.payload.count(&found.exchanges[before..]);
         self.payload.note(found);
+    }
+
+    /// Learns which end it is from its messages, where it was seen from the middle.
+    pub(super) fn learn_client(&mut self, layer: &Layer) {
+        if let (None, Some(client)) = (self.role(), layer.client()) {
+            let role = if client == Direction::Out { Role::Client } else { Role::Server };
+            self.identity.learn_role(role);
+        }
+    }
+
+    /// Its bytes are TLS, which calls show: what reads them as something else reads nothing any more.
+    pub(super) fn leave_tls_to_calls(&mut self) {
+        self.payload.records = None;
+        if !matches!(self.payload.layer, Some(Layer::Tls(_))) {
+            self.payload.layer = Some(Layer::Opaque);
+            self.stream.discard();
+            self.payload.protocol.get_or_insert("tls");
+            if let Some(way) = &mut self.payload.way {
+                way.first_bytes = None;
+            }
+        }
     }
 
     /// Whether some of what it carries goes to another server, through the one that it is connected to.
@@ -335,6 +406,7 @@ impl Connection {
     pub fn skip(&mut self, segment: &Segment<'_>, is_read: bool) -> Option<Option<u32>> {
         let need = match &self.payload.layer {
             _ if !is_read => Need::Nothing,
+            _ if self.needs_records(segment.direction) => Need::All,
             None => Need::All,
             Some(layer) => layer.need(segment.direction),
         };

@@ -9,6 +9,7 @@ use std::{
 
 use tcp_trace_model::{
     event::Role,
+    http2::{ErrorCode, StreamReset},
     record::{Fields, Http, Message, Outcome, Process, Text},
 };
 
@@ -20,6 +21,8 @@ pub const PAIRS_MAX: usize = 10_000;
 pub const SLOW_MAX: usize = 10_000;
 /// From how many microseconds on they are.
 pub const SLOW_LEAST_US: u64 = 100_000;
+/// Streams of HTTP/2 for which the server says that it did nothing that are remembered: the last ones.
+pub const REFUSED_MAX: usize = 10_000;
 /// Messages up to this size are small: they fit into a few segments.
 const SMALL_BYTES: u64 = 16 << 10;
 /// How long a small message takes whose last part waits for a delayed ACK, in microseconds: `TCP_DELACK_MIN` is 40 ms,
@@ -42,6 +45,7 @@ pub struct Exchanges {
     /// microseconds.
     kept: BTreeMap<(Option<u32>, SocketAddr), u64>,
     slow: VecDeque<Http>,
+    refused: VecDeque<Http>,
     small: BTreeMap<Sender, Small>,
     /// As servers' ends saw them, which is where causes are looked for, and as clients' did.
     gateway: [VecDeque<Http>; 2],
@@ -53,6 +57,8 @@ pub struct Exchanges {
     pub forgotten_slow: u64,
     /// Responses with a status of [`GATEWAY_STATUSES`] that were forgotten.
     pub forgotten_errors: u64,
+    /// Streams for which the server says that it did nothing that were forgotten.
+    pub forgotten_refused: u64,
 }
 
 /// Who sends small messages, as one end saw it.
@@ -119,19 +125,19 @@ impl Exchanges {
             is_counted &= self.keep(http);
             is_counted &= self.small(http, Message::Request);
             is_counted &= self.small(http, Message::Response);
-            self.note_slow(http);
+            if http.exchange.timing.total_us >= SLOW_LEAST_US {
+                self.forgotten_slow += push(&mut self.slow, SLOW_MAX, without_headers(http));
+            }
+        }
+        if is_refused(http) {
+            self.forgotten_refused += push(&mut self.refused, REFUSED_MAX, without_headers(http));
         }
         self.uncounted += u64::from(!is_counted);
     }
 
-    fn note_slow(&mut self, http: &Http) {
-        if http.exchange.timing.total_us >= SLOW_LEAST_US {
-            if self.slow.len() == SLOW_MAX {
-                self.slow.pop_front();
-                self.forgotten_slow += 1;
-            }
-            self.slow.push_back(without_headers(http));
-        }
+    /// Those of HTTP/2 for which the server says that it did nothing, without their header fields.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &Http> {
+        self.refused.iter()
     }
 
     /// Those that took long, without their header fields.
@@ -175,18 +181,16 @@ impl Exchanges {
         }
         let [at_servers, at_clients] = &mut self.gateway;
         let all = if role == Role::Server { at_servers } else { at_clients };
-        if all.len() == GATEWAY_MAX {
-            all.pop_front();
-            // Of a server whose own end is traced too, causes are looked for there.
-            self.forgotten_errors +=
-                u64::from(role == Role::Server || !self.counts.contains_key(&(server.0, true)));
-        }
         let mut kept = without_headers(http);
         let headers = response.headers.only(&SAYS_WHO);
         if let Some(response) = &mut kept.exchange.response {
             response.headers = headers;
         }
-        all.push_back(kept);
+        // Of a server whose own end is traced too, causes are looked for there.
+        if push(all, GATEWAY_MAX, kept) > 0 {
+            self.forgotten_errors +=
+                u64::from(role == Role::Server || !self.counts.contains_key(&(server.0, true)));
+        }
         has_room
     }
 
@@ -242,6 +246,25 @@ impl Exchanges {
         }
         true
     }
+}
+
+/// Adds one as the last, of at most so many; gives how many were forgotten for that.
+fn push(all: &mut VecDeque<Http>, max: usize, http: Http) -> u64 {
+    let is_full = all.len() == max;
+    if is_full {
+        all.pop_front();
+    }
+    all.push_back(http);
+    u64::from(is_full)
+}
+
+/// Whether the server says that it did nothing for it.
+fn is_refused(http: &Http) -> bool {
+    let Some(stream) = &http.exchange.stream else { return false };
+    let reset = stream.details.reset;
+    let is_refused =
+        |reset: StreamReset| reset.by == Role::Server && reset.error == ErrorCode::REFUSED_STREAM;
+    stream.details.goaway.is_some() || reset.is_some_and(is_refused)
 }
 
 fn pid(http: &Http) -> Option<u32> {

@@ -6,6 +6,8 @@
 mod decoder;
 #[cfg(test)]
 pub mod encoder;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod huffman;
 mod integer;
 mod static_table;

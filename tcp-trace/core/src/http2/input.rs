@@ -1,7 +1,7 @@
 //! What chunks and frames mean for the streams of a connection.
 
 use tcp_trace_model::{
-    event::Direction,
+    event::{Direction, Role},
     exchange::Message,
     http2::{ErrorCode, GoAway, StreamReset},
     text::Text,
@@ -442,7 +442,10 @@ impl HttpTwo {
         let Some(mut stream) = self.close(id) else { return };
         self.totals.resets += 1;
         stream.open.times.last_seen = time;
-        stream.reset(StreamReset { by, error });
+        let others = self.streams.keys().filter(|id| !id.is_multiple_of(2)).count();
+        let open_streams =
+            (by == Role::Server).then(|| u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1));
+        stream.reset(StreamReset { by, error, open_streams });
         self.end_reset(&mut stream, by, error);
         self.emit(stream, exchanges);
     }

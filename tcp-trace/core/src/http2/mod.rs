@@ -7,6 +7,8 @@ mod connection;
 mod ending;
 mod flow;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod grpc;
 mod input;
 mod pings;

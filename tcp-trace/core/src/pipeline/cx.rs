@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tcp_trace_model::{event::Cookie, record::Filter, time::Time};
 
 use super::{output::Outputs, owners::Owners};
-use crate::protocols::Found;
+use crate::{conn::RecordStart, protocols::Found};
 
 /// What a pipeline is asked for.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Cx {
     pub(super) out: Outputs,
     /// What layers found in the payload at hand; reused from event to event.
     pub(super) found: Found,
+    /// How the TLS records begin in the segment at hand.
+    pub(super) starts: Vec<RecordStart>,
     /// Connections whose gate waits again.
     pub(super) waiting: Vec<Cookie>,
     /// The last Host field that named no server.

@@ -1,10 +1,10 @@
 //! The pipeline itself: each kind of event on its way through the parts, and what ends connections.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tcp_trace_model::{
     event::{Cookie, Event, EventKind, Flags, Role, State, StateChange},
-    record::{ConnectionId, Filter, Record, Route},
+    record::{ConnectionId, Filter, Record, Route, Unlinked},
     time::Time,
 };
 
@@ -16,6 +16,7 @@ use super::{
     mini_sockets::MiniSockets,
     output::Output,
     peers::Peers,
+    plaintext::Plaintexts,
     stacks::Stacks,
     table::Connections,
 };
@@ -26,6 +27,9 @@ use crate::{
 
 /// How often [`Pipeline::tick`] is meant to be called, in microseconds.
 pub const TICK_US: u64 = 100_000;
+
+/// How often it is examined of a connection that has sent its FIN whether its end was reported, in microseconds.
+const EXAMINED_US: u64 = 1_000_000;
 
 /// The kernel's reason for an RST that a mini-socket sends (`SK_RST_REASON_TCP_TIMEWAIT_SOCKET`).
 const OF_MINI_SOCKET: &str = "TCP_TIMEWAIT_SOCKET";
@@ -44,6 +48,9 @@ pub struct Pipeline {
     pub(super) peers: Peers,
     pub(super) resolutions: Resolutions,
     pub(super) stacks: Stacks,
+    /// Connections that have sent their FIN, and when they were examined last.
+    ending: VecDeque<(Time, Cookie, ConnectionId)>,
+    pub(super) plaintexts: Plaintexts,
 }
 
 impl Pipeline {
@@ -104,7 +111,9 @@ impl Pipeline {
             EventKind::Reset(reason) => self.reset(time, cookie, *reason),
             EventKind::Subflow(first) => self.subflow(time, cookie, *first),
             EventKind::Stack(stack) => self.stack(time, cookie, stack),
-            EventKind::Plaintext(_) | EventKind::Ciphertext(_) | EventKind::TlsObjectGone(_) => {}
+            EventKind::Plaintext(plaintext) => self.plaintext(time, plaintext),
+            EventKind::Ciphertext(ciphertext) => self.ciphertext(time, ciphertext),
+            EventKind::TlsObjectGone(object) => self.tls_object_gone(*object),
         }
     }
 
@@ -124,6 +133,13 @@ impl Pipeline {
         self.unaccepted.tick(now, (&mut self.connections, &mut self.peers), &mut self.cx);
         self.resolutions.tick(now, &mut self.cx);
         self.ask_lists(now);
+        self.end_unreported(now);
+        self.tick_plaintext(now);
+    }
+
+    /// What TLS libraries' calls have shown that could be linked to no connection.
+    pub fn unlinked(&self) -> Unlinked {
+        self.plaintexts.unlinked()
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing
@@ -177,6 +193,23 @@ impl Pipeline {
         if let Some(transition) = tracked.connection.note_reset_at_close() {
             tracked.pass(Record::Transition(transition), cx);
             mini_sockets.forget(&tracked.connection);
+        }
+    }
+
+    /// Ends connections whose end the kernel did not report: not every kernel runs programs in every context.
+    fn end_unreported(&mut self, now: Time) {
+        while let Some((_, cookie, id)) =
+            self.ending.pop_front_if(|(since, ..)| now.micros_since(*since) > EXAMINED_US)
+        {
+            let Some(tracked) = self.connections.of(id) else { continue };
+            if let Some(transition) = tracked.connection.catch_up(now) {
+                tracked.pass(Record::Transition(transition), &mut self.cx);
+            }
+            if let Some((time, change)) = tracked.connection.unreported_end(now) {
+                self.state_change(time, cookie, &change);
+            } else if tracked.connection.awaits_end() {
+                self.ending.push_back((now, cookie, id));
+            }
         }
     }
 
@@ -240,6 +273,9 @@ impl Pipeline {
         let (id, peer) = (tracked.connection.id(), tracked.connection.peer());
         if waits_again {
             connections.wait_for_decision(cookie);
+        }
+        if matches!(change.new, State::FinWait1 | State::LastAck) {
+            self.ending.push_back((time, cookie, id));
         }
         if change.new == State::Close {
             connections.close(time, id);

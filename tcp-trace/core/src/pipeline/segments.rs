@@ -169,11 +169,16 @@ impl Pipeline {
         let is_read = tracked.is_read();
         if is_read && segment.verdict == Verdict::Taken {
             tracked.connection.read(time, segment, &mut cx.found);
+            tracked.connection.show_records(time, segment, &mut cx.starts);
         }
         if let Some(until) = tracked.connection.skip(segment, is_read) {
             cx.out.push(Output::Skip(Skip { cookie, direction: segment.direction, until }));
         }
         tracked.take_found(time, resolutions, cx);
+        if !cx.starts.is_empty() {
+            let id = tracked.connection.id();
+            self.records_passed(time, id);
+        }
         true
     }
 }

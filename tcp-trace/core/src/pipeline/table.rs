@@ -25,8 +25,8 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 /// How long a closed connection waits for what still belongs to it, in microseconds: the kernel closes the
 /// socket first and then sends the RST (`tcp_close()`, `tcp_disconnect()`).
 const LINGER_US: u64 = 50_000;
-/// How long it waits for an answer to the question for its route.
-const ROUTE_LINGER_US: u64 = 1_000_000;
+/// How long it waits for an answer to the question for its route, or for plaintext that its process has not read.
+const LONG_LINGER_US: u64 = 1_000_000;
 
 /// A connection with its gate.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl Tracked {
             for direction in self.connection.lift_skips() {
                 cx.out.push(Output::Skip(Skip { cookie, direction, until: None }));
             }
+            self.need_plaintext(cx);
         }
         waits_again
     }
@@ -85,7 +86,8 @@ impl Tracked {
         self.connection.finish_payload(now, &mut cx.found);
         self.take_found(now, resolutions, cx);
         if let Some(acknowledged) = self.connection.acknowledged_until_reset() {
-            self.gate.held_exchanges().for_each(|exchange| http::cut_by_reset(exchange, acknowledged));
+            let held = self.gate.held_exchanges().filter(|exchange| exchange.tls.is_none());
+            held.for_each(|exchange| http::cut_by_reset(exchange, acknowledged));
         }
         self.gate.release(&mut cx.out);
     }
@@ -125,7 +127,8 @@ impl Tracked {
             if !connection.is_tunnel() {
                 lookups::learn_host(connection, &exchange, nameless_host);
             }
-            let is_unacknowledged = connection.awaits_acknowledgment(&exchange);
+            // What is inside of TLS has no numbers of TCP.
+            let is_unacknowledged = exchange.tls.is_none() && connection.awaits_acknowledgment(&exchange);
             let info = match exchange.answered() {
                 Some(answered) => connection.info_at(answered),
                 None => connection.info().clone(),
@@ -230,8 +233,11 @@ impl Connections {
     pub(super) fn next_closed(&mut self, now: Time, is_over: bool) -> Option<(Time, ConnectionId)> {
         let (time, id) = *self.closed.front()?;
         let closed_us = now.micros_since(time);
-        let mut awaits_route = || self.of(id).is_some_and(|tracked| tracked.connection.awaits_route());
-        if !is_over && (closed_us < LINGER_US || closed_us < ROUTE_LINGER_US && awaits_route()) {
+        let mut awaits = || {
+            let tracked = self.of(id);
+            tracked.is_some_and(|it| it.connection.awaits_route() || it.connection.awaits_plaintext())
+        };
+        if !is_over && (closed_us < LINGER_US || closed_us < LONG_LINGER_US && awaits()) {
             return None;
         }
         self.closed.pop_front()

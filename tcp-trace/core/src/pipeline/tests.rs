@@ -8,6 +8,7 @@ mod ends;
 mod held;
 mod kernel_numbers;
 mod memory;
+mod plaintext;
 mod proxied;
 mod refused;
 mod routes;
@@ -16,6 +17,7 @@ mod stacks;
 mod stalls;
 mod subflows;
 mod translation;
+mod unreported;
 mod unseen;
 mod users;
 
@@ -52,6 +54,7 @@ struct Host {
     now: u64,
     out: Vec<Record>,
     skips: Vec<Skip>,
+    plaintext_skips: Vec<SkipPlaintext>,
     questions: Vec<RouteQuestion>,
     lists: Vec<Vec<u32>>,
     stacks: Vec<StackQuestion>,
@@ -80,7 +83,7 @@ impl Host {
             match output {
                 Output::Record(record) => self.out.push(record),
                 Output::Skip(skip) => self.skips.push(skip),
-                Output::SkipPlaintext(_) => {}
+                Output::SkipPlaintext(skip) => self.plaintext_skips.push(skip),
                 Output::AskRoute(question) => self.questions.push(question),
                 Output::ListNamespaces(namespaces) => self.lists.push(namespaces),
                 Output::ResolveStack(question) => self.stacks.push(*question),
@@ -202,28 +205,6 @@ impl Host {
         self.event(SERVER, EventKind::Owner(owner(812, "nginx")));
         self.segment(SERVER, server, out, Flags::ACK, response, RESPONSE, State::Established);
         self.segment(CLIENT, client, inward, Flags::ACK, response, RESPONSE, State::Established);
-    }
-
-    /// The client closes first.
-    fn close(&mut self) {
-        let (client, server) = (endpoints(41352, 8080), endpoints(8080, 41352));
-        let (out, inward) = (Direction::Out, Direction::In);
-        let fin = Flags::FIN.with(Flags::ACK);
-        let first = (CLIENT_ISN + 1 + REQUEST.len() as u32, SERVER_ISN + 1 + RESPONSE.len() as u32);
-        let second = (first.1, first.0 + 1);
-        let last = (first.0 + 1, first.1 + 1);
-        self.state(CLIENT, client, State::Established, State::FinWait1, Some(owner(13838, "curl")), 0);
-        self.segment(CLIENT, client, out, fin, first, b"", State::FinWait1);
-        self.segment(SERVER, server, inward, fin, first, b"", State::Established);
-        self.state(SERVER, server, State::Established, State::CloseWait, None, 0);
-        self.state(SERVER, server, State::CloseWait, State::LastAck, Some(owner(812, "nginx")), 0);
-        self.segment(SERVER, server, out, fin, second, b"", State::LastAck);
-        self.segment(CLIENT, client, inward, fin, second, b"", State::FinWait1);
-        self.state(CLIENT, client, State::FinWait1, State::FinWait2, None, 0);
-        self.segment(CLIENT, client, out, Flags::ACK, last, b"", State::FinWait2);
-        self.state(CLIENT, endpoints(0, 8080), State::FinWait2, State::Close, None, 0);
-        self.segment(SERVER, server, inward, Flags::ACK, last, b"", State::LastAck);
-        self.state(SERVER, endpoints(0, 41352), State::LastAck, State::Close, None, 0);
     }
 
     fn transitions(&self, id: &str) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::{Cause, ConnectionEnd, Handover, HttpConnection, Tunnel},
-    http2::{self, HttpTwo},
+    http2::{self, HttpTwo, PREFACE},
     stream::{Chunk, Need},
 };
 
@@ -36,8 +36,11 @@ impl Protocol for HttpConnection {
 
     #[inline]
     fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
-        if self.is_http().is_none() && self.may_be_http2(direction) && begins_amid(chunk) {
-            let to = Layer::Http2(Box::new(Http2::amid(Start::of_client(self.requests()))));
+        if self.is_http().is_none()
+            && self.may_be_http2(direction)
+            && let Some(http2) = begun_http2(direction, chunk, self.requests())
+        {
+            let to = Layer::Http2(Box::new(http2));
             return Step::Switch(Switch { to, held: Vec::new(), rest: Some(chunk) });
         }
         Self::input(self, direction, chunk, cx.is_other_incomplete, &mut cx.found.exchanges);
@@ -98,9 +101,14 @@ impl Protocol for HttpConnection {
     }
 }
 
-/// Whether a chunk of a connection whose beginning was not seen is HTTP/2.
-fn begins_amid(chunk: Chunk<'_>) -> bool {
-    matches!(chunk, Chunk::Bytes { bytes, .. } if http2::is_amid(bytes))
+/// The HTTP/2 that a chunk begins, of a connection whose beginning is not known to have been seen.
+fn begun_http2(direction: Direction, chunk: Chunk<'_>, requests: Option<Direction>) -> Option<Http2> {
+    let Chunk::Bytes { bytes, .. } = chunk else { return None };
+    if bytes.starts_with(PREFACE) && requests.is_none_or(|requests| requests == direction) {
+        // It is the beginning after all.
+        return Some(Protocol::new(Start::of_client(Some(direction))));
+    }
+    http2::is_amid(bytes).then(|| Http2::amid(Start::of_client(requests)))
 }
 
 /// What a tunnel carries is anything: HTTP as well.

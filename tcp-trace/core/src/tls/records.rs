@@ -4,7 +4,7 @@
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
-pub(super) const APPLICATION_DATA: u8 = 23;
+pub(crate) const APPLICATION_DATA: u8 = 23;
 /// RFC 6520.
 const HEARTBEAT: u8 = 24;
 /// The longest record: of TLS 1.2, encrypted (RFC 5246, section 6.2.3).

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnectionId, Container, KernelSocket, Network, Process, Resolved, Route, Server, Stacks, Tls,
+    ConnectionId, Container, Decrypted, KernelSocket, Network, Process, Resolved, Route, Server, Stacks, Tls,
     about::record_about_connection, is_false, is_zero,
 };
 use crate::{
@@ -155,6 +155,9 @@ record_about_connection! {
             /// Its TLS, when it begins with a ClientHello; of a tunnel, what is inside it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub tls: Option<Box<Tls>>,
+            /// What a TLS library's calls showed of what is inside, if they did.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub decrypted: Option<Box<Decrypted>>,
             /// The HTTP that it carried, when it did.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub http: Option<HttpTotals>,

@@ -4,7 +4,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConnectionId, ConnectionInfo, Container, Endpoint, Ends, Network, NetworkType, Process};
+use super::{
+    ConnectionId, ConnectionInfo, Container, Endpoint, Ends, ExchangeTls, Network, NetworkType, Process,
+};
 use crate::{
     event::Role,
     http2::{Grpc, Stream, StreamDetails},
@@ -89,6 +91,9 @@ struct HttpLine<'a> {
     /// The call, of gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grpc: Option<Cow<'a, Grpc>>,
+    /// Of one that was read from a TLS library's calls: why it belongs to this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<ExchangeTls>,
 }
 
 /// The protocol of an exchange and the ends of its connection.
@@ -186,6 +191,7 @@ impl Serialize for Http {
             websocket: exchange.websocket.as_deref().map(Cow::Borrowed),
             http2: exchange.stream_details().map(Cow::Borrowed),
             grpc: exchange.stream.as_ref().and_then(|stream| stream.grpc.as_deref()).map(Cow::Borrowed),
+            tls: exchange.tls,
         };
         line.serialize(serializer)
     }
@@ -228,6 +234,7 @@ impl<'de> Deserialize<'de> for Http {
                     grpc: line.grpc.map(|grpc| Box::new(grpc.into_owned())),
                 })
             }),
+            tls: line.tls,
         };
         Ok(Self { time: line.time, connection: Arc::new(connection), exchange: Box::new(exchange) })
     }

@@ -18,6 +18,7 @@ pub mod write;
 pub use crate::connection_info::ConnectionInfo;
 pub use crate::filter::{Cidr, Filter};
 pub use crate::network::{ConnectionId, Container, Endpoint, Ends, FlagNames, Network, NetworkType, Process};
+pub use crate::plaintext::{Decrypted, ExchangeTls, TlsLink, Unlinked};
 pub use crate::stack::{Frame, LastUse, Operation, SharedStack, Stack, Stacks, Use};
 pub use crate::text::{Text, TextRef};
 pub use connection::{

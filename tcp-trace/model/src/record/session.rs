@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Unlinked;
 use crate::{filter::Filter, text::Text, time::Time};
 
 /// Value of [`Session::format`].
@@ -87,7 +88,7 @@ pub struct Loss {
 }
 
 /// Last line: the totals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
     /// When.
@@ -109,6 +110,9 @@ pub struct End {
     pub events: u64,
     /// Events that were lost; 0 means nothing was.
     pub lost: u64,
+    /// What TLS libraries' calls showed that could be linked to no connection; absent if all could.
+    #[serde(default, skip_serializing_if = "Unlinked::is_none")]
+    pub unlinked: Unlinked,
     /// Whether a signal ended the session.
     pub interrupted: bool,
 }

@@ -27,7 +27,7 @@ fn twenty(role: Role, set: fn(&mut Http)) -> Scene {
     Scene { records: records.collect(), ..Scene::of(Host::new()) }
 }
 
-fn stall(retransmit_us: u64, zero_window_us: u64) -> Option<Stall> {
+pub(super) fn stall(retransmit_us: u64, zero_window_us: u64) -> Option<Stall> {
     let retransmits = u64::from(retransmit_us > 0);
     Some(Stall { retransmits, retransmit_us, zero_window_us, ..Stall::default() })
 }
@@ -38,7 +38,7 @@ fn waits(http: &mut Http) {
 }
 
 /// It took 2 s until the response had come, with this meanwhile.
-fn receives(http: &mut Http, receive: Option<Stall>) {
+pub(super) fn receives(http: &mut Http, receive: Option<Stall>) {
     (http.exchange.timing.receive_us, http.exchange.timing.total_us) = (Some(1_990_000), 2_000_000);
     http.exchange.timing.stalls = receive.map(|it| Stalls { receive: Some(it), ..Stalls::default() });
 }

@@ -3,6 +3,7 @@
 mod connects;
 mod exchanges;
 mod http;
+mod http2;
 mod loss;
 mod protocols;
 mod recording;
@@ -47,7 +48,7 @@ pub(super) struct Scenes {
 
 /// Those of all rules.
 pub(super) fn all() -> impl Iterator<Item = &'static Scenes> {
-    [sockets::SCENES, connects::SCENES, protocols::SCENES, exchanges::SCENES, http::SCENES]
+    [sockets::SCENES, connects::SCENES, protocols::SCENES, exchanges::SCENES, http::SCENES, http2::SCENES]
         .into_iter()
         .flatten()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
-    record::{By, ConnectionId, Fact, How, Outcome, StateSpan},
+    record::{By, ConnectionId, ExchangeTls, Fact, How, Outcome, StateSpan, TlsLink},
 };
 
 use super::*;
@@ -85,11 +85,18 @@ fn the_servers_end_knows_whether_the_request_was_there() {
 
 #[test]
 fn a_whole_request_unread_on_a_kept_connection_is_a_race_at_the_server() {
-    for (unread, code) in [(160, "keepalive_race"), (100, "unread_data_reset")] {
+    let tls = Some(ExchangeTls { link: TlsLink::NestedSyscall });
+    for (unread, tls, code) in [
+        (160, None, "keepalive_race"),
+        (100, None, "unread_data_reset"),
+        (182, tls, "keepalive_race"),
+        (182, None, "unread_data_reset"),
+        (100, tls, "unread_data_reset"),
+    ] {
         let mut server = summary(Role::Server, By::Local, How::Rst);
         server.receive_queue = unread;
         let mut last = unanswered(Role::Server, 1, 5_000, Outcome::Reset);
-        last.exchange.timing.idle_us = Some(4_990_000);
+        (last.exchange.timing.idle_us, last.exchange.tls) = (Some(4_990_000), tls);
         let rst = segment(Role::Server, Direction::Out, Flags::RST, 5_001);
         let finding = only(&lived(vec![rst], vec![last], server), code);
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(6));

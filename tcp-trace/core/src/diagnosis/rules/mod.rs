@@ -16,7 +16,9 @@ mod keepalive_race;
 mod listener_closed;
 mod no_response;
 mod not_read;
+pub(super) mod not_reused;
 mod ports;
+pub(super) mod refused_streams;
 mod response_cut;
 mod self_connected;
 mod slow;
@@ -63,6 +65,8 @@ pub const RULES: &[Rule] = &[
     Rule { code: "wrong_protocol", explain: "wrong-protocol", judge: wrong_protocol::judge },
     Rule { code: "tls_handshake", explain: "TLS-handshake", judge: tls_handshake::judge },
     Rule { code: "response_cut", explain: "outcome", judge: response_cut::judge },
+    Rule { code: "goaway_race", explain: "GOAWAY", judge: refused_streams::goaway },
+    Rule { code: "stream_refused", explain: "REFUSED_STREAM", judge: refused_streams::refused },
     Rule { code: "unread_data_reset", explain: "TCP_ABORT_ON_CLOSE", judge: unread_data_reset::judge },
     Rule { code: "no_response", explain: "outcome", judge: no_response::judge },
     Rule { code: "used_after_close", explain: "keep-alive-race", judge: used_after_close::judge },
@@ -72,10 +76,12 @@ pub const RULES: &[Rule] = &[
     Rule { code: "websocket_not_closed", explain: "TIME_WAIT", judge: websocket::judge },
     Rule { code: "slow_network", explain: "retransmission", judge: slow::network },
     Rule { code: "slow_reader", explain: "zero-window", judge: slow::reader },
+    Rule { code: "flow_control", explain: "flow-control", judge: slow::flow_control },
     Rule { code: "slow_server", explain: "slow-exchange", judge: slow::server },
     Rule { code: "delayed_ack_stall", explain: "Nagle", judge: delayed_ack::judge },
     Rule { code: "descriptor_kept", explain: "CLOSE_WAIT-leak", judge: descriptor_kept::judge },
     Rule { code: "idle_connections", explain: "CLOSE_WAIT-leak", judge: idle_connections::judge },
+    Rule { code: "not_reused", explain: "http-keepalive", judge: not_reused::judge },
     Rule { code: "fin_wait2_stuck", explain: "FIN_WAIT2", judge: fin_wait2::judge },
     Rule { code: "fin_wait1_unsent", explain: "FIN_WAIT1", judge: closing::fin_wait1 },
     Rule { code: "closing_stuck", explain: "CLOSING", judge: closing::closing },

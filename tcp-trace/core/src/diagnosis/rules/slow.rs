@@ -2,12 +2,13 @@
 //! does not read.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
 };
 
 use tcp_trace_model::{
     event::Role,
+    http2::{Blocked, StreamDetails},
     record::{Evidence, Finding, Http, Stall, Stalls},
 };
 
@@ -15,7 +16,7 @@ use super::super::{
     Facts, Findings, Thresholds,
     exchange_findings::{self, passed_on, server_of, whose},
     exchanges::SLOW_LEAST_US,
-    finding::of_first,
+    finding::{CONNECTIONS_MAX, of_first},
     findings::{ExchangeKey, exchange_key},
 };
 use crate::prose::{Micros, counted};
@@ -33,6 +34,25 @@ enum Blame {
     Upload,
     /// The client waited for `100 Continue`.
     Continue,
+    /// The receiver, that did not enlarge a window of HTTP/2.
+    Window(Window),
+}
+
+/// A window of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Window {
+    /// Of bodies of requests, and else of responses.
+    of_requests: bool,
+    /// Of the connection, and else of a stream.
+    of_connection: bool,
+}
+
+/// All windows.
+const WINDOWS: [Blame; 4] =
+    [window(false, true), window(false, false), window(true, true), window(true, false)];
+
+const fn window(of_requests: bool, of_connection: bool) -> Blame {
+    Blame::Window(Window { of_requests, of_connection })
 }
 
 /// Time of an exchange, in microseconds.
@@ -44,6 +64,8 @@ struct Parts {
     server: u64,
     /// Between a head that expects 100 and what came or went then.
     before_body: u64,
+    /// While a window of HTTP/2 was exhausted, as in [`WINDOWS`].
+    windows: [u64; 4],
 }
 
 impl Parts {
@@ -51,7 +73,16 @@ impl Parts {
         let Stalls { send, wait, receive } = http.exchange.timing.stalls.clone().unwrap_or_default();
         let lost = |stall: Option<Stall>| stall.map_or(0, |stall| stall.retransmit_us);
         let full = |stall: Option<Stall>| stall.map_or(0, |stall| stall.zero_window_us);
+        let details = http.exchange.stream_details();
+        let blocked = |of: fn(&StreamDetails) -> Option<Blocked>| {
+            let Blocked { stream_us, connection_us } = details.and_then(of).unwrap_or_default();
+            // What waits for its own window is not held up by others.
+            [if stream_us < connection_us { connection_us } else { 0 }, stream_us]
+        };
+        let ([of_connection, of_stream], [all_uploads, upload]) =
+            (blocked(|it| it.response_blocked), blocked(|it| it.request_blocked));
         Self {
+            windows: [of_connection, of_stream, all_uploads, upload],
             before_body: http.exchange.timing.expect_us.unwrap_or_default(),
             lost: lost(send) + lost(wait) + lost(receive),
             client_full: full(receive),
@@ -73,7 +104,8 @@ impl Blame {
             (Self::Server, parts.server),
             (Self::Continue, parts.before_body),
         ];
-        each.into_iter().find(|(_, us)| total >= slow_us && us * 2 >= total)
+        let windows = WINDOWS.into_iter().zip(parts.windows);
+        each.into_iter().chain(windows).find(|(_, us)| total >= slow_us && us * 2 >= total)
     }
 
     fn name(self) -> &'static str {
@@ -83,6 +115,8 @@ impl Blame {
             Self::Client => "client_does_not_read",
             Self::Upload => "server_does_not_read",
             Self::Continue => "continue_not_sent",
+            Self::Window(Window { of_connection: true, .. }) => "connection_window",
+            Self::Window(Window { of_connection: false, .. }) => "stream_window",
         }
     }
 
@@ -93,6 +127,18 @@ impl Blame {
             Self::Client => "took long because the client did not read the response: its window was 0",
             Self::Upload => "took long because the server did not read the request: its window was 0",
             Self::Continue => "took long between head and body, after Expect: 100-continue",
+            Self::Window(Window { of_requests: false, of_connection: true }) => {
+                "took long because the client let no more of any response through on the connection (HTTP/2 flow control)"
+            }
+            Self::Window(Window { of_requests: false, of_connection: false }) => {
+                "took long because the client let no more of the response through (HTTP/2 flow control)"
+            }
+            Self::Window(Window { of_requests: true, of_connection: true }) => {
+                "took long because the server let no more of any request through on the connection (HTTP/2 flow control)"
+            }
+            Self::Window(Window { of_requests: true, of_connection: false }) => {
+                "took long because the server let no more of the request through (HTTP/2 flow control)"
+            }
         }
     }
 
@@ -110,6 +156,14 @@ impl Blame {
             Self::Continue => {
                 "The client sends the body only when the server says 100 Continue, or after a timeout of its own (curl: 1 s). \
                  The server did not say it, or late: `informational` of the exchange in a recording shows which."
+            }
+            Self::Window(Window { of_connection: true, .. }) => {
+                "The HTTP/2 window of the connection was exhausted: all its streams share it, and what the receiver has not read of one \
+                 holds up the others (head-of-line blocking), whether or not they are read."
+            }
+            Self::Window(Window { of_connection: false, .. }) => {
+                "The HTTP/2 window of the stream was exhausted: the receiving program does not read this body, or the window is \
+                 smaller than what the path holds (bandwidth times round trip)."
             }
             Self::Client | Self::Upload => {
                 "The receiver's socket buffer was full, so its kernel told the sender to stop (window 0). The \
@@ -133,6 +187,15 @@ impl Blame {
             Self::Continue => {
                 "Let the server (or the proxy before it) answer Expect with 100 Continue or a final status at once, or let \
                  the client not send Expect (curl: -H 'Expect:')."
+            }
+            Self::Window(Window { of_connection: true, .. }) => {
+                "Let the receiver read all its streams, or enlarge the window of the connection (Go http2 \
+                 MaxUploadBufferPerConnection, Envoy initial_connection_window_size, nghttp2 -W); or use another connection for what \
+                 is read slowly."
+            }
+            Self::Window(Window { of_connection: false, .. }) => {
+                "Find out whether the receiving program reads meanwhile (stack, CPU). If it does, enlarge the window of streams \
+                 (SETTINGS_INITIAL_WINDOW_SIZE)."
             }
             Self::Client | Self::Upload => {
                 "Find out what the receiving process does instead of reading (stack, CPU): parsing or writing to \
@@ -159,6 +222,11 @@ pub(in super::super) fn network(facts: &Facts<'_>, thresholds: &Thresholds, find
     judge(facts, thresholds, &[Blame::Network], findings);
 }
 
+/// A receiver does not enlarge a window of HTTP/2.
+pub(in super::super) fn flow_control(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
+    judge(facts, thresholds, &WINDOWS, findings);
+}
+
 /// A receiver does not read.
 pub(in super::super) fn reader(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     judge(facts, thresholds, &[Blame::Client, Blame::Upload], findings);
@@ -174,7 +242,8 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
     let deepest = all().map(depth).max().unwrap_or_default();
     for (blame, most) in blames.iter().flat_map(|blame| (0..=deepest).map(move |most| (blame, most))) {
         // If both ends saw it, the one to blame is reported.
-        let reporter = if *blame == Blame::Client { Role::Client } else { Role::Server };
+        let is_clients = matches!(blame, Blame::Client | Blame::Window(Window { of_requests: false, .. }));
+        let reporter = if is_clients { Role::Client } else { Role::Server };
         let by_reporter: HashSet<ExchangeKey> = all()
             .filter(|http| http.connection.role == Some(reporter))
             .map(|http| exchange_key(facts, http))
@@ -196,10 +265,50 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
                     findings.claim_exchange(facts, http);
                 });
                 cases.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
-                findings.push(finding(facts, thresholds, *blame, server, &place, &cases));
+                let mut finding = finding(facts, thresholds, *blame, server, &place, &cases);
+                let not_read = held_up_by(*blame, &cases, all());
+                not_read.iter().for_each(|http| {
+                    findings.claim_exchange(facts, http);
+                });
+                if !not_read.is_empty() {
+                    let requests: BTreeSet<_> =
+                        not_read.into_iter().map(exchange_findings::request).collect();
+                    let shown: Vec<_> = requests.into_iter().take(CONNECTIONS_MAX).collect();
+                    finding.evidence = std::mem::take(&mut finding.evidence).and("held_up_by", shown);
+                }
+                findings.push(finding);
             }
         }
     }
+}
+
+/// The exchanges on the same connections that waited for windows of their own, and so used up the connection's.
+fn held_up_by<'a>(
+    blame: Blame,
+    cases: &[(&'a Http, u64)],
+    all: impl Iterator<Item = &'a Http>,
+) -> Vec<&'a Http> {
+    let Blame::Window(Window { of_requests, of_connection: true }) = blame else { return Vec::new() };
+    let mut by_connection = HashMap::<_, Vec<&Http>>::new();
+    for (http, _) in cases {
+        by_connection.entry(http.connection.id).or_default().push(http);
+    }
+    let times = |http: &Http| {
+        let timing = &http.exchange.timing;
+        (timing.started, timing.started.after_micros(timing.total_us))
+    };
+    let is_root = |http: &&Http| {
+        let (from, to) = times(http);
+        let is_meanwhile = |case: &&Http| {
+            let (started, ended) = times(case);
+            from <= ended && started <= to
+        };
+        let held_up = by_connection.get(&http.connection.id);
+        let blame = Blame::of(http, SLOW_LEAST_US).map(|(blame, _)| blame);
+        blame == Some(window(of_requests, false))
+            && held_up.is_some_and(|cases| cases.iter().any(is_meanwhile))
+    };
+    all.filter(is_root).collect()
 }
 
 /// Which slow exchanges are so many of a kind that they are a finding, before it is known which of them another one explains.

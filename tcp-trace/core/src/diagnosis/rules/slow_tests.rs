@@ -114,3 +114,36 @@ fn few_waits_and_long_downloads_are_fine() {
         }
     }
 }
+
+#[test]
+fn what_waits_for_its_own_window_holds_up_only_what_waits_at_the_same_time() {
+    use tcp_trace_model::http2::Stream;
+    for (second_ms, expected) in [
+        (1_000, &[("connection_window", Some("POST /pay"))][..]),
+        (9_000, &[("connection_window", None), ("stream_window", None)]),
+    ] {
+        let mut history = History::default();
+        for (index, ms, stream_us) in [(0, 0, 1_500_000), (1, second_ms, 0)] {
+            let mut http = exchange(Role::Client, index, ms);
+            (http.exchange.timing.receive_us, http.exchange.timing.total_us) = (Some(1_990_000), 2_000_000);
+            let blocked = Some(Blocked { stream_us, connection_us: 1_500_000 });
+            let details = StreamDetails { response_blocked: blocked, ..StreamDetails::default() };
+            http.exchange.stream = Some(Box::new(Stream { id: 1, details, grpc: None }));
+            history.record(&Record::Http(http));
+        }
+        let findings = Host::new().judge_with("flow_control", &history);
+        let found: Vec<_> = findings
+            .iter()
+            .map(|it| {
+                let names = it.evidence.0.iter().find(|(name, _)| name == "held_up_by");
+                (it.cause.as_deref().unwrap_or_default(), names.map(|(_, fact)| format!("{fact:?}")))
+            })
+            .collect();
+        assert_eq!(found.len(), expected.len(), "{second_ms}: {findings:#?}");
+        for ((cause, held_up_by), (expected_cause, request)) in found.iter().zip(expected) {
+            assert_eq!(cause, expected_cause);
+            assert_eq!(held_up_by.is_some(), request.is_some(), "{second_ms}");
+            assert!(request.is_none_or(|request| held_up_by.as_ref().is_some_and(|it| it.contains(request))));
+        }
+    }
+}

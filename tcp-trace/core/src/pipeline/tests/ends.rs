@@ -16,7 +16,7 @@ impl Host {
         self.take();
     }
 
-    fn last_transition(&self, id: &str) -> &Transition {
+    pub(super) fn last_transition(&self, id: &str) -> &Transition {
         let of = |record: &'_ &Record| matches!(record, Record::Transition(transition) if transition.connection.id.to_string() == id);
         match self.out.iter().rfind(of) {
             Some(Record::Transition(transition)) => transition,

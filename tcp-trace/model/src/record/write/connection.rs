@@ -50,6 +50,7 @@ impl Line<'_> {
             proxy_protocol,
             socks,
             tls,
+            decrypted,
             http,
             http2,
             stacks,
@@ -131,6 +132,7 @@ impl Line<'_> {
         self.part(b",\"proxy_protocol\":", proxy_protocol.as_ref());
         self.part(b",\"socks\":", socks.as_ref());
         self.part(b",\"tls\":", tls.as_ref());
+        self.part(b",\"decrypted\":", decrypted.as_ref());
         if let Some(HttpTotals { requests, surplus, protocol }) = http {
             self.put(b",\"http\":{\"requests\":");
             self.number(*requests);

@@ -92,6 +92,10 @@ impl Line<'_> {
                 self.rare(grpc);
             }
         }
+        if let Some(tls) = &exchange.tls {
+            self.put(b",\"tls\":");
+            self.rare(tls);
+        }
         self.put(b"}");
     }
 

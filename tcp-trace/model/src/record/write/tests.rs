@@ -9,16 +9,17 @@ use proptest::{collection, option, prelude::*};
 
 use super::Lines;
 use crate::{
-    event::{Direction, Flags, Role, State},
+    event::{Direction, Flags, Role, State, TlsLibrary},
     exchange::{Ended, Integrity, Message, Outcome, Part, WebSocket},
     fields::Fields,
     http2::{ErrorCode, Grpc, Http2Totals, Stream, StreamDetails},
     json,
     record::{
-        AcceptQueue, Body, By, Bytes, Close, Connection, ConnectionId, ConnectionInfo, Container, Endpoint,
-        Ends, Exchange, FirstBytes, FlagNames, Handshake, How, Http, HttpTotals, Network, NetworkType,
-        Process, ProxyProtocol, Record, Request, Response, Segment, Server, ServerSource, Socks, Stacks,
-        Stall, Stalls, StateSpan, Text, Timing, Tls, Transition, Url, User, Version, ZeroWindow, reader,
+        AcceptQueue, Body, By, Bytes, Close, Connection, ConnectionId, ConnectionInfo, Container, Decrypted,
+        Endpoint, Ends, Exchange, ExchangeTls, FirstBytes, FlagNames, Handshake, How, Http, HttpTotals,
+        Network, NetworkType, Process, ProxyProtocol, Record, Request, Response, Segment, Server,
+        ServerSource, Socks, Stacks, Stall, Stalls, StateSpan, Text, Timing, Tls, TlsLink, Transition, Url,
+        User, Version, ZeroWindow, reader,
     },
     refusal::Refusal,
     time::Time,
@@ -183,6 +184,11 @@ fn summary() -> BoxedStrategy<Record> {
                 proxy_protocol: Some(ProxyProtocol { version: 2, source: Some(ends), destination: None }),
                 http2: Some(Box::new(Http2Totals { concurrent_max: few, ..Http2Totals::default() })),
                 socks: Some(Socks { version: 5, host: Text::from("x"), port: 7 }),
+                decrypted: Some(Box::new(Decrypted {
+                    link: TlsLink::Ciphertext,
+                    library: TlsLibrary::OpenSsl,
+                    protocol: cgroup.clone(),
+                })),
                 tls: Some(Box::new(Tls { cipher: Some("x".into()), ..Tls::default() })),
                 stacks: Some(Stacks::default()),
                 ..Connection::default()
@@ -328,11 +334,13 @@ fn http() -> BoxedStrategy<Record> {
             let grpc = is_grpc.then(|| Box::new(Grpc { timeout_us: goaway.map(|_| 7), ..Grpc::default() }));
             Box::new(Stream { id, details: StreamDetails { goaway, ..StreamDetails::default() }, grpc })
         }));
-    let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>(), stream);
+    let links = vec![TlsLink::NestedSyscall, TlsLink::Ciphertext, TlsLink::LengthSequence];
+    let tls = option::of(proptest::sample::select(links).prop_map(|link| ExchangeTls { link }));
+    let rest = (number(), option::of(any::<bool>()), any::<bool>(), any::<bool>(), stream, tls);
     ((time(), timing()), info_of_http(), messages(), option::of(url()), outcome, rest)
         .prop_map(|((time, timing), connection, messages, url, outcome, rest)| {
             let (integrity, outcome, reason, missing) = outcome;
-            let (index, reused, has_ended, has_websocket, stream) = rest;
+            let (index, reused, has_ended, has_websocket, stream, tls) = rest;
             let ended = Ended { message: Message::Response, part: Part::Body, offset: 7 };
             let exchange = Exchange {
                 index,
@@ -346,6 +354,7 @@ fn http() -> BoxedStrategy<Record> {
                 reused,
                 websocket: has_websocket.then(|| Box::new(WebSocket::default())),
                 stream,
+                tls,
                 ..messages
             };
             Record::Http(Http { time, connection: Arc::new(connection), exchange: Box::new(exchange) })

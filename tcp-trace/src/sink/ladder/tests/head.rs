@@ -134,6 +134,7 @@ fn more(records: &[Record]) -> String {
         protocols: Default::default(),
         events: 20,
         lost: 0,
+        unlinked: Default::default(),
         interrupted: false,
     };
     let text = print(&[records, &[Record::End(end)]].concat());

@@ -392,6 +392,7 @@ fn losses_and_totals_are_shown_whatever_was_left_out() {
         protocols: Default::default(),
         events: 84,
         lost: 300,
+        unlinked: Default::default(),
         interrupted: false,
     };
     ladder.record(&Record::End(end)).unwrap();

@@ -321,7 +321,7 @@ fn forged_segments_that_were_found_to_count_do_not() {
         assert_recorded(&scene).unwrap();
         let records = kernel::record(&play(&scene), |_| false);
         for end in [CLIENT, SERVER] {
-            assert!(exchanges(&records, end).len() <= scene.exchanges.len(), "{scene:?}");
+            assert!(self::exchanges(&records, end).len() <= scene.exchanges.len(), "{scene:?}");
         }
     }
 }

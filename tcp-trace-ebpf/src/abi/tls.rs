@@ -1,0 +1,73 @@
+//! What the programs on the functions of TLS libraries and user space agree on: hooks, and plaintext that is not needed.
+
+use crate::PAYLOAD_SIZES;
+
+/// Bytes of plaintext in one record at most.
+pub const PLAINTEXT_PART: usize = PAYLOAD_SIZES[3];
+/// Records of that size for one call at most; what follows in the call is counted as lost.
+pub const PLAINTEXT_PARTS_MAX: u32 = 32;
+/// Bytes of a TLS record that are reported as ciphertext: enough to be unlike any other record's.
+pub const CIPHERTEXT_MAX: usize = 32;
+/// Fewer bytes than these are not reported: they may be like another record's.
+pub const CIPHERTEXT_MIN: usize = 16;
+/// Ciphertexts of an object that are all reported; after them, only each whose number is a power of two.
+pub const CIPHERTEXTS_ALL: u32 = 8;
+
+/// TLS objects that are remembered: the most recently used ones. Another is a new one when it is used again.
+pub const TLS_OBJECTS_MAX: usize = 32768;
+/// Threads inside calls of TLS libraries that are remembered.
+pub const TLS_THREADS_MAX: usize = 8192;
+
+/// Bit of a hook's cookie: the call receives; else it sends.
+pub const CALL_RECEIVES: u64 = 1;
+/// Bit of a hook's cookie: the call returns a `ssize_t` with the number of bytes; else an `int`.
+pub const CALL_RETURNS_LONG: u64 = 2;
+/// Bit of a hook's cookie: the number of bytes is where the fourth argument points to.
+pub const CALL_COUNTS_AT_FOURTH: u64 = 4;
+/// Bit of a hook's cookie: the number of bytes is where the fifth argument points to.
+pub const CALL_COUNTS_AT_FIFTH: u64 = 8;
+/// Bit of a hook's cookie: the plaintext is not in the process's memory.
+pub const CALL_HAS_NO_BUFFER: u64 = 16;
+/// From which bit on a hook's cookie has the library, one of the `LIBRARY_` constants.
+pub const CALL_LIBRARY_SHIFT: u32 = 8;
+
+/// OpenSSL and what has its functions.
+pub const LIBRARY_OPENSSL: u8 = 0;
+/// GnuTLS.
+pub const LIBRARY_GNUTLS: u8 = 1;
+/// Go's `crypto/tls`.
+pub const LIBRARY_GO: u8 = 2;
+/// rustls.
+pub const LIBRARY_RUSTLS: u8 = 3;
+
+/// Bit of [`RawPlaintext::attributes`](crate::RawPlaintext::attributes): the object was there before it was watched.
+pub const LATE: u8 = 1;
+
+/// [`MACHINE`](crate::globals::MACHINE): x86-64.
+pub const MACHINE_X86_64: u8 = 0;
+/// [`MACHINE`](crate::globals::MACHINE): AArch64.
+pub const MACHINE_AARCH64: u8 = 1;
+
+/// Where a TLS object is. Key of [`maps::TLS_SKIPS`](crate::maps::TLS_SKIPS).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsKey {
+    /// Address in its process.
+    pub address: u64,
+    /// Process id (tgid) in the initial pid namespace.
+    pub pid: u32,
+    /// [`DIRECTION_OUT`](crate::DIRECTION_OUT) or [`DIRECTION_IN`](crate::DIRECTION_IN); 0 where an object is meant.
+    pub direction: u32,
+}
+
+/// Plaintext that user space does not need. Value of [`maps::TLS_SKIPS`](crate::maps::TLS_SKIPS).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsSkip {
+    /// Before which offset.
+    pub until: u64,
+    /// Of which object at the address.
+    pub generation: u32,
+    /// Always 0.
+    pub padding: u32,
+}

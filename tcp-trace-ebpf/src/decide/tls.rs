@@ -1,0 +1,156 @@
+//! In which call of a TLS library a thread is, and what of a call's plaintext is reported.
+
+use crate::{
+    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_LIBRARY_SHIFT, CALL_RECEIVES,
+    CALL_RETURNS_LONG, CIPHERTEXTS_ALL, DIRECTION_IN, DIRECTION_OUT, TlsKey, TlsSkip,
+};
+
+/// A call of a TLS library that has not returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsCall {
+    /// Whose plaintext passes; its direction is 0.
+    pub object: TlsKey,
+    /// Stack pointer at the call's first instruction, and so at its last; 0 when there is no call.
+    pub sp: u64,
+    /// Where the plaintext is.
+    pub buffer: u64,
+    /// Where the number of bytes is; 0 when it is returned.
+    pub count_at: u64,
+    /// Cookie of the socket that the thread used last since the call began; 0 when it used none.
+    pub socket: u64,
+    /// The hook's cookie.
+    pub hook: u64,
+    /// 1 once a call inside this one has passed what this one will return.
+    pub is_reported: u32,
+    /// 1 when the socket is excluded.
+    pub is_excluded: u32,
+    /// When it has returned: how many bytes passed in its direction before.
+    pub offset: u64,
+    /// When it has returned: which object at its address it was.
+    pub generation: u32,
+    /// When it has returned: [`LATE`](crate::LATE).
+    pub attributes: u32,
+}
+
+/// The calls of one thread, the outer one first. A library can carry the TLS of another session: a client of an HTTPS proxy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsThread {
+    /// The outer call.
+    pub outer: TlsCall,
+    /// The call inside it.
+    pub inner: TlsCall,
+}
+
+impl TlsThread {
+    /// Where a call that begins with the stack pointer `sp` belongs. `None` for one inside two others. A call from which the thread
+    /// has returned unseen has a lower place in the stack, or is taken for an outer one.
+    #[inline(always)]
+    pub fn begin(&mut self, sp: u64) -> Option<&mut TlsCall> {
+        if self.outer.sp <= sp {
+            self.inner.sp = 0;
+            Some(&mut self.outer)
+        } else if self.inner.sp <= sp {
+            Some(&mut self.inner)
+        } else {
+            None
+        }
+    }
+
+    /// The innermost call that has not returned.
+    #[inline(always)]
+    pub fn current(&mut self) -> Option<&mut TlsCall> {
+        if self.inner.sp != 0 {
+            Some(&mut self.inner)
+        } else if self.outer.sp != 0 {
+            Some(&mut self.outer)
+        } else {
+            None
+        }
+    }
+
+    /// The call that returns with the stack pointer `sp`: it is over. `None` if it was not seen, or what it returns was reported.
+    #[inline(always)]
+    pub fn end(&mut self, sp: u64) -> Option<&mut TlsCall> {
+        let Self { outer, inner } = self;
+        if inner.sp == sp {
+            inner.sp = 0;
+            // SSL_read_ex() that calls SSL_read().
+            if inner.object.address == outer.object.address && inner.direction() == outer.direction() {
+                outer.is_reported = 1;
+            }
+            Some(inner)
+        } else if outer.sp == sp {
+            outer.sp = 0;
+            inner.sp = 0;
+            (outer.is_reported == 0).then_some(outer)
+        } else {
+            None
+        }
+    }
+}
+
+impl TlsCall {
+    /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
+    #[inline(always)]
+    pub fn direction(&self) -> u8 {
+        if self.hook & CALL_RECEIVES == 0 { DIRECTION_OUT } else { DIRECTION_IN }
+    }
+
+    /// One of the `LIBRARY_` constants.
+    #[inline(always)]
+    pub fn library(&self) -> u8 {
+        (self.hook >> CALL_LIBRARY_SHIFT) as u8
+    }
+
+    /// Whether the plaintext can be read.
+    #[inline(always)]
+    pub fn has_buffer(&self) -> bool {
+        self.hook & CALL_HAS_NO_BUFFER == 0
+    }
+}
+
+/// Which of its arguments says where a call puts the number of bytes.
+#[inline(always)]
+pub fn count_argument(hook: u64) -> Option<usize> {
+    if hook & CALL_COUNTS_AT_FOURTH != 0 {
+        Some(3)
+    } else if hook & CALL_COUNTS_AT_FIFTH != 0 {
+        Some(4)
+    } else {
+        None
+    }
+}
+
+/// How many bytes passed in a call that returned `returned`: `None` when it is where [`TlsCall::count_at`] says.
+#[inline(always)]
+pub fn count_returned(hook: u64, returned: u64) -> Option<u64> {
+    let number = if hook & CALL_RETURNS_LONG != 0 { returned as i64 } else { (returned as i32).into() };
+    if number <= 0 {
+        Some(0)
+    } else if hook & (CALL_COUNTS_AT_FOURTH | CALL_COUNTS_AT_FIFTH) != 0 {
+        None
+    } else {
+        Some(number as u64)
+    }
+}
+
+/// How many bytes from `offset` on are not needed.
+#[inline(always)]
+pub fn skipped(skip: Option<&TlsSkip>, generation: u32, offset: u64) -> u64 {
+    match skip {
+        Some(skip) if skip.generation == generation => skip.until.saturating_sub(offset),
+        _ => 0,
+    }
+}
+
+/// Whether the ciphertext with this number, from 1 on, is reported.
+#[inline(always)]
+pub fn is_ciphertext_reported(number: u32) -> bool {
+    number <= CIPHERTEXTS_ALL || number & (number - 1) == 0
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! Calls in calls, calls whose end was not seen, and what of their plaintext is reported.
+
+use super::*;
+use crate::{CALL_LIBRARY_SHIFT, LIBRARY_GNUTLS};
+
+const READ: u64 = CALL_RECEIVES;
+const WRITE: u64 = 0;
+
+fn begin(thread: &mut TlsThread, sp: u64, address: u64, hook: u64) -> bool {
+    let Some(call) = thread.begin(sp) else { return false };
+    *call = TlsCall { object: TlsKey { address, ..TlsKey::default() }, sp, hook, ..TlsCall::default() };
+    true
+}
+
+fn end(thread: &mut TlsThread, sp: u64) -> Option<(u64, u8)> {
+    thread.end(sp).map(|call| (call.object.address, call.direction()))
+}
+
+fn current(thread: &mut TlsThread) -> Option<u64> {
+    thread.current().map(|call| call.object.address)
+}
+
+#[test]
+fn a_call_ends_where_it_began() {
+    let mut thread = TlsThread::default();
+    assert_eq!(current(&mut thread), None);
+    assert!(begin(&mut thread, 1000, 0xa, READ));
+    assert_eq!(current(&mut thread), Some(0xa));
+    assert_eq!(end(&mut thread, 900), None, "some other function's return");
+    assert_eq!(end(&mut thread, 1000), Some((0xa, DIRECTION_IN)));
+    assert_eq!(current(&mut thread), None);
+    assert_eq!(end(&mut thread, 1000), None);
+}
+
+#[test]
+fn what_an_inner_call_of_the_same_object_passed_counts_once() {
+    let mut thread = TlsThread::default();
+    assert!(begin(&mut thread, 1000, 0xa, READ));
+    assert!(begin(&mut thread, 900, 0xa, READ));
+    assert_eq!(end(&mut thread, 900), Some((0xa, DIRECTION_IN)));
+    assert_eq!(end(&mut thread, 1000), None);
+    assert!(begin(&mut thread, 1000, 0xa, READ), "the next call");
+    assert_eq!(end(&mut thread, 1000), Some((0xa, DIRECTION_IN)));
+}
+
+#[test]
+fn tls_in_tls_is_two_objects() {
+    let mut thread = TlsThread::default();
+    assert!(begin(&mut thread, 1000, 0xb, WRITE));
+    assert!(begin(&mut thread, 900, 0xa, WRITE));
+    assert_eq!(current(&mut thread), Some(0xa));
+    assert!(!begin(&mut thread, 800, 0xc, WRITE), "a third one");
+    assert_eq!(end(&mut thread, 800), None);
+    assert_eq!(end(&mut thread, 900), Some((0xa, DIRECTION_OUT)));
+    assert_eq!(current(&mut thread), Some(0xb));
+    assert!(begin(&mut thread, 900, 0xa, READ), "it reads while it writes");
+    assert_eq!(end(&mut thread, 900), Some((0xa, DIRECTION_IN)));
+    assert_eq!(end(&mut thread, 1000), Some((0xb, DIRECTION_OUT)));
+}
+
+#[test]
+fn a_call_that_returned_unseen_gives_its_place_to_the_next() {
+    let mut thread = TlsThread::default();
+    assert!(begin(&mut thread, 1000, 0xa, WRITE));
+    for sp in [1000, 1100] {
+        assert!(begin(&mut thread, sp, 0xb, WRITE));
+        assert_eq!(current(&mut thread), Some(0xb));
+    }
+    assert!(begin(&mut thread, 900, 0xc, WRITE), "deeper: it seems to be inside");
+    assert_eq!(end(&mut thread, 900), Some((0xc, DIRECTION_OUT)));
+    assert!(begin(&mut thread, 900, 0xc, WRITE));
+    assert!(begin(&mut thread, 950, 0xd, WRITE));
+    assert_eq!(end(&mut thread, 950), Some((0xd, DIRECTION_OUT)));
+}
+
+#[test]
+fn the_number_of_bytes_is_returned_or_stored() {
+    let minus_one = -1_i64 as u64;
+    for (hook, returned, expected) in [
+        (WRITE, 5, Some(5)),
+        (WRITE, 0, Some(0)),
+        (WRITE, minus_one, Some(0)),
+        // The upper half of the register is nobody's.
+        (WRITE, 0xdead_beef_ffff_ffff, Some(0)),
+        (WRITE, 0xdead_beef_0000_0005, Some(5)),
+        (CALL_RETURNS_LONG, 1 << 32, Some(1 << 32)),
+        (CALL_RETURNS_LONG, minus_one, Some(0)),
+        (CALL_COUNTS_AT_FOURTH, 1, None),
+        (CALL_COUNTS_AT_FIFTH, 1, None),
+        (CALL_COUNTS_AT_FOURTH, 0, Some(0)),
+    ] {
+        assert_eq!(count_returned(hook, returned), expected, "{hook} {returned:#x}");
+    }
+    assert_eq!(count_argument(READ), None);
+    assert_eq!(count_argument(READ | CALL_COUNTS_AT_FOURTH), Some(3));
+    assert_eq!(count_argument(CALL_COUNTS_AT_FIFTH), Some(4));
+    let call = TlsCall { hook: READ | u64::from(LIBRARY_GNUTLS) << CALL_LIBRARY_SHIFT, ..TlsCall::default() };
+    assert_eq!((call.direction(), call.library()), (DIRECTION_IN, LIBRARY_GNUTLS));
+}
+
+#[test]
+fn skipping_concerns_one_object_at_an_address() {
+    let skip = TlsSkip { until: 100, generation: 7, padding: 0 };
+    for (skip, generation, offset, expected) in [
+        (None, 7, 0, 0),
+        (Some(&skip), 7, 0, 100),
+        (Some(&skip), 7, 90, 10),
+        (Some(&skip), 7, 100, 0),
+        (Some(&skip), 7, 200, 0),
+        (Some(&skip), 8, 0, 0),
+    ] {
+        assert_eq!(skipped(skip, generation, offset), expected);
+    }
+}
+
+#[test]
+fn ciphertexts_become_rare() {
+    let reported = (1..=70).filter(|number| is_ciphertext_reported(*number));
+    assert!(reported.eq([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]));
+}

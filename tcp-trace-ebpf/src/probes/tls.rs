@@ -1,0 +1,415 @@
+//! Calls of TLS libraries: the plaintext that passes, and on which socket.
+//!
+//! The kernel can run something else on the processor within a program on a uprobe, also the same program. From Linux 6.13 on, all
+//! programs of this kind that need 64 bytes of stack or more share one stack per processor: so these need less, use no map
+//! per CPU to put things down, and write records where they are read. `cargo xtask ebpf` refuses others.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_ktime_get_ns,
+        generated::bpf_probe_read_user,
+    },
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use tcp_trace_ebpf::{
+    CIPHERTEXT_MAX, CIPHERTEXT_MIN, DIRECTION_OUT, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE,
+    LATE, PAYLOAD_SIZES, PLAINTEXT_PART, PLAINTEXT_PARTS_MAX, RawCiphertext, RawHeader, RawPlaintext,
+    RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
+    decide::{
+        pick_mut,
+        tls::{TlsCall, TlsThread, count_argument, count_returned, is_ciphertext_reported, skipped},
+    },
+};
+
+use crate::{
+    emit, filter,
+    maps::{NO_TLS_OBJECT, NO_TLS_THREAD, TLS, TLS_OBJECTS, TLS_SKIPS, TLS_THREADS, TlsObject},
+    process_filter, registers, sock,
+};
+
+/// Content types of TLS records begin with this one, `change_cipher_spec` (RFC 8446, section 5.1).
+const CONTENT_TYPE_MIN: u8 = 20;
+/// And end with `heartbeat`.
+const CONTENT_TYPE_MAX: u8 = 24;
+/// The major version of every TLS record.
+const VERSION_MAJOR: u8 = 3;
+
+/// Whether plaintext is reported.
+#[inline(always)]
+pub(crate) fn is_reported() -> bool {
+    // SAFETY: the pointer is to a static. Read volatile: the compiler must not take the zero of the source for the
+    // value.
+    unsafe { core::ptr::read_volatile(&raw const TLS) != 0 }
+}
+
+/// A call that passes plaintext begins.
+#[uprobe]
+pub(crate) fn tls_call(ctx: ProbeContext) -> u32 {
+    begin(&ctx);
+    0
+}
+
+/// It returns.
+#[uprobe]
+pub(crate) fn tls_return(ctx: ProbeContext) -> u32 {
+    end(&ctx);
+    0
+}
+
+/// A new object is returned: what was at its address, of a program that did not free it, is another one.
+#[uprobe]
+pub(crate) fn tls_new(ctx: ProbeContext) -> u32 {
+    let key = key_of(registers::returned(&ctx));
+    if key.address != 0 {
+        let _ = TLS_OBJECTS.remove(&key);
+        object(&key, 0);
+    }
+    0
+}
+
+/// A handshake begins, or goes on: an object that is not known was made shortly before it was watched, and has passed no plaintext.
+#[uprobe]
+pub(crate) fn tls_handshake(ctx: ProbeContext) -> u32 {
+    object(&key_of(registers::first(&ctx)), 0);
+    0
+}
+
+/// An object is freed, or made ready for another session.
+#[uprobe]
+pub(crate) fn tls_free(ctx: ProbeContext) -> u32 {
+    free(&key_of(registers::first(&ctx)));
+    0
+}
+
+/// Something takes ciphertext, in a call of a TLS library or not.
+#[uprobe]
+pub(crate) fn tls_ciphertext(ctx: ProbeContext) -> u32 {
+    note_ciphertext(&ctx);
+    0
+}
+
+/// Notes that the thread that runs now uses `sk`, which may be inside a call.
+#[inline(always)]
+pub(crate) fn note_socket(sk: *const u8) {
+    if !sock::is_tcp(sk) {
+        return;
+    }
+    let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: the pointer is to a value of the map, which only this thread uses.
+    let Some(call) = (unsafe { &mut *thread }).current() else { return };
+    // SAFETY: the pointer is a tracepoint's argument.
+    call.socket = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
+    call.is_excluded = filter::is_socket_excluded(sk).into();
+}
+
+#[inline(always)]
+fn key_of(address: u64) -> TlsKey {
+    TlsKey { address, pid: (bpf_get_current_pid_tgid() >> 32) as u32, direction: 0 }
+}
+
+#[inline(always)]
+fn begin(ctx: &ProbeContext) {
+    if process_filter::is_enabled() && filter::is_current_process_excluded() {
+        return;
+    }
+    let Some(thread) = thread() else { return };
+    let sp = registers::stack_pointer(ctx);
+    // SAFETY: the pointer is to a value of the map, which only this thread uses.
+    let Some(call) = (unsafe { &mut *thread }).begin(sp) else { return };
+    // SAFETY: the context is that of a uprobe.
+    let hook = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    call.object.address = registers::first(ctx);
+    call.object.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    call.object.direction = 0;
+    call.sp = sp;
+    call.buffer = registers::second(ctx);
+    call.count_at = match count_argument(hook) {
+        None => 0,
+        Some(3) => registers::fourth(ctx),
+        Some(_) => registers::fifth(ctx),
+    };
+    call.socket = 0;
+    call.hook = hook;
+    call.is_reported = 0;
+    call.is_excluded = 0;
+}
+
+/// The thread that runs now; `None` when the kernel has no memory for it.
+#[inline(always)]
+fn thread() -> Option<*mut TlsThread> {
+    let id = bpf_get_current_pid_tgid();
+    if let Some(thread) = TLS_THREADS.get_ptr_mut(id) {
+        return Some(thread);
+    }
+    let _ = TLS_THREADS.insert(id, &NO_TLS_THREAD, BPF_ANY.into());
+    TLS_THREADS.get_ptr_mut(id)
+}
+
+/// The object with this key, which has `attributes` if it was not known.
+#[inline(always)]
+fn object(key: *const TlsKey, attributes: u8) -> Option<*mut TlsObject> {
+    // SAFETY: the key is on the stack or in a value of a map.
+    let key = unsafe { &*key };
+    if let Some(object) = TLS_OBJECTS.get_ptr_mut(key) {
+        return Some(object);
+    }
+    let _ = TLS_OBJECTS.insert(key, &NO_TLS_OBJECT, BPF_NOEXIST.into());
+    let object = TLS_OBJECTS.get_ptr_mut(key)?;
+    // SAFETY: the pointer is to a value of the map. No two threads use an object for the first time at once.
+    unsafe {
+        // Microseconds, or about: what was at an address before is not as young.
+        (*object).generation = (bpf_ktime_get_ns() >> 10) as u32 | 1;
+        (*object).attributes = attributes;
+    }
+    Some(object)
+}
+
+#[inline(always)]
+fn free(key: &TlsKey) {
+    let Some(object) = TLS_OBJECTS.get_ptr_mut(key) else { return };
+    // SAFETY: the pointer is to a value of the map.
+    let object = unsafe { &*object };
+    // Nothing was reported of it. SSL_new() calls SSL_clear(), too.
+    if object.passed[0] == 0 && object.passed[1] == 0 && object.ciphertexts == 0 {
+        return;
+    }
+    let generation = object.generation;
+    if let Some(mut record) = emit::reserve::<RawTlsObjectGone>() {
+        // SAFETY: it points to room for one in the ring buffer.
+        unsafe {
+            let record = record.as_mut_ptr();
+            write_header(&raw mut (*record).header, KIND_TLS_OBJECT_GONE);
+            write_object(&raw mut (*record).object, key, generation);
+        }
+        emit::submit(record, false);
+    }
+    let _ = TLS_OBJECTS.remove(key);
+}
+
+/// # Safety
+/// The pointer is to a header in the ring buffer.
+#[inline(always)]
+unsafe fn write_header(header: *mut RawHeader, kind: u32) {
+    // SAFETY: the caller's promise; the helper has no preconditions.
+    unsafe {
+        (*header).time_ns = bpf_ktime_get_ns();
+        (*header).cookie = 0;
+        (*header).kind = kind;
+        (*header).padding = 0;
+    }
+}
+
+/// # Safety
+/// The first pointer is to an object in the ring buffer.
+#[inline(always)]
+unsafe fn write_object(object: *mut RawTlsObject, key: &TlsKey, generation: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*object).address = key.address;
+        (*object).pid = key.pid;
+        (*object).generation = generation;
+    }
+}
+
+#[inline(always)]
+fn end(ctx: &ProbeContext) {
+    let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: the pointer is to a value of the map, which only this thread uses.
+    let Some(call) = (unsafe { &mut *thread }).end(registers::stack_pointer(ctx)) else { return };
+    let count = match count_returned(call.hook, registers::returned(ctx)) {
+        Some(count) => count,
+        None => {
+            let from = call.count_at;
+            // SAFETY: it has room for the number. The helper checks the address in the process.
+            if !unsafe { read_user((&raw mut call.count_at).cast(), 8, from) } {
+                emit::lost();
+                return;
+            }
+            call.count_at
+        }
+    };
+    if count != 0 {
+        report(call, count);
+    }
+}
+
+/// Reports what `call` has passed.
+#[inline(always)]
+fn report(call: &mut TlsCall, count: u64) {
+    let Some(object) = object(&raw const call.object, LATE) else {
+        emit::lost();
+        return;
+    };
+    // SAFETY: the pointer is to a value of the map. No two threads use one direction of an object at once.
+    let object = unsafe { &mut *object };
+    if call.socket != 0 {
+        object.socket = call.socket;
+    }
+    let direction = call.direction();
+    let passed = pick_mut(&mut object.passed, direction);
+    let offset = *passed;
+    *passed = offset.wrapping_add(count);
+    if !call.has_buffer() || call.is_excluded != 0 {
+        return;
+    }
+    // What follows reads it from here: there is not enough stack for it.
+    call.offset = offset;
+    call.generation = object.generation;
+    call.attributes = object.attributes.into();
+    call.object.direction = direction.into();
+    // SAFETY: what user space writes at the same time goes to another place.
+    let skip = unsafe { TLS_SKIPS.get(&call.object) };
+    let skip = skipped(skip, call.generation, offset);
+    call.object.direction = 0;
+    if skip > count {
+        return;
+    }
+    if skip != 0 {
+        // That it passed, and with it the end of what is not needed.
+        header(call, skip);
+    }
+    let mut at = skip;
+    for _ in 0..PLAINTEXT_PARTS_MAX {
+        if count - at < PLAINTEXT_PART as u64 {
+            break;
+        }
+        part::<PLAINTEXT_PART>(call, at, PLAINTEXT_PART as u64);
+        at += PLAINTEXT_PART as u64;
+    }
+    let rest = count - at;
+    if rest == 0 {
+    } else if rest <= PAYLOAD_SIZES[0] as u64 {
+        part::<{ PAYLOAD_SIZES[0] }>(call, at, rest);
+    } else if rest <= PAYLOAD_SIZES[1] as u64 {
+        part::<{ PAYLOAD_SIZES[1] }>(call, at, rest);
+    } else if rest <= PAYLOAD_SIZES[2] as u64 {
+        part::<{ PAYLOAD_SIZES[2] }>(call, at, rest);
+    } else if rest < PLAINTEXT_PART as u64 {
+        part::<PLAINTEXT_PART>(call, at, rest);
+    } else {
+        emit::lost();
+    }
+}
+
+/// A record with room for `N` bytes of plaintext.
+#[repr(C)]
+struct WithPayload<const N: usize> {
+    head: RawPlaintext,
+    payload: [u8; N],
+}
+
+/// Reports `length` bytes from `at` on of what a call has passed; at most `N` bytes, and not none.
+#[inline(always)]
+fn part<const N: usize>(call: &TlsCall, at: u64, length: u64) {
+    const { assert!(N.is_power_of_two()) };
+    let Some(mut entry) = emit::reserve::<WithPayload<N>>() else { return };
+    let record: *mut WithPayload<N> = entry.as_mut_ptr();
+    // The verifier has to see both bounds, 1 to N, on the very register that it checks.
+    let captured = (core::hint::black_box(length as u32 - 1) & (N as u32 - 1)) + 1;
+    // SAFETY: `record` points to room for one in the ring buffer, and `captured` is at most N. The helper checks the address
+    // in the process.
+    let is_read = unsafe {
+        write_plaintext(&raw mut (*record).head, call, at, captured, captured);
+        read_user((&raw mut (*record).payload).cast(), captured, call.buffer.wrapping_add(at))
+    };
+    if is_read {
+        emit::submit(entry, N > UNHURRIED_MAX);
+    } else {
+        entry.discard(BPF_RB_NO_WAKEUP.into());
+        emit::lost();
+    }
+}
+
+/// Reports that the first `length` bytes of what a call has passed did so.
+#[inline(always)]
+fn header(call: &TlsCall, length: u64) {
+    let Some(mut record) = emit::reserve::<RawPlaintext>() else { return };
+    let length = if length > u64::from(u32::MAX) { u32::MAX } else { length as u32 };
+    // SAFETY: it points to room for one in the ring buffer.
+    unsafe { write_plaintext(record.as_mut_ptr(), call, 0, length, 0) };
+    emit::submit(record, false);
+}
+
+/// # Safety
+/// The pointer is to room for a record in the ring buffer.
+#[inline(always)]
+unsafe fn write_plaintext(record: *mut RawPlaintext, call: &TlsCall, at: u64, length: u32, captured: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        write_header(&raw mut (*record).header, KIND_PLAINTEXT);
+        write_object(&raw mut (*record).object, &call.object, call.generation);
+        (*record).offset = call.offset.wrapping_add(at);
+        (*record).socket = call.socket;
+        (*record).length = length;
+        (*record).captured = captured;
+        (*record).direction = call.direction();
+        (*record).library = call.library();
+        (*record).attributes = call.attributes as u8;
+        (*record).padding = [0; 5];
+    }
+}
+
+#[inline(always)]
+fn note_ciphertext(ctx: &ProbeContext) {
+    let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: the pointer is to a value of the map, which only this thread uses.
+    let Some(call) = (unsafe { &mut *thread }).current() else { return };
+    if call.socket != 0 {
+        return;
+    }
+    let length = registers::third(ctx) as i32;
+    if length < CIPHERTEXT_MIN as i32 {
+        return;
+    }
+    let Some(object) = object(&raw const call.object, LATE) else { return };
+    // SAFETY: the pointer is to a value of the map. No two threads use an object for the first time at once.
+    let object = unsafe { &mut *object };
+    if object.socket != 0 {
+        return;
+    }
+    object.ciphertexts = object.ciphertexts.wrapping_add(1);
+    if !is_ciphertext_reported(object.ciphertexts) {
+        return;
+    }
+    let Some(mut entry) = emit::reserve::<RawCiphertext>() else { return };
+    let record = entry.as_mut_ptr();
+    let captured = if length < CIPHERTEXT_MAX as i32 { length as u32 } else { CIPHERTEXT_MAX as u32 };
+    // SAFETY: it points to room for one in the ring buffer. The helper checks the address in the process; what it does not
+    // write is zeros.
+    let is_record = unsafe {
+        write_header(&raw mut (*record).header, KIND_CIPHERTEXT);
+        write_object(&raw mut (*record).object, &call.object, object.generation);
+        (*record).captured = captured;
+        (*record).direction = DIRECTION_OUT;
+        (*record).padding = [0; 3];
+        let bytes: *mut u8 = (&raw mut (*record).bytes).cast();
+        (*record).bytes = [0; CIPHERTEXT_MAX];
+        read_user(
+            bytes,
+            (core::hint::black_box(captured - 1) & (CIPHERTEXT_MAX as u32 - 1)) + 1,
+            registers::second(ctx),
+        ) && bytes.read() >= CONTENT_TYPE_MIN
+            && bytes.read() <= CONTENT_TYPE_MAX
+            && bytes.add(1).read() == VERSION_MAJOR
+    };
+    if is_record {
+        emit::submit(entry, false);
+    } else {
+        entry.discard(BPF_RB_NO_WAKEUP.into());
+    }
+}
+
+/// Copies bytes of the process that runs now; false if not all of them can be read.
+///
+/// # Safety
+/// `to` has room for `size` bytes.
+#[inline(always)]
+unsafe fn read_user(to: *mut u8, size: u32, from: u64) -> bool {
+    // SAFETY: the caller's promise. The helper checks the address in the process.
+    unsafe { bpf_probe_read_user(to.cast(), size, from as *const c_void) == 0 }
+}

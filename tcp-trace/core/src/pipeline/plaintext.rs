@@ -1,0 +1,147 @@
+//! Plaintext that TLS libraries' calls show: which connection it belongs to, and what it is read as.
+//!
+//! What no evidence links is kept for a while, and then counted: a line of an exchange has its connection, and a wrong one is worse
+//! than none.
+
+mod evidence;
+mod lengths;
+mod links;
+mod objects;
+
+use tcp_trace_model::{
+    event::{Ciphertext, Direction, Plaintext, TlsObject},
+    record::TlsLink,
+    time::Time,
+};
+
+pub use evidence::STARTS_MAX;
+use objects::Place;
+pub(super) use objects::Plaintexts;
+pub use objects::{OBJECTS_MAX, WAITING_BYTES_MAX, WAITING_MAX};
+
+use super::{
+    Pipeline,
+    cx::Cx,
+    output::{Output, Skip, SkipPlaintext},
+    table::Tracked,
+};
+use crate::conn::Piece;
+
+impl Pipeline {
+    /// Takes plaintext.
+    pub(super) fn plaintext(&mut self, time: Time, plaintext: &Plaintext<'_>) {
+        let Plaintext { object, direction, offset, length, payload, .. } = *plaintext;
+        let Self { cx, plaintexts, .. } = self;
+        if !plaintexts.meet(time, object) {
+            cx.out.lose(1);
+            return;
+        }
+        plaintexts.describe(plaintext);
+        if let Some(cookie) = plaintext.socket {
+            self.nested(time, object, cookie);
+        }
+        self.begin(time, object);
+        let piece = Piece { time, direction, offset, length, payload };
+        let Self { cx, plaintexts, connections, resolutions, .. } = self;
+        match plaintexts.place(object) {
+            Some(Place::Connection(id)) => {
+                if let Some(tracked) = connections.of(id) {
+                    tracked.read_plaintext(object, piece, cx);
+                    tracked.take_found(time, resolutions, cx);
+                }
+            }
+            Some(Place::Waiting) => {
+                cx.out.lose(plaintexts.hold(object, piece));
+                self.need_records(time, object.pid);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes what an object handed out or took.
+    pub(super) fn ciphertext(&mut self, time: Time, ciphertext: &Ciphertext<'_>) {
+        let Self { cx, plaintexts, connections, .. } = self;
+        let object = ciphertext.object;
+        if !plaintexts.meet(time, object) {
+            cx.out.lose(1);
+            return;
+        }
+        let mut passed = plaintexts.evidence.hand(time, ciphertext);
+        passed.sort_unstable();
+        passed.dedup();
+        passed.retain(|id| connections.of(*id).is_some_and(|tracked| tracked.is_of(object.pid)));
+        match passed[..] {
+            [id] => self.link(time, object, id, TlsLink::Ciphertext),
+            [] if plaintexts.place(object) == Some(Place::Waiting) => self.need_records(time, object.pid),
+            // Of several, any may be it.
+            _ => {}
+        }
+    }
+
+    /// The object is gone.
+    pub(super) fn tls_object_gone(&mut self, object: TlsObject) {
+        let Self { plaintexts, connections, .. } = self;
+        if let Some(id) = plaintexts.remove(object)
+            && let Some(tracked) = connections.of(id)
+            && tracked.has_object(object)
+        {
+            tracked.connection.object_gone();
+        }
+    }
+
+    /// Looks again for what was not known when calls showed it, and forgets objects that nothing is heard of.
+    pub(super) fn tick_plaintext(&mut self, now: Time) {
+        for (object, cookie) in self.plaintexts.expected() {
+            if self.connections.get(cookie).is_some() {
+                self.nested(now, object, cookie);
+                self.begin(now, object);
+            }
+        }
+        self.retry_records(now);
+        self.compare_lengths(now);
+        let Self { plaintexts, connections, .. } = self;
+        plaintexts.forget_idle(now, |id| connections.of(id).is_some());
+    }
+}
+
+impl Tracked {
+    /// Whether a process uses it, and it may be TLS.
+    fn is_of(&self, pid: u32) -> bool {
+        self.connection.owner().is_some_and(|owner| owner.pid == pid) && self.connection.may_carry_tls()
+    }
+
+    /// Whether an object's plaintext is read as what it carries.
+    fn has_object(&self, object: TlsObject) -> bool {
+        self.connection.object().is_some_and(|(own, _, is_there)| own == object && is_there)
+    }
+
+    /// Plaintext is needed again.
+    pub(super) fn need_plaintext(&mut self, cx: &mut Cx) {
+        let Some((object, _, true)) = self.connection.object() else { return };
+        for direction in [Direction::Out, Direction::In] {
+            if let Some(until) = self.connection.skip_plaintext(direction, true) {
+                cx.out.push(Output::SkipPlaintext(SkipPlaintext { object, direction, until }));
+            }
+        }
+    }
+
+    /// The beginnings of its TLS records are needed.
+    fn need_records(&mut self, cx: &mut Cx) {
+        let cookie = self.connection.id().cookie;
+        for direction in self.connection.need_records() {
+            cx.out.push(Output::Skip(Skip { cookie, direction, until: None }));
+        }
+    }
+
+    /// Hands plaintext of an object to what reads it, and says what is not needed.
+    fn read_plaintext(&mut self, object: TlsObject, piece: Piece<'_>, cx: &mut Cx) {
+        let is_read = self.is_read();
+        if is_read {
+            self.connection.read_plaintext(piece, &mut cx.found);
+        }
+        if let Some(until) = self.connection.skip_plaintext(piece.direction, is_read) {
+            let skip = SkipPlaintext { object, direction: piece.direction, until };
+            cx.out.push(Output::SkipPlaintext(skip));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What shows to which connection an object belongs, and what follows from that.
+
+use tcp_trace_model::{
+    event::{Cookie, TlsObject},
+    record::{ConnectionId, TlsLink},
+    time::Time,
+};
+
+use super::{
+    super::Pipeline,
+    objects::{Held, Place},
+};
+use crate::conn::{Connection, Piece};
+
+impl Pipeline {
+    /// A thread used this socket while it was in a call of the object.
+    pub(super) fn nested(&mut self, time: Time, object: TlsObject, cookie: Cookie) {
+        match self.connections.get(cookie).map(|tracked| &tracked.connection) {
+            Some(connection) if connection.may_carry_tls() => {
+                let id = connection.id();
+                self.link(time, object, id, TlsLink::NestedSyscall);
+            }
+            // Something else was done meanwhile, in a callback.
+            Some(_) => {}
+            None => self.plaintexts.expect(object, cookie),
+        }
+    }
+
+    /// The records passed on a connection that the last segment shows.
+    pub(in super::super) fn records_passed(&mut self, time: Time, id: ConnectionId) {
+        let Self { cx, plaintexts, .. } = self;
+        let mut handed: Vec<TlsObject> = Vec::new();
+        for start in cx.starts.drain(..) {
+            handed.extend_from_slice(plaintexts.evidence.pass(time, start, id));
+        }
+        self.handed_what_passed(time, id, &handed);
+    }
+
+    /// These objects handed out or took what passed on a connection.
+    fn handed_what_passed(&mut self, time: Time, id: ConnectionId, objects: &[TlsObject]) {
+        for &object in objects {
+            let is_own = self.connections.of(id).is_some_and(|tracked| tracked.is_of(object.pid));
+            if is_own {
+                self.link(time, object, id, TlsLink::Ciphertext);
+            } else {
+                // That its process uses the socket may be reported behind what it wrote.
+                self.plaintexts.retry(time, object, id);
+            }
+        }
+    }
+
+    /// Looks again whose the connections are on which something passed that objects had handed out.
+    pub(super) fn retry_records(&mut self, now: Time) {
+        for (object, id) in self.plaintexts.take_retried(now) {
+            if self.connections.of(id).is_some_and(|tracked| tracked.is_of(object.pid)) {
+                self.link(now, object, id, TlsLink::Ciphertext);
+            }
+        }
+    }
+
+    /// Whether all connections of a process are followed that it may have.
+    fn follows_all(&self) -> bool {
+        let filter = self.filter();
+        filter.port.is_empty()
+            && filter.local_port.is_empty()
+            && filter.peer_port.is_empty()
+            && filter.addr.is_empty()
+            && filter.netns.is_empty()
+    }
+
+    /// Compares the lengths of calls with those of records, of objects that nothing else links.
+    pub(super) fn compare_lengths(&mut self, now: Time) {
+        let telling = self.plaintexts.take_telling();
+        if telling.is_empty() || !self.follows_all() {
+            return;
+        }
+        for object in telling {
+            let candidates = self.connections.names(|connection| {
+                connection.owner().is_some_and(|owner| owner.pid == object.pid)
+                    && connection.is_unlinked_tls()
+                    && connection.has_socket()
+            });
+            let mut matching = Vec::new();
+            for id in candidates {
+                let lengths = self.connections.of(id).map(|tracked| tracked.connection.record_lengths());
+                match lengths.flatten() {
+                    // Nothing tells it from others.
+                    None => return,
+                    Some(lengths) if self.plaintexts.match_records(object, lengths) => matching.push(id),
+                    Some(_) => {}
+                }
+            }
+            let [id] = matching[..] else { continue };
+            let Some(tracked) = self.connections.of(id) else { continue };
+            let Some(lengths) = tracked.connection.record_lengths() else { continue };
+            if self.plaintexts.are_only_of(object, lengths) {
+                self.link(now, object, id, TlsLink::LengthSequence);
+                self.begin(now, object);
+            }
+        }
+    }
+
+    /// Records of a process's connections are needed: some may be what an object of it hands out or takes.
+    pub(super) fn need_records(&mut self, time: Time, pid: u32) {
+        if !self.plaintexts.has_to_look(time, pid) {
+            return;
+        }
+        let is_candidate = |connection: &Connection| {
+            connection.owner().is_some_and(|owner| owner.pid == pid) && connection.is_unlinked_tls()
+        };
+        for id in self.connections.names(is_candidate) {
+            if let Some(tracked) = self.connections.of(id) {
+                tracked.need_records(&mut self.cx);
+            }
+        }
+    }
+
+    /// Takes evidence that an object belongs to a connection.
+    pub(super) fn link(&mut self, time: Time, object: TlsObject, id: ConnectionId, link: TlsLink) {
+        let place = self.plaintexts.place(object);
+        if place == Some(Place::Connection(id)) {
+            self.plaintexts.strengthen(object, link);
+            if let Some(tracked) = self.connections.of(id)
+                && tracked.has_object(object)
+            {
+                tracked.connection.strengthen_link(link);
+            }
+            return;
+        }
+        let Some(tracked) = self.connections.of(id) else { return };
+        if let Some((_, evidence, true)) = tracked.connection.object()
+            && evidence <= link
+        {
+            // An object that is there has it, as far as is known: this one may be inside of that.
+            return;
+        }
+        if let Some(Place::Connection(before)) = place {
+            self.unlink(time, before, object);
+        }
+        self.plaintexts.link(object, id, link);
+        if self.plaintexts.is_described(object) {
+            self.begin(time, object);
+        }
+    }
+
+    /// Begins to read an object's plaintext as what its connection carries, if it is linked to one and that was not done.
+    pub(super) fn begin(&mut self, time: Time, object: TlsObject) {
+        let Some(Place::Connection(id)) = self.plaintexts.place(object) else { return };
+        let Some(tracked) = self.connections.of(id) else { return };
+        if tracked.has_object(object) {
+            return;
+        }
+        let other = tracked.connection.object();
+        let Some(begun) = self.plaintexts.begin(object) else { return };
+        // It may have been there itself, before it was elsewhere.
+        if let Some((other, evidence, is_there)) = other.filter(|(other, ..)| *other != object) {
+            if is_there && evidence <= begun.link {
+                // It was taken meanwhile.
+                self.plaintexts.wait_again(time, object);
+                return;
+            }
+            self.unlink(time, id, other);
+            self.plaintexts.wait_again(time, other);
+        }
+        let Self { cx, connections, resolutions, .. } = self;
+        let Some(tracked) = connections.of(id) else { return };
+        let is_whole = begun.is_whole && other.is_none();
+        tracked.connection.begin_inside(object, begun.library, begun.link, is_whole);
+        for Held { time, direction, offset, length, payload } in begun.held {
+            let piece = Piece { time, direction, offset, length, payload: &payload };
+            tracked.read_plaintext(object, piece, cx);
+        }
+        tracked.take_found(time, resolutions, cx);
+    }
+
+    /// Ends what was read of an object on a connection.
+    fn unlink(&mut self, time: Time, id: ConnectionId, object: TlsObject) {
+        let Self { cx, connections, resolutions, .. } = self;
+        if let Some(tracked) = connections.of(id)
+            && tracked.connection.object().is_some_and(|(own, ..)| own == object)
+        {
+            tracked.connection.leave_inside(time, &mut cx.found);
+            tracked.take_found(time, resolutions, cx);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The functions of TLS libraries that are hooked.
+
+use std::fmt;
+
+use tcp_trace_ebpf::{
+    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_LIBRARY_SHIFT, CALL_RECEIVES,
+    CALL_RETURNS_LONG, LIBRARY_GNUTLS, LIBRARY_OPENSSL,
+};
+use tcp_trace_model::event::TlsLibrary;
+
+use crate::kernel::HookKind;
+
+/// A function, and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    pub(super) library: TlsLibrary,
+    pub(super) kind: HookKind,
+    /// Whether it passes application data: a file without any such function is no TLS library.
+    pub(super) is_call: bool,
+}
+
+const OPENSSL: u64 = (LIBRARY_OPENSSL as u64) << CALL_LIBRARY_SHIFT;
+const GNUTLS: u64 = (LIBRARY_GNUTLS as u64) << CALL_LIBRARY_SHIFT;
+
+/// All of them. Peeks pass nothing.
+pub(super) const FUNCTIONS: [Function; 18] = [
+    openssl("SSL_read", HookKind::Call(OPENSSL | CALL_RECEIVES)),
+    openssl("SSL_write", HookKind::Call(OPENSSL)),
+    openssl("SSL_read_ex", HookKind::Call(OPENSSL | CALL_RECEIVES | CALL_COUNTS_AT_FOURTH)),
+    openssl("SSL_read_early_data", HookKind::Call(OPENSSL | CALL_RECEIVES | CALL_COUNTS_AT_FOURTH)),
+    openssl("SSL_write_ex", HookKind::Call(OPENSSL | CALL_COUNTS_AT_FOURTH)),
+    openssl("SSL_write_ex2", HookKind::Call(OPENSSL | CALL_COUNTS_AT_FIFTH)),
+    openssl("SSL_sendfile", HookKind::Call(OPENSSL | CALL_RETURNS_LONG | CALL_HAS_NO_BUFFER)),
+    openssl("SSL_new", HookKind::New),
+    openssl("SSL_do_handshake", HookKind::Handshake),
+    openssl("SSL_free", HookKind::Free),
+    openssl("SSL_clear", HookKind::Free),
+    openssl("BIO_write", HookKind::Ciphertext),
+    gnutls("gnutls_record_send", HookKind::Call(GNUTLS | CALL_RETURNS_LONG)),
+    gnutls("gnutls_record_send2", HookKind::Call(GNUTLS | CALL_RETURNS_LONG)),
+    gnutls("gnutls_record_recv", HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG)),
+    gnutls("gnutls_record_recv_seq", HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG)),
+    gnutls("gnutls_handshake", HookKind::Handshake),
+    gnutls("gnutls_deinit", HookKind::Free),
+];
+
+const fn openssl(name: &'static str, kind: HookKind) -> Function {
+    function(name, TlsLibrary::OpenSsl, kind)
+}
+
+const fn gnutls(name: &'static str, kind: HookKind) -> Function {
+    function(name, TlsLibrary::GnuTls, kind)
+}
+
+const fn function(name: &'static str, library: TlsLibrary, kind: HookKind) -> Function {
+    Function { name, library, kind, is_call: matches!(kind, HookKind::Call(_)) }
+}
+
+/// How the names of symbols end in any file with some of them.
+pub(super) const MARKS: [&[u8]; 3] = [b"SSL_write\0", b"BIO_write\0", b"gnutls_record_send\0"];
+
+/// Why a function that passes plaintext is not hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unhooked {
+    /// Its name.
+    pub function: &'static str,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a function is not hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The symbol has no size, or its code is not in the file.
+    NoCode,
+    /// No instruction returns: it ends by jumping elsewhere.
+    NoReturn,
+    /// Its instructions cannot be decoded.
+    Undecoded,
+    /// The file is for another processor.
+    Machine,
+}
+
+impl fmt::Display for Unhooked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            Reason::NoCode => "its code is not in the file",
+            Reason::NoReturn => "it has no return instruction",
+            Reason::Undecoded => "its instructions cannot be decoded",
+            Reason::Machine => "it is for another kind of processor",
+        };
+        write!(formatter, "{}: {reason}", self.function)
+    }
+}

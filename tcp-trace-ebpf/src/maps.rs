@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tcp_trace_ebpf::{
-    Bytes16, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets, PORT_SETS,
-    PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_OBJECTS_MAX, TLS_THREADS_MAX, TlsKey,
-    TlsSkip,
+    Bytes16, CIPHERTEXT_MAX, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets,
+    PORT_SETS, PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_OBJECTS_MAX, TLS_THREADS_MAX,
+    TlsKey, TlsSkip,
     decide::{
         process::Verdict,
         segment::DirectionMemory,
@@ -114,9 +114,12 @@ const NO_TLS_CALL: TlsCall = TlsCall {
     hook: 0,
     is_reported: 0,
     is_excluded: 0,
+    has_several: 0,
     offset: 0,
     generation: 0,
     attributes: 0,
+    ciphertext: [0; CIPHERTEXT_MAX],
+    ciphertext_length: 0,
 };
 
 /// What a TLS object is before it is known.

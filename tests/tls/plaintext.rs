@@ -1,14 +1,14 @@
 //! What OpenSSL encrypts and decrypts, read from its calls: each exchange is compared with the server's log, and the libraries of the
 //! traced processes with their files.
 
-use std::{fs, os::unix::fs::FileExt as _};
+use std::{fs, os::unix::fs::FileExt as _, path::Path, process::Command};
 
 use rustix::process::Signal;
 use tcp_trace_model::{
-    event::Role,
+    event::{Role, TlsLibrary},
     record::{Http, TlsLink},
 };
-use tcp_trace_tests::{Nginx, Recording, Tracer, assert_logged, curl, free_port, wait_for};
+use tcp_trace_tests::{Nginx, Recording, Tracer, assert_logged, curl, free_port, output, wait_for};
 
 use crate::openssl::Certificate;
 
@@ -69,6 +69,24 @@ fn curl_and_nginx_have_the_exchanges_that_nginx_logs() {
     for http in recording.http() {
         assert_eq!(link(http), Some(TlsLink::NestedSyscall), "{http:?}");
     }
+}
+
+#[test]
+fn a_client_with_gnutls_that_sends_at_once_what_it_kept_has_each_request_once() {
+    let server = Server::start();
+    server.nginx.put("hello", "hello");
+    let tracer = server.trace(&[]);
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/gnutls_cork.py");
+    output(Command::new("python3").arg(program).args([&server.port.to_string(), "/hello"]));
+    let recording = stop(tracer, 2);
+    assert_logged(&recording, &server.nginx.access_log(2), "nginx");
+    for http in recording.http() {
+        assert_eq!(link(http), Some(TlsLink::NestedSyscall), "{http:?}");
+    }
+    let libraries = recording.connections_of(Role::Client);
+    let libraries: Vec<_> =
+        libraries.iter().map(|connection| connection.decrypted.as_ref().map(|tls| tls.library)).collect();
+    assert_eq!(libraries, [Some(TlsLibrary::GnuTls)]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub const CIPHERTEXTS_ALL: u32 = 8;
 
 /// TLS objects that are remembered: the most recently used ones. Another is a new one when it is used again.
 pub const TLS_OBJECTS_MAX: usize = 32768;
-/// Threads inside calls of TLS libraries that are remembered.
+/// Threads inside calls of TLS libraries that are remembered: those that began last.
 pub const TLS_THREADS_MAX: usize = 8192;
 
 /// Bit of a hook's cookie: the call receives; else it sends.
@@ -28,6 +28,10 @@ pub const CALL_COUNTS_AT_FOURTH: u64 = 4;
 pub const CALL_COUNTS_AT_FIFTH: u64 = 8;
 /// Bit of a hook's cookie: the plaintext is not in the process's memory.
 pub const CALL_HAS_NO_BUFFER: u64 = 16;
+/// Bit of a hook's cookie: what calls inside of it pass is not reported, as it was reported before, or may be passed again.
+pub const CALL_IS_SILENT: u64 = 32;
+/// Bit of a hook's cookie: the object's beginning is not seen, because of this call.
+pub const CALL_MAKES_LATE: u64 = 64;
 /// From which bit on a hook's cookie has the library, one of the `LIBRARY_` constants.
 pub const CALL_LIBRARY_SHIFT: u32 = 8;
 

@@ -1,8 +1,9 @@
 //! In which call of a TLS library a thread is, and what of a call's plaintext is reported.
 
 use crate::{
-    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_LIBRARY_SHIFT, CALL_RECEIVES,
-    CALL_RETURNS_LONG, CIPHERTEXTS_ALL, DIRECTION_IN, DIRECTION_OUT, TlsKey, TlsSkip,
+    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_IS_SILENT, CALL_LIBRARY_SHIFT,
+    CALL_RECEIVES, CALL_RETURNS_LONG, CIPHERTEXT_MAX, CIPHERTEXTS_ALL, DIRECTION_IN, DIRECTION_OUT, TlsKey,
+    TlsSkip,
 };
 
 /// A call of a TLS library that has not returned.
@@ -15,22 +16,28 @@ pub struct TlsCall {
     pub sp: u64,
     /// Where the plaintext is.
     pub buffer: u64,
-    /// Where the number of bytes is; 0 when it is returned.
+    /// Where the number of bytes is, or 0 when it is returned; when the call has returned, that number.
     pub count_at: u64,
-    /// Cookie of the socket that the thread used last since the call began; 0 when it used none.
+    /// Cookie of the socket that the thread used since the call began; 0 when it used none, or several.
     pub socket: u64,
     /// The hook's cookie.
     pub hook: u64,
     /// 1 once a call inside this one has passed what this one will return.
     pub is_reported: u32,
     /// 1 when the socket is excluded.
-    pub is_excluded: u32,
+    pub is_excluded: u16,
+    /// 1 once the thread has used several sockets: a callback of the program does so, too.
+    pub has_several: u16,
     /// When it has returned: how many bytes passed in its direction before.
     pub offset: u64,
     /// When it has returned: which object at its address it was.
     pub generation: u32,
     /// When it has returned: [`LATE`](crate::LATE).
     pub attributes: u32,
+    /// The beginning of the first TLS record that was handed out since the call began.
+    pub ciphertext: [u8; CIPHERTEXT_MAX],
+    /// How many bytes of it there are.
+    pub ciphertext_length: u64,
 }
 
 /// The calls of one thread, the outer one first. A library can carry the TLS of another session: a client of an HTTPS proxy.
@@ -70,28 +77,67 @@ impl TlsThread {
         }
     }
 
-    /// The call that returns with the stack pointer `sp`: it is over. `None` if it was not seen, or what it returns was reported.
+    /// The call that returns with the stack pointer `sp`: it is over. `None` if it was not seen.
     #[inline(always)]
     pub fn end(&mut self, sp: u64) -> Option<&mut TlsCall> {
         let Self { outer, inner } = self;
         if inner.sp == sp {
             inner.sp = 0;
-            // SSL_read_ex() that calls SSL_read().
-            if inner.object.address == outer.object.address && inner.direction() == outer.direction() {
-                outer.is_reported = 1;
+            if inner.object.address == outer.object.address {
+                if outer.is_silent() {
+                    // gnutls_record_uncork() that calls gnutls_record_send().
+                    inner.is_reported = 1;
+                } else if inner.direction() == outer.direction() {
+                    // SSL_read_ex() that calls SSL_read().
+                    outer.is_reported = 1;
+                }
             }
             Some(inner)
         } else if outer.sp == sp {
             outer.sp = 0;
             inner.sp = 0;
-            (outer.is_reported == 0).then_some(outer)
+            Some(outer)
         } else {
             None
         }
     }
+
+    /// Whether no call has begun that is not over.
+    #[inline(always)]
+    pub fn is_outside(&self) -> bool {
+        self.outer.sp == 0 && self.inner.sp == 0
+    }
 }
 
 impl TlsCall {
+    /// Notes that the thread uses a socket. One that is not the call's own is used by a callback of the program; which of two is not known.
+    #[inline(always)]
+    pub fn note_socket(&mut self, cookie: u64, is_excluded: bool) {
+        if self.has_several != 0 || self.socket == cookie {
+            return;
+        }
+        if self.socket == 0 {
+            self.socket = cookie;
+            self.is_excluded = is_excluded.into();
+        } else {
+            self.socket = 0;
+            self.is_excluded = 0;
+            self.has_several = 1;
+        }
+    }
+
+    /// Whether nothing of it is reported.
+    #[inline(always)]
+    pub fn is_silent(&self) -> bool {
+        self.hook & CALL_IS_SILENT != 0
+    }
+
+    /// Whether it is known by now that the call is over, when a function that it may have called begins with the stack pointer `sp`.
+    #[inline(always)]
+    pub fn is_over(&self, sp: u64) -> bool {
+        sp >= self.sp
+    }
+
     /// [`DIRECTION_OUT`] or [`DIRECTION_IN`].
     #[inline(always)]
     pub fn direction(&self) -> u8 {

@@ -12,8 +12,10 @@ fn begin(thread: &mut TlsThread, sp: u64, address: u64, hook: u64) -> bool {
     true
 }
 
+/// What is reported when the call ends.
 fn end(thread: &mut TlsThread, sp: u64) -> Option<(u64, u8)> {
-    thread.end(sp).map(|call| (call.object.address, call.direction()))
+    let call = thread.end(sp).filter(|call| call.is_reported == 0 && !call.is_silent())?;
+    Some((call.object.address, call.direction()))
 }
 
 fn current(thread: &mut TlsThread) -> Option<u64> {
@@ -41,6 +43,42 @@ fn what_an_inner_call_of_the_same_object_passed_counts_once() {
     assert_eq!(end(&mut thread, 1000), None);
     assert!(begin(&mut thread, 1000, 0xa, READ), "the next call");
     assert_eq!(end(&mut thread, 1000), Some((0xa, DIRECTION_IN)));
+}
+
+#[test]
+fn what_a_silent_call_passes_is_not_reported() {
+    let mut thread = TlsThread::default();
+    assert!(begin(&mut thread, 1000, 0xa, WRITE | CALL_IS_SILENT));
+    for _ in 0..2 {
+        assert!(begin(&mut thread, 900, 0xa, WRITE));
+        assert_eq!(end(&mut thread, 900), None);
+    }
+    assert!(begin(&mut thread, 900, 0xb, WRITE));
+    assert_eq!(end(&mut thread, 900), Some((0xb, DIRECTION_OUT)), "another object's");
+    assert_eq!(end(&mut thread, 1000), None);
+    assert!(thread.is_outside());
+    assert!(begin(&mut thread, 1000, 0xa, WRITE));
+    assert!(!thread.is_outside());
+    assert_eq!(end(&mut thread, 1000), Some((0xa, DIRECTION_OUT)));
+}
+
+#[test]
+fn of_several_sockets_none_is_the_calls() {
+    let mut call = TlsCall::default();
+    call.note_socket(1, true);
+    call.note_socket(1, true);
+    assert_eq!((call.socket, call.is_excluded), (1, 1));
+    for cookie in [2, 1, 1] {
+        call.note_socket(cookie, false);
+        assert_eq!((call.socket, call.is_excluded), (0, 0));
+    }
+}
+
+#[test]
+fn a_function_that_begins_higher_in_the_stack_is_not_inside() {
+    let call = TlsCall { sp: 1000, ..TlsCall::default() };
+    assert!(!call.is_over(999));
+    assert!(call.is_over(1000) && call.is_over(1001));
 }
 
 #[test]

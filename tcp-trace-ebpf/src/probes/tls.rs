@@ -17,9 +17,9 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tcp_trace_ebpf::{
-    CIPHERTEXT_MAX, CIPHERTEXT_MIN, DIRECTION_OUT, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE,
-    LATE, PAYLOAD_SIZES, PLAINTEXT_PART, PLAINTEXT_PARTS_MAX, RawCiphertext, RawHeader, RawPlaintext,
-    RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
+    CALL_MAKES_LATE, CIPHERTEXT_MAX, CIPHERTEXT_MIN, DIRECTION_OUT, KIND_CIPHERTEXT, KIND_PLAINTEXT,
+    KIND_TLS_OBJECT_GONE, LATE, PAYLOAD_SIZES, PLAINTEXT_PART, PLAINTEXT_PARTS_MAX, RawCiphertext, RawHeader,
+    RawPlaintext, RawTlsObject, RawTlsObjectGone, TlsKey, UNHURRIED_MAX,
     decide::{
         pick_mut,
         tls::{TlsCall, TlsThread, count_argument, count_returned, is_ciphertext_reported, skipped},
@@ -103,8 +103,8 @@ pub(crate) fn note_socket(sk: *const u8) {
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
     let Some(call) = (unsafe { &mut *thread }).current() else { return };
     // SAFETY: the pointer is a tracepoint's argument.
-    call.socket = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
-    call.is_excluded = filter::is_socket_excluded(sk).into();
+    let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
+    call.note_socket(cookie, filter::is_socket_excluded(sk));
 }
 
 #[inline(always)]
@@ -137,6 +137,8 @@ fn begin(ctx: &ProbeContext) {
     call.hook = hook;
     call.is_reported = 0;
     call.is_excluded = 0;
+    call.has_several = 0;
+    call.ciphertext_length = 0;
 }
 
 /// The thread that runs now; `None` when the kernel has no memory for it.
@@ -158,13 +160,16 @@ fn object(key: *const TlsKey, attributes: u8) -> Option<*mut TlsObject> {
     if let Some(object) = TLS_OBJECTS.get_ptr_mut(key) {
         return Some(object);
     }
-    let _ = TLS_OBJECTS.insert(key, &NO_TLS_OBJECT, BPF_NOEXIST.into());
+    // Two threads may use an object for the first time at once.
+    let is_first = TLS_OBJECTS.insert(key, &NO_TLS_OBJECT, BPF_NOEXIST.into()).is_ok();
     let object = TLS_OBJECTS.get_ptr_mut(key)?;
-    // SAFETY: the pointer is to a value of the map. No two threads use an object for the first time at once.
-    unsafe {
-        // Microseconds, or about: what was at an address before is not as young.
-        (*object).generation = (bpf_ktime_get_ns() >> 10) as u32 | 1;
-        (*object).attributes = attributes;
+    if is_first {
+        // SAFETY: the pointer is to a value of the map.
+        unsafe {
+            (*object).attributes = attributes;
+            // Microseconds, or about: what was at an address before is not as young.
+            (*object).generation = (bpf_ktime_get_ns() >> 10) as u32 | 1;
+        }
     }
     Some(object)
 }
@@ -220,7 +225,17 @@ unsafe fn write_object(object: *mut RawTlsObject, key: &TlsKey, generation: u32)
 fn end(ctx: &ProbeContext) {
     let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
-    let Some(call) = (unsafe { &mut *thread }).end(registers::stack_pointer(ctx)) else { return };
+    let thread = unsafe { &mut *thread };
+    let Some(call) = thread.end(registers::stack_pointer(ctx)) else { return };
+    note_end(ctx, call);
+    // What is remembered are threads inside of calls: so one that waits long in one is not forgotten for those that wait no more.
+    if thread.is_outside() {
+        let _ = TLS_THREADS.remove(bpf_get_current_pid_tgid());
+    }
+}
+
+#[inline(always)]
+fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
     let count = match count_returned(call.hook, registers::returned(ctx)) {
         Some(count) => count,
         None => {
@@ -233,33 +248,55 @@ fn end(ctx: &ProbeContext) {
             call.count_at
         }
     };
-    if count != 0 {
-        report(call, count);
+    call.count_at = count;
+    let is_passed = count != 0 && call.is_reported == 0 && !call.is_silent();
+    let is_ciphertext = call.ciphertext_length != 0 && call.socket == 0;
+    let is_late = call.hook & CALL_MAKES_LATE != 0;
+    if !is_passed && !is_ciphertext && !is_late {
+        return;
     }
-}
-
-/// Reports what `call` has passed.
-#[inline(always)]
-fn report(call: &mut TlsCall, count: u64) {
     let Some(object) = object(&raw const call.object, LATE) else {
         emit::lost();
         return;
     };
     // SAFETY: the pointer is to a value of the map. No two threads use one direction of an object at once.
     let object = unsafe { &mut *object };
+    if object.generation == 0 {
+        // Another thread is just meeting it.
+        emit::lost();
+        return;
+    }
+    call.generation = object.generation;
+    if is_late {
+        object.attributes = LATE;
+    }
     if call.socket != 0 {
         object.socket = call.socket;
     }
+    if is_ciphertext && object.socket == 0 {
+        object.ciphertexts = object.ciphertexts.wrapping_add(1);
+        if is_ciphertext_reported(object.ciphertexts) {
+            report_ciphertext(call);
+        }
+    }
+    if is_passed {
+        report(call, object);
+    }
+}
+
+/// Reports what `call` has passed.
+#[inline(always)]
+fn report(call: &mut TlsCall, object: &mut TlsObject) {
+    let count = count(call);
     let direction = call.direction();
     let passed = pick_mut(&mut object.passed, direction);
     let offset = *passed;
     *passed = offset.wrapping_add(count);
-    if !call.has_buffer() || call.is_excluded != 0 {
+    if call.is_excluded != 0 {
         return;
     }
     // What follows reads it from here: there is not enough stack for it.
     call.offset = offset;
-    call.generation = object.generation;
     call.attributes = object.attributes.into();
     call.object.direction = direction.into();
     // SAFETY: what user space writes at the same time goes to another place.
@@ -269,19 +306,23 @@ fn report(call: &mut TlsCall, count: u64) {
     if skip > count {
         return;
     }
+    if !call.has_buffer() {
+        header(call, count);
+        return;
+    }
     if skip != 0 {
         // That it passed, and with it the end of what is not needed.
         header(call, skip);
     }
     let mut at = skip;
     for _ in 0..PLAINTEXT_PARTS_MAX {
-        if count - at < PLAINTEXT_PART as u64 {
+        if self::count(call) - at < PLAINTEXT_PART as u64 {
             break;
         }
         part::<PLAINTEXT_PART>(call, at, PLAINTEXT_PART as u64);
         at += PLAINTEXT_PART as u64;
     }
-    let rest = count - at;
+    let rest = self::count(call) - at;
     if rest == 0 {
     } else if rest <= PAYLOAD_SIZES[0] as u64 {
         part::<{ PAYLOAD_SIZES[0] }>(call, at, rest);
@@ -294,6 +335,13 @@ fn report(call: &mut TlsCall, count: u64) {
     } else {
         emit::lost();
     }
+}
+
+/// How many bytes a call has passed. Read volatile: the compiler would keep it on the stack.
+#[inline(always)]
+fn count(call: &TlsCall) -> u64 {
+    // SAFETY: the pointer is to a field of what is borrowed.
+    unsafe { (&raw const call.count_at).read_volatile() }
 }
 
 /// A record with room for `N` bytes of plaintext.
@@ -354,54 +402,43 @@ unsafe fn write_plaintext(record: *mut RawPlaintext, call: &TlsCall, at: u64, le
     }
 }
 
+/// Keeps what is handed out with its call: of one that uses a socket itself, that says more.
 #[inline(always)]
 fn note_ciphertext(ctx: &ProbeContext) {
     let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
     let Some(call) = (unsafe { &mut *thread }).current() else { return };
-    if call.socket != 0 {
+    if call.socket != 0 || call.ciphertext_length != 0 {
         return;
     }
     let length = registers::third(ctx) as i32;
-    if length < CIPHERTEXT_MIN as i32 {
+    if call.is_over(registers::stack_pointer(ctx)) || length < CIPHERTEXT_MIN as i32 {
         return;
     }
-    let Some(object) = object(&raw const call.object, LATE) else { return };
-    // SAFETY: the pointer is to a value of the map. No two threads use an object for the first time at once.
-    let object = unsafe { &mut *object };
-    if object.socket != 0 {
-        return;
+    let captured = if length < CIPHERTEXT_MAX as i32 { length as u32 } else { CIPHERTEXT_MAX as u32 };
+    let size = (core::hint::black_box(captured - 1) & (CIPHERTEXT_MAX as u32 - 1)) + 1;
+    // SAFETY: there is room for it. The helper checks the address in the process.
+    let is_read = unsafe { read_user((&raw mut call.ciphertext).cast(), size, registers::second(ctx)) };
+    let [kind, major, ..] = call.ciphertext;
+    if is_read && (CONTENT_TYPE_MIN..=CONTENT_TYPE_MAX).contains(&kind) && major == VERSION_MAJOR {
+        call.ciphertext_length = captured.into();
     }
-    object.ciphertexts = object.ciphertexts.wrapping_add(1);
-    if !is_ciphertext_reported(object.ciphertexts) {
-        return;
-    }
+}
+
+#[inline(always)]
+fn report_ciphertext(call: &TlsCall) {
     let Some(mut entry) = emit::reserve::<RawCiphertext>() else { return };
     let record = entry.as_mut_ptr();
-    let captured = if length < CIPHERTEXT_MAX as i32 { length as u32 } else { CIPHERTEXT_MAX as u32 };
-    // SAFETY: it points to room for one in the ring buffer. The helper checks the address in the process; what it does not
-    // write is zeros.
-    let is_record = unsafe {
+    // SAFETY: it points to room for one in the ring buffer.
+    unsafe {
         write_header(&raw mut (*record).header, KIND_CIPHERTEXT);
-        write_object(&raw mut (*record).object, &call.object, object.generation);
-        (*record).captured = captured;
+        write_object(&raw mut (*record).object, &call.object, call.generation);
+        (*record).captured = call.ciphertext_length as u32;
         (*record).direction = DIRECTION_OUT;
         (*record).padding = [0; 3];
-        let bytes: *mut u8 = (&raw mut (*record).bytes).cast();
-        (*record).bytes = [0; CIPHERTEXT_MAX];
-        read_user(
-            bytes,
-            (core::hint::black_box(captured - 1) & (CIPHERTEXT_MAX as u32 - 1)) + 1,
-            registers::second(ctx),
-        ) && bytes.read() >= CONTENT_TYPE_MIN
-            && bytes.read() <= CONTENT_TYPE_MAX
-            && bytes.add(1).read() == VERSION_MAJOR
-    };
-    if is_record {
-        emit::submit(entry, false);
-    } else {
-        entry.discard(BPF_RB_NO_WAKEUP.into());
+        (*record).bytes = call.ciphertext;
     }
+    emit::submit(entry, false);
 }
 
 /// Copies bytes of the process that runs now; false if not all of them can be read.

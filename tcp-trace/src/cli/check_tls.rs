@@ -1,6 +1,10 @@
 //! What `check` says of TLS: which library each running process has, and whether its calls are read.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    path::PathBuf,
+};
 
 use tcp_trace_model::event::TlsLibrary;
 
@@ -20,17 +24,25 @@ pub(super) fn report(tracer: &mut Tracer) {
         return;
     }
     let mut finder = Finder::default();
-    let attached: Result<Vec<_>, _> =
-        finder.everywhere().iter().map(|target| tracer.attach_hooks(&target.file, &target.hooks)).collect();
-    match attached {
-        Ok(_) => line("uprobes", "ok"),
-        Err(error) => line("uprobes", &format!("missing, so what TLS carries is unknown: {error}")),
+    let targets = finder.everywhere();
+    // Why, by path, of those that cannot be hooked.
+    let mut refused = HashMap::new();
+    for target in &targets {
+        if let Err(error) = tracer.attach_hooks(&target.file, &target.hooks) {
+            refused.insert(target.known.path.clone(), error.to_string());
+        }
+    }
+    match refused.values().next() {
+        Some(error) if refused.len() == targets.len() => {
+            line("uprobes", &format!("missing, so what TLS carries is unknown: {error}"));
+        }
+        _ => line("uprobes", "ok"),
     }
     let mut processes: BTreeMap<(String, String), Vec<u32>> = BTreeMap::new();
     for pid in process::pids().unwrap_or_default() {
         let Some(name) = process::name(pid) else { continue };
         let name = String::from_utf8_lossy(&name).into_owned();
-        for said in libraries(&finder, pid) {
+        for said in libraries(&finder, &refused, pid) {
             processes.entry((name.clone(), said)).or_default().push(pid);
         }
     }
@@ -39,24 +51,24 @@ pub(super) fn report(tracer: &mut Tracer) {
     }
 }
 
-fn libraries(finder: &Finder, pid: u32) -> Vec<String> {
+fn libraries(finder: &Finder, refused: &HashMap<PathBuf, String>, pid: u32) -> Vec<String> {
     let known = finder.known_of(pid);
-    let hooked = known.iter().filter_map(|known| about(known));
+    let hooked = known.iter().filter_map(|known| about(known, refused.get(&known.path)));
     let uncovered = Finder::uncovered_of(pid).into_iter();
     hooked.chain(uncovered.map(|found| format!("not read, {}: {}", found.library, found.reason))).collect()
 }
 
-/// What is said of a file; nothing of one that has only a part of TLS.
-fn about(known: &Known) -> Option<String> {
+/// What is said of a file, which may have been `refused`; nothing of one that has only a part of TLS.
+fn about(known: &Known, refused: Option<&String>) -> Option<String> {
     let path = known.path.display();
-    let unhooked = known.unhooked.first();
-    Some(match (known.library, unhooked) {
-        (Some(library), None) => format!("read, {} in {path}", name(library)),
-        (Some(library), Some(unhooked)) => {
+    Some(match (known.library, known.unhooked.first(), refused) {
+        (Some(library), _, Some(error)) => format!("not read, {} in {path}: {error}", name(library)),
+        (Some(library), None, None) => format!("read, {} in {path}", name(library)),
+        (Some(library), Some(unhooked), None) => {
             format!("read in part, {} in {path}, not {unhooked}", name(library))
         }
-        (None, Some(unhooked)) => format!("not read, {path}, {unhooked}"),
-        (None, None) => return None,
+        (None, Some(unhooked), _) => format!("not read, {path}, {unhooked}"),
+        (None, None, _) => return None,
     })
 }
 

@@ -142,10 +142,21 @@ impl Uprobes {
         Ok(Self { multi, multi_links: Vec::new(), links: Vec::new() })
     }
 
-    /// Attaches programs to a file, for all processes that execute it, now and later. Returns before calls: one that began would
-    /// seem not to return.
+    /// Attaches programs to a file, for all processes that execute it, now and later: all of them, or none.
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf, file: &File, hooks: &[Hook]) -> Result<(), KernelError> {
-        let path = path(file.as_fd());
+        let (multi_links, links) = (self.multi_links.len(), self.links.len());
+        let attached = self.attach_all(ebpf, &path(file.as_fd()), hooks);
+        if attached.is_err() {
+            self.multi_links.truncate(multi_links);
+            for (name, link) in self.links.drain(links..) {
+                let _ = program(ebpf, name).and_then(|program| program.detach(link));
+            }
+        }
+        attached
+    }
+
+    /// Returns before calls: one that began would seem not to return.
+    fn attach_all(&mut self, ebpf: &mut Ebpf, path: &str, hooks: &[Hook]) -> Result<(), KernelError> {
         for name in PROGRAMS {
             let hooks = hooks.iter().filter(|hook| hook.kind.program() == name);
             let (offsets, cookies): (Vec<u64>, Vec<u64>) =
@@ -154,7 +165,7 @@ impl Uprobes {
                 continue;
             }
             if let Some(program) = self.multi.iter().find(|program| program.name == name) {
-                let link = CString::new(path.as_str())
+                let link = CString::new(path)
                     .map_err(io::Error::other)
                     .and_then(|path| program.attach(path, &offsets, &cookies))
                     .map_err(|error| refused("attach uprobes", error))?;
@@ -165,7 +176,7 @@ impl Uprobes {
                 let location = UProbeAttachLocation::AbsoluteOffset(offset);
                 let point = UProbeAttachPoint { location, cookie: Some(cookie) };
                 let link = program(ebpf, name)
-                    .and_then(|program| program.attach(point, &path, UProbeScope::AllProcesses))
+                    .and_then(|program| program.attach(point, path, UProbeScope::AllProcesses))
                     .map_err(|error| refused("attach a uprobe", error))?;
                 self.links.push((name, link));
             }

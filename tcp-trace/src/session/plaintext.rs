@@ -48,11 +48,13 @@ impl Plaintext {
         let mut targets = finder.everywhere();
         targets.extend(command.and_then(|command| finder.at(Path::new(command.get_program()))));
         let found = begun.elapsed();
-        for target in &targets {
-            if let Err(error @ KernelError::NotPermitted { .. }) = attach(tracer, target) {
-                tracer.give_up_plaintext(&error);
-                return Ok(Self { search: None });
-            }
+        let results: Vec<_> = targets.iter().map(|target| attach(tracer, target)).collect();
+        // One file may be special; where none can be hooked, it is the kernel or the privileges.
+        if results.iter().all(Result::is_err)
+            && let Some(Err(error)) = results.first()
+        {
+            tracer.give_up_plaintext(error);
+            return Ok(Self { search: None });
         }
         log::debug!(
             "{} files with TLS: found in {found:?}, hooked in {:?}",
@@ -107,12 +109,16 @@ fn attach(tracer: &mut Tracer, target: &Target) -> Result<(), KernelError> {
     match &attached {
         Ok(()) => log::debug!(
             "TLS of {}: {} hooks, attached in {:?}",
-            target.path.display(),
+            target.known.path.display(),
             target.hooks.len(),
             begun.elapsed()
         ),
         Err(error) => {
-            log::warn!("TLS of {} is not read: {:#}", target.path.display(), anyhow::anyhow!("{error}"));
+            log::warn!(
+                "TLS of {} is not read: {:#}",
+                target.known.path.display(),
+                anyhow::anyhow!("{error}")
+            );
         }
     }
     attached

@@ -27,6 +27,9 @@ const FILES_MAX: usize = 65_536;
 /// Executable mappings of one process that are looked at.
 const MAPPINGS_MAX: usize = 4096;
 
+/// `OVERLAYFS_SUPER_MAGIC`.
+const OVERLAY: u64 = 0x794c_7630;
+
 /// Where a host has its own libraries.
 const LIBRARY_FOLDERS: [&str; 6] =
     ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/local/lib64"];
@@ -40,10 +43,10 @@ const PROGRAMS: [&str; 4] = ["node", "nodejs", "bun", "deno"];
 /// A file with functions to hook.
 #[derive(Debug)]
 pub struct Target {
+    /// What is known of it.
+    pub known: Arc<Known>,
     /// It is open, so it can be hooked even where its name is gone.
     pub file: File,
-    /// Its path, as one of its processes sees it.
-    pub path: PathBuf,
     /// Where.
     pub hooks: Vec<Hook>,
 }
@@ -59,6 +62,40 @@ pub struct Known {
     pub unhooked: Vec<Unhooked>,
 }
 
+/// What makes a file the same as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    Inode {
+        device: u64,
+        inode: u64,
+    },
+    /// In an overlay, as containers have it: each mount has its own device, and uprobes are at the file below, which many may share.
+    BelowOverlay {
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    },
+}
+
+impl Identity {
+    fn of(file: &File) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        let is_overlay =
+            rustix::fs::fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(OVERLAY));
+        Some(if is_overlay {
+            Self::BelowOverlay {
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            }
+        } else {
+            Self::Inode { device: metadata.dev(), inode: metadata.ino() }
+        })
+    }
+}
+
 /// A name of a file: inode numbers are used again.
 type Name = (FileId, Vec<u8>);
 
@@ -67,8 +104,8 @@ type Name = (FileId, Vec<u8>);
 pub struct Finder {
     /// `None` for those that have nothing to do with TLS.
     known: HashMap<Name, Option<Arc<Known>>>,
-    /// Files with hooks, whatever their names: device and inode.
-    opened: HashMap<(u64, u64), Arc<Known>>,
+    /// Files with hooks, whatever their names.
+    opened: HashMap<Identity, Arc<Known>>,
     is_full: bool,
 }
 
@@ -142,7 +179,7 @@ impl Finder {
             }
             return None;
         }
-        let id = file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))?;
+        let id = Identity::of(&file)?;
         // Another name of the same file: another path, or another mount.
         if let Some(known) = self.opened.get(&id) {
             self.known.insert(name, Some(known.clone()));
@@ -155,10 +192,10 @@ impl Finder {
             self.known.insert(name, None);
             return None;
         }
-        let known = Arc::new(Known { path: path.clone(), library, unhooked });
+        let known = Arc::new(Known { path, library, unhooked });
         self.opened.insert(id, known.clone());
-        self.known.insert(name, Some(known));
-        (!hooks.is_empty()).then_some(Target { file, path, hooks })
+        self.known.insert(name, Some(known.clone()));
+        (!hooks.is_empty()).then_some(Target { known, file, hooks })
     }
 }
 

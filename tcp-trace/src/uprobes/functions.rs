@@ -3,8 +3,8 @@
 use std::fmt;
 
 use tcp_trace_ebpf::{
-    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_LIBRARY_SHIFT, CALL_RECEIVES,
-    CALL_RETURNS_LONG, LIBRARY_GNUTLS, LIBRARY_OPENSSL,
+    CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_IS_SILENT, CALL_LIBRARY_SHIFT,
+    CALL_MAKES_LATE, CALL_RECEIVES, CALL_RETURNS_LONG, LIBRARY_GNUTLS, LIBRARY_OPENSSL,
 };
 use tcp_trace_model::event::TlsLibrary;
 
@@ -23,12 +23,16 @@ pub(super) struct Function {
 const OPENSSL: u64 = (LIBRARY_OPENSSL as u64) << CALL_LIBRARY_SHIFT;
 const GNUTLS: u64 = (LIBRARY_GNUTLS as u64) << CALL_LIBRARY_SHIFT;
 
+/// Of what a client sends with its first message: where the server refuses it, the client sends it again.
+const EARLY: u64 = CALL_IS_SILENT | CALL_MAKES_LATE;
+
 /// All of them. Peeks pass nothing.
-pub(super) const FUNCTIONS: [Function; 18] = [
+pub(super) const FUNCTIONS: [Function; 23] = [
     openssl("SSL_read", HookKind::Call(OPENSSL | CALL_RECEIVES)),
     openssl("SSL_write", HookKind::Call(OPENSSL)),
     openssl("SSL_read_ex", HookKind::Call(OPENSSL | CALL_RECEIVES | CALL_COUNTS_AT_FOURTH)),
     openssl("SSL_read_early_data", HookKind::Call(OPENSSL | CALL_RECEIVES | CALL_COUNTS_AT_FOURTH)),
+    openssl("SSL_write_early_data", HookKind::Call(OPENSSL | EARLY)),
     openssl("SSL_write_ex", HookKind::Call(OPENSSL | CALL_COUNTS_AT_FOURTH)),
     openssl("SSL_write_ex2", HookKind::Call(OPENSSL | CALL_COUNTS_AT_FIFTH)),
     openssl("SSL_sendfile", HookKind::Call(OPENSSL | CALL_RETURNS_LONG | CALL_HAS_NO_BUFFER)),
@@ -41,6 +45,14 @@ pub(super) const FUNCTIONS: [Function; 18] = [
     gnutls("gnutls_record_send2", HookKind::Call(GNUTLS | CALL_RETURNS_LONG)),
     gnutls("gnutls_record_recv", HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG)),
     gnutls("gnutls_record_recv_seq", HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG)),
+    gnutls("gnutls_record_recv_early_data", HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG)),
+    gnutls(
+        "gnutls_record_recv_packet",
+        HookKind::Call(GNUTLS | CALL_RECEIVES | CALL_RETURNS_LONG | CALL_HAS_NO_BUFFER),
+    ),
+    gnutls("gnutls_record_send_early_data", HookKind::Call(GNUTLS | EARLY)),
+    // It sends what gnutls_record_send() took and kept.
+    gnutls("gnutls_record_uncork", HookKind::Call(GNUTLS | CALL_IS_SILENT)),
     gnutls("gnutls_handshake", HookKind::Handshake),
     gnutls("gnutls_deinit", HookKind::Free),
 ];

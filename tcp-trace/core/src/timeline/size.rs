@@ -71,6 +71,7 @@ pub(super) fn connection(summary: &Connection) -> usize {
         + summary.server.as_ref().map_or(0, |server| server.address.len())
         + summary.dns.as_ref().map_or(0, |dns| dns.name.len())
         + summary.tls.as_deref().map_or(0, tls)
+        + summary.decrypted.as_deref().map_or(0, |it| size_of_val(it) + string(it.protocol.as_ref()))
         + stacks
 }
 

@@ -74,7 +74,7 @@ impl Pipeline {
         if telling.is_empty() || !self.follows_all() {
             return;
         }
-        for object in telling {
+        'objects: for object in telling {
             let candidates = self.connections.names(|connection| {
                 connection.owner().is_some_and(|owner| owner.pid == object.pid)
                     && connection.is_unlinked_tls()
@@ -85,7 +85,7 @@ impl Pipeline {
                 let lengths = self.connections.of(id).map(|tracked| tracked.connection.record_lengths());
                 match lengths.flatten() {
                     // Nothing tells it from others.
-                    None => return,
+                    None => continue 'objects,
                     Some(lengths) if self.plaintexts.match_records(object, lengths) => matching.push(id),
                     Some(_) => {}
                 }

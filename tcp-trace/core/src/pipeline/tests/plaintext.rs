@@ -5,7 +5,7 @@ mod world;
 
 use tcp_trace_model::{
     event::TlsObject,
-    record::{Http, Outcome, Text, TlsLink, Unlinked},
+    record::{Http, Integrity, Outcome, Text, TlsLink, Unlinked},
 };
 
 use self::world::*;
@@ -162,31 +162,45 @@ fn a_late_object_is_read_from_its_next_request_on() {
 }
 
 #[test]
-fn a_lost_call_is_a_gap_and_a_skipped_one_is_not() {
+fn what_is_skipped_of_a_body_is_no_gap() {
     let body = vec![b'x'; 200_000];
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-    for is_skipped in [true, false] {
+    // Calls that are skipped come without payload, or not at all.
+    for is_told in [true, false] {
         let mut host = Host::new(Filter::default());
         let mut end = host.tls(1, true);
-        host.nested(&mut end, Direction::Out, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+        host.nested(&mut end, Direction::Out, REQUEST);
         host.nested(&mut end, Direction::In, head.as_bytes());
         let until = (head.len() + body.len()) as u64;
         let skip = SkipPlaintext { object: end.object, direction: Direction::In, until: Some(until) };
         assert_eq!(host.plaintext_skips, [skip]);
-        if is_skipped {
+        if is_told {
             for part in body.chunks(16_384) {
                 host.call_without_payload(&mut end, Direction::In, part.len());
             }
         } else {
-            // As if its last call had not been reported.
-            end.offsets[1] += body.len() as u64 + 10;
+            end.offsets[1] = until;
         }
         host.nested_exchange(&mut end, "/b");
         let [first, second] = host.exchanges()[..] else { panic!("{:?}", host.out) };
-        assert_eq!(first.exchange.response.as_ref().unwrap().body.size, 200_000, "{is_skipped}");
-        assert_eq!(second.exchange.url.as_ref().unwrap().path, "/b".into());
-        assert_eq!(first.exchange.outcome, Outcome::Ok);
+        for http in [first, second] {
+            let told = (http.exchange.integrity, http.exchange.outcome);
+            assert_eq!(told, (Integrity::Complete, Outcome::Ok), "{is_told}");
+        }
+        assert_eq!(first.exchange.response.as_ref().unwrap().body.size, 200_000, "{is_told}");
     }
+}
+
+#[test]
+fn a_lost_call_is_a_gap() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    host.nested(&mut end, Direction::Out, REQUEST);
+    host.nested(&mut end, Direction::In, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+    end.offsets[1] += 100;
+    host.nested_exchange(&mut end, "/b");
+    let [first, second] = host.exchanges()[..] else { panic!("{:?}", host.out) };
+    assert_eq!((first.exchange.integrity, second.exchange.integrity), (Integrity::Gap, Integrity::Complete));
 }
 
 #[test]

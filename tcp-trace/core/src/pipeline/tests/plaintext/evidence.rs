@@ -246,6 +246,19 @@ fn lengths_link_only_what_nothing_else_may_have_made() {
 }
 
 #[test]
+fn lengths_link_nothing_that_two_objects_may_have_made() {
+    let mut host = Host::new(Filter::default());
+    let (mut one, mut other) = (host.tls(1, true), host.tls(2, true));
+    send(&mut host, &mut one, &[100, 120, 140]);
+    // What it sends is not seen.
+    for length in [100, 120, 140] {
+        host.call(&mut other, OUT, &vec![b'x'; length], false);
+    }
+    host.tick(1);
+    assert_eq!(host.pipeline.unlinked().objects, 2);
+}
+
+#[test]
 fn lengths_link_nothing_where_some_connections_are_not_followed() {
     let mut host = Host::new(Filter { port: vec![443], ..Filter::default() });
     let mut first = host.tls(1, true);

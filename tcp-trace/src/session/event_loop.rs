@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use tcp_trace_core::pipeline::{self, Pipeline, Skip, SkipPlaintext, TICK_US};
-use tcp_trace_model::record::LossPlace;
+use tcp_trace_model::record::{ConnectionId, LossPlace};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -285,7 +285,7 @@ impl<'a> EventLoop<'a> {
         self.read(ALL)?;
         let now = self.tracer.clock().now();
         match answer {
-            Answer::Existing(sockets) => {
+            Answer::Existing(sockets, _) => {
                 self.pipeline.existing(now, &sockets);
                 self.tracer.mark_existing_loaded();
             }
@@ -388,13 +388,24 @@ impl EventLoop<'_> {
         if !is_first {
             self.dispatch.sockets.ask_existing();
         }
+        let mut missing: Option<Vec<ConnectionId>> = None;
         while let Some(answer) = self.dispatch.sockets.answer_within(LAST_LIST).await {
             match answer {
-                Answer::Existing(sockets) if !is_first => {
+                Answer::Existing(sockets, complete) if !is_first => {
+                    // A list that is read while it changes may leave one out: what is missing from two in turn is gone.
+                    let mut lacks = self.pipeline.missing_from(&sockets, &complete);
                     self.pipeline.still_open(self.tracer.clock().now(), sockets);
+                    if let Some(before) = &missing {
+                        lacks.retain(|id| before.contains(id));
+                        self.pipeline.are_missing(&lacks);
+                    } else if !lacks.is_empty() {
+                        missing = Some(lacks);
+                        self.dispatch.sockets.ask_existing();
+                        continue;
+                    }
                     return Ok(());
                 }
-                Answer::Existing(sockets) => {
+                Answer::Existing(sockets, _) => {
                     let now = self.tracer.clock().now();
                     self.read(ALL)?;
                     self.pipeline.existing(self.tracer.clock().now(), &sockets);

@@ -59,7 +59,8 @@ enum Question {
 
 /// An answer.
 pub(super) enum Answer {
-    Existing(Vec<ExistingSocket>),
+    /// The sockets, and the network namespaces of which they are all.
+    Existing(Vec<ExistingSocket>, Vec<u32>),
     /// With the processor time that it took.
     Listed(Vec<List>, Duration),
 }
@@ -132,7 +133,10 @@ impl SocketLister {
     fn run(mut self, questions: &mpsc::Receiver<Question>, answers: &UnboundedSender<Answer>) {
         while let Some(question) = self.namespaces.receive(questions) {
             let answer = match question {
-                Question::Existing => Answer::Existing(self.existing()),
+                Question::Existing => {
+                    let (sockets, complete) = self.existing();
+                    Answer::Existing(sockets, complete)
+                }
                 Question::Listed(namespaces) => {
                     let before = processor_time();
                     let lists = namespaces.into_iter().map(|netns| self.list(netns)).collect();
@@ -145,9 +149,9 @@ impl SocketLister {
         }
     }
 
-    /// All sockets of all network namespaces, with the processes that have them open.
-    fn existing(&mut self) -> Vec<ExistingSocket> {
-        let all = self.each_socket();
+    /// All sockets of all network namespaces, with the processes that have them open; and the namespaces that could be read to the end.
+    fn existing(&mut self) -> (Vec<ExistingSocket>, Vec<u32>) {
+        let (all, complete) = self.each_socket();
         // After the sockets, so that whoever got one meanwhile is found.
         let owners = SocketOwners::read()
             .inspect_err(|error| log::warn!("cannot find the processes of existing sockets: {error}"))
@@ -163,8 +167,10 @@ impl SocketLister {
             .filter(|(_, socket)| socket.state == State::Listen)
             .map(|(netns, socket)| (*netns, socket.endpoints.local.port()))
             .collect();
+        let several = shared_inodes(&all);
         let (mut known, mut states) = (BTreeMap::new(), BTreeMap::new());
-        all.into_iter()
+        let sockets = all
+            .into_iter()
             .map(|(netns, socket)| {
                 let is_of_listener = listening.contains(&(netns, socket.endpoints.local.port()));
                 ExistingSocket {
@@ -178,15 +184,18 @@ impl SocketLister {
                     stats: stats(&socket),
                     bytes: progress(&socket, is_of_listener),
                     listed: Some(Box::new(listed(&socket, &owners, &mut states))),
+                    is_one_of_several: several.contains(&(netns, socket.inode)),
                     mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
                 }
             })
-            .collect()
+            .collect();
+        (sockets, complete)
     }
 
-    /// Every socket of every network namespace. No namespace is kept alive for longer than it is read.
-    fn each_socket(&mut self) -> Vec<(u32, Socket)> {
-        let mut all = Vec::new();
+    /// Every socket of every network namespace, and which of these were read to the end. No namespace is kept alive for longer than it is
+    /// read.
+    fn each_socket(&mut self) -> (Vec<(u32, Socket)>, Vec<u32>) {
+        let (mut all, mut complete) = (Vec::new(), Vec::new());
         for namespace in namespaces::all().unwrap_or_default() {
             let Some(mut diag) = open(&namespace, &mut self.refused) else { continue };
             let netns = namespace.inode;
@@ -197,11 +206,11 @@ impl SocketLister {
                 Ok(dump) if dump.incomplete || dump.malformed > 0 => {
                     log::warn!("not all sockets of network namespace {netns} could be read");
                 }
-                Ok(_) => {}
+                Ok(_) => complete.push(netns),
                 Err(error) => log::warn!("cannot read the sockets of network namespace {netns}: {error}"),
             }
         }
-        all
+        (all, complete)
     }
 
     fn list(&mut self, netns: u32) -> List {
@@ -237,6 +246,18 @@ fn open(namespace: &NetworkNamespace, refused: &mut HashSet<u32>) -> Option<Sock
         );
     }
     diag.ok()
+}
+
+/// The network namespaces and inode numbers that several connections have: those of MPTCP sockets, whose subflows they are.
+fn shared_inodes(sockets: &[(u32, Socket)]) -> HashSet<(u32, u32)> {
+    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
+    for (netns, socket) in sockets {
+        let is_connection = socket.state != State::Listen && socket.inode != 0;
+        if is_connection && !seen.insert((*netns, socket.inode)) {
+            shared.insert((*netns, socket.inode));
+        }
+    }
+    shared
 }
 
 fn role(socket: &Socket, is_of_listener: bool) -> Option<Role> {

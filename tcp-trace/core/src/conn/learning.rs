@@ -11,9 +11,9 @@ use tcp_trace_model::{
 
 use super::{Connection, identity::SharedOwner, refused::Refused};
 
-/// Further subflows of an MPTCP socket that are known by the first: the kernel allows 8 at a time (`MPTCP_PM_ADDR_MAX`). The process of
-/// another is not known.
-const SUBFLOWS_MAX: usize = 64;
+/// Further subflows of an MPTCP socket that are known by the first, of those that are there: the kernel allows 8 at a time
+/// (`MPTCP_PM_ADDR_MAX`).
+pub const SUBFLOWS_MAX: usize = 64;
 
 /// What the kernel's socket said of itself.
 #[derive(Debug, Default)]
@@ -23,12 +23,16 @@ pub(super) struct KernelSocket {
     pub(super) is_subflow: bool,
     /// The further subflows of the MPTCP socket that began with it, by cookie.
     pub(super) further: Box<[Cookie]>,
+    /// Of a further one that has carried nothing yet: the one with which the MPTCP socket began.
+    pub(super) first: Option<Cookie>,
     /// How far it had come when it was first seen; `None` when that is not known.
     pub(super) before: Option<Progress>,
     /// When a process used it first, where a listener had accepted it.
     pub(super) first_used: Option<Time>,
     /// What the kernel's last list said of it, when the session ends.
     pub(super) listed: Option<Box<record::KernelSocket>>,
+    /// Whether the kernel has it no more although its end was not seen.
+    pub(super) is_missing: bool,
     /// `None` before it refused a segment, or may have.
     pub(super) refused: Option<Box<Refused>>,
 }
@@ -82,14 +86,32 @@ impl Connection {
         self.identity.learn_user(time, user)
     }
 
-    /// Learns that this is a further subflow of the MPTCP socket that it began with. False when that is known, or there are too many.
-    pub fn learn_further(&mut self, further: Cookie) -> bool {
-        let known = &mut self.socket.further;
-        let is_news = !known.contains(&further) && known.len() < SUBFLOWS_MAX;
-        if is_news {
-            *known = known.iter().copied().chain([further]).collect();
-        }
-        is_news
+    /// Learns the further subflows of the MPTCP socket that began with it.
+    pub fn learn_further(&mut self, further: impl IntoIterator<Item = Cookie>) {
+        self.socket.is_subflow = true;
+        self.socket.further = further.into_iter().collect();
+    }
+
+    /// Learns that it is a further subflow of the MPTCP socket that began with `first`.
+    pub fn learn_first(&mut self, first: Cookie) {
+        self.socket.is_subflow = true;
+        self.socket.first = Some(first);
+    }
+
+    /// The one with which its MPTCP socket began, when it carries something for the first time.
+    pub fn take_first(&mut self) -> Option<Cookie> {
+        self.socket.first.take()
+    }
+
+    /// Whether it is a subflow of an MPTCP socket.
+    #[inline]
+    pub fn is_subflow(&self) -> bool {
+        self.socket.is_subflow
+    }
+
+    /// Learns that it is one of several subflows of an MPTCP socket.
+    pub fn learn_subflow(&mut self) {
+        self.socket.is_subflow = true;
     }
 
     /// The process that used it last, as other connections may have it too.
@@ -152,6 +174,11 @@ impl Connection {
     /// Notes what the kernel lists of its open socket as the session ends.
     pub fn learn_listed(&mut self, listed: Box<record::KernelSocket>) {
         self.socket.listed = Some(listed);
+    }
+
+    /// Notes that the kernel has its socket no more, although its end was not seen.
+    pub fn learn_missing(&mut self) {
+        self.socket.is_missing = true;
     }
 
     /// Notes how far its socket had come before it was first seen.

@@ -23,7 +23,7 @@ pub use connection::Connection;
 pub use half_open::{Before, HALF_OPEN_MAX, HalfOpen, HeldSegment, Over};
 pub use identity::SharedOwner;
 pub use inside::Piece;
-pub use learning::Progress;
+pub use learning::{Progress, SUBFLOWS_MAX};
 pub use mini_socket::Listed;
 pub use record_starts::RecordStart;
 pub use refused::{Proof, REFUSED_RECORDED_MAX, Settled, UNSURE_MAX};

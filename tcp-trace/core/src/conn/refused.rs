@@ -96,6 +96,13 @@ pub(super) fn end(segment: &Segment<'_>) -> u32 {
     segment.sequence.wrapping_add(segment.length).wrapping_add(control)
 }
 
+/// Whether a segment has bytes at the number of another's FIN, or behind it.
+fn is_behind_fin(segment: &Segment<'_>, other: &Segment<'_>) -> bool {
+    let syn = u32::from(segment.flags.has(Flags::SYN));
+    let last = segment.sequence.wrapping_add(syn).wrapping_add(segment.length);
+    segment.length > 0 && other.flags.has(Flags::FIN) && ahead(last, end(other)) >= 0
+}
+
 /// Whether two segments have different bytes with the same numbers.
 fn differ(one: &Segment<'_>, other: &Segment<'_>) -> bool {
     let off = ahead(other.sequence, one.sequence);
@@ -121,10 +128,20 @@ impl<'a> Proof<'a> {
         let segment = unsure.held.segment();
         let (first, last) = (segment.sequence, end(&segment));
         match self {
+            // Nothing is received behind the FIN.
+            Self::Received(number) | Self::Closed(number)
+                if ahead(number, last) > 0 && segment.flags.has(Flags::FIN) =>
+            {
+                Shown::Refused
+            }
             Self::Received(number) | Self::Closed(number) if ahead(number, last) >= 0 => Shown::Taken,
             Self::Received(_) => Shown::Nothing,
             Self::Closed(_) if unsure.is_ahead => Shown::Unknown,
             Self::Closed(_) => Shown::Refused,
+            // Nothing else has the number of the FIN.
+            Self::Taken(copy) if is_behind_fin(copy, &segment) || is_behind_fin(&segment, copy) => {
+                Shown::Refused
+            }
             Self::Taken(copy) => {
                 let (from, to) = (copy.sequence, end(copy));
                 let overlap = ahead(to, first) > 0 && ahead(last, from) > 0;
@@ -208,6 +225,21 @@ impl Connection {
     pub fn count_refused(&mut self, refused: &Refusals) {
         for (why, count) in refused {
             *self.socket.refused.get_or_insert_default().counts.entry(*why).or_default() += count;
+        }
+    }
+
+    /// Why the kernel cannot have taken a segment, whatever it acknowledges: it has a FIN that lies before what has passed, and nobody
+    /// sends on behind its own; or bytes behind the FIN that came.
+    pub fn contradicts(&self, segment: &Segment<'_>) -> Option<Refusal> {
+        let half = self.stream.half(segment.direction);
+        let is_before = |next: u32| ahead(next, end(segment)) >= 0;
+        let last = segment.sequence.wrapping_add(segment.length);
+        if segment.flags.has(Flags::FIN) && !half.has_fin() && half.passed().is_some_and(is_before) {
+            Some(Refusal::OldSequence)
+        } else if segment.length > 0 && half.is_behind_fin(last) {
+            Some(Refusal::AfterFin)
+        } else {
+            None
         }
     }
 

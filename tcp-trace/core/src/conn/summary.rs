@@ -9,10 +9,14 @@ use tcp_trace_model::{
 use super::{Connection, learning::Progress, mini_socket::MiniSocket};
 use crate::container;
 
+/// Why nothing is known of an end.
+const END_UNSEEN: &str = "its end was not seen";
+
 impl Connection {
     /// The summary as of `now`.
     pub fn summary(&self, now: Time) -> record::Connection {
-        let is_open = self.has_socket();
+        let is_missing = self.has_socket() && self.socket.is_missing;
+        let is_open = self.has_socket() && !is_missing;
         let cgroup = self.owner().and_then(|owner| owner.info.cgroup.as_deref());
         let is_listener = self.role() == Some(Role::Listener);
         let known = |figure: u32| (figure > 0 && !is_listener).then_some(figure);
@@ -35,7 +39,7 @@ impl Connection {
             unit: cgroup.and_then(|cgroup| container::identify(cgroup).unit),
             opened: self.states.opened,
             closed: self.closed(),
-            duration_us: (!self.states.is_older)
+            duration_us: (!self.states.is_older && !is_missing)
                 .then(|| self.closed().unwrap_or(now).micros_since(self.states.opened)),
             ends: self.ending().mini_socket.as_ref().and_then(MiniSocket::ends),
             seen_from_start: self.states.seen_from_start,
@@ -44,6 +48,8 @@ impl Connection {
             handshake: self.handshake.as_ref().and_then(|handshake| handshake.summary(self.role())),
             close: if is_open {
                 Close { how: How::Open, process_ended: self.ending().process_ended, ..Close::default() }
+            } else if is_missing {
+                Close { how: How::Unknown, reason: Some(END_UNSEEN.to_owned()), ..Close::default() }
             } else {
                 self.ending().judge(self.states.before_the_end())
             },

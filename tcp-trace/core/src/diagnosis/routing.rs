@@ -12,16 +12,13 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::upstreams::{Attempted, Fate, Upstreams, answered, position};
+use super::upstreams::{Attempted, Fate, Upstreams, answered, position, target};
 
 /// What a gateway answers later than this behind a failure, and than a tenth of the time since it was asked, may have another cause, in
 /// microseconds.
 const RIGHT_BEHIND_US: u64 = 50_000;
 /// A gateway connects again within this time after a connection failed, in microseconds.
 const NEXT_US: u64 = 20_000;
-
-/// Requests for one target that are looked at, of those that began last.
-const LOOKED_AT_MAX: usize = 16;
 
 /// Whose requests: processes of one name have one configuration.
 type Gateway<'a> = Option<&'a Text>;
@@ -107,65 +104,54 @@ impl<'a> Routing<'a> {
                 routing.learn((it.gateway, first_segment(target)), attempted.attempt.server);
             }
         }
+        routing.owned = upstreams.for_target().iter().map(|attempt| (*attempt, Relation::Target)).collect();
         routing.assign(asked);
-        routing.assign_by_target(upstreams, asked);
         routing
-    }
-
-    /// An attempt with a target that the gateway was asked for at that time is for that request, however that was answered.
-    fn assign_by_target(&mut self, upstreams: &Upstreams<'a>, asked: &[Asked<'a>]) {
-        let mut spans = HashMap::<_, Vec<(Time, Time)>>::new();
-        for (gateway, http) in upstreams.all_asked() {
-            let timing = &http.exchange.timing;
-            let span = (timing.started, timing.started.after_micros(timing.total_us));
-            spans.entry((Some(gateway), target(http))).or_default().push(span);
-        }
-        spans.values_mut().for_each(|spans| spans.sort());
-        for (it, tried) in asked.iter().flat_map(|it| it.tried.iter().map(move |tried| (it, tried))) {
-            let (Some(attempt), Some(http)) = (tried.attempt.connection(), tried.attempt.http) else {
-                continue;
-            };
-            let Some(spans) = spans.get(&(it.gateway, target(http))).filter(|_| target(http).is_some())
-            else {
-                continue;
-            };
-            let began = tried.attempt.began;
-            let first = spans.partition_point(|(started, _)| *started <= began);
-            if spans[..first].iter().rev().take(LOOKED_AT_MAX).any(|(_, ended)| *ended >= began) {
-                self.owned.insert(attempt, Relation::Target);
-            }
-        }
     }
 
     /// Finds for which request each attempt was, where that is known: one with its target, or else one for such paths that has no
     /// attempt at this server yet. Of several the one that is answered first, so that as many attempts as possible find one (Glover's
     /// matching in convex bipartite graphs).
     fn assign(&mut self, asked: &[Asked<'a>]) {
-        let mut all: Vec<_> =
-            asked.iter().flat_map(|it| it.tried.iter().map(move |tried| (it, tried))).collect();
-        all.sort_by_key(|(it, tried)| (tried.attempt.began, tried.attempt.connection(), answered(it.http)));
+        let mut all = Vec::new();
+        for (at, it) in asked.iter().enumerate() {
+            for (number, tried) in it.tried.iter().enumerate() {
+                let relation = self.relation(it, tried);
+                if relation <= Relation::Unknown {
+                    all.push((tried.attempt.began, answered(it.http), at as u32, number as u32, relation));
+                }
+            }
+        }
+        let pair = |at: u32, number: u32| {
+            let it = asked.get(at as usize)?;
+            let tried = it.tried.get(number as usize)?;
+            Some((position(it.http), tried.attempt.connection()?, tried.attempt.server))
+        };
+        all.sort_by(|one, other| {
+            let key = |(began, answered, at, number, _): &(Time, Time, u32, u32, Relation)| {
+                (*began, pair(*at, *number).map(|(_, attempt, _)| attempt), *answered)
+            };
+            one.0.cmp(&other.0).then_with(|| key(one).cmp(&key(other)))
+        });
         let (mut served, mut has_own) = (HashSet::new(), HashSet::new());
-        for (it, tried) in &all {
-            let Some(attempt) = tried.attempt.connection() else { continue };
-            let (relation, request) = (self.relation(it, tried), position(it.http));
+        for (_, _, at, number, relation) in &all {
+            let Some((request, attempt, server)) = pair(*at, *number) else { continue };
             let is_owner = match relation {
                 Relation::Target => true,
-                Relation::Server => {
-                    !self.owned.contains_key(&attempt) && served.insert((request, tried.attempt.server))
-                }
+                Relation::Server => !self.owned.contains_key(&attempt) && served.insert((request, server)),
                 Relation::Unknown | Relation::OtherServer | Relation::OtherTarget => false,
             };
             if is_owner {
                 has_own.insert(request);
-                let known = self.owned.entry(attempt).or_insert(relation);
-                *known = relation.min(*known);
+                let known = self.owned.entry(attempt).or_insert(*relation);
+                *known = (*relation).min(*known);
             }
         }
         // Where nothing is known of either, a request that has no other.
-        for (it, tried) in all {
-            let Some(attempt) = tried.attempt.connection() else { continue };
-            let is_unknown = self.relation(it, tried) == Relation::Unknown;
-            if is_unknown && !self.owned.contains_key(&attempt) && has_own.insert(position(it.http)) {
+        for (_, _, at, number, relation) in all {
+            let Some((request, attempt, _)) = pair(at, number) else { continue };
+            let is_unknown = relation == Relation::Unknown;
+            if is_unknown && !self.owned.contains_key(&attempt) && has_own.insert(request) {
                 self.owned.insert(attempt, Relation::Unknown);
             }
         }
@@ -282,10 +268,6 @@ fn alone<'b, 'a>(asked: &'b [Asked<'a>]) -> Vec<&'b Asked<'a>> {
         before = Some((it.pid, last));
     }
     all
-}
-
-fn target(http: &Http) -> Option<&[u8]> {
-    Some(&http.exchange.request.as_ref()?.target.0)
 }
 
 /// `/api` of `/api/items?page=2`: what most gateways decide by.

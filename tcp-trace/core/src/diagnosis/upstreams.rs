@@ -30,8 +30,10 @@ const LEFT_RUNNING_LEAST_US: u64 = 100_000;
 const GIVEN_UP_LEAST_US: u64 = 50_000;
 /// Attempts that are examined during one exchange: this many at its beginning, and as many at its end.
 const LOOKED_AT_MAX: usize = 1_000;
-/// Attempts that are remembered of all exchanges whose causes are found together, some 100 bytes each.
-const REMEMBERED_MAX: usize = 1_000_000;
+/// Attempts that are remembered of all exchanges whose causes are found together: some 32 bytes each.
+pub(super) const REMEMBERED_MAX: usize = 4_000_000;
+/// Requests for one target that are looked at, of those that began last.
+const OF_TARGET_MAX: usize = 16;
 
 /// What became of an attempt to get an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +91,7 @@ pub(super) struct Attempt<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempted<'a> {
     /// Which.
-    pub(super) attempt: Attempt<'a>,
+    pub(super) attempt: &'a Attempt<'a>,
     /// How it ended.
     pub(super) fate: Fate,
     /// When that was so, or when the gateway answered without having got anything.
@@ -105,6 +107,8 @@ pub(super) struct Upstreams<'a> {
     attempts: HashMap<u32, Vec<Attempt<'a>>>,
     /// The names of these processes.
     names: HashMap<u32, &'a Text>,
+    /// Attempts with a target for which their process was asked at that time: they are for that request, however it was answered.
+    for_target: HashSet<(ConnectionId, u64)>,
     history: &'a History,
     /// The other ends of connections, where those were traced.
     others: HashMap<ConnectionId, &'a Life>,
@@ -156,7 +160,35 @@ impl<'a> Upstreams<'a> {
         }
         attempts.values_mut().for_each(|all| all.sort_by_key(|it| (it.began, it.connection())));
         let other = |life: &Life| Some((life.connection, facts.other_life(life.connection)?));
-        Self { attempts, names, history, others: history.lives().filter_map(other).collect() }
+        let others = history.lives().filter_map(other).collect();
+        let mut upstreams = Self { attempts, names, for_target: HashSet::new(), history, others };
+        upstreams.for_target = upstreams.with_target().collect();
+        upstreams
+    }
+
+    /// The attempts with a target for which their process was asked at that time.
+    fn with_target(&self) -> impl Iterator<Item = (ConnectionId, u64)> {
+        let mut spans = HashMap::<_, Vec<(Time, Time)>>::new();
+        for (gateway, http) in self.all_asked() {
+            if let Some(target) = target(http) {
+                let timing = &http.exchange.timing;
+                let span = (timing.started, timing.started.after_micros(timing.total_us));
+                spans.entry((gateway, target)).or_default().push(span);
+            }
+        }
+        spans.values_mut().for_each(|spans| spans.sort());
+        self.all().filter_map(move |(gateway, attempt)| {
+            let http = attempt.http?;
+            let spans = spans.get(&(gateway, target(http)?))?;
+            let first = spans.partition_point(|(started, _)| *started <= attempt.began);
+            let mut last = spans[..first].iter().rev().take(OF_TARGET_MAX);
+            last.any(|(_, ended)| *ended >= attempt.began).then(|| position(http))
+        })
+    }
+
+    /// The same, once for all.
+    pub(super) fn for_target(&self) -> &HashSet<(ConnectionId, u64)> {
+        &self.for_target
     }
 
     /// All attempts, each with the name of the process that made it.
@@ -188,7 +220,6 @@ impl<'a> Upstreams<'a> {
 
     /// Whether this process asked an upstream for another target while it had an exchange.
     pub(super) fn has_other_targets(&self, pid: u32, asked: &Http) -> bool {
-        let target = |http: &'_ Http| http.exchange.request.as_ref().map(|request| request.target.clone());
         let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
         let first = all.partition_point(|it| it.began < asked.exchange.timing.started);
         let meanwhile = all.iter().skip(first).take_while(|it| it.began <= answered(asked));
@@ -196,14 +227,8 @@ impl<'a> Upstreams<'a> {
     }
 
     /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered, without what says nothing
-    /// of the answer; and whether that is all. Its causes are found together with those of so many `others`.
-    pub(super) fn during(
-        &self,
-        pid: u32,
-        asked: &Http,
-        from: Option<Time>,
-        others: usize,
-    ) -> (Vec<Attempted<'a>>, bool) {
+    /// of the answer or is for another request by its target; and whether that is all.
+    pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> (Vec<Attempted<'_>>, bool) {
         let answered = answered(asked);
         let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
         let first = all.partition_point(|it| it.began < from.unwrap_or(asked.exchange.timing.started));
@@ -218,18 +243,35 @@ impl<'a> Upstreams<'a> {
             Fate::Answered(answered) => status == Some(answered) || status == Some(502),
             _ => true,
         };
-        let tried = looked_at.filter_map(|attempt| attempt.until(asked.exchange.timing.started, answered));
-        let tried: Vec<_> = tried.filter(says_something).collect();
-        let most = REMEMBERED_MAX / (others + 1);
-        let (first, last) = ends(&tried, most);
-        let between = tried.get(first.len()..tried.len() - last.len()).unwrap_or_default();
-        // Of the others, those that say by their target that they are for it.
-        let target = |http: &Http| http.exchange.request.as_ref().map(|request| request.target.clone());
-        let asked_for = target(asked);
-        let is_its = |it: &&Attempted<'_>| it.attempt.http.is_some_and(|http| target(http) == asked_for);
-        let its: Vec<_> = between.iter().filter(is_its).take(most.max(2)).copied().collect();
-        ([first, &its, last].concat(), are_looked_at && between.is_empty())
+        let is_anothers = |it: &&Attempt<'_>| {
+            it.http.is_some_and(|http| {
+                target(http) != target(asked) && self.for_target.contains(&position(http))
+            })
+        };
+        let tried = looked_at
+            .filter(|it| !is_anothers(it))
+            .filter_map(|attempt| attempt.until(asked.exchange.timing.started, answered));
+        (tried.filter(says_something).collect(), are_looked_at)
     }
+}
+
+/// Of what was tried for an exchange, so many: the first and the last, and of the others those that say by their target that they are for
+/// it. Whether that is all.
+pub(super) fn leave_out(asked: &Http, tried: &mut Vec<Attempted<'_>>, most: usize) -> bool {
+    let (first, last) = ends(tried, most);
+    let (from, to) = (first.len(), tried.len() - last.len());
+    let own = target(asked);
+    let (mut number, mut own_left) = (0, most.max(2));
+    tried.retain(|it| {
+        let is_between = (from..to).contains(&number);
+        number += 1;
+        let is_own = || it.attempt.http.is_some_and(|http| target(http) == own);
+        let is_kept = !is_between || own_left > 0 && is_own();
+        own_left -= usize::from(is_between && is_kept);
+        is_kept
+    });
+    tried.shrink_to_fit();
+    from == to
 }
 
 /// The first and the last of them, so many together, or two. They do not overlap.
@@ -266,7 +308,7 @@ impl<'a> Attempt<'a> {
 
     /// What had become of it when the gateway answered, if that is known and may be why: the gateway had been asked at
     /// this time.
-    fn until(&self, asked: Time, answered: Time) -> Option<Attempted<'a>> {
+    fn until(&self, asked: Time, answered: Time) -> Option<Attempted<'_>> {
         let (fate, ended) = match self.http {
             Some(http) => self.of_exchange(http)?,
             None => self.of_connection()?,
@@ -274,7 +316,7 @@ impl<'a> Attempt<'a> {
         // What the kernel told the gateway was known before that answered.
         let slack_us = if fate.is_told() { 0 } else { SLACK_US };
         if ended <= answered.after_micros(slack_us) {
-            return Some(Attempted { attempt: *self, fate, ended: ended.min(answered), is_running: false });
+            return Some(Attempted { attempt: self, fate, ended: ended.min(answered), is_running: false });
         }
         // A connection that carries no HTTP may have been answered long before it ends.
         let is_unanswered = match self.http {
@@ -284,7 +326,7 @@ impl<'a> Attempt<'a> {
         let least_us = if self.is_given_up(fate) { GIVEN_UP_LEAST_US } else { LEFT_RUNNING_LEAST_US };
         let is_pending = is_unanswered && self.is_left_running(asked, answered, least_us);
         let fate = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
-        is_pending.then_some(Attempted { attempt: *self, fate, ended: answered, is_running: true })
+        is_pending.then_some(Attempted { attempt: self, fate, ended: answered, is_running: true })
     }
 
     /// Whether this end closed without an answer, as gateways do that give up.
@@ -389,6 +431,11 @@ pub(super) fn answered(http: &Http) -> Time {
         .until_response_us()
         .unwrap_or(timing.total_us - timing.receive_us.unwrap_or_default().min(timing.total_us));
     timing.started.after_micros(us)
+}
+
+/// What an exchange is about.
+pub(super) fn target(http: &Http) -> Option<&[u8]> {
+    Some(&http.exchange.request.as_ref()?.target.0)
 }
 
 /// Which exchange it is.

@@ -10,6 +10,7 @@ use tcp_trace_model::{
 
 use super::{
     chunked::Then,
+    delivery::UNSEEN,
     exchange::Exchanges,
     handover::{Handover, Tunnel, Upgraded},
     line::quoted,
@@ -437,7 +438,7 @@ impl HttpConnection {
     pub(super) fn end_unseen(&mut self, mut open: Open, integrity: Integrity, exchanges: &mut Exchanges) {
         let outcome = if open.exchange.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
         open.conclude(integrity, outcome);
-        open.exchange.reason.get_or_insert("bytes were not seen".into());
+        open.exchange.reason.get_or_insert(UNSEEN.into());
         self.emit(open, exchanges);
     }
 

@@ -2,6 +2,9 @@
 
 use tcp_trace_model::exchange::{Ended, Exchange, Integrity, Message, Outcome, Part};
 
+/// Reason of an exchange of which bytes are missing.
+pub(super) const UNSEEN: &str = "bytes were not seen";
+
 /// Says of an exchange whose response was sent whole that its client has reset the connection before all of it had arrived: the client
 /// acknowledged so many bytes of its direction. Unchanged where these have all of it.
 pub fn cut_by_reset(exchange: &mut Exchange, acknowledged: u64) {
@@ -27,4 +30,14 @@ pub fn cut_by_reset(exchange: &mut Exchange, acknowledged: u64) {
     exchange.reason = Some(format!("reset by the client {when} the response").into());
     exchange.ended = Some(Ended { message: Message::Response, part, offset });
     exchange.missing = (part == Part::Body && has_length).then(|| place.end - acknowledged);
+}
+
+/// Says of an exchange that is illegal that bytes were not seen: its connection carries a part of what the process reads, and the rest of it
+/// may come later, on another one.
+pub fn may_lack_bytes(exchange: &mut Exchange) {
+    if exchange.outcome == Outcome::Invalid {
+        let outcome = if exchange.response.is_some() { Outcome::Ok } else { Outcome::NoResponse };
+        (exchange.integrity, exchange.outcome) = (Integrity::Gap, outcome);
+        exchange.reason = Some(UNSEEN.into());
+    }
 }

@@ -8,6 +8,7 @@ use tcp_trace_model::{
 
 use super::{
     connection::{HttpConnection, Protocol},
+    delivery::UNSEEN,
     exchange::{ConnectionEnd, End, Exchanges},
     framing::Framing,
     line,
@@ -184,7 +185,7 @@ fn ended_by(requests: Option<Direction>, end: ConnectionEnd) -> String {
         End::Reset(direction) => format!("reset{}", by(direction)),
         End::Failed(error) => error.to_owned(),
         End::Unknown => "the session ended".to_owned(),
-        End::Unseen => "bytes were not seen".to_owned(),
+        End::Unseen => UNSEEN.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sockets that are older than the session.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tcp_trace_model::{
     event::{Cookie, Endpoints, Owner, Role, State, TcpStats},
@@ -37,6 +37,8 @@ pub struct ExistingSocket {
     pub listed: Option<Box<KernelSocket>>,
     /// Of a mini-socket, what is left of its timer, in microseconds.
     pub mini_socket_us: Option<u64>,
+    /// Whether it is one of several subflows of an MPTCP socket: each carries a part of what that does.
+    pub is_one_of_several: bool,
 }
 
 impl Pipeline {
@@ -114,6 +116,11 @@ impl Pipeline {
             }
         }
         tracked.decide(now, false, cx);
+        if socket.is_one_of_several {
+            tracked.connection.learn_subflow();
+            self.leave_to_others(now, cookie);
+        }
+        let Some(tracked) = self.connections.get_mut(cookie) else { return };
         if let (true, Some(left)) = (is_new, mini_socket_us) {
             tracked.connection.set_mini_socket(now, left);
             self.socket_gone(id, now);
@@ -124,6 +131,26 @@ impl Pipeline {
     /// Whether a connection that comes out has a socket.
     pub fn has_open(&self) -> bool {
         self.connections.iter().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
+    }
+
+    /// The connections that are open as far as was seen, and that a list lacks: it has all sockets of the `complete` network namespaces.
+    pub fn missing_from(&self, sockets: &[ExistingSocket], complete: &[u32]) -> Vec<ConnectionId> {
+        let listed: HashSet<Cookie> = sockets.iter().map(|socket| socket.cookie).collect();
+        self.connections.names(|connection| {
+            // Half-open connections are listed otherwise.
+            let has_cookie = !matches!(connection.state(), None | Some(State::Close | State::SynRecv));
+            let is_read = connection.netns().is_some_and(|netns| complete.contains(&netns));
+            connection.has_socket() && has_cookie && is_read && !listed.contains(&connection.id().cookie)
+        })
+    }
+
+    /// Notes that the kernel has the sockets of these connections no more, although nothing told of their end.
+    pub fn are_missing(&mut self, missing: &[ConnectionId]) {
+        for id in missing {
+            if let Some(tracked) = self.connections.of(*id) {
+                tracked.connection.learn_missing();
+            }
+        }
     }
 
     /// Notes what the sockets know that are still open at the end, and whose they are: one that has been handed on is no more

@@ -79,7 +79,13 @@ impl Pipeline {
             let syn = Segment { length: 0, payload: &[], zero_window: false, ..segment.clone() };
             return self.taken_segment(time, cookie, &syn);
         }
-        match segment.verdict {
+        let verdict = match segment.verdict {
+            Verdict::Unsure(_) => {
+                tracked.connection.contradicts(segment).map_or(segment.verdict, Verdict::Refused)
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Unsure(why) => {
                 let lost = tracked.connection.hold_unsure(time, segment, why);
                 tracked.gate.lose(lost);
@@ -124,10 +130,15 @@ impl Pipeline {
 
     /// Takes a segment that the kernel takes.
     fn taken_segment(&mut self, time: Time, cookie: Cookie, segment: &Segment<'_>) -> bool {
-        let Self { cx, connections, resolutions, .. } = self;
-        let Some(mut tracked) = connections.get_mut(cookie) else {
+        let Some(mut tracked) = self.connections.get_mut(cookie) else {
             return false;
         };
+        if tracked.connection.is_subflow() {
+            self.leave_first_subflow(time, cookie, segment);
+            let Some(again) = self.connections.get_mut(cookie) else { return true };
+            tracked = again;
+        }
+        let Self { cx, resolutions, .. } = self;
         tracked.connection.learn_endpoints(segment.endpoints, segment.netns);
         if tracked.gate.is_undecided() {
             resolutions.write_linked(&tracked.connection, cx);

@@ -117,6 +117,9 @@ impl Tracked {
             if connection.info().network.is_none() {
                 continue;
             }
+            if !connection.further_subflows().is_empty() {
+                http::may_lack_bytes(&mut exchange);
+            }
             if !settings.show_secrets {
                 exchange.redact();
             }

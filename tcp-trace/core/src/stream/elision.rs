@@ -66,7 +66,8 @@ impl Elision {
         let length = offset.checked_sub(cursor.offset).filter(|length| *length > 0)?;
         // At most SKIP_MAX, so it fits.
         let until = cursor.next?.wrapping_add(length.min(SKIP_MAX.into()) as u32);
-        let left = ahead(until, end);
+        // One that came before says nothing of how much is left.
+        let left = ahead(until, end).min(ahead(until, cursor.next?));
         // An entry holds as long as it lasts: of a body whose end is not known, there is always more.
         let is_enough = |entry: &u32| *entry == until || (WORTH_SKIPPING..left).contains(&ahead(*entry, end));
         if self.entry.as_ref().is_some_and(is_enough) {

@@ -1,7 +1,7 @@
 //! One direction of a connection: its numbers, what is missing of it, and its bytes in order (RFC 9293, section 3.4).
 
 use tcp_trace_model::{
-    event::{Flags, Segment},
+    event::{Elision as SegmentElision, Flags, Segment},
     time::Time,
 };
 
@@ -102,7 +102,12 @@ impl Half {
 
     /// The number before which all payload has passed; `None` where segments pass unseen.
     pub fn in_order(&self) -> Option<u32> {
-        self.seen.in_order(self.fin, self.trouble.as_deref()).filter(|_| !self.seen.is_elided)
+        self.passed().filter(|_| !self.seen.is_elided)
+    }
+
+    /// A number before which all payload has passed. Where segments pass unseen, more may have.
+    pub fn passed(&self) -> Option<u32> {
+        self.seen.in_order(self.fin, self.trouble.as_deref())
     }
 
     /// Bytes that were yielded: the offset of the next one.
@@ -216,6 +221,11 @@ impl Half {
         self.seen.count_to(first, end, self.fin);
     }
 
+    /// Whether the byte before `number` lies behind a FIN that was seen, or has its number.
+    pub fn is_behind_fin(&self, number: u32) -> bool {
+        self.fin.number().is_some_and(|fin| ahead(number, fin) > 0)
+    }
+
     /// Whether what lies before `number` ends with a FIN that was seen.
     pub fn ends_with_fin(&self, number: u32) -> bool {
         self.fin.number().is_some_and(|fin| fin.wrapping_add(1) == number)
@@ -225,7 +235,17 @@ impl Half {
     /// sequence number (`Some(Some(..))`), or is needed again (`Some(None)`). `None` if the entry is right.
     #[inline]
     pub fn want(&mut self, segment: &Segment<'_>, need: Need) -> Option<Option<u32>> {
-        let entry = self.elision.want(segment, need, &self.cursor)?;
+        let end = segment.sequence.wrapping_add(segment.length);
+        let is_behind = self.seen.highest.is_some_and(|highest| ahead(highest, end) > 0);
+        let entry = match (need, self.elision.entry) {
+            // What fills a hole looks in order to a kernel side that begins there, and would pass unseen.
+            (Need::From(_), Some(_)) if segment.elision == SegmentElision::Starts && is_behind => {
+                self.elision.entry = None;
+                None
+            }
+            (Need::From(_), None) if self.awaits_bytes() => return None,
+            _ => self.elision.want(segment, need, &self.cursor)?,
+        };
         // Holes are unknown until the next report.
         self.seen.is_elided = false;
         Some(entry)

@@ -20,7 +20,7 @@ use super::super::{
     exchange_findings::{self, request, server_of, whose},
     finding::{last_state, named, of_first, places},
     routing::{Asked, Explained, Routing},
-    upstreams::{Attempted, Fate, Upstreams, answered, life_process},
+    upstreams::{Attempted, Fate, REMEMBERED_MAX, Upstreams, answered, leave_out, life_process},
 };
 use crate::prose::{Micros, Size, counted};
 
@@ -120,10 +120,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         let at_server = || facts.history.exchanges().responses(server_of(http), true);
         http.connection.role == Some(Role::Server) || at_server().is_none()
     });
-    let reported: Vec<_> = reported.collect();
-    let others = reported.len().saturating_sub(1);
-    let mut examined: Vec<_> =
-        reported.into_iter().map(|http| Examined::of(facts, &upstreams, http, others)).collect();
+    let mut examined = examine(facts, &upstreams, reported);
     let asked: Vec<_> = examined.iter_mut().filter_map(|it| it.asked.take()).collect();
     let routing = Routing::of(&upstreams, &asked);
     let mut asked = asked.into_iter().peekable();
@@ -174,6 +171,27 @@ fn claim(facts: &Facts<'_>, findings: &mut Findings, case: &Case<'_>) {
     }
 }
 
+/// Finds what was tried for each of these, no more than can be remembered of all together: of those for which most was tried, less.
+fn examine<'a>(
+    facts: &Facts<'a>,
+    upstreams: &'a Upstreams<'a>,
+    reported: impl Iterator<Item = &'a Http>,
+) -> Vec<Examined<'a>> {
+    let (mut examined, mut total, mut most) = (Vec::<Examined<'_>>::new(), 0, usize::MAX);
+    for http in reported {
+        let mut it = Examined::of(facts, upstreams, http);
+        it.leave_out(most);
+        total += it.tried();
+        examined.push(it);
+        while total > REMEMBERED_MAX && most > 2 {
+            most = examined.iter().map(Examined::tried).max().unwrap_or_default() / 2;
+            examined.iter_mut().for_each(|it| it.leave_out(most));
+            total = examined.iter().map(Examined::tried).sum();
+        }
+    }
+    examined
+}
+
 /// A response, and what its process tried meanwhile.
 #[derive(Debug)]
 struct Examined<'a> {
@@ -187,7 +205,7 @@ struct Examined<'a> {
 }
 
 impl<'a> Examined<'a> {
-    fn of(facts: &Facts<'a>, upstreams: &Upstreams<'a>, http: &'a Http, others: usize) -> Self {
+    fn of(facts: &Facts<'a>, upstreams: &'a Upstreams<'a>, http: &'a Http) -> Self {
         let life = upstreams.life(http.connection.id);
         let process = life.and_then(life_process).or(http.connection.process.as_deref());
         let mut it = Self { http, process, asked: None, is_all: true, unfinished: None };
@@ -197,11 +215,22 @@ impl<'a> Examined<'a> {
         if let (Some(Role::Server), Some(process), None) = (http.connection.role, process, &it.unfinished) {
             // It is unknown when a request began that was not seen.
             let from = http.exchange.request.is_none().then(|| facts.history.from.unwrap_or_default());
-            let (tried, is_all) = upstreams.during(process.pid, http, from, others);
+            let (tried, is_all) = upstreams.during(process.pid, http, from);
             it.is_all = is_all;
             it.asked = Some(Asked { http, gateway: Some(&process.name), pid: process.pid, tried });
         }
         it
+    }
+
+    /// How many attempts are remembered.
+    fn tried(&self) -> usize {
+        self.asked.as_ref().map_or(0, |asked| asked.tried.len())
+    }
+
+    fn leave_out(&mut self, most: usize) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.tried.len() > most) {
+            self.is_all &= leave_out(self.http, &mut asked.tried, most);
+        }
     }
 }
 

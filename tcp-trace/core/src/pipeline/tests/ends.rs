@@ -318,6 +318,7 @@ fn a_socket_that_is_older_than_the_session_is_there_from_its_first_sight() {
         bytes: None,
         listed: None,
         mini_socket_us: None,
+        is_one_of_several: false,
     };
     let existing = vec![
         socket(LISTENER, endpoints(8080, 0), State::Listen, Some(Role::Listener)),
@@ -368,6 +369,7 @@ fn a_socket_that_ended_while_the_list_was_read_is_not_raised_from_the_dead() {
         bytes: None,
         listed: None,
         mini_socket_us: None,
+        is_one_of_several: false,
     };
     host.pipeline.existing(Time(host.now), &[existing]);
     host.take();

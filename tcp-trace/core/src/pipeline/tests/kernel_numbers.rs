@@ -318,28 +318,54 @@ fn a_fin_that_was_acknowledged_ends_fin_wait1_though_nobody_reported_it() {
 fn an_older_connection_has_what_it_carried_before_beside_what_passed_since() {
     let mut host = Host::new(Filter::default());
     let ends = endpoints(41352, 8080);
-    let progress = |sent, received| Progress { sent, received, not_data: [1, 0] };
-    let socket = |bytes| ExistingSocket {
-        cookie: CLIENT,
-        netns: NETNS,
-        endpoints: ends,
-        state: State::Established,
-        role: Some(Role::Client),
-        owner: None,
-        others: Vec::new(),
-        stats: Default::default(),
-        bytes: Some(bytes),
-        mini_socket_us: None,
-        listed: None,
-    };
-    host.pipeline.existing(Time(host.now), &[socket(progress(1_001, 5_000))]);
+    host.pipeline.existing(Time(host.now), &[listed(CLIENT, 1_001, 5_000)]);
     host.segment(CLIENT, ends, Direction::Out, Flags::ACK, (77, 99), REQUEST, State::Established);
     let request = REQUEST.len() as u64;
-    host.pipeline.still_open(Time(host.now), vec![socket(progress(1_001 + request, 5_000))]);
+    host.pipeline.still_open(Time(host.now), vec![listed(CLIENT, 1_001 + request, 5_000)]);
     host.finish();
     let summary = host.summary("c4101");
     let before = summary.bytes_before.map(|bytes| (bytes.sent, bytes.received));
     assert_eq!(before, Some((1_000, 5_000)), "its SYN is no byte");
     assert_eq!((summary.bytes.sent, summary.bytes.received), (request, 0));
     assert_eq!(summary.duration_us, None, "nobody knows how old it is");
+}
+
+/// A client's socket as the kernel lists it, which has sent and received so much.
+pub(super) fn listed(cookie: u64, sent: u64, received: u64) -> ExistingSocket {
+    ExistingSocket {
+        cookie,
+        netns: NETNS,
+        endpoints: endpoints(41352, 8080),
+        state: State::Established,
+        role: Some(Role::Client),
+        owner: None,
+        others: Vec::new(),
+        stats: Default::default(),
+        bytes: Some(Progress { sent, received, not_data: [1, 0] }),
+        mini_socket_us: None,
+        is_one_of_several: false,
+        listed: None,
+    }
+}
+
+#[test]
+fn what_the_kernel_has_no_more_is_not_open() {
+    for (sockets, complete, is_open) in [
+        (vec![listed(CLIENT, 1, 0)], vec![NETNS], true),
+        (vec![listed(SERVER, 1, 0)], vec![NETNS], false),
+        (Vec::new(), vec![NETNS], false),
+        // A list of another network namespace, or one that is cut, says nothing.
+        (Vec::new(), vec![NETNS + 1], true),
+    ] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        let missing = host.pipeline.missing_from(&sockets, &complete);
+        host.pipeline.are_missing(&missing);
+        host.finish();
+        let summary = host.summary("c4101");
+        assert_eq!((summary.open, summary.socket.is_some()), (is_open, false), "{sockets:?}");
+        let how = if is_open { How::Open } else { How::Unknown };
+        assert_eq!((summary.close.how, summary.closed), (how, None));
+        assert_eq!(summary.duration_us.is_some(), is_open, "nobody knows when it ended");
+    }
 }

@@ -1,8 +1,8 @@
 //! Further subflows of an MPTCP socket.
 
-use tcp_trace_model::exchange::Integrity;
+use tcp_trace_model::exchange::{Integrity, Outcome};
 
-use super::*;
+use super::{kernel_numbers::listed, *};
 
 const FURTHER: u64 = 5_001;
 
@@ -21,6 +21,12 @@ impl Host {
             }
             old = new;
         }
+    }
+
+    /// The further subflow carries a part of a response.
+    fn carry_on_further(&mut self) {
+        let further = endpoints(41_353, 8080);
+        self.segment(FURTHER, further, Direction::In, Flags::ACK, (7, 7), RESPONSE, State::Established);
     }
 
     fn exchanges_of_client(&self) -> Vec<Integrity> {
@@ -49,9 +55,9 @@ fn what_is_on_several_subflows_is_not_read() {
     host.handshake();
     host.begin_exchange();
     host.join(State::Established);
+    assert!(host.exchanges_of_client().is_empty(), "the further one has carried nothing");
+    host.carry_on_further();
     assert_eq!(host.exchanges_of_client(), [Integrity::Gap]);
-    let further = endpoints(41_353, 8080);
-    host.segment(FURTHER, further, Direction::In, Flags::ACK, (7, 7), RESPONSE, State::Established);
     host.exchange();
     host.tick(1);
     host.finish();
@@ -62,12 +68,82 @@ fn what_is_on_several_subflows_is_not_read() {
 }
 
 #[test]
-fn a_subflow_that_is_not_connected_yet_takes_nothing_from_the_first() {
+fn a_subflow_that_has_carried_nothing_takes_nothing_from_the_first() {
+    for until in [State::SynSent, State::Established] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        host.join(until);
+        host.exchange();
+        assert_eq!(host.exchanges_of_client(), [Integrity::Complete], "{until:?}");
+    }
+}
+
+#[test]
+fn what_follows_on_another_subflow_before_it_arrives_is_no_fault() {
     let mut host = Host::new(Filter::default());
     host.handshake();
-    host.join(State::SynSent);
-    host.exchange();
-    assert_eq!(host.exchanges_of_client(), [Integrity::Complete]);
+    host.join(State::Established);
+    let (client, open) = (endpoints(41_352, 8080), State::Established);
+    let after = CLIENT_ISN + 1 + REQUEST.len() as u32;
+    host.segment(CLIENT, client, Direction::Out, Flags::ACK, (CLIENT_ISN + 1, SERVER_ISN + 1), REQUEST, open);
+    let head: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    host.segment(CLIENT, client, Direction::In, Flags::ACK, (SERVER_ISN + 1, after), head, open);
+    // The chunk's line is on the other one, which is slower.
+    let next = SERVER_ISN + 1 + head.len() as u32;
+    host.segment(CLIENT, client, Direction::In, Flags::ACK, (next, after), b"what is in the chunk", open);
+    host.carry_on_further();
+    host.finish();
+    assert_eq!(host.exchanges_of_client(), [Integrity::Gap]);
+    assert!(
+        !host
+            .out
+            .iter()
+            .any(|record| matches!(record, Record::Http(http) if http.exchange.outcome == Outcome::Invalid))
+    );
+}
+
+#[test]
+fn a_first_subflow_that_ends_alone_ends_no_exchange() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    host.begin_exchange();
+    host.join(State::Established);
+    let number = (SERVER_ISN + 60, CLIENT_ISN + 1 + REQUEST.len() as u32);
+    let reset = Flags::RST.with(Flags::ACK);
+    host.segment(CLIENT, endpoints(41_352, 8080), Direction::In, reset, number, &[], State::Established);
+    host.finish();
+    assert_eq!(host.exchanges_of_client(), [Integrity::Gap]);
+}
+
+#[test]
+fn subflows_that_have_ended_make_room_for_others() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    for number in 0..=crate::conn::SUBFLOWS_MAX as u64 {
+        let (cookie, ends) = (FURTHER + number, endpoints(42_000 + number as u16, 8080));
+        host.state(cookie, ends, State::Close, State::SynSent, None, 0);
+        host.event(cookie, EventKind::Subflow(CLIENT));
+        host.state(cookie, ends, State::SynSent, State::Close, None, 0);
+    }
+    host.finish();
+    let last = host.summary(&format!("c{}", FURTHER + crate::conn::SUBFLOWS_MAX as u64));
+    assert!(last.mptcp && last.connection.process.is_some(), "{last:?}");
+}
+
+#[test]
+fn subflows_that_are_older_than_the_session_are_not_read() {
+    let mut host = Host::new(Filter::default());
+    let socket = |cookie, port| ExistingSocket {
+        is_one_of_several: true,
+        endpoints: endpoints(port, 8080),
+        ..listed(cookie, 1, 0)
+    };
+    let now = Time(host.now);
+    host.pipeline.existing(now, &[socket(CLIENT, 41_352), socket(FURTHER, 41_353)]);
+    host.begin_exchange();
+    host.finish();
+    assert!(host.exchanges_of_client().is_empty());
+    assert!(host.summary("c4101").mptcp && host.summary("c5001").mptcp);
 }
 
 #[test]

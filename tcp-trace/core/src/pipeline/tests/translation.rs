@@ -278,6 +278,7 @@ fn an_older_socket_that_was_excluded_is_selected_once_it_is_known_to_be_translat
         bytes: None,
         listed: None,
         mini_socket_us: None,
+        is_one_of_several: false,
     };
     host.pipeline.existing(Time(host.now), &[socket]);
     host.tick(1);

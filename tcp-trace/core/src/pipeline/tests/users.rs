@@ -123,6 +123,7 @@ fn a_socket_that_is_open_in_the_end_is_that_of_a_process_that_has_it() {
             bytes: None,
             listed: None,
             mini_socket_us: None,
+            is_one_of_several: false,
         };
         host.pipeline.still_open(Time(host.now), vec![socket]);
         host.finish();

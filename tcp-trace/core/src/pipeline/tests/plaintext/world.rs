@@ -137,6 +137,7 @@ impl Host {
             bytes: None,
             listed: None,
             mini_socket_us: None,
+            is_one_of_several: false,
         };
         self.pipeline.existing(Time(self.now), &[socket]);
         self.take();

@@ -21,12 +21,12 @@ const PAYLOAD: &[u8] = b"GET /forged HTTP/1.1\r\nHost: forged.example\r\nContent
 /// A segment, by how far its numbers are from those of the end that it arrives at.
 #[derive(Clone, Debug)]
 pub(super) struct Forged {
-    flags: u8,
+    pub(super) flags: u8,
     /// From the next byte that it expects.
-    sequence: i64,
+    pub(super) sequence: i64,
     /// From the first byte that is not acknowledged.
-    acknowledgment: i64,
-    length: usize,
+    pub(super) acknowledgment: i64,
+    pub(super) length: usize,
 }
 
 pub(super) fn forged() -> impl Strategy<Value = Forged> {
@@ -40,6 +40,14 @@ pub(super) fn forged() -> impl Strategy<Value = Forged> {
 /// Whether the kernel may take it.
 pub(super) fn is_unsure(judgment: Judgment) -> bool {
     judgment.is_unsure || judgment.reason == refusal::OLD_DATA
+}
+
+/// Whether the programs report it for what it is: one without payload only as part of handshake or close. The peer's own SYN again is none
+/// that counts as refused.
+pub(super) fn is_reported(packet: &Packet) -> bool {
+    let has = |flag| packet.flags.has(flag);
+    let is_own_syn = has(Flags::SYN) && packet.position == 0;
+    !is_own_syn && (!packet.payload.is_empty() || has(Flags::SYN) || has(Flags::FIN) || has(Flags::RST))
 }
 
 impl Forged {

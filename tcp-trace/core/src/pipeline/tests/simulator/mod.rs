@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use tcp_trace_model::{
-    event::State,
+    event::{Flags, State},
     exchange::{Integrity, Outcome},
     record::{Connection, Http, Record, Transition},
 };
@@ -178,6 +178,13 @@ proptest! {
         assert_recorded(&scene)?;
     }
 
+    /// The middle of a long body is left out.
+    #[test]
+    fn long_bodies_on_such_a_link_too(scene in scenes(200, 2_000_000)) {
+        let exchanges = scene.exchanges.iter().take(2).map(|(asked, answered)| (*asked, answered * 3));
+        assert_recorded(&Scene { exchanges: exchanges.collect(), mss: scene.mss.max(700), ..scene })?;
+    }
+
     /// Valid or not, near the window or far from it: exchanges and bytes are those of the conversation.
     #[test]
     fn segments_that_the_kernel_refuses_change_nothing(scene in noisy(0, 0)) {
@@ -245,6 +252,77 @@ fn faults_that_were_found_stay_fixed() {
         ),
     ] {
         assert_nothing_invented(&scene, &HashSet::from([dropped])).unwrap();
+    }
+}
+
+#[test]
+fn forged_segments_that_were_found_to_count_do_not() {
+    let forged = |flags: Flags, sequence, acknowledgment| forged::Forged {
+        flags: flags.0,
+        sequence,
+        acknowledgment,
+        length: 0,
+    };
+    let fin = Flags::FIN.with(Flags::ACK);
+    for (seed, loss, jitter, mss, exchanges, finale, forged) in [
+        // It lies before what has passed.
+        (
+            1_899_133_485_560_320_328,
+            0,
+            419_007,
+            288,
+            vec![(516, 7448)],
+            Finale::Close(SERVER),
+            (28, forged(fin, -1, -290)),
+        ),
+        // What comes next has its number.
+        (
+            3_941_158_446_972_646_830,
+            179,
+            77_690,
+            158,
+            vec![(0, 13_547), (1677, 16_233), (1045, 8650), (256, 5174)],
+            Finale::Reset(CLIENT),
+            (59, forged(fin.with(Flags::PSH), 0, -2)),
+        ),
+        // Its last byte has the number of the FIN.
+        (
+            0,
+            0,
+            0,
+            1143,
+            vec![(1082, 25_105)],
+            Finale::Both,
+            (54, forged::Forged { length: 3, ..forged(Flags::ACK, -2, -1) }),
+        ),
+        // It lies behind the FIN.
+        (
+            0,
+            0,
+            0,
+            1139,
+            vec![(1078, 2238), (0, 2238), (0, 21_600)],
+            Finale::Close(CLIENT),
+            (67, forged::Forged { length: 3, ..forged(Flags::ACK, 3, 1) }),
+        ),
+        // It lies before the connection's first byte.
+        (
+            9_021_255_751_803_267_702,
+            34,
+            1_338_485,
+            267,
+            vec![(2075, 7970)],
+            Finale::Reset(CLIENT),
+            (23, forged::Forged { length: 1, ..forged(Flags::ACK, -25_125, 0) }),
+        ),
+    ] {
+        let forged = vec![forged];
+        let scene = Scene { seed, loss, jitter, mss, exchanges, finale, forged };
+        assert_recorded(&scene).unwrap();
+        let records = kernel::record(&play(&scene), |_| false);
+        for end in [CLIENT, SERVER] {
+            assert!(self::exchanges(&records, end).len() <= scene.exchanges.len(), "{scene:?}");
+        }
     }
 }
 

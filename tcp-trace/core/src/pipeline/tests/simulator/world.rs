@@ -92,7 +92,7 @@ pub(super) struct Played {
     /// How many exchanges were complete at the client.
     pub(super) complete: usize,
     pub(super) ended: u64,
-    /// How many forged segments a socket refused for sure.
+    /// How many forged segments a socket refused for sure, of those that the programs report.
     pub(super) forged: usize,
 }
 
@@ -304,7 +304,8 @@ impl World<'_> {
             }
         } else if let Some((packet, judgment)) = forged.refused_by(own) {
             let (direction, state) = (Direction::In, own.state);
-            self.played.forged += usize::from(!forged::is_unsure(judgment));
+            let is_counted = !forged::is_unsure(judgment) && forged::is_reported(&packet);
+            self.played.forged += usize::from(is_counted);
             self.observe(Some(end), Kind::Segment { direction, packet, state, judgment });
         }
     }

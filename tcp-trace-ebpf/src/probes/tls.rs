@@ -275,14 +275,15 @@ fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
     if call.socket != 0 {
         object.socket = call.socket;
     }
-    if is_ciphertext && object.socket == 0 {
+    if is_passed {
+        report(call, object);
+    }
+    // Last: before Linux 6.2 the verifier would go through all of the above once more for each way through this.
+    if call.ciphertext_length != 0 && call.socket == 0 && object.socket == 0 {
         object.ciphertexts = object.ciphertexts.wrapping_add(1);
         if is_ciphertext_reported(object.ciphertexts) {
             report_ciphertext(call);
         }
-    }
-    if is_passed {
-        report(call, object);
     }
 }
 

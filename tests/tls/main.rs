@@ -3,7 +3,6 @@
 mod capture;
 mod event_loops;
 mod failures;
-mod interleaved;
 mod openssl;
 mod plaintext;
 mod sessions;

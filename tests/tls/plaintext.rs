@@ -49,7 +49,7 @@ fn stop(tracer: Tracer, exchanges: usize) -> Recording {
 }
 
 /// What shows that an exchange was on its connection.
-pub(crate) fn link(http: &Http) -> Option<TlsLink> {
+fn link(http: &Http) -> Option<TlsLink> {
     http.exchange.tls.as_ref().map(|tls| tls.link)
 }
 

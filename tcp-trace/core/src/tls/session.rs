@@ -373,6 +373,8 @@ impl Session {
             let alert = TlsAlert { time, by: end, name: Some(names::alert(byte)), fatal: Some(is_fatal) };
             self.add_alert(alert);
             if is_fatal {
+                // Its record may not have ended.
+                self.wait(end, time);
                 self.fail();
             }
         }

@@ -361,6 +361,16 @@ fn what_is_not_tls_is_left_to_others() {
     }
 }
 
+#[test]
+fn a_fatal_alert_is_waited_for_once_wherever_its_record_is_cut() {
+    // Its record is longer than it has to be.
+    let plays = [Client(client_1_3().sent()), Server(record(21, &[2, 40, 0, 0]))];
+    for size in [1, 7, 8, 1_000] {
+        let timing = play(&plays, size, true).0.unwrap().timing;
+        assert_eq!((timing.client_us, timing.server_us), (0, 1_000), "{size}");
+    }
+}
+
 fn any_play() -> BoxedStrategy<Play> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..60);
     let end = || prop_oneof![Just(TlsEnd::Client), Just(TlsEnd::Server)];

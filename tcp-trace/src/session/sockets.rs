@@ -2,7 +2,7 @@
 //! waiting.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     sync::{Arc, mpsc},
     thread,
@@ -248,13 +248,14 @@ fn open(namespace: &NetworkNamespace, refused: &mut HashSet<u32>) -> Option<Sock
     diag.ok()
 }
 
-/// The network namespaces and inode numbers that several connections have: those of MPTCP sockets, whose subflows they are.
+/// The network namespaces and inode numbers that several connections have: those of MPTCP sockets, whose subflows they are. A socket that
+/// is given twice is one.
 fn shared_inodes(sockets: &[(u32, Socket)]) -> HashSet<(u32, u32)> {
-    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    for (netns, socket) in sockets {
-        let is_connection = socket.state != State::Listen && socket.inode != 0;
-        if is_connection && !seen.insert((*netns, socket.inode)) {
-            shared.insert((*netns, socket.inode));
+    let (mut seen, mut shared) = (HashMap::new(), HashSet::new());
+    for (netns, socket) in sockets.iter().filter(|(_, it)| it.state != State::Listen && it.inode != 0) {
+        let inode = (*netns, socket.inode);
+        if *seen.entry(inode).or_insert(socket.cookie) != socket.cookie {
+            shared.insert(inode);
         }
     }
     shared
@@ -338,4 +339,49 @@ fn owner(process: &process::Process, known: &mut BTreeMap<u32, Arc<Owner>>) -> A
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tcp_trace_model::{
+        event::Endpoints,
+        socket::{Family, Timer},
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_another_socket_with_the_same_inode_is_another_subflow() {
+        let socket = |netns, inode, cookie, state| {
+            let any = "127.0.0.1:80".parse().unwrap();
+            let socket = Socket {
+                family: Family::Inet,
+                endpoints: Endpoints { local: any, peer: any },
+                state,
+                cookie,
+                timer: Timer::None,
+                retransmits: 0,
+                expires_ms: 0,
+                rqueue: 0,
+                wqueue: 0,
+                uid: 0,
+                inode,
+                shutdown: None,
+                cgroup: None,
+                drops: None,
+                info: None,
+            };
+            (netns, socket)
+        };
+        let open = State::Established;
+        for (case, sockets, expected) in [
+            ("subflows", [socket(1, 7, 10, open), socket(1, 7, 11, open)], Some((1, 7))),
+            ("given twice", [socket(1, 7, 10, open), socket(1, 7, 10, State::CloseWait)], None),
+            ("no file", [socket(1, 0, 10, open), socket(1, 0, 11, open)], None),
+            ("elsewhere", [socket(1, 7, 10, open), socket(2, 7, 11, open)], None),
+            ("listeners", [socket(1, 7, 10, State::Listen), socket(1, 7, 11, open)], None),
+        ] {
+            assert_eq!(shared_inodes(&sockets), expected.into_iter().collect(), "{case}");
+        }
+    }
 }

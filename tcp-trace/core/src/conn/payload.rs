@@ -293,6 +293,7 @@ impl Connection {
     pub(super) fn end(&self) -> ConnectionEnd {
         let ending = self.ending();
         let end = match (self.closed(), ending.reset) {
+            (None, _) if self.socket.is_missing => End::Unseen,
             (None, _) => End::Unknown,
             (Some(_), reset @ Some(_)) => End::Reset(reset),
             (Some(_), None) => errno_name(ending.error).map_or(End::Fin, End::Failed),

@@ -183,13 +183,25 @@ fn examine<'a>(
         it.leave_out(most);
         total += it.tried();
         examined.push(it);
-        while total > REMEMBERED_MAX && most > 2 {
-            most = examined.iter().map(Examined::tried).max().unwrap_or_default() / 2;
-            examined.iter_mut().for_each(|it| it.leave_out(most));
-            total = examined.iter().map(Examined::tried).sum();
+        if total > REMEMBERED_MAX {
+            (total, most) = leave_out_most(&mut examined, most, REMEMBERED_MAX);
         }
     }
     examined
+}
+
+/// Leaves out of those for which most was tried, until no more than these are remembered, or hardly any of each. Gives how many are left of
+/// all, and what [`Examined::leave_out`] took for one.
+fn leave_out_most(examined: &mut [Examined<'_>], mut most: usize, remembered_max: usize) -> (usize, usize) {
+    loop {
+        let total = examined.iter().map(Examined::tried).sum();
+        if total <= remembered_max || most <= 2 {
+            return (total, most);
+        }
+        // More than `most` can be left of one, so that it has to become less by itself.
+        most = examined.iter().map(Examined::tried).max().unwrap_or_default().min(most) / 2;
+        examined.iter_mut().for_each(|it| it.leave_out(most));
+    }
 }
 
 /// A response, and what its process tried meanwhile.

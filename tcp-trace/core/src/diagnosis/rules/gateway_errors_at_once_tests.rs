@@ -252,3 +252,31 @@ fn a_connect_to_an_unknown_server_is_for_paths_of_which_nothing_is_known() {
     gateway.connect(9_002, How::Refused, (2_003, 2_004));
     assert_eq!(gateway.causes()[1].2, 3);
 }
+
+#[test]
+fn of_many_attempts_for_one_target_no_more_are_remembered_than_fit() {
+    const REQUESTS: usize = 5;
+    const ATTEMPTS: usize = 40;
+    let mut gateway = Gateway::new();
+    for _ in 0..REQUESTS {
+        gateway.asked("/x", 502, (1_000, 1_500));
+    }
+    for number in 0..ATTEMPTS as u64 {
+        gateway.closed(9_000, "/x", (1_001 + number, 1_400));
+    }
+    let host = Host::new();
+    let facts = Facts::new(&host.snapshot, None, &gateway.0);
+    let upstreams = Upstreams::new(&facts);
+    let reported = || facts.history.exchanges().gateway_errors().filter(|http| status(http) == Some(502));
+    assert_eq!(
+        examine(&facts, &upstreams, reported()).iter().map(Examined::tried).sum::<usize>(),
+        REQUESTS * ATTEMPTS
+    );
+    // Of each at least the first, the last, and two between that have its target.
+    for (max, left) in [(200, 40), (199, 20), (50, 9), (0, 4)] {
+        let mut examined = examine(&facts, &upstreams, reported());
+        let (total, most) = leave_out_most(&mut examined, usize::MAX, max);
+        let each: Vec<_> = examined.iter().map(Examined::tried).collect();
+        assert_eq!((total, each), (left * REQUESTS, vec![left; REQUESTS]), "{max}, {most}");
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tcp_trace_model::exchange::Integrity;
+
 use super::*;
 use crate::conn::Progress;
 
@@ -367,5 +369,31 @@ fn what_the_kernel_has_no_more_is_not_open() {
         let how = if is_open { How::Open } else { How::Unknown };
         assert_eq!((summary.close.how, summary.closed), (how, None));
         assert_eq!(summary.duration_us.is_some(), is_open, "nobody knows when it ended");
+    }
+}
+
+#[test]
+fn what_a_missing_connection_carried_does_not_end_with_the_session() {
+    for (is_missing, integrity, reason) in [
+        (true, Integrity::Gap, "bytes were not seen"),
+        (false, Integrity::Truncated, "the session ended during the response"),
+    ] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        host.begin_exchange();
+        let listed = if is_missing { Vec::new() } else { vec![listed(CLIENT, 1, 0), listed(SERVER, 1, 0)] };
+        let missing = host.pipeline.missing_from(&listed, &[NETNS]);
+        host.pipeline.are_missing(&missing);
+        host.finish();
+        let exchanges: Vec<_> = host
+            .out
+            .iter()
+            .filter_map(|record| match record {
+                Record::Http(http) => Some((http.exchange.integrity, http.exchange.reason.as_deref())),
+                _ => None,
+            })
+            .collect();
+        assert!(!exchanges.is_empty());
+        assert!(exchanges.iter().all(|it| *it == (integrity, Some(reason))), "{exchanges:?}");
     }
 }

@@ -38,7 +38,7 @@ impl Host {
     }
 
     /// The first bytes of a response that is longer.
-    fn begin_exchange(&mut self) {
+    pub(super) fn begin_exchange(&mut self) {
         let client = endpoints(41_352, 8080);
         let (flags, open) = (Flags::ACK, State::Established);
         let number = (CLIENT_ISN + 1, SERVER_ISN + 1);

@@ -340,11 +340,11 @@ fn report(call: &mut TlsCall, object: &mut TlsObject) {
     }
 }
 
-/// How many bytes a call has passed. Read volatile: the compiler would keep it on the stack.
+/// How many bytes a call has passed.
 #[inline(always)]
 fn count(call: &TlsCall) -> u64 {
     // SAFETY: the pointer is to a field of what is borrowed.
-    unsafe { (&raw const call.count_at).read_volatile() }
+    unsafe { (&raw const call.count_at).read() }
 }
 
 /// A record with room for `N` bytes of plaintext.

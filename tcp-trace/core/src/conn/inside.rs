@@ -40,6 +40,8 @@ pub(super) struct Inside {
     is_there: bool,
     /// Whether it turned out to belong to another connection.
     is_left: bool,
+    /// Whether an exchange was read of it.
+    has_exchanges: bool,
     said: record::Decrypted,
     layer: Layer,
     /// By [`Direction::index`].
@@ -139,6 +141,11 @@ impl Connection {
         self.payload.may_be_tls()
     }
 
+    /// Whether its first bytes were seen, and are of a protocol that does not go over to TLS later.
+    pub fn began_without_tls(&self) -> bool {
+        self.handshake.is_some() && self.payload.began_without_tls()
+    }
+
     /// The object whose plaintext is read as its contents, with what shows that it belongs there, and whether it is still there.
     pub fn object(&self) -> Option<(TlsObject, TlsLink, bool)> {
         let Inside { object, said, is_there, is_left, .. } = self.payload.inside.as_deref()?;
@@ -147,10 +154,12 @@ impl Connection {
 
     /// Begins to read an object's plaintext. `is_whole` is whether it is read from its first byte on.
     pub fn begin_inside(&mut self, object: TlsObject, library: TlsLibrary, link: TlsLink, is_whole: bool) {
+        let exchanges = self.payload.exchanges();
+        let is_first = is_whole && exchanges == 0;
         let start = Start {
             from_start: [is_whole; 2],
-            idle_since: self.payload.handshake_ended(),
-            exchanges: self.payload.exchanges(),
+            idle_since: self.payload.handshake_ended().filter(|_| is_first),
+            exchanges,
             ..Start::of_role(self.role())
         };
         let way = Way { base: is_whole.then_some(0), ..Way::default() };
@@ -158,6 +167,7 @@ impl Connection {
             object,
             is_there: true,
             is_left: false,
+            has_exchanges: false,
             said: record::Decrypted { link, library, protocol: None },
             layer: Layer::first(start),
             ways: [way; 2],
@@ -220,6 +230,7 @@ impl Connection {
         if let Some(name) = inner.protocol {
             inside.said.protocol = Some(name.to_owned());
         }
+        inside.has_exchanges |= !inner.exchanges.is_empty();
         self.learn_client(&inside.layer);
         let tls = Some(ExchangeTls { link: inside.said.link });
         self.payload.inside = Some(inside);
@@ -244,8 +255,8 @@ impl Inside {
         self.is_left
     }
 
-    /// What is recorded of it.
-    pub(super) fn said(&self) -> Box<record::Decrypted> {
-        Box::new(self.said.clone())
+    /// What is recorded of it; `None` where its object turned out to belong elsewhere before anything was read.
+    pub(super) fn said(&self) -> Option<Box<record::Decrypted>> {
+        (!self.is_left || self.has_exchanges).then(|| Box::new(self.said.clone()))
     }
 }

@@ -13,7 +13,7 @@ use super::{Connection, close::errno_name, inside::Inside, record_starts::Record
 use crate::{
     dns::DNS_PORT,
     http::{Cause, ConnectionEnd, End},
-    protocols::{Cx, Found, Layer, Start},
+    protocols::{Cx, Found, Layer, Start, may_go_over_to_tls},
     stream::{Chunks, Half, Need, ahead},
 };
 
@@ -85,7 +85,7 @@ impl Payload {
     pub(super) fn describe(&self, summary: &mut record::Connection) {
         summary.protocol = self.protocol.map(str::to_owned);
         summary.http = self.http_totals(summary.bytes);
-        summary.decrypted = self.inside.as_ref().map(|inside| inside.said());
+        summary.decrypted = self.inside.as_ref().and_then(|inside| inside.said());
         if let Some(way) = &self.way {
             summary.answer_protocol = way.answer.map(str::to_owned);
             summary.first_bytes.clone_from(&way.first_bytes);
@@ -154,6 +154,16 @@ impl Payload {
             Some(Layer::Http2(_) | Layer::Dns(_)) => false,
             Some(Layer::Opaque | Layer::Opening(_)) => self.way_is_open(),
             _ => true,
+        }
+    }
+
+    /// Whether its first bytes are of a protocol that does not go over to TLS later.
+    pub(super) fn began_without_tls(&self) -> bool {
+        match (&self.layer, self.protocol) {
+            (Some(Layer::Opening(_) | Layer::Opaque), Some(name)) => !may_go_over_to_tls(name),
+            (Some(Layer::Opening(_)), None) => true,
+            (Some(Layer::Opaque), None) => self.way.as_ref().is_some_and(|way| way.first_bytes.is_some()),
+            _ => false,
         }
     }
 

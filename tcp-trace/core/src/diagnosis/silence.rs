@@ -180,13 +180,16 @@ fn without_cause(stop: Stop) -> Silence {
 /// By what the server's process has not read: the last bytes are of the requests behind this one.
 fn of_unread(stop: Stop, http: &Http, unread: u64, behind: u64) -> Silence {
     let size = http.exchange.request.as_ref().map(size_of);
-    if http.exchange.tls.is_some() && behind > 0 {
+    let is_encrypted = http.exchange.tls.is_some();
+    if is_encrypted && behind > 0 {
         // How much of what is encrypted is which request's is not known.
         return without_cause(stop);
     }
     match unread.saturating_sub(behind) {
         0 => without_cause(stop),
         unread if size.is_some_and(|size| unread >= size) => Silence::NotRead(stop),
+        // It may be a record behind the request, such as that of close_notify.
+        _ if is_encrypted => without_cause(stop),
         _ => Silence::PartlyRead(stop),
     }
 }

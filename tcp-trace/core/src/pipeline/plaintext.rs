@@ -10,7 +10,7 @@ mod objects;
 
 use tcp_trace_model::{
     event::{Ciphertext, Direction, Plaintext, TlsObject},
-    record::TlsLink,
+    record::{ConnectionId, TlsLink},
     time::Time,
 };
 
@@ -31,12 +31,10 @@ impl Pipeline {
     /// Takes plaintext.
     pub(super) fn plaintext(&mut self, time: Time, plaintext: &Plaintext<'_>) {
         let Plaintext { object, direction, offset, length, payload, .. } = *plaintext;
-        let Self { cx, plaintexts, .. } = self;
-        if !plaintexts.meet(time, object) {
-            cx.out.lose(1);
+        if !self.meet(time, object) {
             return;
         }
-        plaintexts.describe(plaintext);
+        self.plaintexts.describe(plaintext);
         if let Some(cookie) = plaintext.socket {
             self.nested(time, object, cookie);
         }
@@ -60,12 +58,11 @@ impl Pipeline {
 
     /// Takes what an object handed out or took.
     pub(super) fn ciphertext(&mut self, time: Time, ciphertext: &Ciphertext<'_>) {
-        let Self { cx, plaintexts, connections, .. } = self;
         let object = ciphertext.object;
-        if !plaintexts.meet(time, object) {
-            cx.out.lose(1);
+        if !self.meet(time, object) {
             return;
         }
+        let Self { plaintexts, connections, .. } = self;
         let mut passed = plaintexts.evidence.hand(time, ciphertext);
         passed.sort_unstable();
         passed.dedup();
@@ -78,11 +75,29 @@ impl Pipeline {
         }
     }
 
+    /// Notes that an object is used; false when there are too many, and what it shows is lost.
+    fn meet(&mut self, time: Time, object: TlsObject) -> bool {
+        let (is_known, former) = self.plaintexts.meet(time, object);
+        if let Some((former, id)) = former {
+            // That it is gone, nobody said.
+            self.gone_from(former, id);
+        }
+        if !is_known {
+            self.cx.out.lose(1);
+        }
+        is_known
+    }
+
     /// The object is gone.
     pub(super) fn tls_object_gone(&mut self, object: TlsObject) {
-        let Self { plaintexts, connections, .. } = self;
-        if let Some(id) = plaintexts.remove(object)
-            && let Some(tracked) = connections.of(id)
+        if let Some(id) = self.plaintexts.remove(object) {
+            self.gone_from(object, id);
+        }
+    }
+
+    /// An object is gone that belonged to a connection.
+    fn gone_from(&mut self, object: TlsObject, id: ConnectionId) {
+        if let Some(tracked) = self.connections.of(id)
             && tracked.has_object(object)
         {
             tracked.connection.object_gone();

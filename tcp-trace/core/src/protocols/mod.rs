@@ -21,6 +21,7 @@ mod tls;
 use tcp_trace_model::{event::Direction, time::Time};
 
 pub use self::found::{Cx, Found};
+pub(crate) use self::signatures::may_go_over_to_tls;
 pub use self::sniff::Start;
 use self::sniff::{First, Guess, Sniff};
 use crate::{

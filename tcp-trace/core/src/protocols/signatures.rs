@@ -85,6 +85,28 @@ const SIGNATURES: &[(&str, Begins)] = &[
     ("telnet", |of| any([of.client, of.server].map(telnet))),
 ];
 
+/// Whether a connection that begins with this protocol may be TLS, or be so later: by STARTTLS (RFC 3207, RFC 4217, RFC 2595, RFC 4511,
+/// section 4.14), or by what the protocol has of its own.
+pub(crate) fn may_go_over_to_tls(name: &str) -> bool {
+    const NAMES: [&str; 14] = [
+        "tls",
+        "smtp",
+        "ftp",
+        "imap",
+        "pop3",
+        "ldap",
+        "postgresql",
+        "mysql",
+        "amqp",
+        "nats",
+        "tds",
+        "rfb",
+        "rdp",
+        "telnet",
+    ];
+    NAMES.contains(&name)
+}
+
 /// What a connection begins with, if that is known; `Err` with whether more bytes may tell.
 pub(super) fn recognise(of: Opening<'_>) -> Result<&'static str, bool> {
     let mut is_possible = false;

@@ -65,10 +65,16 @@ pub(in super::super) struct Evidence {
 }
 
 impl Evidence {
-    /// Notes that a record passed that begins so. Gives the objects that handed it out or took it.
-    pub(super) fn pass(&mut self, time: Time, start: RecordStart, id: ConnectionId) -> &[TlsObject] {
+    /// Notes that a record passed that begins so. Gives the objects that handed it out or took it, and the connections on which it
+    /// has passed by now.
+    pub(super) fn pass(
+        &mut self,
+        time: Time,
+        start: RecordStart,
+        id: ConnectionId,
+    ) -> (&[TlsObject], &[ConnectionId]) {
         self.passed.add(time, start, id);
-        self.handed.get(&start)
+        (self.handed.get(&start), self.passed.get(&start))
     }
 
     /// Notes what an object handed out or took. Gives the connections on which that passed.

@@ -16,7 +16,7 @@ impl Pipeline {
     /// A thread used this socket while it was in a call of the object.
     pub(super) fn nested(&mut self, time: Time, object: TlsObject, cookie: Cookie) {
         match self.connections.get(cookie).map(|tracked| &tracked.connection) {
-            Some(connection) if connection.may_carry_tls() => {
+            Some(connection) if connection.may_carry_tls() && !connection.began_without_tls() => {
                 let id = connection.id();
                 self.link(time, object, id, TlsLink::NestedSyscall);
             }
@@ -28,24 +28,29 @@ impl Pipeline {
 
     /// The records passed on a connection that the last segment shows.
     pub(in super::super) fn records_passed(&mut self, time: Time, id: ConnectionId) {
-        let Self { cx, plaintexts, .. } = self;
-        let mut handed: Vec<TlsObject> = Vec::new();
+        let Self { cx, plaintexts, connections, .. } = self;
+        let (mut own, mut unknown): (Vec<TlsObject>, Vec<TlsObject>) = (Vec::new(), Vec::new());
         for start in cx.starts.drain(..) {
-            handed.extend_from_slice(plaintexts.evidence.pass(time, start, id));
-        }
-        self.handed_what_passed(time, id, &handed);
-    }
-
-    /// These objects handed out or took what passed on a connection.
-    fn handed_what_passed(&mut self, time: Time, id: ConnectionId, objects: &[TlsObject]) {
-        for &object in objects {
-            let is_own = self.connections.of(id).is_some_and(|tracked| tracked.is_of(object.pid));
-            if is_own {
-                self.link(time, object, id, TlsLink::Ciphertext);
-            } else {
-                // That its process uses the socket may be reported behind what it wrote.
-                self.plaintexts.retry(time, object, id);
+            let (objects, passed) = plaintexts.evidence.pass(time, start, id);
+            for &object in objects {
+                let is_own = |id: &&ConnectionId| {
+                    connections.of(**id).is_some_and(|tracked| tracked.is_of(object.pid))
+                };
+                let own_ones: Vec<_> = passed.iter().filter(is_own).collect();
+                match own_ones[..] {
+                    [one] if *one == id => own.push(object),
+                    // That its process uses the socket may be reported behind what it wrote.
+                    [] => unknown.push(object),
+                    // Its process passes on what it has received itself: the first may be it, and was asked.
+                    _ => {}
+                }
             }
+        }
+        for object in own {
+            self.link(time, object, id, TlsLink::Ciphertext);
+        }
+        for object in unknown {
+            self.plaintexts.retry(time, object, id);
         }
     }
 
@@ -127,9 +132,16 @@ impl Pipeline {
             }
             return;
         }
+        if let Some(Place::Connection(before)) = place
+            && self.plaintexts.is_held(object, link)
+            && self.connections.of(before).is_some()
+        {
+            // What it handed out may be passed on by its own process.
+            return;
+        }
         let Some(tracked) = self.connections.of(id) else { return };
-        if let Some((_, evidence, true)) = tracked.connection.object()
-            && evidence <= link
+        if let Some((other, evidence, true)) = tracked.connection.object()
+            && !replaces((other, evidence), (object, link))
         {
             // An object that is there has it, as far as is known: this one may be inside of that.
             return;
@@ -154,7 +166,7 @@ impl Pipeline {
         let Some(begun) = self.plaintexts.begin(object) else { return };
         // It may have been there itself, before it was elsewhere.
         if let Some((other, evidence, is_there)) = other.filter(|(other, ..)| *other != object) {
-            if is_there && evidence <= begun.link {
+            if is_there && !replaces((other, evidence), (object, begun.link)) {
                 // It was taken meanwhile.
                 self.plaintexts.wait_again(time, object);
                 return;
@@ -183,4 +195,11 @@ impl Pipeline {
             tracked.take_found(time, resolutions, cx);
         }
     }
+}
+
+/// Whether evidence of an object takes a connection from another one. Calls of another process, which went on with the socket, or of
+/// what is at the same address now, are as good as those before.
+fn replaces((other, evidence): (TlsObject, TlsLink), (object, link): (TlsObject, TlsLink)) -> bool {
+    let is_later = other.pid != object.pid || other.address == object.address;
+    link < evidence || link == TlsLink::NestedSyscall && is_later
 }

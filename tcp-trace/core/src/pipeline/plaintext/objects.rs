@@ -15,10 +15,12 @@ use crate::conn::Piece;
 pub const OBJECTS_MAX: usize = 65_536;
 /// Calls of an object that wait for its connection; further ones are counted as lost.
 pub const WAITING_MAX: usize = 256;
-/// Bytes of plaintext that wait for the connections of all objects; of what comes beyond, only the length is kept.
+/// Bytes of the calls that wait for the connections of all objects, with their plaintext; what comes beyond is counted as lost.
 pub const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Bytes of an object's plaintext that wait; of what comes beyond, only the length is kept.
+/// The same of one object; of what comes beyond, the length is kept.
 const OBJECT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a call that waits, without its plaintext.
+const HELD: usize = size_of::<Held>();
 /// How long nothing has to be heard of an object before it is forgotten, in microseconds, unless it has an open connection.
 const IDLE_US: u64 = 60_000_000;
 /// How often that is looked for.
@@ -107,20 +109,26 @@ pub(in super::super) struct Plaintexts {
 }
 
 impl Plaintexts {
-    /// Notes that an object is used; false when there are too many.
-    pub(super) fn meet(&mut self, time: Time, object: TlsObject) -> bool {
+    /// Notes that an object is used; false when there are too many. Gives the connection of the one that was at its address
+    /// before, too.
+    pub(super) fn meet(
+        &mut self,
+        time: Time,
+        object: TlsObject,
+    ) -> (bool, Option<(TlsObject, ConnectionId)>) {
         let is_full = self.objects.len() >= OBJECTS_MAX;
+        let mut gone = None;
         match self.objects.get_mut(&key(object)) {
             Some(known) if known.generation == object.generation => {
                 known.last = time;
-                return true;
+                return (true, None);
             }
             Some(known) => {
                 // That the one before it is gone, nobody said.
                 let before = TlsObject { generation: known.generation, ..object };
-                self.remove(before);
+                gone = self.remove(before).map(|id| (before, id));
             }
-            None if is_full => return false,
+            None if is_full => return (false, None),
             None => {}
         }
         let new = Object {
@@ -137,7 +145,7 @@ impl Plaintexts {
             last: time,
         };
         self.objects.insert(key(object), new);
-        true
+        (true, gone)
     }
 
     /// Notes what an object's first plaintext says of it.
@@ -172,7 +180,7 @@ impl Plaintexts {
         let mut is_telling = false;
         let Some(known) = self.get_mut(object) else { return 0 };
         known.unlinked += u64::from(piece.length);
-        if known.held.len() >= WAITING_MAX {
+        if known.held.len() >= WAITING_MAX || room < HELD {
             if known.expects.is_none() {
                 return 1;
             }
@@ -183,10 +191,11 @@ impl Plaintexts {
             self.held_bytes -= bytes;
             return 0;
         }
-        let room = room.min(OBJECT_BYTES_MAX.saturating_sub(known.held_bytes));
+        let room = room.min(OBJECT_BYTES_MAX.saturating_sub(known.held_bytes)).saturating_sub(HELD);
         let Piece { time, direction, offset, length, payload } = piece;
-        let payload = if payload.len() <= room { payload.to_vec() } else { Vec::new() };
-        let bytes = payload.len();
+        let has_room = payload.len() <= room;
+        let payload = if has_room { payload.to_vec() } else { Vec::new() };
+        let bytes = HELD + payload.len();
         known.held_bytes += bytes;
         if direction == Direction::Out {
             known.calls.add(time, length);
@@ -199,7 +208,7 @@ impl Plaintexts {
         if is_telling {
             self.telling.push(object);
         }
-        0
+        u64::from(!has_room)
     }
 
     /// Notes that a call used a socket that is not followed, or not yet.
@@ -227,6 +236,11 @@ impl Plaintexts {
             (known.place, known.link, known.is_begun) = (Place::Connection(id), link, false);
             known.expects = None;
         }
+    }
+
+    /// Whether what shows its place is not to be doubted for this: only the calls themselves are believed against as good evidence.
+    pub(super) fn is_held(&self, object: TlsObject, link: TlsLink) -> bool {
+        link != TlsLink::NestedSyscall && self.get(object).is_some_and(|known| known.link <= link)
     }
 
     /// Notes better evidence that it is where it is.
@@ -265,7 +279,11 @@ impl Plaintexts {
 
     /// Those that wait for that, once for each tick while they do.
     pub(super) fn take_retried(&mut self, now: Time) -> Vec<(TlsObject, ConnectionId)> {
-        self.retried.retain(|(time, ..)| now.micros_since(*time) < RETRY_US);
+        let mut retried = std::mem::take(&mut self.retried);
+        retried.retain(|(time, object, _)| {
+            now.micros_since(*time) < RETRY_US && self.place(*object) == Some(Place::Waiting)
+        });
+        self.retried = retried;
         self.retried.iter().map(|(_, object, id)| (*object, *id)).collect()
     }
 

@@ -263,6 +263,106 @@ fn an_object_moves_to_the_connection_that_its_calls_use() {
 }
 
 #[test]
+fn a_callback_that_uses_a_socket_without_tls_links_nothing_to_it() {
+    for (first, expected) in [
+        (&b"*1\r\n$4\r\nPING\r\n"[..], false),
+        (b"\x01\x02\x03\x04 a protocol that nobody knows, and that says no more than this here", false),
+        // It asks for TLS.
+        (b"\0\0\0\x08\x04\xd2\x16\x2f", true),
+    ] {
+        let mut host = Host::new(Filter::default());
+        let mut other = host.connected(2, true, 500);
+        host.wire(&mut other, Direction::Out, first);
+        let mut end = host.tls(1, true);
+        let own = std::mem::replace(&mut end.cookie, other.cookie);
+        host.call(&mut end, Direction::Out, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", true);
+        host.call(&mut end, Direction::In, RESPONSE, true);
+        end.cookie = own;
+        host.nested_exchange(&mut end, "/b");
+        let id = if expected { "c2" } else { "c1" };
+        assert_eq!(host.inside(), [format!("{id} /a 200 NestedSyscall"), "c1 /b 200 NestedSyscall".into()]);
+        host.finish();
+        assert_eq!(host.summary("c2").decrypted.is_some(), expected);
+    }
+}
+
+#[test]
+fn a_connection_that_was_left_before_anything_was_read_has_nothing_decrypted() {
+    let mut host = Host::new(Filter::default());
+    let (mut first, mut second) = (host.tls(1, true), host.tls(2, true));
+    host.nested(&mut first, Direction::In, b"");
+    (second.object, second.offsets) = (first.object, first.offsets);
+    host.nested_exchange(&mut second, "/b");
+    host.finish();
+    assert_eq!(host.summary("c1").decrypted, None);
+    assert!(host.summary("c2").decrypted.is_some());
+}
+
+#[test]
+fn an_object_in_place_of_another_has_its_connection() {
+    let later = |object| TlsObject { generation: 2, ..object };
+    let child = |object| TlsObject { pid: 501, ..object };
+    for change in [&later as &dyn Fn(TlsObject) -> TlsObject, &child] {
+        for count in [1, 3] {
+            let mut host = Host::new(Filter::default());
+            let mut end = host.tls(1, true);
+            host.nested_exchange(&mut end, "/a");
+            // That it is gone, nobody says.
+            end.object = change(end.object);
+            end.offsets = [0; 2];
+            let paths = ["/b", "/c", "/d"];
+            paths[..count].iter().for_each(|path| host.nested_exchange(&mut end, path));
+            let expected = ["/a", "/b", "/c", "/d"].map(|path| format!("c1 {path} 200 NestedSyscall"));
+            assert_eq!(host.inside(), expected[..=count]);
+            assert_eq!((host.pipeline.unlinked(), host.lost), (Unlinked::default(), 0));
+        }
+    }
+}
+
+#[test]
+fn exchanges_of_http_2_are_counted_on_behind_another_object() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let request = |id: u8| [&[0, 0, 3, 1, 5, 0, 0, 0, id][..], &[0x82, 0x87, 0x84]].concat();
+    let response = |id: u8| [0, 0, 1, 1, 5, 0, 0, 0, id, 0x88];
+    host.nested(&mut end, Direction::Out, &[PREFACE, &settings, &request(1)].concat());
+    host.nested(&mut end, Direction::In, &[&settings[..], &response(1)].concat());
+    end.object.generation = 2;
+    (end.is_late, end.offsets) = (true, [0; 2]);
+    for id in [3, 5] {
+        host.nested(&mut end, Direction::Out, &request(id));
+        host.nested(&mut end, Direction::In, &response(id));
+    }
+    host.tick(1);
+    let told: Vec<_> =
+        host.exchanges().iter().map(|http| (http.exchange.index, http.exchange.reused)).collect();
+    assert_eq!(told, [(0, Some(false)), (1, Some(true)), (2, Some(true))]);
+}
+
+#[test]
+fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    let payload = vec![b'x'; 16 << 10];
+    let calls = 17;
+    for _ in 0..calls {
+        host.call(&mut end, Direction::In, &payload, false);
+    }
+    // A call is more than its payload.
+    assert_eq!(host.lost, 2);
+    let calls = WAITING_BYTES_MAX / WAITING_MAX / 32;
+    for address in 0..u64::try_from(calls).unwrap() {
+        end.object.address = 0x10_0000 + address;
+        end.offsets = [0; 2];
+        for _ in 0..WAITING_MAX {
+            host.call_without_socket(&mut end);
+        }
+    }
+    assert!(host.lost > 2, "calls without payload take room, too");
+}
+
+#[test]
 fn an_excluded_connection_has_no_plaintext() {
     let mut host = Host::new(Filter { port: vec![1], ..Filter::default() });
     let mut end = host.tls(1, true);

@@ -149,13 +149,44 @@ fn later_evidence_moves_an_object() {
     // The same object from here on.
     other.tls.object = one.tls.object;
     other.tls.offsets = one.tls.offsets;
-    for step in [HandRequest, SendRequest, CallRequest, CallResponse] {
-        other.step(&mut host, step);
-    }
-    one.tls.offsets = other.tls.offsets;
-    host.nested_exchange(&mut one.tls, "/c");
+    host.nested_exchange(&mut other.tls, "/b");
     host.tick(1);
-    assert_eq!(host.inside(), ["c1 /a 200 Ciphertext", "c2 /b 200 Ciphertext", "c1 /c 200 NestedSyscall"]);
+    assert_eq!(host.inside(), ["c1 /a 200 Ciphertext", "c2 /b 200 NestedSyscall"]);
+}
+
+#[test]
+fn what_the_process_passes_on_moves_no_object() {
+    use Again::{Connection, Owner, Record};
+    #[derive(PartialEq)]
+    enum Again {
+        /// The record is seen on both connections before the object is linked.
+        Record,
+        /// The first connection has its object when the second passes it on.
+        Connection,
+        /// The same, and whose the second is becomes known later.
+        Owner,
+    }
+    for again in [Record, Connection, Owner] {
+        let mut host = Host::new(Filter::default());
+        let mut relay = host.tls_of(2, true, if again == Owner { 700 } else { 500 });
+        let mut one = Played::new(host.tls(1, false), "/a");
+        // Its first record leaves before it has read anything.
+        let settings = one.tls.seal(b"settings");
+        host.ciphertext(&one.tls, OUT, &settings);
+        if again != Record {
+            host.call(&mut one.tls, OUT, b"", false);
+        }
+        host.wire(&mut one.tls, OUT, &settings);
+        host.wire(&mut relay, OUT, &settings);
+        if again == Owner {
+            host.event(relay.cookie, EventKind::Owner(owner(500, "worker")));
+        }
+        host.tick(0);
+        host.call(&mut one.tls, IN, &one.request.clone(), false);
+        host.call(&mut one.tls, OUT, &one.response.clone(), false);
+        host.tick(1);
+        assert_eq!(host.inside(), ["c1 /a 200 Ciphertext"]);
+    }
 }
 
 #[test]

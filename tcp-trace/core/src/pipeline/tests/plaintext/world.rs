@@ -177,6 +177,11 @@ impl Host {
         self.call_of(tls, direction, length, b"", true);
     }
 
+    /// A byte that the kernel side does not hand over, in a call that uses no socket.
+    pub(super) fn call_without_socket(&mut self, tls: &mut Tls) {
+        self.call_of(tls, Direction::In, 1, b"", false);
+    }
+
     fn call_of(
         &mut self,
         tls: &mut Tls,

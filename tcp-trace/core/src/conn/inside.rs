@@ -154,10 +154,12 @@ impl Connection {
 
     /// Begins to read an object's plaintext. `is_whole` is whether it is read from its first byte on.
     pub fn begin_inside(&mut self, object: TlsObject, library: TlsLibrary, link: TlsLink, is_whole: bool) {
+        let exchanges = self.payload.exchanges();
+        let is_first = is_whole && exchanges == 0;
         let start = Start {
             from_start: [is_whole; 2],
-            idle_since: self.payload.handshake_ended(),
-            exchanges: self.payload.exchanges(),
+            idle_since: self.payload.handshake_ended().filter(|_| is_first),
+            exchanges,
             ..Start::of_role(self.role())
         };
         let way = Way { base: is_whole.then_some(0), ..Way::default() };

@@ -30,7 +30,8 @@ const LEFT_RUNNING_LEAST_US: u64 = 100_000;
 const GIVEN_UP_LEAST_US: u64 = 50_000;
 /// Attempts that are examined during one exchange: this many at its beginning, and as many at its end.
 const LOOKED_AT_MAX: usize = 1_000;
-/// Attempts that are remembered of all exchanges whose causes are found together: some 32 bytes each.
+/// Attempts that are remembered of all exchanges whose causes are found together: some 32 bytes each, and 40 more while each is assigned to a
+/// request, together 290 MB at most.
 pub(super) const REMEMBERED_MAX: usize = 4_000_000;
 /// Requests for one target that are looked at, of those that began last.
 const OF_TARGET_MAX: usize = 16;

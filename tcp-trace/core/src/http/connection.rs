@@ -107,6 +107,11 @@ impl HttpConnection {
         (self.past.exchanges, self.past.ended) = (exchanges, idle_since);
     }
 
+    /// Exchanges of the connection so far.
+    pub fn exchanges(&self) -> u64 {
+        self.past.exchanges
+    }
+
     /// Notes the round trip of the handshake, in microseconds, of the client's end: an answer takes about that long.
     pub fn learn_rtt(&mut self, us: u64) {
         self.past.rtt_us = Some(us);

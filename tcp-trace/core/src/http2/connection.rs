@@ -109,6 +109,8 @@ impl End {
 pub(super) struct Past {
     /// Exchanges so far.
     pub(super) exchanges: u64,
+    /// Those of them that others read.
+    before: u64,
     /// When the exchange before ended; before the first, when the connection was established.
     pub(super) ended: Option<Time>,
     /// The lowest last stream of the server's GOAWAY frames, and the code of that frame: for those above, it does nothing.
@@ -172,7 +174,7 @@ impl HttpTwo {
     pub fn upgraded(upgraded: Upgraded) -> Self {
         let Upgraded { open, client, exchanges, idle_since } = upgraded;
         let mut http = Self::new(client);
-        http.past = Past { exchanges, ended: idle_since, refused_above: None };
+        http.past = Past { exchanges, ended: idle_since, ..Past::default() };
         // What the field HTTP2-Settings says of windows, SETTINGS behind the preface say again.
         http.ends[client.index()].initial_window = None;
         // And of tables and frames: the server may go by the field before they come.
@@ -189,7 +191,7 @@ impl HttpTwo {
 
     /// Notes how many exchanges the connection carried before, and since when it is idle.
     pub fn follow(&mut self, exchanges: u64, idle_since: Option<Time>) {
-        self.past = Past { exchanges, ended: idle_since, refused_above: None };
+        self.past = Past { exchanges, before: exchanges, ended: idle_since, refused_above: None };
     }
 
     /// Which way requests go, once known.
@@ -199,7 +201,9 @@ impl HttpTwo {
 
     /// Whether it is known to be HTTP/2: from its preface, or from frames in which something began or ended.
     pub fn is_certain(&self) -> bool {
-        !self.is_late || self.past.exchanges > 0 || self.ends.iter().any(|end| end.has_settings)
+        !self.is_late
+            || self.past.exchanges > self.past.before
+            || self.ends.iter().any(|end| end.has_settings)
     }
 
     /// Bytes that are kept for later.

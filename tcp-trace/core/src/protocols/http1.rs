@@ -38,7 +38,7 @@ impl Protocol for HttpConnection {
     fn input<'a>(&mut self, direction: Direction, chunk: Chunk<'a>, cx: &mut Cx<'_>) -> Step<'a> {
         if self.is_http().is_none()
             && self.may_be_http2(direction)
-            && let Some(http2) = begun_http2(direction, chunk, self.requests())
+            && let Some(http2) = begun_http2(direction, chunk, (self.requests(), self.exchanges()))
         {
             let to = Layer::Http2(Box::new(http2));
             return Step::Switch(Switch { to, held: Vec::new(), rest: Some(chunk) });
@@ -102,13 +102,17 @@ impl Protocol for HttpConnection {
 }
 
 /// The HTTP/2 that a chunk begins, of a connection whose beginning is not known to have been seen.
-fn begun_http2(direction: Direction, chunk: Chunk<'_>, requests: Option<Direction>) -> Option<Http2> {
+fn begun_http2(
+    direction: Direction,
+    chunk: Chunk<'_>,
+    (requests, exchanges): (Option<Direction>, u64),
+) -> Option<Http2> {
     let Chunk::Bytes { bytes, .. } = chunk else { return None };
     if bytes.starts_with(PREFACE) && requests.is_none_or(|requests| requests == direction) {
         // It is the beginning after all.
-        return Some(Protocol::new(Start::of_client(Some(direction))));
+        return Some(Protocol::new(Start { exchanges, ..Start::of_client(Some(direction)) }));
     }
-    http2::is_amid(bytes).then(|| Http2::amid(Start::of_client(requests)))
+    http2::is_amid(bytes).then(|| Http2::amid(Start { exchanges, ..Start::of_client(requests) }))
 }
 
 /// What a tunnel carries is anything: HTTP as well.

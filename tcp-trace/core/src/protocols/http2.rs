@@ -38,7 +38,9 @@ impl Http2 {
 
     /// What is seen from the middle.
     pub(super) fn amid(start: Start) -> Self {
-        Self::upgraded(HttpTwo::amid(start.client))
+        let mut http = HttpTwo::amid(start.client);
+        http.follow(start.exchanges, start.idle_since);
+        Self::upgraded(http)
     }
 
     /// Bytes that are kept.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
     record::{
-        By, Connection, ConnectionId, Ended, Fact, How, KernelSocket, Loss, LossPlace, Message, Outcome,
-        Part, Record, StateSpan, ZeroWindow,
+        By, Connection, ConnectionId, Ended, ExchangeTls, Fact, How, KernelSocket, Loss, LossPlace, Message,
+        Outcome, Part, Record, StateSpan, TlsLink, ZeroWindow,
     },
     socket::{TcpInfo, Timer},
 };
@@ -94,6 +94,21 @@ fn what_the_servers_end_says_decides() {
     (gone.closed, gone.close.reason) = (Some(at(700)), Some("ECONNABORTED".to_owned()));
     let found = cause(None, false, client(By::Peer, How::Rst), Some(gone));
     assert_eq!(found.as_deref(), Some("server_socket_gone"));
+}
+
+#[test]
+fn a_record_behind_an_encrypted_request_is_no_part_of_it() {
+    // close_notify of TLS 1.3, with the FIN; less than the request; and as much as it.
+    for (unread, expected) in [(25, "client_gave_up"), (160, "client_gave_up"), (161, "request_not_read")] {
+        let mut http = unanswered(Role::Client, 0, 1_000, Outcome::NoResponse);
+        (http.time, http.exchange.tls) = (at(4_000), Some(ExchangeTls { link: TlsLink::NestedSyscall }));
+        let mut history = lived(Vec::new(), vec![http], client(By::Local, How::Fin));
+        let mut server = open_server(unread, true);
+        server.states.push(StateSpan { state: State::CloseWait, ..server.states[0].clone() });
+        life(&mut history, Vec::new(), Vec::new(), server);
+        let findings = Host::new().judge_with("no_response", &history);
+        assert_eq!(findings[0].cause.as_deref(), Some(expected), "{unread}");
+    }
 }
 
 #[test]

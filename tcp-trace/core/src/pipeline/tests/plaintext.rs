@@ -320,6 +320,27 @@ fn an_object_in_place_of_another_has_its_connection() {
 }
 
 #[test]
+fn exchanges_of_http_2_are_counted_on_behind_another_object() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let request = |id: u8| [&[0, 0, 3, 1, 5, 0, 0, 0, id][..], &[0x82, 0x87, 0x84]].concat();
+    let response = |id: u8| [0, 0, 1, 1, 5, 0, 0, 0, id, 0x88];
+    host.nested(&mut end, Direction::Out, &[PREFACE, &settings, &request(1)].concat());
+    host.nested(&mut end, Direction::In, &[&settings[..], &response(1)].concat());
+    end.object.generation = 2;
+    (end.is_late, end.offsets) = (true, [0; 2]);
+    for id in [3, 5] {
+        host.nested(&mut end, Direction::Out, &request(id));
+        host.nested(&mut end, Direction::In, &response(id));
+    }
+    host.tick(1);
+    let told: Vec<_> =
+        host.exchanges().iter().map(|http| (http.exchange.index, http.exchange.reused)).collect();
+    assert_eq!(told, [(0, Some(false)), (1, Some(true)), (2, Some(true))]);
+}
+
+#[test]
 fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
     let mut host = Host::new(Filter::default());
     let mut end = host.tls(1, true);

@@ -182,6 +182,11 @@ fn what_the_process_passes_on_moves_no_object() {
             host.event(relay.cookie, EventKind::Owner(owner(500, "worker")));
         }
         host.tick(0);
+        // Of the connection that has its object, records are noted no more.
+        let more = one.tls.seal(b"more");
+        host.ciphertext(&one.tls, OUT, &more);
+        host.wire(&mut one.tls, OUT, &more);
+        host.wire(&mut relay, OUT, &more);
         host.call(&mut one.tls, IN, &one.request.clone(), false);
         host.call(&mut one.tls, OUT, &one.response.clone(), false);
         host.tick(1);

@@ -58,7 +58,7 @@ mod tests {
         #[test]
         fn any_entries_decode_late_as_far_as_they_are_known(
             blocks in prop::collection::vec(
-                prop::collection::vec((0_u8..70, prop::collection::vec(b'a'..b'z', 0..9), any::<bool>()), 0..6), 0..9),
+                prop::collection::vec((0_u8..70, prop::collection::vec(b'a'..=b'z', 0..9), any::<bool>()), 0..6), 0..9),
         ) {
             let mut bytes = Vec::new();
             for fields in blocks {

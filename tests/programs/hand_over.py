@@ -58,8 +58,9 @@ def serve(file):
 
 
 def receive(whence):
-    """Serves the next connection that is handed over."""
+    """Serves the next connection that is handed over, once whoever handed it over has closed it."""
     _, files, _, _ = socket.recv_fds(whence, 1, 1)
+    whence.recv(1)
     serve(files[0])
 
 
@@ -125,3 +126,4 @@ while True:
         answer(connection)
     socket.send_fds(ours, [b"x"], [connection.fileno()])
     connection.close()
+    ours.send(b"x")

@@ -98,3 +98,25 @@ fn what_held_up_a_request_behind_lost_events_is_known() {
         assert_no_finding_added(&scene, &dropped.iter().copied().collect()).unwrap();
     }
 }
+
+#[test]
+fn tmp_look() {
+    for (scene, dropped) in [
+        (Scene { seed: 6470823465590187850, loss: 130, jitter: 1128059, mss: 1143, exchanges: vec![(2225, 7961), (1082, 6819), (1082, 26248)], finale: Finale::Close(0), forged: vec![] }, vec![53]),
+    ] {
+        let played = play(&scene);
+        for (name, drops) in [("ALL", vec![]), ("LEFT", dropped.clone())] {
+            let mut records = kernel::record(&played, |number| drops.contains(&number));
+            let mut times: Vec<_> =
+                drops.iter().filter_map(|number| Some(played.observations.get(*number)?.time)).collect();
+            times.sort_unstable();
+            for n in &drops { println!("dropped {n}: {:?}", played.observations.get(*n).map(|o| { let mut o = o.clone(); if let world::Kind::Segment { packet, .. } = &mut o.kind { let l = packet.payload.len(); packet.payload = vec![l as u8, (l >> 8) as u8]; } o })); }
+            records.extend(times.into_iter().map(|time| {
+                Record::Loss(Loss { time: Time(time), place: LossPlace::Ring, events: 1, cpu: None })
+            }));
+            println!("=== {name}");
+            for record in &records { if let Record::Http(h) = record { println!("{} {} {:?} {:?} {:?}", h.connection.id, h.exchange.index, h.exchange.outcome, h.exchange.integrity, h.exchange.timing); } }
+            println!("{:#?}", found_traced(&records).iter().map(|f| (&f.code, &f.cause, &f.summary, &f.evidence)).collect::<Vec<_>>());
+        }
+    }
+}

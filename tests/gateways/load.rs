@@ -89,7 +89,6 @@ fn under_load(kind: Kind, seconds: u32) {
     });
     let lost = end.expect("it has an end").lost;
     fs::write(&file, &text).expect("the folder is ours");
-    if let Ok(keep) = std::env::var("TMP_KEEP") { fs::write(format!("{keep}-{kind:?}.jsonl"), &text).unwrap(); }
     let recorded = Diagnosis::with(tcp_trace(), &["--from", file.to_str().expect("it is UTF-8")]);
     println!("{kind:?}: {expected:?}, {lost} lost in the recording");
     for (name, diagnosis) in [("--for", &traced), ("--from", &recorded)] {

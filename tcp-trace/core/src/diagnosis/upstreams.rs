@@ -19,7 +19,7 @@ use super::{
     failed_exchanges::{Because, Fault, Stop},
     history::History,
 };
-use crate::timeline::Life;
+use crate::timeline::{Life, Position, position};
 
 /// What fails just behind an answer was on its way before: the order in which a process sends and closes is its own. In
 /// microseconds.
@@ -109,7 +109,7 @@ pub(super) struct Upstreams<'a> {
     /// The names of these processes.
     names: HashMap<u32, &'a Text>,
     /// Attempts with a target for which their process was asked at that time: they are for that request, however it was answered.
-    for_target: HashSet<(ConnectionId, u64)>,
+    for_target: HashSet<Position>,
     history: &'a History,
     /// The other ends of connections, where those were traced.
     others: HashMap<ConnectionId, &'a Life>,
@@ -168,7 +168,7 @@ impl<'a> Upstreams<'a> {
     }
 
     /// The attempts with a target for which their process was asked at that time.
-    fn with_target(&self) -> impl Iterator<Item = (ConnectionId, u64)> {
+    fn with_target(&self) -> impl Iterator<Item = Position> {
         let mut spans = HashMap::<_, Vec<(Time, Time)>>::new();
         for (gateway, http) in self.all_asked() {
             if let Some(target) = target(http) {
@@ -188,7 +188,7 @@ impl<'a> Upstreams<'a> {
     }
 
     /// The same, once for all.
-    pub(super) fn for_target(&self) -> &HashSet<(ConnectionId, u64)> {
+    pub(super) fn for_target(&self) -> &HashSet<Position> {
         &self.for_target
     }
 
@@ -302,7 +302,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Its connection.
-    pub(super) fn connection(&self) -> Option<(ConnectionId, u64)> {
+    pub(super) fn connection(&self) -> Option<Position> {
         let summary = self.summary.map(|summary| (summary.connection.id, 0));
         self.http.map(position).or(summary)
     }
@@ -437,11 +437,6 @@ pub(super) fn answered(http: &Http) -> Time {
 /// What an exchange is about.
 pub(super) fn target(http: &Http) -> Option<&[u8]> {
     Some(&http.exchange.request.as_ref()?.target.0)
-}
-
-/// Which exchange it is.
-pub(super) fn position(http: &Http) -> (ConnectionId, u64) {
-    (http.connection.id, http.exchange.index)
 }
 
 /// The process of a connection: its summary knows it best.

@@ -132,6 +132,12 @@ pub(super) fn keeps_arguments(instructions: &[Instruction]) -> bool {
             _ => is_beginning = false,
         }
         let from = (below + RETURN_ADDRESS).cast_signed();
+        // Who has its address may store anything there.
+        let at = instruction.memory_displacement64().cast_signed();
+        let is_taken = instruction.mnemonic() == Mnemonic::Lea && (from..from + 16).contains(&at);
+        if is_taken && instruction.memory_base() == Register::RSP {
+            return false;
+        }
         for memory in factory.info(instruction).used_memory() {
             let (at, size) = (memory.displacement().cast_signed(), memory.memory_size().size().max(1) as i64);
             let is_read = matches!(memory.access(), OpAccess::Read | OpAccess::CondRead);

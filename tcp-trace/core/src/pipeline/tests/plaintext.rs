@@ -85,6 +85,29 @@ fn what_was_reported_when_its_call_began_is_linked_when_that_returns() {
 }
 
 #[test]
+fn frames_of_http_2_are_found_that_are_read_header_first() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.existing(1, 500);
+    for stream in [5, 7] {
+        let headers = [0, 0, 3, 1, 5, 0, 0, 0, stream];
+        host.call(&mut end, Direction::Out, &headers, false);
+        // GET, https, /
+        host.call(&mut end, Direction::Out, &[0x82, 0x87, 0x84], false);
+        let response = [&[0, 0, 1, 1, 5, 0, 0, 0, stream][..], &[0x88]].concat();
+        host.nested(&mut end, Direction::In, &response);
+    }
+    // What is no more than a header, with a gap behind it.
+    host.call(&mut end, Direction::Out, &[0, 0, 3, 1, 5, 0, 0, 0, 9], false);
+    end.offsets[Direction::Out.index()] += 3;
+    host.call(&mut end, Direction::Out, &[0, 0, 3, 1, 5, 0, 0, 0, 11], false);
+    host.call(&mut end, Direction::Out, &[0x82, 0x87, 0x84], false);
+    host.nested(&mut end, Direction::In, &[0, 0, 1, 1, 5, 0, 0, 0, 11, 0x88]);
+    host.tick(1);
+    let expected = ["c1 / 200 NestedSyscall", "c1 / 200 NestedSyscall", "c1 / 200 NestedSyscall"];
+    assert_eq!(host.inside(), expected);
+}
+
+#[test]
 fn http_2_is_found_by_its_preface() {
     let mut host = Host::new(Filter::default());
     let mut end = host.tls(1, true);

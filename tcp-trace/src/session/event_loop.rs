@@ -44,6 +44,8 @@ const _: () = assert!(LOOK_SOON.as_nanos() > WAKE_PAUSE.as_nanos());
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long the kernel's last lists of sockets are waited for.
 const LAST_LIST: Duration = Duration::from_secs(5);
+/// What so many of them in turn lack is gone.
+const LISTS: usize = 4;
 /// How often the ring buffer is looked at meanwhile.
 const LIST_TICK: Duration = Duration::from_millis(20);
 
@@ -395,8 +397,8 @@ impl EventLoop<'_> {
         }
         self.read(ALL)?;
         let mut missing = self.pipeline.with_sockets();
-        // A list that is read while it changes may leave one out: what is missing from two in turn is gone.
-        for _ in 0..2 {
+        // A list that is read while it changes may leave one out, and a socket leaves it just before its end is reported.
+        for _ in 0..LISTS {
             if missing.is_empty() {
                 break;
             }

@@ -1,16 +1,14 @@
 //! How a session ends, and that its file is complete then; following a command.
 
 use std::{
-    collections::VecDeque,
     fs,
     io::{BufRead as _, BufReader},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::process::Signal;
-use tcp_trace_model::{event::Role, record::How};
+use tcp_trace_model::event::Role;
 use tcp_trace_tests::{
     Folder, Namespace, Nginx, Recording, Running, Tracer, curl, free_port, output, tcp_trace, wait_for,
 };
@@ -28,40 +26,6 @@ fn every_signal_that_asks_to_end_completes_the_file() {
             assert_eq!(recording.connections_of(role).len(), 1, "also without waiting for their summaries");
         }
     }
-}
-
-#[test]
-fn what_closes_while_a_session_ends_is_open_in_its_recording() {
-    let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("the port is free");
-    let address = listener.local_addr().expect("it is bound");
-    let tracer = Tracer::start(&["--port", &address.port().to_string()]);
-    let is_over = AtomicBool::new(false);
-    // Each connection is closed when a hundred others have begun behind it.
-    let come_and_go = |open: &dyn Fn() -> TcpStream| {
-        let mut kept = VecDeque::new();
-        while !is_over.load(Ordering::Relaxed) {
-            kept.push_back(open());
-            if kept.len() > 100 {
-                kept.pop_front();
-            }
-        }
-    };
-    let recording = std::thread::scope(|scope| {
-        scope.spawn(|| come_and_go(&|| listener.accept().expect("a client comes").0));
-        scope.spawn(|| {
-            come_and_go(&|| TcpStream::connect(address).expect("it listens"));
-            // The other side may wait for one more.
-            TcpStream::connect(address)
-        });
-        tracer.wait_for_lines("connection", 500);
-        let recording = tracer.stop();
-        is_over.store(true, Ordering::Relaxed);
-        recording
-    });
-    assert_eq!(recording.end.lost, 0);
-    let unknown: Vec<_> = recording.connections().filter(|it| it.close.how == How::Unknown).collect();
-    assert!(unknown.is_empty(), "{} of {}: {unknown:#?}", unknown.len(), recording.connections().count());
-    assert!(recording.connections().any(|connection| connection.open));
 }
 
 /// Records a shell command to its end.

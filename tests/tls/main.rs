@@ -3,7 +3,11 @@
 mod capture;
 mod event_loops;
 mod failures;
+mod gateway;
+mod grpc;
+mod nghttp2;
 mod openssl;
+mod peers;
 mod plaintext;
 mod sessions;
 

@@ -74,8 +74,10 @@ impl<'a> Clients<'a> {
         if let Some(id) = stream(server) {
             return self.by_stream.get(&id).copied();
         }
-        if self.is_counted(server) {
-            return self.by_index.get(&server.exchange.index).copied();
+        // Where events were lost, one end may have counted less.
+        let counted = self.by_index.get(&server.exchange.index).filter(|_| self.is_counted(server));
+        if let Some(client) = counted.filter(|client| has_same_request(client, server)) {
+            return Some(client);
         }
         let started = server.exchange.timing.started;
         let before = self.spans.partition_point(|(from, ..)| *from <= started);

@@ -81,6 +81,15 @@ proptest! {
 #[test]
 fn what_held_up_a_request_behind_lost_events_is_known() {
     for (seed, loss, jitter, mss, exchanges, dropped) in [
+        // A whole request, so that the two ends count differently.
+        (
+            6_470_823_465_590_187_850,
+            130,
+            1_128_059,
+            1_143,
+            [(2_225, 7_961), (1_082, 6_819), (1_082, 26_248)],
+            &[53][..],
+        ),
         // A middle segment of a request, so that the next one is none until it is answered.
         (
             16_170_734_405_102_259_232,
@@ -88,7 +97,7 @@ fn what_held_up_a_request_behind_lost_events_is_known() {
             1_315_547,
             237,
             [(2_783, 10_861), (1_361, 12_994), (1_835, 0)],
-            &[2, 20, 286][..],
+            &[2, 20, 286],
         ),
         // A request's head.
         (747_762_352_926_313_401, 180, 263_752, 378, [(1_073, 3_740), (696, 22_261), (696, 0)], &[76]),

@@ -8,6 +8,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use tcp_trace_ebpf::{
+    Bytes16,
     decide::{
         filter::{
             Listed, are_ports_excluded, is_judged_by_network, is_process_excluded,
@@ -169,9 +170,16 @@ impl Listed for Current {
         sock::is_followed(self.pid)
     }
 
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "what is handed over by value is copied to the stack, of which programs on uprobes have little"
+    )]
     #[inline(always)]
     fn is_comm_selected(&self) -> Option<bool> {
-        sock::current_comm().ok().map(|comm| COMMS.get_ptr(comm).is_some())
+        let from = sock::current_comm().ok()?;
+        let mut comm = Bytes16::default();
+        sock::read_comm(from, &mut comm).ok()?;
+        Some(COMMS.get_ptr(&comm).is_some())
     }
 
     #[inline(always)]

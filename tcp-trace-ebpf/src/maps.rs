@@ -7,13 +7,13 @@ use aya_ebpf::{
 };
 use tcp_trace_ebpf::{
     Bytes16, CIPHERTEXT_MAX, COUNTERS_LEN, EXCLUDED_CGROUPS_MAX, FILTER_VALUES_MAX, LAST_USES_MAX, Offsets,
-    PORT_SETS, PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_OBJECTS_MAX, TLS_THREADS_MAX,
-    TlsKey, TlsSkip,
+    PORT_SETS, PORT_WORDS, RawLastUse, RawProcess, Registers, SKIP_SOCKETS, TLS_GOROUTINES_MAX,
+    TLS_OBJECTS_MAX, TLS_THREADS_MAX, TlsKey, TlsSkip,
     decide::{
         process::Verdict,
         segment::DirectionMemory,
         skip::SkipProgress,
-        tls::{TlsCall, TlsThread},
+        tls::{Goroutine, TlsCall, TlsThread},
     },
 };
 
@@ -79,6 +79,10 @@ pub(crate) static LAST_USES: LruHashMap<u64, RawLastUse, LAST_USES_MAX> = LruHas
 #[btf_map]
 pub(crate) static TLS_THREADS: LruHashMap<u64, TlsThread, TLS_THREADS_MAX> = LruHashMap::new();
 
+/// By the address of a goroutine's `g`.
+#[btf_map]
+pub(crate) static TLS_GOROUTINES: LruHashMap<TlsKey, Goroutine, TLS_GOROUTINES_MAX> = LruHashMap::new();
+
 #[btf_map]
 pub(crate) static TLS_OBJECTS: LruHashMap<TlsKey, TlsObject, TLS_OBJECTS_MAX> = LruHashMap::new();
 
@@ -121,6 +125,11 @@ const NO_TLS_CALL: TlsCall = TlsCall {
     ciphertext: [0; CIPHERTEXT_MAX],
     ciphertext_length: 0,
 };
+
+/// What a goroutine is before it is known.
+#[unsafe(no_mangle)]
+pub(crate) static NO_GOROUTINE: Goroutine =
+    Goroutine { calls: TlsThread { outer: NO_TLS_CALL, inner: NO_TLS_CALL }, stack: [0; 2] };
 
 /// What a TLS object is before it is known.
 #[unsafe(no_mangle)]
@@ -222,7 +231,7 @@ pub(crate) static STACKS: u8 = 0;
 
 /// Where `struct pt_regs` has what is needed. User space sets it before loading.
 #[unsafe(no_mangle)]
-pub(crate) static REGISTERS: Registers = Registers { ip: 0, sp: 0, fp: 0, lr: 0 };
+pub(crate) static REGISTERS: Registers = Registers { ip: 0, sp: 0, fp: 0, lr: 0, goroutine: 0 };
 
 /// Whether plaintext is reported. User space sets it before loading.
 #[unsafe(no_mangle)]

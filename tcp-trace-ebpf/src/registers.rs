@@ -63,7 +63,25 @@ pub(crate) fn fifth(ctx: &ProbeContext) -> u64 {
     register::<72, 32>(ctx)
 }
 
-/// What is returned.
+/// The goroutine that runs: the address of its `g`, in Go's own calling convention (`src/cmd/compile/abi-internal.md`).
+#[inline(always)]
+pub(crate) fn goroutine(ctx: &ProbeContext) -> u64 {
+    register::<8, 224>(ctx)
+}
+
+/// What is the second in Go's convention, an argument or a result.
+#[inline(always)]
+pub(crate) fn go_second(ctx: &ProbeContext) -> u64 {
+    register::<40, 8>(ctx)
+}
+
+/// And the third.
+#[inline(always)]
+pub(crate) fn go_third(ctx: &ProbeContext) -> u64 {
+    register::<88, 16>(ctx)
+}
+
+/// What is returned, and the first argument, or receiver, in Go's convention.
 #[inline(always)]
 pub(crate) fn returned(ctx: &ProbeContext) -> u64 {
     register::<80, 0>(ctx)

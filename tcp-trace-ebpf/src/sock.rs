@@ -322,15 +322,19 @@ fn current_leader() -> Result<Address, i32> {
     task.read(offset!(task_group_leader)).map(Address)
 }
 
-/// The name of the process that runs now, with zeros behind it: older kernels leave there what they find.
+/// Where the name of the process that runs now is.
 #[inline(always)]
-pub(crate) fn current_comm() -> Result<Bytes16, i32> {
-    let from = current_leader()?.0 + u64::from(offset!(task_comm));
-    let mut comm = Bytes16::default();
+pub(crate) fn current_comm() -> Result<u64, i32> {
+    Ok(current_leader()?.0 + u64::from(offset!(task_comm)))
+}
+
+/// Puts the name there into zeros; some are left behind it.
+#[inline(always)]
+pub(crate) fn read_comm(from: u64, comm: &mut Bytes16) -> Result<(), i32> {
     // SAFETY: the helper checks the address, and writes up to the terminating zero and never more than the length.
     let length =
-        unsafe { bpf_probe_read_kernel_str((&raw mut comm).cast(), COMM_LEN as u32, from as *const c_void) };
-    if length < 0 { Err(length as i32) } else { Ok(comm) }
+        unsafe { bpf_probe_read_kernel_str((&raw mut *comm).cast(), COMM_LEN as u32, from as *const c_void) };
+    if length < 0 { Err(length as i32) } else { Ok(()) }
 }
 
 /// Whether a process is followed.
@@ -394,11 +398,25 @@ pub(crate) fn current_process() -> RawProcess {
 /// when it has no user mode.
 #[inline(always)]
 pub(crate) fn user_registers() -> [u64; 4] {
-    // SAFETY: the helpers have no preconditions beyond the type of the task, which the verifier checks.
-    let registers = Address(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64);
     // SAFETY: the pointer is to a static. Read volatile, as the offsets are.
     let offsets = unsafe { core::ptr::read_volatile(&raw const REGISTERS) };
+    let registers = user_mode();
     [offsets.ip, offsets.sp, offsets.fp, offsets.lr].map(|offset| registers.read(offset).unwrap_or(0))
+}
+
+/// What that thread has where Go has the goroutine that runs; 0 when it has no user mode.
+#[inline(always)]
+pub(crate) fn user_goroutine() -> u64 {
+    // SAFETY: as above.
+    let offset = unsafe { core::ptr::read_volatile(&raw const REGISTERS.goroutine) };
+    user_mode().read(offset).unwrap_or(0)
+}
+
+/// Where the registers are that the thread that runs now has in user mode.
+#[inline(always)]
+fn user_mode() -> Address {
+    // SAFETY: the helpers have no preconditions beyond the type of the task, which the verifier checks.
+    Address(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)
 }
 
 /// The address behind a pointer argument of a tracepoint.

@@ -1,24 +1,18 @@
 //! Programs of one thread whose TLS library never sees a socket: each exchange is on the connection that carried it, as the server's
 //! log says. A wrong one is worse than none.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{ChildStdin, ChildStdout, Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use tcp_trace_model::{
     event::Role,
-    record::{Http, Integrity, Outcome, TlsLink, Unlinked, Version},
+    record::{TlsLink, Unlinked, Version},
 };
-use tcp_trace_tests::{
-    AccessLogLine, Nginx, Recording, Running, Tracer, assert_logged, client_port, free_port,
+use tcp_trace_tests::{AccessLogLine, Nginx, Recording, Tracer, assert_logged, free_port};
+
+use crate::{
+    openssl::Certificate,
+    rounds::{CONNECTIONS, Rounds, assert_requests},
 };
-
-use crate::openssl::Certificate;
-
-/// Connections of a program.
-const CONNECTIONS: usize = 50;
 
 /// nginx with TLS and HTTP/2.
 struct Server {
@@ -40,52 +34,10 @@ impl Server {
     }
 }
 
-/// A program that makes requests when it is told to.
-struct Loop {
-    process: Running,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Loop {
-    fn start((interpreter, name): (&str, &str), server: &Server, count: usize, more: &[&str]) -> Self {
-        let mut command = Command::new(interpreter);
-        command
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name))
-            .args([server.port.to_string(), count.to_string()])
-            .args(more)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut process = Running::start(&mut command);
-        let input = process.0.stdin.take();
-        let output = BufReader::new(process.0.stdout.take().expect("it is piped"));
-        let mut program = Self { process, input, output };
-        program.says("ready");
-        program
-    }
-
-    fn says(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("it writes text");
-        assert_eq!(line.trim(), expected);
-    }
-
-    /// A request on every connection.
-    fn round(&mut self, name: &str) {
-        let input = self.input.as_mut().expect("it is open");
-        writeln!(input, "{name}").expect("the program reads");
-        self.says("done");
-    }
-
-    /// Ends the program, and then the tracer.
-    fn stop(&mut self, tracer: Tracer, exchanges: usize) -> Recording {
-        tracer.wait_for_lines("http", 2 * exchanges);
-        self.input = None;
-        let status = self.process.0.wait().expect("it is ours");
-        assert!(status.success(), "{status}");
-        tracer.wait_for_closed();
-        tracer.stop()
-    }
+fn start((interpreter, name): (&str, &str), server: &Server, count: usize, more: &[&str]) -> Rounds {
+    let mut command = Command::new(interpreter);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name));
+    Rounds::start(command.args([server.port.to_string(), count.to_string()]).args(more))
 }
 
 /// Every exchange of the client says that ciphertext shows its connection, and nothing is left over.
@@ -101,25 +53,8 @@ fn assert_linked(recording: &Recording) {
     assert_eq!((recording.end.unlinked, recording.end.lost), (Unlinked::default(), 0));
 }
 
-/// Each end has the requests that nginx logged, each on its connection.
-fn assert_requests(recording: &Recording, log: &[AccessLogLine]) {
-    let mut logged: Vec<_> = log.iter().map(|line| (line.remote_port, line.uri.clone())).collect();
-    logged.sort_unstable();
-    for role in [Role::Client, Role::Server] {
-        let mut recorded: Vec<_> = recording.http_of(role).into_iter().map(request).collect();
-        recorded.sort_unstable();
-        assert_eq!(recorded, logged, "{role:?}");
-    }
-}
-
-fn request(http: &Http) -> (u16, String) {
-    assert_eq!(
-        (http.exchange.outcome, http.exchange.integrity),
-        (Outcome::Ok, Integrity::Complete),
-        "{http:?}"
-    );
-    let request = http.exchange.request.as_ref().expect("it was seen");
-    (client_port(http), request.target.printable().to_string())
+fn requests(log: &[AccessLogLine]) -> Vec<(u16, String)> {
+    log.iter().map(|line| (line.remote_port, line.uri.clone())).collect()
 }
 
 const PROGRAMS: [(&str, &str); 2] = [("/usr/bin/python3", "event_loop.py"), ("node", "event_loop.js")];
@@ -129,7 +64,7 @@ fn fifty_connections_of_one_thread_have_each_its_own_exchanges() {
     for program in PROGRAMS {
         let server = Server::start();
         let tracer = server.trace();
-        let mut program = Loop::start(program, &server, CONNECTIONS, &[]);
+        let mut program = start(program, &server, CONNECTIONS, &[]);
         ["a", "b", "c"].iter().for_each(|round| program.round(round));
         let exchanges = 3 * CONNECTIONS;
         let recording = program.stop(tracer, exchanges);
@@ -142,7 +77,7 @@ fn fifty_connections_of_one_thread_have_each_its_own_exchanges() {
 fn connections_of_an_event_loop_that_were_there_are_followed_from_their_next_request() {
     for program in PROGRAMS {
         let server = Server::start();
-        let mut program = Loop::start(program, &server, CONNECTIONS, &[]);
+        let mut program = start(program, &server, CONNECTIONS, &[]);
         // Node opens them with their first requests.
         program.round("before");
         let tracer = server.trace();
@@ -151,7 +86,7 @@ fn connections_of_an_event_loop_that_were_there_are_followed_from_their_next_req
         let recording = program.stop(tracer, exchanges);
         assert_linked(&recording);
         let log = server.nginx.access_log(exchanges + CONNECTIONS);
-        assert_requests(&recording, &log[CONNECTIONS..]);
+        assert_requests(&recording, requests(&log[CONNECTIONS..]));
     }
 }
 
@@ -159,21 +94,21 @@ fn connections_of_an_event_loop_that_were_there_are_followed_from_their_next_req
 fn streams_of_one_connection_of_node_are_those_that_nginx_logs() {
     for is_there_before in [false, true] {
         let server = Server::start();
-        let start = || {
-            let mut program = Loop::start(("node", "event_loop.js"), &server, CONNECTIONS, &["http2"]);
+        let begin = || {
+            let mut program = start(("node", "event_loop.js"), &server, CONNECTIONS, &["http2"]);
             program.round("before");
             program
         };
-        let early = is_there_before.then(start);
+        let early = is_there_before.then(begin);
         let tracer = server.trace();
         let before = if is_there_before { CONNECTIONS } else { 0 };
-        let mut program = early.unwrap_or_else(start);
+        let mut program = early.unwrap_or_else(begin);
         ["a", "b"].iter().for_each(|round| program.round(round));
         let exchanges = 3 * CONNECTIONS - before;
         let recording = program.stop(tracer, exchanges);
         assert_linked(&recording);
         let log = server.nginx.access_log(3 * CONNECTIONS);
-        assert_requests(&recording, &log[before..]);
+        assert_requests(&recording, requests(&log[before..]));
         assert!(recording.http().all(|http| http.exchange.version() == Some(Version::HTTP2)));
     }
 }

@@ -3,8 +3,10 @@
 mod capture;
 mod event_loops;
 mod failures;
+mod go;
 mod openssl;
 mod plaintext;
+mod rounds;
 mod sessions;
 
 use std::fs;

@@ -37,6 +37,8 @@ pub mod maps {
     pub const TLS_OBJECTS: &str = "TLS_OBJECTS";
     /// LRU hash of the threads that have called a TLS library.
     pub const TLS_THREADS: &str = "TLS_THREADS";
+    /// LRU hash of the goroutines that have called Go's `crypto/tls`.
+    pub const TLS_GOROUTINES: &str = "TLS_GOROUTINES";
 }
 
 /// Names of the globals that user space sets before loading.
@@ -90,7 +92,7 @@ pub mod programs {
     pub const TLS_CALL: &str = "tls_call";
     /// uprobe where such a call returns.
     pub const TLS_RETURN: &str = "tls_return";
-    /// uprobe where a function returns a new TLS object.
+    /// uprobe where a function returns a new TLS object, or where the handshake of one of Go begins: it is in the same register.
     pub const TLS_NEW: &str = "tls_new";
     /// uprobe at the beginning of a handshake.
     pub const TLS_HANDSHAKE: &str = "tls_handshake";
@@ -98,6 +100,12 @@ pub mod programs {
     pub const TLS_FREE: &str = "tls_free";
     /// uprobe at the beginning of what takes ciphertext from a TLS library.
     pub const TLS_CIPHERTEXT: &str = "tls_ciphertext";
+    /// uprobe at the beginning of a call of Go's `crypto/tls` that passes plaintext.
+    pub const TLS_GO_CALL: &str = "tls_go_call";
+    /// uprobe where such a call returns.
+    pub const TLS_GO_RETURN: &str = "tls_go_return";
+    /// uprobe at the beginning of what closes its objects.
+    pub const TLS_GO_CLOSE: &str = "tls_go_close";
 }
 
 /// Index in [`maps::COUNTERS`]: records that did not fit into the ring buffer.

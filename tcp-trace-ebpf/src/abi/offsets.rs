@@ -112,4 +112,6 @@ pub struct Registers {
     pub fp: u32,
     /// Link register; that of `ip` on architectures that have none.
     pub lr: u32,
+    /// The register in which Go has the goroutine that runs.
+    pub goroutine: u32,
 }

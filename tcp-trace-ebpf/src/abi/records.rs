@@ -347,7 +347,7 @@ pub struct RawPlaintext {
     pub offset: u64,
     /// Cookie of the socket that the thread used in the call; 0 when it used none.
     pub socket: u64,
-    /// How many bytes passed.
+    /// How many bytes passed, or are about to. 0 where they were reported when their call began: this names the socket that it used.
     pub length: u32,
     /// How many of them follow this struct.
     pub captured: u32,

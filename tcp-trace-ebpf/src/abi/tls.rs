@@ -17,6 +17,9 @@ pub const CIPHERTEXTS_ALL: u32 = 8;
 pub const TLS_OBJECTS_MAX: usize = 32768;
 /// Threads inside calls of TLS libraries that are remembered: those that began last.
 pub const TLS_THREADS_MAX: usize = 8192;
+/// Goroutines inside calls of Go's `crypto/tls` that are remembered: those that began last. One waits in such a call while its
+/// connection is idle.
+pub const TLS_GOROUTINES_MAX: usize = 16384;
 
 /// Bit of a hook's cookie: the call receives; else it sends.
 pub const CALL_RECEIVES: u64 = 1;
@@ -32,11 +35,21 @@ pub const CALL_HAS_NO_BUFFER: u64 = 16;
 pub const CALL_IS_SILENT: u64 = 32;
 /// Bit of a hook's cookie: the object's beginning is not seen, because of this call.
 pub const CALL_MAKES_LATE: u64 = 64;
+/// Bit of the cookie of a hook where a Go function returns: it keeps its receiver and the address of its buffer where its caller has room for
+/// them, so a call is known whose beginning was not seen.
+pub const CALL_KEEPS_ARGUMENTS: u64 = 128;
+/// Bit of the cookie of a hook where a Go function begins: the receiver says at [`GO_COMPLETE_OLD`] whether its handshake is complete, else at
+/// [`GO_COMPLETE`].
+pub const CALL_IS_OLD: u64 = 256;
+/// Where a `tls.Conn` has a byte that is 1 when its handshake is complete (`isHandshakeComplete`, or `handshakeStatus`), since Go 1.21.
+pub const GO_COMPLETE: u64 = 40;
+/// And before.
+pub const GO_COMPLETE_OLD: u64 = 32;
 /// From which bit on a hook's cookie has the library, one of the `LIBRARY_` constants.
-pub const CALL_LIBRARY_SHIFT: u32 = 8;
+pub const CALL_LIBRARY_SHIFT: u32 = 16;
 
 /// From which bit on a hook's cookie says how far the stack pointer is below what it is at the function's beginning or end.
-pub const CALL_STACK_SHIFT: u32 = 16;
+pub const CALL_STACK_SHIFT: u32 = 24;
 
 /// OpenSSL and what has its functions.
 pub const LIBRARY_OPENSSL: u8 = 0;

@@ -50,7 +50,50 @@ pub struct TlsThread {
     pub inner: TlsCall,
 }
 
+/// The calls of one goroutine: it can move to another thread while it is in one, and its stack to another place. So stack pointers are what
+/// they are below the stack's upper end, as `usize` has it: that moves with it, and they are in the order of those of a thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Goroutine {
+    /// Its calls.
+    pub calls: TlsThread,
+    /// Where its stack begins and ends: the first field of `g`, which C code relies on (`runtime/cgo`).
+    pub stack: [u64; 2],
+}
+
+impl Goroutine {
+    /// A stack pointer, relative to the stack's upper end.
+    #[inline(always)]
+    pub fn relative(&self, sp: u64) -> u64 {
+        sp.wrapping_sub(self.stack[1])
+    }
+
+    /// An address that a call gets, the same way if it is one in the stack: then it moves.
+    #[inline(always)]
+    pub fn kept(&self, address: u64) -> u64 {
+        let [from, to] = self.stack;
+        if address >= from && address < to { self.relative(address) } else { address }
+    }
+
+    /// Ends the call that returns with this stack pointer, as [`TlsThread::end`] does: its buffer is where it is now.
+    #[inline(always)]
+    pub fn end(&mut self, sp: u64) -> Option<&mut TlsCall> {
+        let call = self.calls.end(sp)?;
+        // No process has addresses that are negative.
+        if (call.buffer as i64) < 0 {
+            call.buffer = call.buffer.wrapping_add(self.stack[1]);
+        }
+        Some(call)
+    }
+}
+
 impl TlsThread {
+    /// Whether a call began with the stack pointer `sp` that is not over.
+    #[inline(always)]
+    pub fn is_in(&self, sp: u64) -> bool {
+        self.inner.sp == sp || self.outer.sp == sp
+    }
+
     /// Where a call that begins with the stack pointer `sp` belongs. `None` for one inside two others. A call from which the thread
     /// has returned unseen has a lower place in the stack, or is taken for an outer one.
     #[inline(always)]

@@ -156,3 +156,30 @@ fn ciphertexts_become_rare() {
     let reported = (1..=70).filter(|number| is_ciphertext_reported(*number));
     assert!(reported.eq([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]));
 }
+
+#[test]
+fn a_goroutine_is_in_its_call_wherever_its_stack_is() {
+    let mut goroutine = Goroutine { stack: [0x1000, 0x3000], ..Goroutine::default() };
+    let begin = |goroutine: &mut Goroutine, sp: u64, buffer: u64| {
+        let (sp, buffer) = (goroutine.relative(sp), goroutine.kept(buffer));
+        let call = goroutine.calls.begin(sp).unwrap();
+        *call = TlsCall { sp, buffer, hook: READ, ..TlsCall::default() };
+    };
+    for (buffer, expected) in
+        [(0x2f00, 0x8f00), (0x1000, 0x7000), (0x2fff, 0x8fff), (0x3000, 0x3000), (0xfff, 0xfff)]
+    {
+        begin(&mut goroutine, 0x2e00, buffer);
+        // A call inside of it, as of a session inside of another.
+        begin(&mut goroutine, 0x2d00, 0xc000_0000);
+        // Now it is larger, and elsewhere.
+        goroutine.stack = [0x5000, 0x9000];
+        assert!(goroutine.calls.is_in(goroutine.relative(0x8d00)));
+        assert_eq!(goroutine.end(goroutine.relative(0x8c00)), None, "some other function's return");
+        let inner = goroutine.end(goroutine.relative(0x8d00)).map(|call| call.buffer);
+        assert_eq!(inner, Some(0xc000_0000));
+        let outer = goroutine.end(goroutine.relative(0x8e00)).map(|call| call.buffer);
+        assert_eq!(outer, Some(expected), "{buffer:x}");
+        assert!(goroutine.calls.is_outside() && !goroutine.calls.is_in(goroutine.relative(0x8e00)));
+        goroutine.stack = [0x1000, 0x3000];
+    }
+}

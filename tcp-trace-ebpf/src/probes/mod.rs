@@ -3,6 +3,11 @@
 mod connect;
 mod datagram;
 mod fork;
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "what is handed over by value is copied to the stack, of which these programs have little"
+)]
+mod go;
 mod mptcp;
 mod process_use;
 mod reset;

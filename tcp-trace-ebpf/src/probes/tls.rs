@@ -29,6 +29,7 @@ use tcp_trace_ebpf::{
 use crate::{
     emit, filter,
     maps::{NO_TLS_OBJECT, NO_TLS_THREAD, TLS, TLS_OBJECTS, TLS_SKIPS, TLS_THREADS, TlsObject},
+    probes::go,
     process_filter, registers, sock,
 };
 
@@ -99,7 +100,8 @@ pub(crate) fn note_socket(sk: *const u8) {
     if !sock::is_tcp(sk) {
         return;
     }
-    let Some(thread) = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    let thread = TLS_THREADS.get_ptr_mut(bpf_get_current_pid_tgid()).or_else(go::calls);
+    let Some(thread) = thread else { return };
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
     let Some(call) = (unsafe { &mut *thread }).current() else { return };
     // SAFETY: the pointer is a tracepoint's argument.
@@ -107,14 +109,15 @@ pub(crate) fn note_socket(sk: *const u8) {
     call.note_socket(cookie, filter::is_socket_excluded(sk));
 }
 
+/// The key of what is at this address of the process that runs now.
 #[inline(always)]
-fn key_of(address: u64) -> TlsKey {
+pub(super) fn key_of(address: u64) -> TlsKey {
     TlsKey { address, pid: (bpf_get_current_pid_tgid() >> 32) as u32, direction: 0 }
 }
 
 #[inline(always)]
 fn begin(ctx: &ProbeContext) {
-    if process_filter::is_enabled() && filter::is_current_process_excluded() {
+    if is_process_excluded() {
         return;
     }
     let Some(thread) = thread() else { return };
@@ -123,16 +126,29 @@ fn begin(ctx: &ProbeContext) {
     let sp = registers::stack_pointer(ctx).wrapping_add(hook >> CALL_STACK_SHIFT);
     // SAFETY: the pointer is to a value of the map, which only this thread uses.
     let Some(call) = (unsafe { &mut *thread }).begin(sp) else { return };
-    call.object.address = registers::first(ctx);
-    call.object.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    call.object.direction = 0;
-    call.sp = sp;
-    call.buffer = registers::second(ctx);
+    fill(call, registers::first(ctx), sp, registers::second(ctx), hook);
     call.count_at = match count_argument(hook) {
         None => 0,
         Some(3) => registers::fourth(ctx),
         Some(_) => registers::fifth(ctx),
     };
+}
+
+/// Whether the process that runs now is not reported.
+#[inline(always)]
+pub(super) fn is_process_excluded() -> bool {
+    process_filter::is_enabled() && filter::is_current_process_excluded()
+}
+
+/// Makes `call` one that begins, and that returns the number of bytes.
+#[inline(always)]
+pub(super) fn fill(call: &mut TlsCall, object: u64, sp: u64, buffer: u64, hook: u64) {
+    call.object.address = object;
+    call.object.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    call.object.direction = 0;
+    call.sp = sp;
+    call.buffer = buffer;
+    call.count_at = 0;
     call.socket = 0;
     call.hook = hook;
     call.is_reported = 0;
@@ -154,7 +170,7 @@ fn thread() -> Option<*mut TlsThread> {
 
 /// The object with this key, which has `attributes` if it was not known.
 #[inline(always)]
-fn object(key: *const TlsKey, attributes: u8) -> Option<*mut TlsObject> {
+pub(super) fn object(key: *const TlsKey, attributes: u8) -> Option<*mut TlsObject> {
     // SAFETY: the key is on the stack or in a value of a map.
     let key = unsafe { &*key };
     if let Some(object) = TLS_OBJECTS.get_ptr_mut(key) {
@@ -174,8 +190,9 @@ fn object(key: *const TlsKey, attributes: u8) -> Option<*mut TlsObject> {
     Some(object)
 }
 
+/// The object with this key is gone.
 #[inline(always)]
-fn free(key: &TlsKey) {
+pub(super) fn free(key: &TlsKey) {
     let Some(object) = TLS_OBJECTS.get_ptr_mut(key) else { return };
     // SAFETY: the pointer is to a value of the map.
     let object = unsafe { &*object };
@@ -229,15 +246,16 @@ fn end(ctx: &ProbeContext) {
     // SAFETY: the context is that of a uprobe.
     let below = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } >> CALL_STACK_SHIFT;
     let Some(call) = thread.end(registers::stack_pointer(ctx).wrapping_add(below)) else { return };
-    note_end(ctx, call);
+    note_end::<true>(ctx, call);
     // What is remembered are threads inside of calls: so one that waits long in one is not forgotten for those that wait no more.
     if thread.is_outside() {
         let _ = TLS_THREADS.remove(bpf_get_current_pid_tgid());
     }
 }
 
+/// The call has returned, of a library that `HANDS_OUT` ciphertext, or that uses its sockets itself.
 #[inline(always)]
-fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
+pub(super) fn note_end<const HANDS_OUT: bool>(ctx: &ProbeContext, call: &mut TlsCall) {
     let count = match count_returned(call.hook, registers::returned(ctx)) {
         Some(count) => count,
         None => {
@@ -252,7 +270,7 @@ fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
     };
     call.count_at = count;
     let is_passed = count != 0 && call.is_reported == 0 && !call.is_silent();
-    let is_ciphertext = call.ciphertext_length != 0 && call.socket == 0;
+    let is_ciphertext = HANDS_OUT && call.ciphertext_length != 0 && call.socket == 0;
     let is_late = call.hook & CALL_MAKES_LATE != 0;
     if !is_passed && !is_ciphertext && !is_late {
         return;
@@ -279,7 +297,7 @@ fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
         report(call, object);
     }
     // Last: before Linux 6.2 the verifier would go through all of the above once more for each way through this.
-    if call.ciphertext_length != 0 && call.socket == 0 && object.socket == 0 {
+    if HANDS_OUT && call.ciphertext_length != 0 && call.socket == 0 && object.socket == 0 {
         object.ciphertexts = object.ciphertexts.wrapping_add(1);
         if is_ciphertext_reported(object.ciphertexts) {
             report_ciphertext(call);
@@ -287,9 +305,9 @@ fn note_end(ctx: &ProbeContext, call: &mut TlsCall) {
     }
 }
 
-/// Reports what `call` has passed.
+/// Reports what `call` has passed, or is about to.
 #[inline(always)]
-fn report(call: &mut TlsCall, object: &mut TlsObject) {
+pub(super) fn report(call: &mut TlsCall, object: &mut TlsObject) {
     let count = count(call);
     let direction = call.direction();
     let passed = pick_mut(&mut object.passed, direction);
@@ -378,7 +396,7 @@ fn part<const N: usize>(call: &TlsCall, at: u64, length: u64) {
 
 /// Reports that the first `length` bytes of what a call has passed did so.
 #[inline(always)]
-fn header(call: &TlsCall, length: u64) {
+pub(super) fn header(call: &TlsCall, length: u64) {
     let Some(mut record) = emit::reserve::<RawPlaintext>() else { return };
     let length = if length > u64::from(u32::MAX) { u32::MAX } else { length as u32 };
     // SAFETY: it points to room for one in the ring buffer.
@@ -449,7 +467,7 @@ fn report_ciphertext(call: &TlsCall) {
 /// # Safety
 /// `to` has room for `size` bytes.
 #[inline(always)]
-unsafe fn read_user(to: *mut u8, size: u32, from: u64) -> bool {
+pub(super) unsafe fn read_user(to: *mut u8, size: u32, from: u64) -> bool {
     // SAFETY: the caller's promise. The helper checks the address in the process.
     unsafe { bpf_probe_read_user(to.cast(), size, from as *const c_void) == 0 }
 }

@@ -72,8 +72,8 @@ pub(super) fn look_up(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
 /// (`arch/x86/include/uapi/asm/ptrace.h`, `arch/arm64/include/uapi/asm/ptrace.h`).
 pub(super) fn registers() -> Registers {
     if cfg!(target_arch = "aarch64") {
-        Registers { ip: 256, sp: 248, fp: 29 * 8, lr: 30 * 8 }
+        Registers { ip: 256, sp: 248, fp: 29 * 8, lr: 30 * 8, goroutine: 28 * 8 }
     } else {
-        Registers { ip: 16 * 8, sp: 19 * 8, fp: 4 * 8, lr: 16 * 8 }
+        Registers { ip: 16 * 8, sp: 19 * 8, fp: 4 * 8, lr: 16 * 8, goroutine: 8 }
     }
 }

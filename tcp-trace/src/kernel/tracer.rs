@@ -8,8 +8,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcp_trace_ebpf::{
-    LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_OBJECTS_MAX, TLS_THREADS_MAX,
-    globals, maps, skip_entry, skip_index,
+    LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_GOROUTINES_MAX, TLS_OBJECTS_MAX,
+    TLS_THREADS_MAX, globals, maps, skip_entry, skip_index,
 };
 use tcp_trace_model::{
     event::{Cookie, Direction, TlsObject},
@@ -285,6 +285,7 @@ fn load(btf: &Btf<'_>, options: &Options, filter: KernelFilter<'_>) -> Result<Eb
         .map_max_entries(maps::LAST_USES, if options.stacks { LAST_USES_MAX as u32 } else { 1 })
         .map_max_entries(maps::TLS_OBJECTS, if options.tls { TLS_OBJECTS_MAX as u32 } else { 1 })
         .map_max_entries(maps::TLS_SKIPS, if options.tls { 2 * TLS_OBJECTS_MAX as u32 } else { 1 })
+        .map_max_entries(maps::TLS_GOROUTINES, if options.tls { TLS_GOROUTINES_MAX as u32 } else { 1 })
         .map_max_entries(maps::TLS_THREADS, if options.tls { TLS_THREADS_MAX as u32 } else { 1 })
         .load(OBJECT)
         .map_err(|error| match error {

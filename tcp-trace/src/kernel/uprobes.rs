@@ -27,13 +27,16 @@ use super::{
 };
 
 /// All programs of this kind.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 9] = [
     programs::TLS_RETURN,
+    programs::TLS_GO_RETURN,
     programs::TLS_CALL,
     programs::TLS_NEW,
     programs::TLS_HANDSHAKE,
     programs::TLS_FREE,
     programs::TLS_CIPHERTEXT,
+    programs::TLS_GO_CALL,
+    programs::TLS_GO_CLOSE,
 ];
 
 /// What happens at a place in a TLS library.
@@ -51,6 +54,14 @@ pub enum HookKind {
     Free,
     /// Ciphertext is taken.
     Ciphertext,
+    /// A call of Go returns, with bits as its beginning has, because that may not have been seen.
+    GoReturn(u64),
+    /// Such a call begins.
+    GoCall(u64),
+    /// The first handshake of an object of Go begins.
+    GoHandshake,
+    /// An object of Go is closed.
+    GoClose,
 }
 
 /// A place in a file to which a program is attached.
@@ -69,15 +80,21 @@ impl HookKind {
         match self {
             Self::Return => programs::TLS_RETURN,
             Self::Call(_) => programs::TLS_CALL,
-            Self::New => programs::TLS_NEW,
+            Self::New | Self::GoHandshake => programs::TLS_NEW,
             Self::Handshake => programs::TLS_HANDSHAKE,
             Self::Free => programs::TLS_FREE,
             Self::Ciphertext => programs::TLS_CIPHERTEXT,
+            Self::GoReturn(_) => programs::TLS_GO_RETURN,
+            Self::GoCall(_) => programs::TLS_GO_CALL,
+            Self::GoClose => programs::TLS_GO_CLOSE,
         }
     }
 
     fn cookie(self) -> u64 {
-        if let Self::Call(bits) = self { bits } else { 0 }
+        match self {
+            Self::Call(bits) | Self::GoReturn(bits) | Self::GoCall(bits) => bits,
+            _ => 0,
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! Its layout is that of Go 1.18 and later (`src/runtime/symtab.go` and `runtime2.go`: `pcHeader`, `functab`, `_func`).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+use memchr::memmem;
 
 /// First bytes of a table, before and since Go 1.20: the latter's functions have a further field.
 const MAGIC_118: u32 = 0xffff_fff0;
@@ -25,7 +27,7 @@ pub(super) struct GoFunction {
 
 /// The table of a program.
 #[derive(Clone, Debug)]
-pub(super) struct GoTable {
+pub(crate) struct GoTable {
     bytes: Arc<[u8]>,
     /// Address of the first function, as linked.
     text: u64,
@@ -49,7 +51,7 @@ impl GoTable {
     ///
     /// The header of a program at a variable address does not say that before it is loaded, and since Go 1.26 none does. Go's own linker
     /// puts that function at the beginning of `.text`. A C linker, which cgo needs, puts C code there, and its `_start` is the entry.
-    pub(super) fn read(bytes: Arc<[u8]>, text: u64, entry: u64) -> Option<Self> {
+    pub(crate) fn read(bytes: Arc<[u8]>, text: u64, entry: u64) -> Option<Self> {
         let function_size = match number(&bytes, 0)? {
             MAGIC_118 => 40,
             MAGIC_120 => 44,
@@ -114,6 +116,25 @@ impl GoTable {
             Some((path?.to_vec(), u32::try_from(line).ok()?))
         };
         Some(GoFunction { name, place: if is_inlined { None } else { place() } })
+    }
+
+    /// Address, as linked, and bytes of the function with this name: up to the next one.
+    pub(crate) fn find(&self, name: &str) -> Option<(u64, u64)> {
+        let name = [name.as_bytes(), b"\0"].concat();
+        let names = self.bytes.get(self.names..)?;
+        // It may be the end of another.
+        let places: HashSet<_> = memmem::find_iter(names, &name).collect();
+        let entry = |index: usize, field: usize| {
+            self.number(self.functions.checked_add(index.checked_mul(8)?)?.checked_add(field)?)
+        };
+        (0..self.count).map_while(|index| Some((index, entry(index, 0)?, entry(index, 4)?))).find_map(
+            |(index, start, record)| {
+                let name = self.number(self.functions.checked_add(record as usize)?.checked_add(4)?)?;
+                let size = entry(index + 1, 0)?.checked_sub(start)?;
+                let address = self.text.checked_add(start.into())?;
+                places.contains(&(name as usize)).then_some((address, size.into()))
+            },
+        )
     }
 
     /// The value that a table of a function has at so many bytes from its beginning.
@@ -218,6 +239,15 @@ mod tests {
                 assert_eq!(table.function(TEXT + offset), expected, "{offset:x}");
             }
             assert_eq!(table.function(TEXT - 1), None);
+            for (name, expected) in [
+                ("main.open", Some((TEXT, 0x20))),
+                ("_rt0_amd64_linux", Some((ENTRY, 0x10))),
+                ("open", None),
+                ("main.ope", None),
+                ("", None),
+            ] {
+                assert_eq!(table.find(name), expected, "{name}");
+            }
         }
     }
 
@@ -248,6 +278,7 @@ mod tests {
             }
             if let Some(table) = GoTable::read(bytes.into(), TEXT, ENTRY) {
                 table.function(table.text.wrapping_add(offset));
+                table.find("main.open");
             }
         }
     }

@@ -8,5 +8,6 @@ mod namer;
 mod perf_map;
 mod process;
 
+pub(crate) use go_table::GoTable;
 pub use locator::{LocatedStack, Locator};
 pub use namer::Namer;

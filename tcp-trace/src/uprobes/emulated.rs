@@ -8,8 +8,11 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 
 /// Instructions from a function's beginning or end that are looked at.
 const LOOKED_AT_MAX: usize = 16;
-/// What a function gets.
-const ARGUMENTS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+/// What a function of C gets.
+pub(super) const C_ARGUMENTS: &[Register] =
+    &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+/// What one of Go gets, as far as it matters: receiver, slice, and the goroutine that runs.
+pub(super) const GO_ARGUMENTS: &[Register] = &[Register::RAX, Register::RBX, Register::RCX, Register::R14];
 
 /// A place to hook, and how far the stack pointer is there below what it is at the function's beginning or end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +22,12 @@ pub(super) struct Place {
 }
 
 /// The place for a function's beginning, in whose `instructions` no jump leads to one of `targets`: an emulated instruction at which
-/// all arguments are as they were.
-pub(super) fn beginning(instructions: &[Instruction], targets: &HashSet<u64>) -> Option<Place> {
+/// all `arguments` are as they were.
+pub(super) fn beginning(
+    instructions: &[Instruction],
+    targets: &HashSet<u64>,
+    arguments: &[Register],
+) -> Option<Place> {
     let mut below = 0;
     for (index, instruction) in instructions.iter().take(LOOKED_AT_MAX).enumerate() {
         if index > 0 && targets.contains(&instruction.ip()) {
@@ -29,7 +36,7 @@ pub(super) fn beginning(instructions: &[Instruction], targets: &HashSet<u64>) ->
         if is_emulated(instruction) {
             return Some(Place { address: instruction.ip(), below });
         }
-        if instruction.flow_control() != FlowControl::Next || writes(instruction, &ARGUMENTS) {
+        if instruction.flow_control() != FlowControl::Next || writes(instruction, arguments) {
             return None;
         }
         below = below.checked_add(lowered(instruction)?)?;
@@ -73,7 +80,7 @@ fn is_emulated(instruction: &Instruction) -> bool {
 }
 
 /// How far it lowers the stack pointer; `None` where that is not known.
-fn lowered(instruction: &Instruction) -> Option<u64> {
+pub(super) fn lowered(instruction: &Instruction) -> Option<u64> {
     if let Some(number) = added(instruction, Mnemonic::Sub) {
         return Some(number);
     }
@@ -141,7 +148,8 @@ mod tests {
             (&[0x31, 0xc0, 0x75, 0xfe], None),
         ] {
             let (instructions, targets) = decoded(code);
-            let found = beginning(&instructions, &targets).map(|place| (place.address, place.below));
+            let found =
+                beginning(&instructions, &targets, C_ARGUMENTS).map(|place| (place.address, place.below));
             assert_eq!(found, expected, "{code:x?}");
         }
     }

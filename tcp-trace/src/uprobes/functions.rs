@@ -4,7 +4,7 @@ use std::fmt;
 
 use tcp_trace_ebpf::{
     CALL_COUNTS_AT_FIFTH, CALL_COUNTS_AT_FOURTH, CALL_HAS_NO_BUFFER, CALL_IS_SILENT, CALL_LIBRARY_SHIFT,
-    CALL_MAKES_LATE, CALL_RECEIVES, CALL_RETURNS_LONG, LIBRARY_GNUTLS, LIBRARY_OPENSSL,
+    CALL_MAKES_LATE, CALL_RECEIVES, CALL_RETURNS_LONG, LIBRARY_GNUTLS, LIBRARY_GO, LIBRARY_OPENSSL,
 };
 use tcp_trace_model::event::TlsLibrary;
 
@@ -20,14 +20,18 @@ pub(super) struct Function {
     pub(super) is_call: bool,
 }
 
+/// What every program has that uses Go's `crypto/tls`.
+pub(super) const GO_READ: &str = "crypto/tls.(*Conn).Read";
+
 const OPENSSL: u64 = (LIBRARY_OPENSSL as u64) << CALL_LIBRARY_SHIFT;
+const GO: u64 = (LIBRARY_GO as u64) << CALL_LIBRARY_SHIFT;
 const GNUTLS: u64 = (LIBRARY_GNUTLS as u64) << CALL_LIBRARY_SHIFT;
 
 /// Of what a client sends with its first message: where the server refuses it, the client sends it again.
 const EARLY: u64 = CALL_IS_SILENT | CALL_MAKES_LATE;
 
 /// All of them. Peeks pass nothing.
-pub(super) const FUNCTIONS: [Function; 23] = [
+pub(super) const FUNCTIONS: [Function; 28] = [
     openssl("SSL_read", HookKind::Call(OPENSSL | CALL_RECEIVES)),
     openssl("SSL_write", HookKind::Call(OPENSSL)),
     openssl("SSL_read_ex", HookKind::Call(OPENSSL | CALL_RECEIVES | CALL_COUNTS_AT_FOURTH)),
@@ -55,6 +59,11 @@ pub(super) const FUNCTIONS: [Function; 23] = [
     gnutls("gnutls_record_uncork", HookKind::Call(GNUTLS | CALL_IS_SILENT)),
     gnutls("gnutls_handshake", HookKind::Handshake),
     gnutls("gnutls_deinit", HookKind::Free),
+    go(GO_READ, HookKind::GoCall(GO | CALL_RECEIVES | CALL_RETURNS_LONG)),
+    go("crypto/tls.(*Conn).Write", HookKind::GoCall(GO | CALL_RETURNS_LONG)),
+    go("crypto/tls.(*Conn).clientHandshake", HookKind::GoHandshake),
+    go("crypto/tls.(*Conn).serverHandshake", HookKind::GoHandshake),
+    go("crypto/tls.(*Conn).Close", HookKind::GoClose),
 ];
 
 const fn openssl(name: &'static str, kind: HookKind) -> Function {
@@ -65,12 +74,17 @@ const fn gnutls(name: &'static str, kind: HookKind) -> Function {
     function(name, TlsLibrary::GnuTls, kind)
 }
 
+const fn go(name: &'static str, kind: HookKind) -> Function {
+    function(name, TlsLibrary::Go, kind)
+}
+
 const fn function(name: &'static str, library: TlsLibrary, kind: HookKind) -> Function {
-    Function { name, library, kind, is_call: matches!(kind, HookKind::Call(_)) }
+    Function { name, library, kind, is_call: matches!(kind, HookKind::Call(_) | HookKind::GoCall(_)) }
 }
 
 /// How the names of symbols end in any file with some of them.
-pub(super) const MARKS: [&[u8]; 3] = [b"SSL_write\0", b"BIO_write\0", b"gnutls_record_send\0"];
+pub(super) const MARKS: [&[u8]; 4] =
+    [b"SSL_write\0", b"BIO_write\0", b"gnutls_record_send\0", b"crypto/tls.(*Conn).Write\0"];
 
 /// Why a function that passes plaintext is not hooked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +106,10 @@ pub enum Reason {
     Undecoded,
     /// The file is for another processor.
     Machine,
+    /// Go called functions otherwise then.
+    OldGo,
+    /// Neither symbols nor the program's own table of functions say where it is.
+    NoTable,
 }
 
 impl fmt::Display for Unhooked {
@@ -101,6 +119,10 @@ impl fmt::Display for Unhooked {
             Reason::NoReturn => "it has no return instruction",
             Reason::Undecoded => "its instructions cannot be decoded",
             Reason::Machine => "it is for another kind of processor",
+            Reason::OldGo => "it was built with Go 1.17 or earlier",
+            Reason::NoTable => {
+                "neither symbols nor the program's table of functions (.gopclntab) say where it is"
+            }
         };
         write!(formatter, "{}: {reason}", self.function)
     }

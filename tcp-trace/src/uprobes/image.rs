@@ -12,12 +12,13 @@ use object::{
     pod::slice_from_all_bytes,
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
 };
-use tcp_trace_ebpf::CALL_RECEIVES;
+use tcp_trace_ebpf::{CALL_KEEPS_ARGUMENTS, CALL_RECEIVES};
 use tcp_trace_model::event::TlsLibrary;
 
 use super::{
-    emulated::Place,
-    functions::{FUNCTIONS, Function, MARKS, Reason, Unhooked},
+    emulated::{C_ARGUMENTS, GO_ARGUMENTS, Place},
+    functions::{FUNCTIONS, Function, GO_READ, MARKS, Reason, Unhooked},
+    go::{self, Build},
     returns::{Code, Machine},
 };
 use crate::kernel::{Hook, HookKind};
@@ -55,6 +56,13 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
         functions.extend(in_table(data, &sections, kind).map_err(io::Error::other)?);
     }
     let mut hooks = Hooks::default();
+    let build = Build::of(data, &sections);
+    if build.is_known() && functions.iter().all(|(function, ..)| function.library != TlsLibrary::Go) {
+        match go::functions(data, header, &sections) {
+            Ok(found) => functions.extend(found),
+            Err(reason) => hooks.unhooked.push(Unhooked { function: GO_READ, reason }),
+        }
+    }
     if functions.is_empty() {
         return Ok(hooks);
     }
@@ -65,9 +73,11 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
         if !seen.insert((function.name, address)) {
             continue;
         }
+        let is_known = function.library != TlsLibrary::Go || build.is_known();
         let found = machine
             .ok_or(Reason::Machine)
-            .and_then(|machine| places(data, &segments, machine, function, (address, size)));
+            .and_then(|machine| if is_known { Ok(machine) } else { Err(Reason::OldGo) })
+            .and_then(|machine| places(data, &segments, (machine, build), function, (address, size)));
         match found {
             Ok(found) => {
                 if function.is_call {
@@ -97,7 +107,10 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
 
 /// Which way plaintext passes in a call.
 fn direction(kind: HookKind) -> Option<u64> {
-    if let HookKind::Call(bits) = kind { Some(bits & CALL_RECEIVES) } else { None }
+    match kind {
+        HookKind::Call(bits) | HookKind::GoCall(bits) => Some(bits & CALL_RECEIVES),
+        _ => None,
+    }
 }
 
 /// The functions that a table of symbols names, with address and size. Most tables are large and name none: their names are searched
@@ -168,7 +181,7 @@ fn segments<'a>(data: &'a ReadCache<&'a File>, header: &Header) -> object::Resul
 fn places<'a>(
     data: &'a ReadCache<&'a File>,
     segments: &[Segment],
-    machine: Machine,
+    (machine, build): (Machine, Build),
     function: &Function,
     (address, size): (u64, u64),
 ) -> Result<Vec<Hook>, Reason> {
@@ -196,11 +209,19 @@ fn places<'a>(
     let mut hooks = Vec::new();
     match function.kind {
         kind @ HookKind::New => hooks.extend(returns(kind)?),
+        HookKind::GoCall(bits) => {
+            let kept = if machine.keeps_arguments(code) { CALL_KEEPS_ARGUMENTS } else { 0 };
+            hooks.extend(returns(HookKind::GoReturn(bits | kept))?);
+            hooks.extend(hook(build.call(bits), machine.beginning(code, GO_ARGUMENTS)));
+        }
+        kind @ (HookKind::GoHandshake | HookKind::GoClose) => {
+            hooks.extend(hook(kind, machine.beginning(code, GO_ARGUMENTS)));
+        }
         kind => {
             if function.is_call {
                 hooks.extend(returns(HookKind::Return)?);
             }
-            hooks.extend(hook(kind, machine.beginning(code)));
+            hooks.extend(hook(kind, machine.beginning(code, C_ARGUMENTS)));
         }
     }
     Ok(hooks)

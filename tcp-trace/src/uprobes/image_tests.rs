@@ -79,7 +79,7 @@ fn functions_of_a_segment_are_hooked() {
     let image = file(&[vec![0; 0x30], code.clone()].concat());
     let data = &ReadCache::new(&image);
     let named = |name| FUNCTIONS.iter().find(|function| function.name == name).unwrap();
-    let places = |name, place| places(data, &segments, Machine::HERE, named(name), place);
+    let places = |name, place| places(data, &segments, (Machine::HERE, Build::Other), named(name), place);
     let place = (0x1020, code.len() as u64);
     let hook = |kind, offset| Hook { kind, offset, below: 0 };
     assert_eq!(

@@ -6,6 +6,7 @@
 mod emulated;
 mod finder;
 mod functions;
+mod go;
 mod image;
 mod returns;
 mod uncovered;

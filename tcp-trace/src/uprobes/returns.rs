@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 
 use super::{
     emulated::{self, Place},
     functions::Reason,
+    go,
 };
 
 /// `ENDBR64`, with which a function begins where Intel's CET checks jumps.
@@ -51,15 +52,15 @@ impl Machine {
     /// That of this program.
     pub(super) const HERE: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
 
-    /// Where a function's beginning is hooked.
-    pub(super) fn beginning(self, function: Code<'_>) -> Place {
+    /// Where a function's beginning is hooked, one that gets these `arguments`.
+    pub(super) fn beginning(self, function: Code<'_>, arguments: &[Register]) -> Place {
         let at_once = Place { address: function.address, below: 0 };
         if self != Self::X86_64 {
             return at_once;
         }
         let (instructions, targets) = decoded(function);
         let is_pad = function.bytes.starts_with(&ENDBR64);
-        emulated::beginning(&instructions[usize::from(is_pad)..], &targets).unwrap_or(at_once)
+        emulated::beginning(&instructions[usize::from(is_pad)..], &targets, arguments).unwrap_or(at_once)
     }
 
     /// Where the end at this address is hooked, a return.
@@ -71,6 +72,11 @@ impl Machine {
         let (instructions, targets) = decoded(function);
         let at = instructions.iter().position(|instruction| instruction.ip() == address);
         at.and_then(|at| emulated::end(&instructions, at, &targets)).unwrap_or(at_once)
+    }
+
+    /// Whether a call of this function of Go is known by what is on its stack when it returns.
+    pub(super) fn keeps_arguments(self, function: Code<'_>) -> bool {
+        self == Self::X86_64 && go::keeps_arguments(&decoded(function).0)
     }
 
     /// The addresses at which a function returns, or at which those do to which it jumps; `read` gives the bytes from an address on.

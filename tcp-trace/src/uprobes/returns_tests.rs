@@ -37,7 +37,7 @@ fn returns_of_x86_64_are_instructions_not_bytes() {
     for (bytes, expected) in
         [(&[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xc3][..], 4), (&[0x31, 0xc0, 0xc3], 0), (&[], 0)]
     {
-        let place = Machine::X86_64.beginning(Code { address: START, bytes });
+        let place = Machine::X86_64.beginning(Code { address: START, bytes }, emulated::C_ARGUMENTS);
         assert_eq!(place, Place { address: START + expected, below: 0 });
     }
 }

@@ -40,6 +40,12 @@ impl HeldSegment {
         Self { time, payload: segment.payload.to_vec(), segment: Segment { payload: &[], ..*segment } }
     }
 
+    /// The same, which acknowledges nothing.
+    pub(super) fn without_acknowledgment(mut self) -> Self {
+        self.segment.flags.0 &= !Flags::ACK.0;
+        self
+    }
+
     /// The segment as it was.
     pub fn segment(&self) -> Segment<'_> {
         Segment { payload: &self.payload, ..self.segment.clone() }

@@ -299,15 +299,24 @@ impl Connection {
             match shown {
                 Shown::Unknown => known.push(Settled::Lost),
                 Shown::Taken if is_ambiguous => known.push(Settled::Lost),
-                Shown::Taken => known.push(Settled::Taken(unsure.held)),
+                Shown::Taken => known.push(Settled::Taken(self.believe(unsure.held))),
                 Shown::Refused => {
                     known.push(Settled::Refused(self.refuse(held.time, &held.segment(), *why)));
                 }
-                Shown::Copied => known.push(Settled::Copied(unsure.held)),
+                Shown::Copied => known.push(Settled::Copied(self.believe(unsure.held))),
                 Shown::Nothing => self.socket.refused.get_or_insert_default().unsure.push_back(unsure),
             }
         }
         known
+    }
+
+    /// What a segment that was received, or that had nothing new, says: not that what was never sent has been received.
+    fn believe(&self, held: HeldSegment) -> HeldSegment {
+        let segment = held.segment();
+        let sent = self.stream.half(segment.direction.opposite());
+        let known = sent.in_order().and_then(|_| sent.highest());
+        let is_unsent = known.is_some_and(|highest| ahead(segment.acknowledgment, highest) > 0);
+        if is_unsent { held.without_acknowledgment() } else { held }
     }
 
     /// Whether a segment without payload may have been reported for no more than what it shows of segments that wait. Of a connection

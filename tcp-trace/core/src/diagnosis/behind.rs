@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tcp_trace_model::{
     event::Role,
-    record::{ConnectionId, Http, Process},
+    record::{Http, Process},
     time::Time,
 };
 
@@ -16,6 +16,7 @@ use super::{
     findings::ExchangeKey,
     history::History,
 };
+use crate::timeline::{Position, position};
 
 /// The order in which a process gets the one end and makes the other is its own, and so are the moments at which that is seen. In
 /// microseconds.
@@ -150,14 +151,14 @@ pub(super) struct Behind<'a> {
 }
 
 impl<'a> Behind<'a> {
-    /// Of these; `connection_of` names a connection that has this end.
+    /// Of these; `at_client` says where an exchange is at the client's end.
     pub(super) fn new(
         history: &'a History,
         failed: &[FailedExchange<'a>],
         now: Time,
-        connection_of: impl Fn(ConnectionId) -> ConnectionId,
+        at_client: impl Fn(Position) -> Position,
     ) -> Self {
-        let key = |http: &Http| (connection_of(http.connection.id), http.exchange.index);
+        let key = |http: &Http| at_client(position(http));
         let (mut asked, mut asking) = (Vec::new(), Vec::new());
         for (at, it) in failed.iter().enumerate() {
             let end = |process| End {

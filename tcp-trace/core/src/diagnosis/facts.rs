@@ -16,7 +16,7 @@ use super::{
     failed_exchanges::{self, FailedExchange},
     snapshot::{Network, Process, Snapshot, Socket},
 };
-use crate::timeline::{Life, Pairs};
+use crate::timeline::{Life, Pairs, Position};
 
 /// Everything that is known when it is judged.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Facts<'a> {
     earlier: HashMap<u64, u32>,
     /// The connections of the history.
     pairs: Pairs<'a>,
+    /// Exchanges that both ends of a connection saw: the server's, with the client's.
+    partners: HashMap<Position, Position>,
     /// HTTP exchanges that failed, in order of time.
     failed_exchanges: Vec<FailedExchange<'a>>,
     /// Which of those that went wrong did so because of another one.
@@ -56,8 +58,9 @@ impl<'a> Facts<'a> {
         let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
         let pairs = Pairs::new(history.store());
         let failed_exchanges = failed_exchanges::all(history, &pairs);
-        let behind = Behind::new(history, &failed_exchanges, now.time, |end| connection_of(&pairs, end));
-        Self { now, before, history, by_ends, listeners, earlier, pairs, failed_exchanges, behind }
+        let partners = pairs.partners(history.remembered_exchanges());
+        let behind = Behind::new(history, &failed_exchanges, now.time, |at| at_client(&partners, at));
+        Self { now, before, history, by_ends, listeners, earlier, pairs, partners, failed_exchanges, behind }
     }
 
     /// The HTTP exchanges that failed, each with its fault, in order of time.
@@ -75,9 +78,9 @@ impl<'a> Facts<'a> {
         self.pairs.other_end(connection).filter(|life| life.summary.is_some())
     }
 
-    /// One name of the connection that has this end: its client's end, else the server's, of those that were traced.
-    pub(super) fn connection_of(&self, end: ConnectionId) -> ConnectionId {
-        connection_of(&self.pairs, end)
+    /// Where an exchange is at the client's end, if that is sure to have seen it too; else where it is.
+    pub(super) fn at_client(&self, position: Position) -> Position {
+        at_client(&self.partners, position)
     }
 
     /// The selected sockets in this state.
@@ -163,9 +166,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// One name of the connection that has this end: its client's end, else the server's, of those that are there.
-fn connection_of(pairs: &Pairs<'_>, end: ConnectionId) -> ConnectionId {
-    pairs.of(end).and_then(|pair| pair.ends().next()).map_or(end, |life| life.connection)
+fn at_client(partners: &HashMap<Position, Position>, position: Position) -> Position {
+    partners.get(&position).copied().unwrap_or(position)
 }
 
 /// Whether a socket connected, by what it has had acknowledged: the SYN of one that connected is one more than its data

@@ -6,13 +6,14 @@ use std::{collections::HashSet, ops::Deref};
 use tcp_trace_model::record::{ConnectionId, Finding, Http};
 
 use super::{Facts, behind::Root, finding::Case, snapshot::Socket};
+use crate::timeline::{Position, position};
 
-/// An exchange, whichever end saw it: the connection, by the client's end where that was traced, and the position.
-pub(super) type ExchangeKey = (ConnectionId, u64);
+/// An exchange, whichever end saw it: where it is at the client's end if that is sure to have seen it too.
+pub(super) type ExchangeKey = Position;
 
 /// Which exchange this is.
 pub(super) fn exchange_key(facts: &Facts<'_>, http: &Http) -> ExchangeKey {
-    (facts.connection_of(http.connection.id), http.exchange.index)
+    facts.at_client(position(http))
 }
 
 /// Findings with what they explain.

@@ -154,6 +154,13 @@ impl History {
         self.store.lives().filter(|life| life.summary.is_some())
     }
 
+    /// All exchanges that are remembered; some are there more than once.
+    pub(super) fn remembered_exchanges(&self) -> impl Iterator<Item = &Http> {
+        let Self { store, exchanges, .. } = self;
+        let others = exchanges.slow().chain(exchanges.refused()).chain(exchanges.gateway_errors());
+        store.lives().flat_map(|life| &life.exchanges).chain(others)
+    }
+
     /// The life of a connection whose summary has come.
     pub fn life_of(&self, connection: ConnectionId) -> Option<&Life> {
         self.store.life(connection).filter(|life| life.summary.is_some())

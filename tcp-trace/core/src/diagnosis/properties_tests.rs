@@ -57,6 +57,7 @@ fn history(scene: Scene) -> History {
             (false, false) => unanswered(role, 1, started, Outcome::NoResponse),
         };
         second.exchange.index = 1;
+        second.exchange.timing.started = super::testing_http::at(started);
         second.exchange.timing.idle_us = Some(scene.idle_ms * 1_000);
         second.exchange.timing.total_us = scene.total_ms * 1_000;
         second.time = super::testing_http::at(started + scene.total_ms);

@@ -12,7 +12,8 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::upstreams::{Attempted, Fate, Upstreams, answered, position, target};
+use super::upstreams::{Attempted, Fate, Upstreams, answered, target};
+use crate::timeline::position;
 
 /// What a gateway answers later than this behind a failure, and than a tenth of the time since it was asked, may have another cause, in
 /// microseconds.

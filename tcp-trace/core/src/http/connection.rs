@@ -283,12 +283,12 @@ impl HttpConnection {
                 }
                 &[]
             }
-            Position::Lost => self.lost_bytes(direction, bytes, time, exchanges),
+            Position::Lost | Position::AfterGap => self.lost_bytes(direction, bytes, time, exchanges),
             Position::Expecting(framing) => {
                 let framing = *framing;
                 self.expected_bytes(direction, framing, (bytes, time), exchanges)
             }
-            Position::Undecided | Position::AfterGap => {
+            Position::Undecided => {
                 stream.keep_undecided(bytes, time);
                 &[]
             }
@@ -453,11 +453,11 @@ impl HttpConnection {
             self.end_unseen(open, integrity, exchanges);
         }
         let after_gap = self.streams.iter().position(|stream| stream.position == Position::AfterGap);
-        let kept = after_gap.map(|index| self.streams[index].take_undecided());
+        let kept = after_gap.and_then(|index| self.streams[index].candidate.take().zip(Some(index)));
         let is_read = |stream: &&mut Stream| stream.position != Position::Broken;
         self.streams.iter_mut().filter(is_read).for_each(Stream::lose);
-        if let (Some((bytes, time)), Some(requests)) = (kept, self.requests) {
-            self.bytes(requests, &bytes, time, exchanges);
+        if let Some((candidate, index)) = kept {
+            self.streams[index].candidate = Some(candidate);
         }
     }
 

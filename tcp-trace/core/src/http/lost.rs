@@ -14,8 +14,12 @@ use super::{
     exchange::Exchanges,
     head::{self, HEAD_MAX},
     line,
+    stalls::Held,
     stream::Position,
 };
+
+/// What held up a candidate, of which so many are kept; of more, the last ones are joined.
+const STALLS_MAX: usize = 64;
 
 /// What may be a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(super) struct Candidate {
     pieces: Vec<(Vec<u8>, Time)>,
     /// Bytes behind the pieces, and when the last of them came.
     more: (u64, Time),
+    /// What held it up so far, in order.
+    stalls: Vec<Held>,
     /// Whether it is no request.
     is_refuted: bool,
 }
@@ -65,6 +71,19 @@ impl Candidate {
             self.pieces.push((bytes.to_vec(), time));
         } else {
             self.more = (self.more.0 + bytes.len() as u64, time);
+        }
+    }
+
+    /// Notes what held it up.
+    pub(super) fn stalled(&mut self, held: Held) {
+        if self.is_refuted {
+            return;
+        }
+        let is_full = self.stalls.len() >= STALLS_MAX;
+        let same = self.stalls.last_mut().filter(|last| is_full || last.goes_on_as(&held));
+        match same {
+            Some(last) => last.to = held.to,
+            None => self.stalls.push(held),
         }
     }
 
@@ -124,15 +143,24 @@ impl HttpConnection {
     fn accept_candidate(&mut self, requests: Direction, exchanges: &mut Exchanges) {
         let stream = &mut self.streams[requests.index()];
         let candidate = stream.candidate.take();
-        if let Some(Candidate { pieces, more: (more, last), is_refuted: false }) =
+        if let Some(Candidate { pieces, more: (more, last), stalls, is_refuted: false }) =
             candidate.filter(|it| it.has_head()).map(|it| *it)
         {
             stream.position = Position::Head;
             self.requests = Some(requests);
+            let first = self.open.len();
+            let mut stalls = stalls.into_iter().peekable();
             for (bytes, time) in pieces {
+                while let Some(held) = stalls.next_if(|held| held.to <= time) {
+                    self.held_up(first, held);
+                }
                 self.bytes(requests, &bytes, time, exchanges);
             }
+            while let Some(held) = stalls.next_if(|held| held.to <= last) {
+                self.held_up(first, held);
+            }
             self.missing_bytes(requests, more, false, last, exchanges);
+            stalls.for_each(|held| self.held_up(first, held));
         }
     }
 

@@ -22,6 +22,23 @@ pub enum Cause {
     ZeroWindow,
 }
 
+/// What held up the bytes of a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) direction: Direction,
+    pub(super) cause: Cause,
+    pub(super) from: Time,
+    pub(super) to: Time,
+}
+
+impl Held {
+    /// Whether it is a full window that `later` is too.
+    pub(super) fn goes_on_as(&self, later: &Self) -> bool {
+        let is_same = (self.direction, self.from) == (later.direction, later.from);
+        is_same && [self.cause, later.cause] == [Cause::ZeroWindow; 2]
+    }
+}
+
 /// Periods of which each moment counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Periods {
@@ -133,6 +150,14 @@ impl HttpConnection {
     /// Notes that bytes of a direction did not get on from `from` to `to`, which is now. It counts in the phase in
     /// which each exchange is now, from the beginning of that on.
     pub fn stalled(&mut self, direction: Direction, cause: Cause, from: Time, to: Time) {
+        let held = Held { direction, cause, from, to };
+        let candidates = self.streams.iter_mut().filter_map(|stream| stream.candidate.as_mut());
+        candidates.for_each(|candidate| candidate.stalled(held));
+        self.held_up(0, held);
+    }
+
+    /// Notes what held up the exchanges from `first` on of those that are open.
+    pub(super) fn held_up(&mut self, first: usize, Held { direction, cause, from, to }: Held) {
         let Some(requests) = self.requests else { return };
         let is_request = direction == requests;
         if is_request && let Some((_, started)) = self.streams[requests.index()].partial_head() {
@@ -141,7 +166,7 @@ impl HttpConnection {
         }
         let responses = &self.streams[requests.opposite().index()];
         let mut response_head = responses.partial_head().map(|(_, started)| started);
-        for open in self.open.iter_mut().filter(|open| !open.is_response_done()) {
+        for open in self.open.iter_mut().skip(first).filter(|open| !open.is_response_done()) {
             // A response's head that is not whole is the next one's.
             note(open, is_request, (cause, from, to), response_head.take());
         }

@@ -39,6 +39,10 @@ impl Pipeline {
             self.nested(time, object, cookie);
         }
         self.begin(time, object);
+        if length == 0 {
+            // It was reported when the call began, and now what it used.
+            return;
+        }
         let piece = Piece { time, direction, offset, length, payload };
         let Self { cx, plaintexts, connections, resolutions, .. } = self;
         match plaintexts.place(object) {

@@ -3,6 +3,7 @@
 
 mod life;
 mod pair;
+mod partners;
 mod size;
 mod store;
 #[cfg(test)]
@@ -10,5 +11,5 @@ mod tests;
 
 pub use life::{Life, control};
 
-pub use pair::{Pair, Pairs, Side};
+pub use pair::{Pair, Pairs, Position, Side, position};
 pub use store::{Keep, Store};

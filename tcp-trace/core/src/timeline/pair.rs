@@ -7,7 +7,7 @@ use tcp_trace_model::{
     record::{ConnectionId, Ends, Http, Network},
 };
 
-use super::{Life, Store};
+use super::{Life, Store, partners};
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,27 +47,28 @@ impl<'a> Pair<'a> {
     /// Each exchange once, with the side that saw it: the client where it did, because its times are what the user
     /// waits for, else the server.
     pub fn exchanges(&self) -> Vec<(Side, &'a Http)> {
-        let of = |life: Option<&'a Life>| life.into_iter().flat_map(|life| &life.exchanges);
-        let mut clients: Vec<_> = of(self.client).collect();
+        let of =
+            |life: Option<&'a Life>| life.map(|life| life.exchanges.iter().collect()).unwrap_or_default();
+        let (mut clients, servers): (Vec<&Http>, Vec<&Http>) = (of(self.client), of(self.server));
         clients.sort_by_key(|http| http.exchange.timing.started);
-        let both_from_start = self.ends().all(Life::is_from_start);
-        let indices: HashSet<_> = clients.iter().map(|http| http.exchange.index).collect();
-        let is_at_client = |http: &Http| {
-            if both_from_start {
-                return indices.contains(&http.exchange.index);
-            }
-            // The two ends count from different beginnings: compare by time.
-            let before = clients
-                .partition_point(|client| client.exchange.timing.started <= http.exchange.timing.started);
-            before
-                .checked_sub(1)
-                .and_then(|last| clients.get(last))
-                .is_some_and(|client| http.exchange.timing.started <= client.time)
-        };
-        let only_at_server: Vec<_> = of(self.server).filter(|http| !is_at_client(http)).collect();
-        let clients = clients.into_iter().map(|http| (Side::Client, http));
-        clients.chain(only_at_server.into_iter().map(|http| (Side::Server, http))).collect()
+        let at_client = partners::at_client(&clients, &servers, self.is_from_start());
+        let only_at_server = servers.into_iter().zip(at_client).filter(|(_, client)| client.is_none());
+        let only_at_server: Vec<_> = only_at_server.map(|(http, _)| (Side::Server, http)).collect();
+        clients.into_iter().map(|http| (Side::Client, http)).chain(only_at_server).collect()
     }
+
+    /// Whether both ends were seen from the beginning of the connection on.
+    fn is_from_start(&self) -> bool {
+        self.ends().all(Life::is_from_start)
+    }
+}
+
+/// Where an exchange is: the end that saw it, and its position there.
+pub type Position = (ConnectionId, u64);
+
+/// Where this one is.
+pub fn position(http: &Http) -> Position {
+    (http.connection.id, http.exchange.index)
 }
 
 /// All connections of a store, but no listeners, in the order of their beginnings.
@@ -112,6 +113,31 @@ impl<'a> Pairs<'a> {
     /// The other end of the connection that has this end, when it is there too.
     pub fn other_end(&self, end: ConnectionId) -> Option<&'a Life> {
         self.of(end)?.ends().find(|life| life.connection != end)
+    }
+
+    /// Of exchanges that ends saw, each once: those of servers' ends that the client's end saw too, with that one.
+    pub fn partners(&self, all: impl Iterator<Item = &'a Http>) -> HashMap<Position, Position> {
+        let mut by_pair = HashMap::<usize, [Vec<&Http>; 2]>::new();
+        let mut seen = HashSet::new();
+        for http in all {
+            let index = self.by_end.get(&http.connection.id).copied();
+            let Some((index, pair)) = index.and_then(|index| Some((index, self.pairs.get(index)?))) else {
+                continue;
+            };
+            if let (Some(client), Some(_)) = (pair.client, pair.server)
+                && seen.insert(position(http))
+            {
+                let is_server = client.connection != http.connection.id;
+                by_pair.entry(index).or_default()[usize::from(is_server)].push(http);
+            }
+        }
+        let of_pair = |(index, [clients, servers]): (usize, [Vec<&'a Http>; 2])| {
+            let is_from_start = self.pairs.get(index).is_some_and(Pair::is_from_start);
+            let found = partners::at_client(&clients, &servers, is_from_start);
+            let both = servers.into_iter().zip(found).filter_map(|(server, client)| Some((server, client?)));
+            both.map(|(server, client)| (position(server), position(client))).collect::<Vec<_>>()
+        };
+        by_pair.into_iter().flat_map(of_pair).collect()
     }
 
     /// The exchanges of all connections, each once, in the order in which they began.

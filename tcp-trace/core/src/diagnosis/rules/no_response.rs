@@ -26,7 +26,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     // A server that answers late, when who asked for it has given up: that is the fault.
     let is_late_behind = |failed: &FailedExchange<'_>| {
         let mut roots = facts.behind().roots(exchange_key(facts, failed.http));
-        roots.any(|root| root.failed.is_none() && slow.are_reported(root.http))
+        roots.any(|root| root.failed.is_none() && slow.are_reported(facts, root.http))
     };
     let key = |failed: &FailedExchange<'_>| match failed.fault {
         Fault::NoResponse(stop, silence) => {

@@ -69,6 +69,19 @@ struct Parts {
 }
 
 impl Parts {
+    /// Of an exchange that a client's end saw, with what the server's end says of it, if that was traced too.
+    fn known(facts: &Facts<'_>, http: &Http) -> Self {
+        let mut it = Self::of(http);
+        if let Some(server) = at_server(facts, http) {
+            let of_server = Self::of(server);
+            // What the server sent at once and had to send again is no time of the server's.
+            let waited = server.exchange.timing.wait_us.map(|_| of_server.server);
+            it.server = it.server.min(waited.unwrap_or(u64::MAX));
+            it.lost = it.lost.max(of_server.lost);
+        }
+        it
+    }
+
     fn of(http: &Http) -> Self {
         let Stalls { send, wait, receive } = http.exchange.timing.stalls.clone().unwrap_or_default();
         let lost = |stall: Option<Stall>| stall.map_or(0, |stall| stall.retransmit_us);
@@ -94,8 +107,8 @@ impl Parts {
 
 impl Blame {
     /// What took at least half of the time, if that is known; and how long.
-    fn of(http: &Http, slow_us: u64) -> Option<(Self, u64)> {
-        let parts = Parts::of(http);
+    fn of(facts: &Facts<'_>, http: &Http, slow_us: u64) -> Option<(Self, u64)> {
+        let parts = Parts::known(facts, http);
         let total = http.exchange.timing.total_us;
         let each = [
             (Self::Client, parts.client_full),
@@ -244,15 +257,20 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
         // If both ends saw it, the one to blame is reported.
         let is_clients = matches!(blame, Blame::Client | Blame::Window(Window { of_requests: false, .. }));
         let reporter = if is_clients { Role::Client } else { Role::Server };
+        // Of what was lost on the way, an end sees only what it sent or received itself.
+        let is_judge = |http: &&Http| {
+            *blame != Blame::Network || Blame::of(facts, http, slow_us).is_some_and(|(it, _)| it == *blame)
+        };
         let by_reporter: HashSet<ExchangeKey> = all()
             .filter(|http| http.connection.role == Some(reporter))
+            .filter(is_judge)
             .map(|http| exchange_key(facts, http))
             .collect();
         let mut groups = BTreeMap::<(SocketAddr, String), Vec<(&Http, u64)>>::new();
         for http in all().filter(|http| depth(http) <= most && !findings.explain_exchange(facts, http)) {
             let is_reported =
                 http.connection.role == Some(reporter) || !by_reporter.contains(&exchange_key(facts, http));
-            match Blame::of(http, slow_us) {
+            match Blame::of(facts, http, slow_us) {
                 Some((it, us)) if it == *blame && is_reported => {
                     groups.entry((server_of(http), place(http))).or_default().push((http, us));
                 }
@@ -266,7 +284,7 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
                 });
                 cases.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
                 let mut finding = finding(facts, thresholds, *blame, server, &place, &cases);
-                let not_read = held_up_by(*blame, &cases, all());
+                let not_read = held_up_by(facts, *blame, &cases, all());
                 not_read.iter().for_each(|http| {
                     findings.claim_exchange(facts, http);
                 });
@@ -284,6 +302,7 @@ fn judge(facts: &Facts<'_>, thresholds: &Thresholds, blames: &[Blame], findings:
 
 /// The exchanges on the same connections that waited for windows of their own, and so used up the connection's.
 fn held_up_by<'a>(
+    facts: &Facts<'_>,
     blame: Blame,
     cases: &[(&'a Http, u64)],
     all: impl Iterator<Item = &'a Http>,
@@ -304,7 +323,7 @@ fn held_up_by<'a>(
             from <= ended && started <= to
         };
         let held_up = by_connection.get(&http.connection.id);
-        let blame = Blame::of(http, SLOW_LEAST_US).map(|(blame, _)| blame);
+        let blame = Blame::of(facts, http, SLOW_LEAST_US).map(|(blame, _)| blame);
         blame == Some(window(of_requests, false))
             && held_up.is_some_and(|cases| cases.iter().any(is_meanwhile))
     };
@@ -325,7 +344,7 @@ impl Kinds {
         let counts =
             |http: &&Http| !facts.history.may_lack_events_of(http) && !findings.explain_exchange(facts, http);
         for http in facts.history.exchanges().slow().filter(counts) {
-            if let (Some(Role::Client), Some(kind)) = (http.connection.role, it.kind(http)) {
+            if let (Some(Role::Client), Some(kind)) = (http.connection.role, it.kind(facts, http)) {
                 let least = kind.2.least(thresholds);
                 it.all.entry(kind).or_insert((0, least)).0 += 1;
             }
@@ -333,16 +352,27 @@ impl Kinds {
         it
     }
 
-    fn kind(&self, http: &Http) -> Option<(SocketAddr, String, Blame)> {
-        let (blame, _) = Blame::of(http, self.slow_us)?;
+    fn kind(&self, facts: &Facts<'_>, http: &Http) -> Option<(SocketAddr, String, Blame)> {
+        let (blame, _) = Blame::of(facts, http, self.slow_us)?;
         Some((server_of(http), place(http), blame))
     }
 
     /// Whether this one is among so many.
-    pub(in super::super) fn are_reported(&self, http: &Http) -> bool {
-        let counted = self.kind(http).and_then(|kind| self.all.get(&kind));
+    pub(in super::super) fn are_reported(&self, facts: &Facts<'_>, http: &Http) -> bool {
+        let counted = self.kind(facts, http).and_then(|kind| self.all.get(&kind));
         counted.is_some_and(|(count, least)| count >= least)
     }
+}
+
+/// The same exchange as the server's end saw it, of one that a client's end saw.
+fn at_server<'a>(facts: &Facts<'a>, http: &Http) -> Option<&'a Http> {
+    if http.connection.role != Some(Role::Client) {
+        return None;
+    }
+    let key = exchange_key(facts, http);
+    let server = facts.other_life(http.connection.id)?;
+    let mut all = server.exchanges.iter().filter(|server| !facts.history.may_lack_events_of(server));
+    all.find(|server| exchange_key(facts, server) == key)
 }
 
 /// The requested host and the first part of the path: `api.example/users`.

@@ -2,12 +2,16 @@
 
 use tcp_trace_model::{
     event::State,
-    record::{Connection, Fact, Record, StateSpan, Url},
+    record::{By, Connection, Fact, How, Record, StateSpan, Url},
     time::Time,
 };
 
 use super::*;
-use crate::diagnosis::{History, testing::Host, testing_http::exchange};
+use crate::diagnosis::{
+    History,
+    testing::Host,
+    testing_http::{exchange, life, summary},
+};
 
 const RULES: [&str; 3] = ["slow_server", "slow_network", "slow_reader"];
 
@@ -98,6 +102,42 @@ fn both_ends_are_reported_once_by_the_one_to_blame() {
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].evidence.get("requests"), Some(&Fact::Number(3)));
     assert_eq!(findings[0].process.as_ref().map(|process| process.pid), Some(6));
+}
+
+#[test]
+fn a_server_that_answered_at_once_is_not_slow() {
+    let both = |wait_us: u64, again: Option<Stall>| {
+        let ends = [Role::Client, Role::Server].map(|role| {
+            let each = (0..3).map(|index| {
+                let mut http = exchange(role, index, 1_000 + index * 3_000);
+                waits(&mut http);
+                http.exchange.timing.total_us = 2_000_000;
+                if role == Role::Server {
+                    http.exchange.timing.wait_us = Some(wait_us);
+                    http.exchange.timing.total_us = wait_us + 90;
+                    http.exchange.timing.stalls =
+                        again.map(|it| Stalls { receive: Some(it), ..Stalls::default() });
+                }
+                http
+            });
+            (each.collect::<Vec<_>>(), summary(role, By::Peer, How::Fin))
+        });
+        let mut history = History::default();
+        ends.into_iter().for_each(|(each, end)| life(&mut history, Vec::new(), each, end));
+        let found = RULES.map(|code| Host::new().judge_with(code, &history));
+        found
+            .concat()
+            .into_iter()
+            .map(|finding| (finding.cause.unwrap(), finding.evidence))
+            .collect::<Vec<_>>()
+    };
+    let causes = |found: &[(String, _)]| found.iter().map(|(cause, _)| cause.clone()).collect::<Vec<_>>();
+    assert_eq!(causes(&both(1_900_000, None)), ["first_byte"]);
+    assert_eq!(causes(&both(5_000, None)), Vec::<String>::new(), "what took the time is not known");
+    let lost = both(5_000, stall(3, 1_900_000, 0));
+    assert_eq!(causes(&lost), ["retransmits"], "only the server's end sees that it sent the response again");
+    // Of each connection, the last two exchanges are remembered.
+    assert_eq!(lost[0].1.get("requests"), Some(&Fact::Number(2)));
 }
 
 #[test]

@@ -107,6 +107,37 @@ fn requests_without_answers_and_interim_responses_without_end_are_bounded() {
     assert_eq!(last.reason.as_deref(), Some("request: 4096 requests wait for a response already"));
 }
 
+#[test]
+fn what_holds_up_a_request_that_only_its_response_shows_to_be_one_counts() {
+    const HEAD: &str = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+    let mut http = Fed::new(Some(Role::Client));
+    let mut exchanges = Vec::new();
+    // Seen from the middle: nobody knows whether this is a request or part of a body.
+    http.payload(Direction::Out, 0, HEAD.as_bytes(), Time(1_000_000), &mut exchanges);
+    http.stalled(Direction::Out, Cause::Retransmit, Time(1_000_000), Time(1_200_000));
+    http.payload(
+        Direction::Out,
+        u32::try_from(HEAD.len()).unwrap(),
+        b"body",
+        Time(1_200_000),
+        &mut exchanges,
+    );
+    for full in [1_450_000, 1_460_000] {
+        http.stalled(Direction::Out, Cause::ZeroWindow, Time(1_400_000), Time(full));
+    }
+    for again in 0..100_u64 {
+        let late = Time(1_500_000 + again * 1_000);
+        http.stalled(Direction::Out, Cause::Retransmit, Time(1_200_000), late);
+    }
+    http.payload(Direction::In, 0, OK.as_bytes(), Time(1_700_000), &mut exchanges);
+    let timing = &exchanges[0].timing;
+    assert_eq!((timing.send_us, timing.wait_us), (Some(200), Some(500)));
+    let stalls = timing.stalls.clone().unwrap();
+    let [send, wait] = [stalls.send, stalls.wait].map(Option::unwrap);
+    assert_eq!((send.retransmits, send.retransmit_us), (1, 200));
+    assert_eq!((wait.retransmit_us, wait.zero_window_us), (399, 60), "of many the times are known");
+}
+
 proptest! {
     #[test]
     fn a_stall_is_never_longer_than_its_phase(

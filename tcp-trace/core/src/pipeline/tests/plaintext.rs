@@ -68,6 +68,23 @@ fn an_exchange_in_nested_calls_is_one_of_the_connection() {
 }
 
 #[test]
+fn what_was_reported_when_its_call_began_is_linked_when_that_returns() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    host.call(&mut end, Direction::Out, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", false);
+    host.call(&mut end, Direction::In, RESPONSE, false);
+    host.tick(1);
+    assert_eq!(host.inside(), [""; 0]);
+    host.call_without_payload(&mut end, Direction::Out, 0);
+    host.tick(1);
+    assert_eq!(host.inside(), ["c1 /a 200 NestedSyscall"]);
+    host.nested_exchange(&mut end, "/b");
+    host.tick(1);
+    assert_eq!(host.inside(), ["c1 /a 200 NestedSyscall", "c1 /b 200 NestedSyscall"]);
+    assert_eq!((host.pipeline.unlinked(), host.lost), (Unlinked::default(), 0));
+}
+
+#[test]
 fn http_2_is_found_by_its_preface() {
     let mut host = Host::new(Filter::default());
     let mut end = host.tls(1, true);

@@ -315,6 +315,26 @@ fn forged_segments_that_were_found_to_count_do_not() {
             Finale::Reset(CLIENT),
             (23, forged::Forged { length: 1, ..forged(Flags::ACK, -25_125, 0) }),
         ),
+        // It acknowledges more than was sent, and lies behind the FIN that comes later.
+        (
+            1_520_146_099_134_248_992,
+            51,
+            2_457_257,
+            1007,
+            vec![(1953, 28_045)],
+            Finale::Close(CLIENT),
+            (31, forged::Forged { length: 1, ..forged(Flags::ACK, 1, 8_058) }),
+        ),
+        // It acknowledges more than was sent, and has nothing new.
+        (
+            1_105_732_210_740_692,
+            0,
+            0,
+            297,
+            vec![(0, 15_401)],
+            Finale::Close(CLIENT),
+            (33, forged::Forged { length: 3, ..forged(Flags::ACK, -3, 8_021) }),
+        ),
     ] {
         let forged = vec![forged];
         let scene = Scene { seed, loss, jitter, mss, exchanges, finale, forged };

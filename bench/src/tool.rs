@@ -22,6 +22,8 @@ pub(crate) enum Tool {
     Record,
     /// tcp-trace record to a file, the server's end
     RecordServer,
+    /// The same with --no-tls
+    RecordServerNoTls,
     /// tcp-trace live to /dev/null
     Live,
     /// tcp-trace record with a filter that excludes the load
@@ -68,6 +70,16 @@ pub(crate) fn require(program: &str) -> Result<()> {
     bail!("the benchmark needs {program}: apt-get install {package}, or choose with --tool and --workload");
 }
 
+/// What a program prints; an error unless it succeeds.
+pub(crate) fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
 impl Tool {
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
@@ -76,7 +88,12 @@ impl Tool {
     /// Fails unless its program is there.
     pub(crate) fn require(self) -> Result<()> {
         match self {
-            Self::None | Self::Record | Self::RecordServer | Self::Live | Self::Excluded => Ok(()),
+            Self::None
+            | Self::Record
+            | Self::RecordServer
+            | Self::RecordServerNoTls
+            | Self::Live
+            | Self::Excluded => Ok(()),
             Self::Tcpstates => require("tcpstates"),
             Self::Tcplife => require("tcplife"),
             Self::Tshark => require("tshark"),
@@ -88,14 +105,16 @@ impl Tool {
     pub(crate) fn start(self, port: u16) -> Result<RunningTool> {
         let folder = Folder::new();
         let port = port.to_string();
-        let is_recorder = matches!(self, Self::Record | Self::RecordServer | Self::Excluded);
+        let is_recorder =
+            matches!(self, Self::Record | Self::RecordServer | Self::RecordServerNoTls | Self::Excluded);
         let command = match self {
             Self::None => None,
-            Self::Record | Self::RecordServer | Self::Excluded => {
+            Self::Record | Self::RecordServer | Self::RecordServerNoTls | Self::Excluded => {
                 let mut command = tcp_trace();
                 command.arg("record").arg("-o").arg(folder.file("recording.jsonl"));
                 match self {
                     Self::RecordServer => command.args(["--local-port", &port]),
+                    Self::RecordServerNoTls => command.args(["--local-port", &port, "--no-tls"]),
                     // A port that no server of the benchmark has (discard, RFC 863).
                     Self::Excluded => command.args(["--port", "9"]),
                     _ => command.args(["--port", &port]),

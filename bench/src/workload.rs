@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use tcp_trace_tests::{Folder, Running, free_port, wait_for_listener};
 
-use crate::{idle, server::Server};
+use crate::{idle, server::Server, tool::printed};
 
 /// Connections that are open beside those of [`Workload::Idle`] that work.
 const IDLE_CONNECTIONS: usize = 10_000;
@@ -20,6 +20,8 @@ const IDLE_CONNECTIONS: usize = 10_000;
 pub(crate) enum Workload {
     /// Small responses on 32 kept connections
     KeepAlive,
+    /// The same over TLS 1.3, with nginx's OpenSSL
+    Tls,
     /// A connection per request
     Churn,
     /// Responses of 1 MiB, by sendfile
@@ -66,7 +68,11 @@ impl Workload {
 
     /// Fails unless the programs that it needs are there.
     pub(crate) fn require(self) -> Result<()> {
-        let programs: &[&str] = if self == Self::Bulk { &["iperf3"] } else { &["nginx", "wrk"] };
+        let programs: &[&str] = match self {
+            Self::Bulk => &["iperf3"],
+            Self::Tls => &["nginx", "openssl", "wrk"],
+            _ => &["nginx", "wrk"],
+        };
         programs.iter().try_for_each(|program| crate::tool::require(program))
     }
 
@@ -82,7 +88,7 @@ impl Workload {
             let pid = iperf.pid();
             return Ok(Target { port, pid, _server: None, _iperf: Some(iperf), _idle: Vec::new(), folder });
         }
-        let server = Server::start()?;
+        let server = Server::start(self == Self::Tls)?;
         let (port, pid) = (server.port(), server.pid());
         let idle = if self == Self::Idle { idle::open(port, IDLE_CONNECTIONS)? } else { Vec::new() };
         Ok(Target { port, pid, _server: Some(server), _iperf: None, _idle: idle, folder })
@@ -102,9 +108,10 @@ impl Workload {
             _ => "/small",
         };
         let connections = if self == Self::Idle { "100" } else { "32" };
+        let scheme = if self == Self::Tls { "https" } else { "http" };
         let mut command = Command::new("wrk");
         command.args(["-t1", "-c", connections, "-d", &seconds.to_string(), "--latency", "-s"]).arg(&script);
-        command.arg(format!("http://127.0.0.1:{}{path}", target.port));
+        command.arg(format!("{scheme}://127.0.0.1:{}{path}", target.port));
         let text = printed(&mut command)?;
         let failed = text.lines().find(|line| line.contains("Socket errors") || line.contains("Non-2xx"));
         if let Some(line) = failed {
@@ -130,15 +137,6 @@ fn iperf(target: &Target, seconds: u32) -> Result<Throughput> {
     let rate = json["end"]["sum_received"]["bits_per_second"].as_f64();
     let rate = rate.context("iperf3 does not say how fast it was")?;
     Ok(Throughput { rate, requests: 0, p99: None })
-}
-
-fn printed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(text)
 }
 
 /// Rate, number of requests and 99th percentile as `wrk --latency` prints them.

@@ -242,8 +242,7 @@ fn varnish_says_503() {
     scene(
         Kind::Varnish,
         false,
-        // Its probes of the dead server.
-        &["no_response", "connect_refused"],
+        &["no_response"],
         &[
             ("fine", 200, NONE),
             ("refused", 503, "upstream_refused"),

@@ -7,9 +7,11 @@ backend silent { .host = "127.0.0.1"; .port = "{silent}"; .connect_timeout = 1s;
 backend slow { .host = "127.0.0.1"; .port = "{slow}"; .connect_timeout = 1s; .first_byte_timeout = 1s; }
 backend full { .host = "127.0.0.1"; .port = "{full}"; .connect_timeout = 1s; .first_byte_timeout = 1s; }
 backend fine { .host = "127.0.0.1"; .port = "{fine}"; .connect_timeout = 1s; .first_byte_timeout = 1s; }
+# Probed once, before the first request: a probe has a thread of its own, and what it meets while a request waits may be taken for the
+# request's own attempt.
 backend memory {
     .host = "127.0.0.1"; .port = "{dead}";
-    .probe = { .url = "/probe"; .interval = 1s; .window = 1; .threshold = 1; .initial = 0; }
+    .probe = { .url = "/probe"; .interval = 1h; .window = 1; .threshold = 1; .initial = 0; }
 }
 sub vcl_recv { return (pass); }
 sub vcl_backend_fetch {

@@ -118,15 +118,17 @@ impl Exchange {
     pub fn redact(&mut self) {
         let request = self.request.as_mut().map(|request| &mut request.headers);
         let response = self.response.as_mut().map(|response| &mut response.headers);
-        let trailers = self.stream.as_mut().map(|stream| &mut stream.details);
-        let trailers =
-            trailers.map(|details| [&mut details.request_trailers, &mut details.response_trailers]);
+        let details = self.stream.as_mut().map(|stream| &mut stream.details);
+        let never_indexed = details.as_ref().map_or_else(Vec::new, |details| details.never_indexed.clone());
+        let trailers = details.map(|details| [&mut details.request_trailers, &mut details.response_trailers]);
         let is_of_stream = trailers.is_some();
         for headers in [request, response].into_iter().flatten().chain(trailers.into_iter().flatten()) {
             headers.redact(&CREDENTIALS, REDACTED);
             if is_of_stream {
                 // Nobody can say that these are none.
                 headers.redact(&[http2::UNKNOWN], REDACTED);
+                let names: Vec<&[u8]> = never_indexed.iter().map(|name| &*name.0).collect();
+                headers.redact(&names, REDACTED);
             }
         }
     }

@@ -77,6 +77,23 @@ fn what_may_be_a_credential_is_redacted_where_its_name_is_unknown() {
 }
 
 #[test]
+fn what_its_sender_wants_in_no_table_is_redacted() {
+    let fields: Fields =
+        [("x-api-key", "secret"), ("accept", "*/*"), ("x\u{fe}", "secret")].into_iter().collect();
+    let details = http2::StreamDetails {
+        never_indexed: vec![Text::from("x-api-key"), Text::from("x\u{fe}")],
+        request_trailers: fields,
+        ..Default::default()
+    };
+    let stream = http2::Stream { details, ..Default::default() };
+    let mut exchange = Exchange { stream: Some(Box::new(stream)), ..Exchange::default() };
+    exchange.redact();
+    let details = exchange.stream.unwrap().details;
+    let values: Vec<_> = details.request_trailers.iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [REDACTED.as_bytes(), b"*/*", REDACTED.as_bytes()]);
+}
+
+#[test]
 fn a_version_is_what_a_recording_calls_it() {
     for (version, expected) in [
         (Version::http1(0), "1.0"),

@@ -164,14 +164,14 @@ impl Fields {
 
     /// Gives those with one of these names this value.
     #[inline(always)]
-    pub fn redact(&mut self, names: &[&str], value: &str) {
-        let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_bytes()));
+    pub fn redact<N: AsRef<[u8]>>(&mut self, names: &[N], value: &str) {
+        let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_ref()));
         if self.marks & marks != 0 {
             self.redact_if_named(names, value);
         }
     }
 
-    fn redact_if_named(&mut self, names: &[&str], value: &str) {
+    fn redact_if_named<N: AsRef<[u8]>>(&mut self, names: &[N], value: &str) {
         if !self.iter().any(|(name, _)| is_one_of(name, names)) {
             return;
         }
@@ -221,8 +221,8 @@ fn part(text: &[u8], (start, length): Place) -> &[u8] {
     text.get(start..start + length as usize).unwrap_or_default()
 }
 
-fn is_one_of(name: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
+fn is_one_of<N: AsRef<[u8]>>(name: &[u8], names: &[N]) -> bool {
+    names.iter().any(|one| name.eq_ignore_ascii_case(one.as_ref()))
 }
 
 /// Where `part` is in the bytes that it is a part of.

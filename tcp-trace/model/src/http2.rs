@@ -156,6 +156,10 @@ pub struct StreamDetails {
     /// Fields that were left out, because there were too many or too much of them.
     #[serde(default, skip_serializing_if = "omit::is_zero")]
     pub omitted_fields: u64,
+    /// Names of fields, of both messages and their trailers, that their senders want nobody on the way to keep in a table (RFC 7541,
+    /// section 7.1.3): their values are replaced by `«redacted»`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_indexed: Vec<Text>,
     /// How long the body of the request waited for the server to let more through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_blocked: Option<Blocked>,

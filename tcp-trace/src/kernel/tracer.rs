@@ -3,14 +3,13 @@
 use std::{collections::HashMap as StdHashMap, fs, fs::File, io, os::fd::AsFd, sync::Arc};
 
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, Pod,
+    Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, ProgramError},
 };
 use aya_log::EbpfLogger;
 use tcp_trace_ebpf::{
     LAST_USES_MAX, MACHINE_AARCH64, MACHINE_X86_64, Offsets, Registers, TLS_GOROUTINES_MAX, TLS_OBJECTS_MAX,
-    TLS_THREADS_MAX, globals, maps, programs, skip_entry, skip_index,
+    TLS_THREADS_MAX, globals, maps, skip_entry, skip_index,
 };
 use tcp_trace_model::{
     event::{Cookie, Direction, TlsObject},
@@ -20,13 +19,12 @@ use tcp_trace_model::{
 
 use super::{
     btf::Btf,
-    cgroup,
     clock::Clock,
     error::{KernelError, root_errno},
     filters::{self, FilterUpdates, KernelFilter},
     last_use::LastUses,
     losses::{Losses, NewlyLost},
-    offsets, privileges,
+    offsets, privileges, probes,
     uprobes::{Hook, PlaintextSkips, Uprobes},
     wakeup::Readiness,
 };
@@ -45,11 +43,11 @@ const WAKE_PART: u32 = 4;
 /// Smallest ring buffer: one page.
 pub const RING_BYTES_MIN: u32 = 4096;
 
+pub(super) const EPERM: i32 = 1;
+pub(super) const EACCES: i32 = 13;
+
 /// Whose registers the programs on functions read.
 const MACHINE: u8 = if cfg!(target_arch = "aarch64") { MACHINE_AARCH64 } else { MACHINE_X86_64 };
-
-const EPERM: i32 = 1;
-const EACCES: i32 = 13;
 
 /// The ABI's [`Offsets`] as bytes for the loader.
 #[derive(Clone, Copy)]
@@ -78,71 +76,6 @@ pub struct Options {
     pub stacks: bool,
     /// Whether the plaintext of TLS libraries is asked for.
     pub tls: bool,
-}
-
-/// One thing that is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// Name of the program.
-    pub name: &'static str,
-    /// The tracepoint; `None` for the segment programs, which are attached to the root cgroup.
-    tracepoint: Option<&'static str>,
-    /// How many arguments the tracepoint needs to have.
-    arguments: usize,
-    /// What is not known without it; `None` where nothing can be traced without it.
-    pub without: Option<&'static str>,
-    /// Whether it is attached only to follow a command.
-    pub follows: bool,
-    /// Whether it is attached only for stacks.
-    pub for_stacks: bool,
-}
-
-impl Probe {
-    /// All of them, in the order in which they are attached.
-    pub const ALL: [Self; 10] = [
-        Self::needed(programs::EGRESS, None, false),
-        Self::needed(programs::INGRESS, None, false),
-        Self::needed(programs::RECEIVE, Some(programs::RECEIVE), false),
-        Self {
-            name: programs::SEND,
-            tracepoint: Some(programs::SEND),
-            arguments: 0,
-            without: Some(
-                "a server that writes before it reads is identified only when it closes, and a DNS lookup over UDP \
-                 has no process and is not linked to the connection that used it",
-            ),
-            follows: false,
-            for_stacks: false,
-        },
-        Self {
-            name: programs::RESET,
-            tracepoint: Some(programs::RESET),
-            arguments: 3,
-            without: Some("the kernel's reason for sending an RST is unknown"),
-            follows: false,
-            for_stacks: false,
-        },
-        Self {
-            name: programs::END_OF_STREAM,
-            tracepoint: Some(programs::END_OF_STREAM),
-            arguments: 0,
-            without: Some(
-                "the read that returned EOF is unknown, and only reads that returned data count as the last use \
-                 (available from Linux 6.3 on)",
-            ),
-            follows: false,
-            for_stacks: true,
-        },
-        Self::needed(programs::FORK, Some(programs::FORK), true),
-        Self::needed(programs::FREE, Some(programs::FREE), true),
-        Self::needed(programs::STATE_NESTED, Some(programs::STATE), false),
-        // Last: what changes its state from here on is seen by all the others too.
-        Self::needed(programs::STATE, Some(programs::STATE), false),
-    ];
-
-    const fn needed(name: &'static str, tracepoint: Option<&'static str>, follows: bool) -> Self {
-        Self { name, tracepoint, arguments: 0, without: None, follows, for_stacks: false }
-    }
 }
 
 /// Attached programs. Dropping it, or the end of the process in any way, detaches them.
@@ -188,7 +121,7 @@ impl Tracer {
         let counters = PerCpuArray::try_from(taken(&mut ebpf, maps::COUNTERS)?);
         let ring = ring.map_err(|error| KernelError::failed("map the ring buffer", error))?;
         let counters = counters.map_err(|error| KernelError::failed("use the loss counters", error))?;
-        let mut missing = attach_probes(&mut ebpf, &btf, options)?;
+        let mut missing = probes::attach(&mut ebpf, &btf, options)?;
         missing.extend(no_uprobes.as_ref().map(without_uprobes));
         let attached = clock.now();
         let reset_reasons = reset_reasons(&btf);
@@ -361,81 +294,6 @@ fn load(btf: &Btf<'_>, options: &Options, filter: KernelFilter<'_>) -> Result<Eb
         })
 }
 
-fn attach_probes(ebpf: &mut Ebpf, btf: &Btf<'_>, options: &Options) -> Result<Vec<Missing>, KernelError> {
-    let aya_btf = AyaBtf::from_sys_fs().map_err(|error| KernelError::missing("BTF", error.to_string()))?;
-    let cgroup =
-        cgroup::open_root().map_err(|error| refused("open the root of the cgroup v2 hierarchy", error))?;
-    let mut missing = Vec::new();
-    for probe in Probe::ALL {
-        if probe.follows && !options.follow_children || probe.for_stacks && !options.stacks {
-            continue;
-        }
-        let exists = probe.tracepoint.is_none_or(|name| {
-            btf.tracepoint_arguments(name).is_some_and(|arguments| arguments >= probe.arguments)
-        });
-        match (exists, probe.without) {
-            (true, _) => {
-                attach(ebpf, &probe, &aya_btf, &cgroup).map_err(|error| cannot_attach(&probe, error))?;
-            }
-            (false, Some(without)) => missing
-                .push(Missing { feature: format!("tracepoint {}", probe.name), reason: without.to_owned() }),
-            (false, None) => {
-                return Err(KernelError::missing(
-                    format!("tracepoint {}", probe.name),
-                    "it is not in the kernel's BTF",
-                ));
-            }
-        }
-    }
-    Ok(missing)
-}
-
-fn attach(ebpf: &mut Ebpf, probe: &Probe, btf: &AyaBtf, cgroup: impl AsFd) -> Result<(), ProgramError> {
-    let program = ebpf.program_mut(probe.name).ok_or(ProgramError::NotLoaded)?;
-    if let Some(tracepoint) = probe.tracepoint {
-        let program: &mut aya::programs::BtfTracePoint = program.try_into()?;
-        program.load(tracepoint, btf)?;
-        program.attach()?;
-    } else {
-        let direction = if probe.name == programs::EGRESS {
-            CgroupSkbAttachType::Egress
-        } else {
-            CgroupSkbAttachType::Ingress
-        };
-        let program: &mut aya::programs::CgroupSkb = program.try_into()?;
-        program.load()?;
-        // A link stands beside those of others by its nature; the "multi" flag is refused with links.
-        program.attach(cgroup, direction, CgroupAttachMode::Single)?;
-    }
-    Ok(())
-}
-
-fn cannot_attach(probe: &Probe, error: ProgramError) -> KernelError {
-    let ProgramError::LoadError { io_error, verifier_log } = &error else {
-        return refused(&format!("attach the eBPF program {}", probe.name), error);
-    };
-    let log = verifier_log.to_string();
-    match (verifier_reason(&log), io_error.raw_os_error()) {
-        // Without a word of the verifier it is the privileges that lack.
-        (None, Some(EPERM | EACCES)) => refused(&format!("load the eBPF program {}", probe.name), error),
-        (reason, _) => KernelError::missing(
-            format!("support for the eBPF program {}", probe.name),
-            format!(
-                "{} ({io_error}). tcp-trace runs on Linux 5.15 and later",
-                reason.unwrap_or("the verifier gives no reason")
-            ),
-        ),
-    }
-}
-
-/// The line of a verifier's log that says why a program was refused: the last one that is not statistics.
-fn verifier_reason(log: &str) -> Option<&str> {
-    const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "verification time ", "max_states"];
-    log.lines()
-        .map(str::trim)
-        .rfind(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
-}
-
 /// An error of the operating system: a lack of privileges is told apart.
 pub(super) fn refused(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> KernelError {
     match root_errno(&error) {
@@ -471,17 +329,4 @@ pub(super) fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Ma
 pub(super) fn not_in_object(name: &str) -> KernelError {
     let source = io::Error::new(io::ErrorKind::NotFound, "it is not in the embedded eBPF object");
     KernelError::failed(format!("use the map {name}"), source)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_verifiers_reason_stands_before_its_statistics() {
-        let log = "0: (79) r6 = *(u64 *)(r1 +0)\nunknown func bpf_sk_storage_get#107\n\
-                   verification time 31 usec\nstack depth 0\nprocessed 5 insns\n";
-        assert_eq!(verifier_reason(log), Some("unknown func bpf_sk_storage_get#107"));
-        assert_eq!(verifier_reason("processed 5 insns\n\n"), None);
-    }
 }

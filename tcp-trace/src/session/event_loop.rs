@@ -1,9 +1,12 @@
 //! The loop of a session: events, ticks, signals, and the command's end.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{collections::HashSet, io, process::ExitCode, time::Duration};
 
 use tcp_trace_core::pipeline::{self, Pipeline, Skip, SkipPlaintext, TICK_US};
-use tcp_trace_model::record::{ConnectionId, LossPlace};
+use tcp_trace_model::{
+    event::Cookie,
+    record::{ConnectionId, LossPlace},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -39,8 +42,12 @@ const LOOK_SOON: Duration = Duration::from_millis(2);
 const _: () = assert!(LOOK_SOON.as_nanos() > WAKE_PAUSE.as_nanos());
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
-/// How long the kernel's last list of sockets is waited for.
+/// How long the kernel's last lists of sockets are waited for.
 const LAST_LIST: Duration = Duration::from_secs(5);
+/// What so many of them in turn lack is gone.
+const LISTS: usize = 4;
+/// How often the ring buffer is looked at meanwhile.
+const LIST_TICK: Duration = Duration::from_millis(20);
 
 /// The signals that end a session.
 pub(super) struct Signals {
@@ -285,7 +292,7 @@ impl<'a> EventLoop<'a> {
         self.read(ALL)?;
         let now = self.tracer.clock().now();
         match answer {
-            Answer::Existing(sockets, _) => {
+            Answer::Existing(sockets) => {
                 self.pipeline.existing(now, &sockets);
                 self.tracer.mark_existing_loaded();
             }
@@ -299,6 +306,8 @@ impl<'a> EventLoop<'a> {
                 // Some 500,000 years fit.
                 self.pipeline.lists_over(processor_time.as_micros() as u64);
             }
+            // It came too late.
+            Answer::Present(..) => {}
         }
         self.take_outputs()
     }
@@ -351,10 +360,12 @@ impl<'a> EventLoop<'a> {
     }
 
     async fn end(mut self, interrupted: bool, mut signals: Signals) -> Result<(), SessionError> {
+        let missing = self.missing().await?;
         self.tracer.detach();
         self.dispatch.output.begin_end();
         // Nothing more comes: what is there is all read, however much it is.
         while self.read(ALL)? == ALL {}
+        self.pipeline.are_missing(&missing);
         self.last_list().await?;
         self.dispatch.finish_routes(&mut self.pipeline).await;
         self.tracer.flush_log();
@@ -378,6 +389,43 @@ impl<'a> EventLoop<'a> {
 }
 
 impl EventLoop<'_> {
+    /// The connections that are open as far as was seen and that the kernel has no more: found while the programs are attached, so that
+    /// what closes later is none of them.
+    async fn missing(&mut self) -> Result<Vec<ConnectionId>, SessionError> {
+        if self.pipeline.expects_existing() {
+            return Ok(Vec::new());
+        }
+        self.read(ALL)?;
+        let mut missing = self.pipeline.with_sockets();
+        // A list that is read while it changes may leave one out, and a socket leaves it just before its end is reported.
+        for _ in 0..LISTS {
+            if missing.is_empty() {
+                break;
+            }
+            self.dispatch.sockets.ask_present();
+            let Some((present, complete)) = self.present().await? else { return Ok(Vec::new()) };
+            // The ends of those that it lacks were reported before.
+            self.read(ALL)?;
+            self.pipeline.retain_missing(&mut missing, &present, &complete);
+        }
+        Ok(missing)
+    }
+
+    /// Which sockets there are, while events are read.
+    async fn present(&mut self) -> Result<Option<(HashSet<Cookie>, Vec<u32>)>, SessionError> {
+        let until = Instant::now() + LAST_LIST;
+        while Instant::now() < until {
+            match self.dispatch.sockets.answer_within(LIST_TICK).await {
+                Some(Answer::Present(present, complete)) => return Ok(Some((present, complete))),
+                Some(answer) => self.take(answer)?,
+                None => {
+                    self.read(ALL)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Learns what is still open, and whose it is.
     async fn last_list(&mut self) -> Result<(), SessionError> {
         // In a short session the first list is on its way still, and new enough.
@@ -388,24 +436,13 @@ impl EventLoop<'_> {
         if !is_first {
             self.dispatch.sockets.ask_existing();
         }
-        let mut missing: Option<Vec<ConnectionId>> = None;
         while let Some(answer) = self.dispatch.sockets.answer_within(LAST_LIST).await {
             match answer {
-                Answer::Existing(sockets, complete) if !is_first => {
-                    // A list that is read while it changes may leave one out: what is missing from two in turn is gone.
-                    let mut lacks = self.pipeline.missing_from(&sockets, &complete);
+                Answer::Existing(sockets) if !is_first => {
                     self.pipeline.still_open(self.tracer.clock().now(), sockets);
-                    if let Some(before) = &missing {
-                        lacks.retain(|id| before.contains(id));
-                        self.pipeline.are_missing(&lacks);
-                    } else if !lacks.is_empty() {
-                        missing = Some(lacks);
-                        self.dispatch.sockets.ask_existing();
-                        continue;
-                    }
                     return Ok(());
                 }
-                Answer::Existing(sockets, _) => {
+                Answer::Existing(sockets) => {
                     let now = self.tracer.clock().now();
                     self.read(ALL)?;
                     self.pipeline.existing(self.tracer.clock().now(), &sockets);
@@ -413,7 +450,7 @@ impl EventLoop<'_> {
                     self.pipeline.still_open(now, sockets);
                     return Ok(());
                 }
-                answer @ Answer::Listed(..) => self.take(answer)?,
+                answer @ (Answer::Present(..) | Answer::Listed(..)) => self.take(answer)?,
             }
         }
         log::warn!(

@@ -37,15 +37,32 @@ struct Search {
     looked: HashMap<u32, Instant>,
 }
 
+/// What was found before anything was attached.
+#[derive(Default)]
+pub(super) struct Found {
+    finder: Finder,
+    targets: Vec<Target>,
+}
+
+impl Found {
+    /// Looks through all processes, which takes as long as it takes to attach everything else.
+    pub(super) fn everywhere() -> Self {
+        let mut finder = Finder::default();
+        let targets = finder.everywhere();
+        Self { finder, targets }
+    }
+}
+
 impl Plaintext {
-    /// Hooks what is there, and what `command` executes, and starts the thread, which ends when this is dropped.
-    pub(super) fn start(tracer: &mut Tracer, command: Option<&Command>) -> io::Result<Self> {
+    /// Hooks what was found, what is new since then, and what `command` executes, and starts the thread, which ends when this is
+    /// dropped.
+    pub(super) fn start(tracer: &mut Tracer, found: Found, command: Option<&Command>) -> io::Result<Self> {
         if !tracer.reports_plaintext() {
             return Ok(Self { search: None });
         }
-        let mut finder = Finder::default();
+        let Found { mut finder, mut targets } = found;
         let begun = Instant::now();
-        let mut targets = finder.everywhere();
+        targets.extend(finder.everywhere());
         targets.extend(command.and_then(|command| finder.at(Path::new(command.get_program()))));
         let found = begun.elapsed();
         let results: Vec<_> = targets.iter().map(|target| attach(tracer, target)).collect();

@@ -16,7 +16,7 @@ use tcp_trace_core::{
     prose::counted,
 };
 use tcp_trace_model::{
-    event::{Owner, ProcessInfo, ProcessKey, Role, State, TcpStats},
+    event::{Cookie, Owner, ProcessInfo, ProcessKey, Role, State, TcpStats},
     record::{KernelSocket, ProcessState},
     socket::Socket,
     time::Time,
@@ -53,14 +53,18 @@ const WITHOUT_EVENTS: [State; 3] = [State::TimeWait, State::FinWait2, State::Syn
 enum Question {
     /// All sockets with their processes.
     Existing,
+    /// Which sockets there are.
+    Present,
     /// The mini-sockets and half-open connections of these network namespaces.
     Listed(Vec<u32>),
 }
 
 /// An answer.
 pub(super) enum Answer {
-    /// The sockets, and the network namespaces of which they are all.
-    Existing(Vec<ExistingSocket>, Vec<u32>),
+    /// The sockets.
+    Existing(Vec<ExistingSocket>),
+    /// Their cookies, and the network namespaces of which these are all.
+    Present(HashSet<Cookie>, Vec<u32>),
     /// With the processor time that it took.
     Listed(Vec<List>, Duration),
 }
@@ -91,6 +95,10 @@ impl Sockets {
 
     pub(super) fn ask_existing(&self) {
         self.ask(Question::Existing);
+    }
+
+    pub(super) fn ask_present(&self) {
+        self.ask(Question::Present);
     }
 
     pub(super) fn ask_listed(&self, namespaces: Vec<u32>) {
@@ -133,9 +141,10 @@ impl SocketLister {
     fn run(mut self, questions: &mpsc::Receiver<Question>, answers: &UnboundedSender<Answer>) {
         while let Some(question) = self.namespaces.receive(questions) {
             let answer = match question {
-                Question::Existing => {
-                    let (sockets, complete) = self.existing();
-                    Answer::Existing(sockets, complete)
+                Question::Existing => Answer::Existing(self.existing()),
+                Question::Present => {
+                    let (sockets, complete) = self.each_socket();
+                    Answer::Present(sockets.into_iter().map(|(_, socket)| socket.cookie).collect(), complete)
                 }
                 Question::Listed(namespaces) => {
                     let before = processor_time();
@@ -149,9 +158,9 @@ impl SocketLister {
         }
     }
 
-    /// All sockets of all network namespaces, with the processes that have them open; and the namespaces that could be read to the end.
-    fn existing(&mut self) -> (Vec<ExistingSocket>, Vec<u32>) {
-        let (all, complete) = self.each_socket();
+    /// All sockets of all network namespaces, with the processes that have them open.
+    fn existing(&mut self) -> Vec<ExistingSocket> {
+        let (all, _) = self.each_socket();
         // After the sockets, so that whoever got one meanwhile is found.
         let owners = SocketOwners::read()
             .inspect_err(|error| log::warn!("cannot find the processes of existing sockets: {error}"))
@@ -169,8 +178,7 @@ impl SocketLister {
             .collect();
         let several = shared_inodes(&all);
         let (mut known, mut states) = (BTreeMap::new(), BTreeMap::new());
-        let sockets = all
-            .into_iter()
+        all.into_iter()
             .map(|(netns, socket)| {
                 let is_of_listener = listening.contains(&(netns, socket.endpoints.local.port()));
                 ExistingSocket {
@@ -188,8 +196,7 @@ impl SocketLister {
                     mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
                 }
             })
-            .collect();
-        (sockets, complete)
+            .collect()
     }
 
     /// Every socket of every network namespace, and which of these were read to the end. No namespace is kept alive for longer than it is

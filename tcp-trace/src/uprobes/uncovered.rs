@@ -13,8 +13,11 @@ pub struct Uncovered {
     pub reason: &'static str,
 }
 
-/// How the names of files begin.
-const UNCOVERED: [(&str, Uncovered); 5] = [
+/// How the names of libraries' files begin, and what those of programs are.
+const UNCOVERED: [(&str, Uncovered); 8] = [
+    ("chrome", BORINGSSL),
+    ("chromium", BORINGSSL),
+    ("electron", BORINGSSL),
     (
         "libjvm.so",
         Uncovered {
@@ -37,13 +40,19 @@ const SEARCHED_MAX: u64 = 1 << 30;
 /// Bytes of a file that are read at once.
 const PART: usize = 1 << 20;
 
+const BORINGSSL: Uncovered =
+    Uncovered { library: "Chromium's own BoringSSL", reason: "the program has no symbols of its functions" };
 const NSS: Uncovered = Uncovered { library: "NSS", reason: OTHER_FUNCTIONS };
 const OTHER_FUNCTIONS: &str = "its functions are not known to tcp-trace";
 
 /// What a file with this path is, if it is one of these.
 pub(super) fn by_path(path: &[u8]) -> Option<Uncovered> {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let name = path.rsplit(|byte| *byte == b'/').next()?;
-    let found = UNCOVERED.iter().find(|(start, _)| name.starts_with(start.as_bytes()));
+    let is_named = |start: &str| {
+        name == start.as_bytes() || start.ends_with(".so") && name.starts_with(start.as_bytes())
+    };
+    let found = UNCOVERED.iter().find(|(start, _)| is_named(start));
     found.map(|(_, uncovered)| *uncovered)
 }
 
@@ -93,7 +102,14 @@ mod tests {
             by_path(b"/usr/lib/libmbedtls.so.14 (deleted)").map(|found| found.library),
             Some("Mbed TLS")
         );
-        for path in [&b"/usr/lib/libssl.so.3"[..], b"/libjvm.so/a", b"", b"/"] {
+        assert_eq!(by_path(b"/usr/lib/chromium/chromium (deleted)"), Some(BORINGSSL));
+        for path in [
+            &b"/usr/lib/libssl.so.3"[..],
+            b"/libjvm.so/a",
+            b"/usr/lib/chromium/chrome_crashpad_handler",
+            b"",
+            b"/",
+        ] {
             assert_eq!(by_path(path), None);
         }
     }

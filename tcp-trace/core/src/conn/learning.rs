@@ -174,6 +174,7 @@ impl Connection {
     /// Notes what the kernel lists of its open socket as the session ends.
     pub fn learn_listed(&mut self, listed: Box<record::KernelSocket>) {
         self.socket.listed = Some(listed);
+        self.socket.is_missing = false;
     }
 
     /// Notes that the kernel has its socket no more, although its end was not seen.

@@ -86,6 +86,8 @@ pub(super) struct Attempt<'a> {
     /// The connection, when that is remembered.
     pub(super) summary: Option<&'a Connection>,
     fault: Option<Fault>,
+    /// When the server ended it, if that is why it failed. Its own end may come much later, when the gateway closes.
+    stopped: Option<Time>,
 }
 
 /// What came of an attempt.
@@ -122,7 +124,8 @@ impl<'a> Upstreams<'a> {
             .failed_exchanges()
             .iter()
             .filter(|failed| failed.http.connection.role == Some(Role::Client));
-        let faults: HashMap<_, _> = of_client.map(|failed| (position(failed.http), failed.fault)).collect();
+        let faults: HashMap<_, _> =
+            of_client.map(|failed| (position(failed.http), (failed.fault, failed.ended))).collect();
         let mut attempts = HashMap::<u32, Vec<Attempt<'a>>>::new();
         let (mut known, mut names) = (HashSet::new(), HashMap::new());
         let mut add = |process: Option<&'a Process>, attempt: Attempt<'a>| {
@@ -140,13 +143,17 @@ impl<'a> Upstreams<'a> {
             };
             let server = SocketAddr::new(network.peer.address, network.peer.port);
             for http in &life.exchanges {
-                let fault = faults.get(&position(http)).copied();
+                let (fault, ended) = faults.get(&position(http)).copied().unzip();
+                let stopped = ended.flatten().filter(|_| fault.is_some_and(is_by_server));
                 let (began, summary) = (http.exchange.timing.started, Some(summary));
-                add(life_process(life), Attempt { began, server, http: Some(http), summary, fault });
+                add(life_process(life), Attempt { began, server, http: Some(http), summary, fault, stopped });
             }
             if life.exchanges.is_empty() && summary.seen_from_start {
                 let (began, summary) = (summary.opened, Some(summary));
-                add(life_process(life), Attempt { began, server, http: None, summary, fault: None });
+                add(
+                    life_process(life),
+                    Attempt { began, server, http: None, summary, fault: None, stopped: None },
+                );
             }
         }
         // A connection remembers its last exchanges only.
@@ -156,7 +163,7 @@ impl<'a> Upstreams<'a> {
             let (began, server) = (http.exchange.timing.started, server_of(http));
             add(
                 http.connection.process.as_deref(),
-                Attempt { began, server, http: Some(http), summary: None, fault: None },
+                Attempt { began, server, http: Some(http), summary: None, fault: None, stopped: None },
             );
         }
         attempts.values_mut().for_each(|all| all.sort_by_key(|it| (it.began, it.connection())));
@@ -310,12 +317,18 @@ impl<'a> Attempt<'a> {
     /// What had become of it when the gateway answered, if that is known and may be why: the gateway had been asked at
     /// this time.
     fn until(&self, asked: Time, answered: Time) -> Option<Attempted<'_>> {
-        let (fate, ended) = match self.http {
-            Some(http) => self.of_exchange(http)?,
-            None => self.of_connection()?,
+        let known = match self.http {
+            Some(http) => self.of_exchange(http),
+            None => self.of_connection(),
         };
+        // What became of it behind the answer does not matter.
+        let (fate, ended) = known.or_else(|| Some((Fate::Failed, self.unanswered_until()?)))?;
+        if known.is_none() && ended <= answered {
+            return None;
+        }
+        let ended = self.stopped.map_or(ended, |stopped| stopped.clamp(self.began, ended.max(self.began)));
         // What the kernel told the gateway was known before that answered.
-        let slack_us = if fate.is_told() { 0 } else { SLACK_US };
+        let slack_us = if fate.is_told() || known.is_none() { 0 } else { SLACK_US };
         if ended <= answered.after_micros(slack_us) {
             return Some(Attempted { attempt: self, fate, ended: ended.min(answered), is_running: false });
         }
@@ -328,6 +341,12 @@ impl<'a> Attempt<'a> {
         let is_pending = is_unanswered && self.is_left_running(asked, answered, least_us);
         let fate = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
         is_pending.then_some(Attempted { attempt: self, fate, ended: answered, is_running: true })
+    }
+
+    /// Until when a request was not answered of which nothing else is known.
+    fn unanswered_until(&self) -> Option<Time> {
+        let http = self.http.filter(|http| http.exchange.response.is_none())?;
+        Some(http.exchange.timing.started.after_micros(http.exchange.timing.total_us))
     }
 
     /// Whether this end closed without an answer, as gateways do that give up.
@@ -422,6 +441,14 @@ impl<'a> Attempt<'a> {
             (How::Fin | How::Rst, By::Local) | (How::Open, _) => Fate::Silent,
             _ => return None,
         })
+    }
+}
+
+/// Whether what the server did is why an exchange failed.
+fn is_by_server(fault: Fault) -> bool {
+    match fault {
+        Fault::KeepaliveRace(..) | Fault::UsedAfterClose | Fault::Unread => true,
+        Fault::Cut(stop) | Fault::NoResponse(stop, _) => matches!(stop, Stop::Closed | Stop::Reset),
     }
 }
 

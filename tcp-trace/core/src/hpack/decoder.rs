@@ -38,6 +38,8 @@ pub struct Field<'a> {
     pub name: Option<&'a [u8]>,
     /// Its value.
     pub value: Option<&'a [u8]>,
+    /// Whether its sender wants nobody on the way to keep it in a table (section 6.2.3), as of a secret (section 7.1.3).
+    pub is_never_indexed: bool,
 }
 
 /// Decodes the header blocks of one direction of a connection.
@@ -96,10 +98,11 @@ impl Decoder {
         let (mut names, mut values) = (Vec::new(), Vec::new());
         let mut is_first = true;
         while let Some(first) = input.first() {
+            let is_never_indexed = first >> 4 == 1;
             let is_inserted = match first {
                 0x80.. => {
                     let (name, value) = self.entry(integer::take(&mut input, 7)?)?;
-                    field(Field { name, value });
+                    field(Field { name, value, is_never_indexed: false });
                     is_first = false;
                     continue;
                 }
@@ -122,7 +125,7 @@ impl Decoder {
                 index => self.entry(index)?.0.map(Cow::Borrowed),
             };
             let value = string(&mut input, &mut values)?;
-            field(Field { name: name.as_deref(), value: Some(&value) });
+            field(Field { name: name.as_deref(), value: Some(&value), is_never_indexed });
             is_first = false;
             if is_inserted {
                 // It may come from an entry that has to go for the new one.

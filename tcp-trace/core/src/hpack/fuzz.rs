@@ -41,7 +41,7 @@ pub fn blocks(bytes: &[u8]) -> Vec<Result<Vec<Owned>, Fault>> {
 
 fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<Owned>, Fault> {
     let mut fields = Vec::new();
-    let owned = |Field { name, value }: Field<'_>| (name.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+    let owned = |Field { name, value, .. }: Field<'_>| (name.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
     decoder.decode(block, |field| fields.push(owned(field))).map(|()| fields)
 }
 

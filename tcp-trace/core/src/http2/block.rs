@@ -26,18 +26,24 @@ pub(super) struct Block {
     pub(super) unknown: u64,
     /// Fields that are not kept.
     pub(super) omitted: u64,
+    /// Names of fields that are kept, and that their sender wants nobody to keep in a table, without those of pseudo-header fields.
+    pub(super) never_indexed: Vec<Text>,
 }
 
 /// Decodes a block, and keeps at most `room` bytes of it. It is bounded before anything is kept: a byte can stand for a field of 4 KiB.
 pub(super) fn decode(decoder: &mut Decoder, bytes: &[u8], room: usize) -> Result<Block, Fault> {
     let (mut text, mut lengths) = (Vec::new(), Vec::new());
     let (mut unknown, mut omitted) = (0, 0);
+    let mut never_indexed = Vec::<Text>::new();
     decoder.decode(bytes, |field| {
         unknown += u64::from(field.name.is_none() || field.value.is_none());
         let [name, value] = [field.name, field.value].map(|part| part.unwrap_or(UNKNOWN.as_bytes()));
         if lengths.len() >= FIELDS_MAX || text.len() + name.len() + value.len() > room.min(TEXT_MAX) {
             omitted += 1;
             return;
+        }
+        if field.is_never_indexed && !name.starts_with(b":") {
+            never_indexed.push(Text::from(name.to_vec()));
         }
         lengths.push((name.len(), value.len()));
         text.extend_from_slice(name);
@@ -52,7 +58,7 @@ pub(super) fn decode(decoder: &mut Decoder, bytes: &[u8], room: usize) -> Result
         (name, value)
     });
     let fields = fields.collect();
-    Ok(Block { fields, text: text.len(), size: bytes.len() as u64, unknown, omitted })
+    Ok(Block { fields, text: text.len(), size: bytes.len() as u64, unknown, omitted, never_indexed })
 }
 
 impl Block {

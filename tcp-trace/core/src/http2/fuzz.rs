@@ -1,5 +1,7 @@
 //! What fuzzers run: any bytes, and what holds whatever they are.
 
+use std::iter;
+
 use tcp_trace_model::{event::Direction, http2::Http2Totals, time::Time};
 
 use super::HttpTwo;
@@ -10,6 +12,8 @@ use crate::{
 
 /// SETTINGS, and a request on stream 1.
 const CLIENT: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+/// WINDOW_UPDATE: in the middle of a connection, frames are read from a piece on that is nothing but frames.
+const FRAME: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
 /// Pieces into which bytes are cut.
 const PIECES: [usize; 4] = [1, 2, 7, 61];
 
@@ -32,9 +36,9 @@ fn read(is_amid: bool, direction: Direction, bytes: &[u8], piece: usize) -> (Exc
     let mut http = if is_amid { HttpTwo::amid(None) } else { HttpTwo::new(Direction::Out) };
     let mut exchanges = Exchanges::new();
     let mut ends = [0_u64; 2];
-    let before = (!is_amid).then_some((Direction::Out, CLIENT));
+    let before = if is_amid { (direction, FRAME) } else { (Direction::Out, CLIENT) };
     let pieces = bytes.chunks(piece).map(|piece| (direction, piece));
-    for (direction, bytes) in before.into_iter().chain(pieces) {
+    for (direction, bytes) in iter::once(before).chain(pieces) {
         let offset = &mut ends[direction.index()];
         http.input(direction, Chunk::Bytes { offset: *offset, bytes, time: Time(0) }, false, &mut exchanges);
         *offset += bytes.len() as u64;

@@ -80,6 +80,11 @@ impl Stream {
         let details = &mut self.details().details;
         details.unknown_fields += block.unknown;
         details.omitted_fields += block.omitted;
+        if is_kept && !block.never_indexed.is_empty() {
+            details.never_indexed.extend_from_slice(&block.never_indexed);
+            details.never_indexed.sort_unstable();
+            details.never_indexed.dedup();
+        }
     }
 
     /// Takes the head of the request.

@@ -133,15 +133,23 @@ impl Pipeline {
         self.connections.iter().any(|tracked| !tracked.gate.is_shut() && tracked.connection.has_socket())
     }
 
-    /// The connections that are open as far as was seen, and that a list lacks: it has all sockets of the `complete` network namespaces.
-    pub fn missing_from(&self, sockets: &[ExistingSocket], complete: &[u32]) -> Vec<ConnectionId> {
-        let listed: HashSet<Cookie> = sockets.iter().map(|socket| socket.cookie).collect();
+    /// The connections that are open as far as was seen, of those that a list of sockets has. Half-open ones are listed otherwise.
+    pub fn with_sockets(&self) -> Vec<ConnectionId> {
         self.connections.names(|connection| {
-            // Half-open connections are listed otherwise.
             let has_cookie = !matches!(connection.state(), None | Some(State::Close | State::SynRecv));
-            let is_read = connection.netns().is_some_and(|netns| complete.contains(&netns));
-            connection.has_socket() && has_cookie && is_read && !listed.contains(&connection.id().cookie)
+            connection.has_socket() && has_cookie
         })
+    }
+
+    /// Leaves of such connections those that are still open as far as was seen, and that a list lacks which was read since: it has all
+    /// sockets of the `complete` network namespaces.
+    pub fn retain_missing(&self, all: &mut Vec<ConnectionId>, present: &HashSet<Cookie>, complete: &[u32]) {
+        all.retain(|id| {
+            let open = self.connections.get(id.cookie).map(|tracked| &tracked.connection);
+            let open = open.filter(|connection| connection.id() == *id && connection.has_socket());
+            let netns = open.and_then(Connection::netns);
+            netns.is_some_and(|netns| complete.contains(&netns)) && !present.contains(&id.cookie)
+        });
     }
 
     /// Notes that the kernel has the sockets of these connections no more, although nothing told of their end.

@@ -51,6 +51,9 @@ impl Pipeline {
         } else if segment.length > 0
             && let Some(first) = tracked.connection.take_first()
         {
+            if let Some(tracked) = self.connections.get_mut(first) {
+                tracked.lacks_bytes();
+            }
             self.leave_to_others(time, first);
         }
     }

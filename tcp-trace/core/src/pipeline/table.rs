@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque, hash_map::Entry};
 use rustc_hash::FxHashMap;
 use tcp_trace_model::{
     event::{Cookie, Owner},
+    exchange::Outcome,
     record::{ConnectionId, Http, Record, TlsHandshake},
     time::Time,
 };
@@ -27,6 +28,8 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 const LINGER_US: u64 = 50_000;
 /// How long it waits for an answer to the question for its route, or for plaintext that its process has not read.
 const LONG_LINGER_US: u64 = 1_000_000;
+/// How much longer than one that waits for its acknowledgment an exchange waits for bytes that another subflow may carry, in microseconds.
+const OTHER_SUBFLOW_US: u64 = 900_000;
 
 /// A connection with its gate.
 #[derive(Debug)]
@@ -92,6 +95,11 @@ impl Tracked {
         self.gate.release(&mut cx.out);
     }
 
+    /// Another subflow carries a part of what the process reads and writes: what is held as illegal may lack that.
+    pub(super) fn lacks_bytes(&mut self) {
+        self.gate.held_exchanges().for_each(http::may_lack_bytes);
+    }
+
     /// Takes what the layers that read it found.
     pub(super) fn take_found(&mut self, now: Time, resolutions: &mut Resolutions, cx: &mut Cx) {
         if !cx.found.has_contents() {
@@ -117,9 +125,8 @@ impl Tracked {
             if connection.info().network.is_none() {
                 continue;
             }
-            if !connection.further_subflows().is_empty() {
-                http::may_lack_bytes(&mut exchange);
-            }
+            // What seems to be illegal may lack bytes that another subflow carries.
+            let may_lack = exchange.outcome == Outcome::Invalid && !connection.further_subflows().is_empty();
             if !settings.show_secrets {
                 exchange.redact();
             }
@@ -135,6 +142,7 @@ impl Tracked {
             };
             let has_to_wait = match info.process {
                 None => gate.wait_for_process(now),
+                Some(_) if may_lack => gate.hold(now.after_micros(OTHER_SUBFLOW_US), out),
                 Some(_) => is_unacknowledged && gate.hold(now, out),
             };
             if has_to_wait {

@@ -3,7 +3,13 @@
 
 use std::sync::Arc;
 
+use tcp_trace_model::{
+    event::{Direction, Flags},
+    exchange::Integrity,
+};
+
 use super::*;
+use crate::diagnosis::testing_http::segment;
 
 /// A request of the gateway from and to these milliseconds, that is answered with this status.
 fn other(number: u64, status: u16, (from, to): (u64, u64), target: &str) -> (Http, Connection) {
@@ -53,6 +59,49 @@ fn a_gateway_that_leaves_the_call_running_had_waited_for_it() {
     let finding = only(&history);
     assert_eq!(finding.cause.as_deref(), Some("upstream_silent"));
     assert_eq!(finding.evidence.get("longest_attempt_us"), Some(&Fact::Number(4_990_000)));
+}
+
+#[test]
+fn what_the_server_ended_had_ended_before_the_gateway_closed() {
+    for (has_begun, expected) in [(true, "upstream_cut"), (false, "upstream_closed")] {
+        for (fin, closes, expected) in [
+            // The gateway answers at 1,100 ms, and then closes its own connection when it comes to it.
+            (1_030, 1_300, expected),
+            // The server ended it when it was answered already.
+            (1_250, 1_300, "own_answer"),
+        ] {
+            let mut history = gateway(502);
+            let end = upstream(10, (1_010, closes), By::Peer, How::Fin);
+            let mut http = asked(&end, unanswered(Role::Client, 0, 1_010, Outcome::NoResponse));
+            http.exchange.timing.total_us = (closes - 1_010) * 1_000;
+            if has_begun {
+                http.exchange.outcome = Outcome::Truncated;
+                http.exchange.ended =
+                    Some(Ended { message: Message::Response, part: Part::Head, offset: 27 });
+                http.exchange.response = answer(Role::Client, 200, 1_010, 15).exchange.response;
+                http.exchange.timing.wait_us = Some(15_000);
+            }
+            let mut segment = segment(Role::Client, Direction::In, Flags::FIN.with(Flags::ACK), fin);
+            if let Record::Segment(segment) = &mut segment {
+                segment.connection = end.connection.clone();
+            }
+            life(&mut history, vec![segment], vec![http], end);
+            assert_eq!(cause(&history), expected, "{has_begun} {fin}");
+        }
+    }
+}
+
+#[test]
+fn a_request_without_an_answer_is_waited_for_whatever_becomes_of_it() {
+    for (until, expected) in [(9_000, "upstream_silent"), (5_900, "own_answer")] {
+        let mut history = gateway_after(504, 5_000);
+        let (mut http, end) = other(10, 200, (1_010, until), "/pay");
+        (http.exchange.response, http.exchange.outcome) = (None, Outcome::NoResponse);
+        // Bytes were lost, so that it is not known how it failed.
+        http.exchange.integrity = Integrity::Gap;
+        add(&mut history, (http, end));
+        assert_eq!(cause(&history), expected);
+    }
 }
 
 #[test]

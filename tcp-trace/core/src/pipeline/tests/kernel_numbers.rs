@@ -1,8 +1,8 @@
 //! Where the kernel decides: which SYN was answered, how many bytes passed, what ended a connection.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use tcp_trace_model::exchange::Integrity;
+use tcp_trace_model::{exchange::Integrity, record::ConnectionId};
 
 use super::*;
 use crate::conn::Progress;
@@ -11,6 +11,14 @@ const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
 const SERVERS: (u16, u16) = (8080, 41352);
 
 impl Host {
+    /// Those that are missing from a list of all sockets of the `complete` network namespaces.
+    fn missing_from(&self, sockets: &[ExistingSocket], complete: &[u32]) -> Vec<ConnectionId> {
+        let mut missing = self.pipeline.with_sockets();
+        let present = sockets.iter().map(|socket| socket.cookie).collect();
+        self.pipeline.retain_missing(&mut missing, &present, complete);
+        missing
+    }
+
     /// Closes a socket for this error, up to which so many bytes had been acknowledged and received.
     fn gone_from(&mut self, cookie: u64, old: State, error: i32, [sent, received]: [u32; 2]) {
         let (own, other) = if cookie == CLIENT { (CLIENT_ISN, SERVER_ISN) } else { (SERVER_ISN, CLIENT_ISN) };
@@ -361,7 +369,7 @@ fn what_the_kernel_has_no_more_is_not_open() {
     ] {
         let mut host = Host::new(Filter::default());
         host.handshake();
-        let missing = host.pipeline.missing_from(&sockets, &complete);
+        let missing = host.missing_from(&sockets, &complete);
         host.pipeline.are_missing(&missing);
         host.finish();
         let summary = host.summary("c4101");
@@ -370,6 +378,19 @@ fn what_the_kernel_has_no_more_is_not_open() {
         assert_eq!((summary.close.how, summary.closed), (how, None));
         assert_eq!(summary.duration_us.is_some(), is_open, "nobody knows when it ended");
     }
+}
+
+#[test]
+fn what_closed_while_the_list_was_read_is_not_missing() {
+    let mut host = Host::new(Filter::default());
+    host.handshake();
+    let mut missing = host.pipeline.with_sockets();
+    host.pipeline.retain_missing(&mut missing, &HashSet::new(), &[NETNS]);
+    assert!(!missing.is_empty());
+    host.exchange();
+    host.close();
+    host.pipeline.retain_missing(&mut missing, &HashSet::new(), &[NETNS]);
+    assert_eq!(missing, []);
 }
 
 #[test]
@@ -382,7 +403,7 @@ fn what_a_missing_connection_carried_does_not_end_with_the_session() {
         host.handshake();
         host.begin_exchange();
         let listed = if is_missing { Vec::new() } else { vec![listed(CLIENT, 1, 0), listed(SERVER, 1, 0)] };
-        let missing = host.pipeline.missing_from(&listed, &[NETNS]);
+        let missing = host.missing_from(&listed, &[NETNS]);
         host.pipeline.are_missing(&missing);
         host.finish();
         let exchanges: Vec<_> = host

@@ -389,8 +389,10 @@ fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
     for _ in 0..calls {
         host.call(&mut end, Direction::In, &payload, false);
     }
+    assert_eq!((host.lost, host.pipeline.unlinked().objects), (0, 1), "it is of no connection");
+    host.call(&mut end, Direction::In, b"y", true);
     // A call is more than its payload.
-    assert_eq!(host.lost, 2);
+    assert_eq!((host.lost, host.pipeline.unlinked().objects), (2, 0));
     let calls = WAITING_BYTES_MAX / WAITING_MAX / 32;
     for address in 0..u64::try_from(calls).unwrap() {
         end.object.address = 0x10_0000 + address;
@@ -399,7 +401,21 @@ fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
             host.call_without_socket(&mut end);
         }
     }
-    assert!(host.lost > 2, "calls without payload take room, too");
+    let mut last = host.tls(2, true);
+    host.call_without_socket(&mut last);
+    host.call(&mut last, Direction::In, b"y", true);
+    assert_eq!(host.lost, 3, "calls without payload take room, too");
+}
+
+#[test]
+fn calls_of_what_has_no_socket_of_tcp_are_no_lost_events() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    let calls = 3 * WAITING_MAX as u64;
+    (0..calls).for_each(|_| host.call_without_socket(&mut end));
+    host.free(&end);
+    host.finish();
+    assert_eq!((host.lost, host.pipeline.unlinked()), (0, Unlinked { objects: 1, bytes: calls }));
 }
 
 #[test]

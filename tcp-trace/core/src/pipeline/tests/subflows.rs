@@ -80,26 +80,39 @@ fn a_subflow_that_has_carried_nothing_takes_nothing_from_the_first() {
 
 #[test]
 fn what_follows_on_another_subflow_before_it_arrives_is_no_fault() {
-    let mut host = Host::new(Filter::default());
-    host.handshake();
-    host.join(State::Established);
-    let (client, open) = (endpoints(41_352, 8080), State::Established);
-    let after = CLIENT_ISN + 1 + REQUEST.len() as u32;
-    host.segment(CLIENT, client, Direction::Out, Flags::ACK, (CLIENT_ISN + 1, SERVER_ISN + 1), REQUEST, open);
-    let head: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    host.segment(CLIENT, client, Direction::In, Flags::ACK, (SERVER_ISN + 1, after), head, open);
-    // The chunk's line is on the other one, which is slower.
-    let next = SERVER_ISN + 1 + head.len() as u32;
-    host.segment(CLIENT, client, Direction::In, Flags::ACK, (next, after), b"what is in the chunk", open);
-    host.carry_on_further();
-    host.finish();
-    assert_eq!(host.exchanges_of_client(), [Integrity::Gap]);
-    assert!(
-        !host
-            .out
-            .iter()
-            .any(|record| matches!(record, Record::Http(http) if http.exchange.outcome == Outcome::Invalid))
-    );
+    for (carries, waits, outcome) in [
+        // The chunk's line is on the other one, which is slower.
+        (true, false, Outcome::Ok),
+        // There is none, and the other one is not used.
+        (false, false, Outcome::Invalid),
+        (false, true, Outcome::Invalid),
+    ] {
+        let mut host = Host::new(Filter::default());
+        host.handshake();
+        host.event(CLIENT, EventKind::Owner(owner(13838, "curl")));
+        host.join(State::Established);
+        let (client, open) = (endpoints(41_352, 8080), State::Established);
+        let (first, after) = ((CLIENT_ISN + 1, SERVER_ISN + 1), CLIENT_ISN + 1 + REQUEST.len() as u32);
+        host.segment(CLIENT, client, Direction::Out, Flags::ACK, first, REQUEST, open);
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        host.segment(CLIENT, client, Direction::In, Flags::ACK, (SERVER_ISN + 1, after), head, open);
+        let next = SERVER_ISN + 1 + head.len() as u32;
+        host.segment(CLIENT, client, Direction::In, Flags::ACK, (next, after), b"what is in the chunk", open);
+        assert!(host.exchanges_of_client().is_empty(), "it is not known yet");
+        if carries {
+            host.carry_on_further();
+        }
+        if waits {
+            host.tick(2);
+        } else {
+            host.finish();
+        }
+        let all = host.out.iter().filter_map(|record| match record {
+            Record::Http(http) if http.connection.id.cookie == CLIENT => Some(http.exchange.outcome),
+            _ => None,
+        });
+        assert_eq!(all.collect::<Vec<_>>(), [outcome], "{carries} {waits}");
+    }
 }
 
 #[test]

@@ -208,6 +208,11 @@ fn line(exchange: &Exchange) -> String {
                 parts.push(format!("{name} {count}"));
             }
         }
+        if !details.never_indexed.is_empty() {
+            let names: Vec<_> =
+                details.never_indexed.iter().map(|name| name.printable().to_string()).collect();
+            parts.push(format!("never indexed {}", names.join(" ")));
+        }
         parts.extend(stream.grpc.as_deref().map(call));
     }
     parts.extend(websocket_and_reason(exchange));

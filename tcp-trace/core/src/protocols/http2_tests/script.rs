@@ -3,7 +3,8 @@
 //! - `preface`; `settings NAME=N..`, `settings ack`; `ping TEXT`, `pong TEXT`; `goaway LAST ERROR [TEXT]`; `window ID N`;
 //!   `rst ID ERROR`; `priority ID`.
 //! - `headers ID [end] [padded N] [priority] [split N] [open] | name: value | ..`: a head or trailers; `split` cuts the block into frames of
-//!   so many bytes, `open` leaves the last of these out. A line may go on with `plain`, whose fields are not compressed.
+//!   so many bytes, `open` leaves the last of these out. A line may go on with `plain`, whose fields are not compressed. A field whose
+//!   name has `!` behind it is never indexed.
 //! - `push ID PROMISED | name: value | ..`: PUSH_PROMISE.
 //! - `data ID [end] [padded N] [cut N] TEXT`: with escapes; `cut` cuts it into frames of so many bytes.
 //! - `frame TYPE FLAGS ID TEXT`: any other; `raw TEXT`: bytes.
@@ -126,7 +127,8 @@ fn block(encoder: &mut Encoder, fields: &str, form: Form) -> Vec<u8> {
     for field in fields.split('|').map(str::trim).filter(|field| !field.is_empty()) {
         let at = 1 + field[1..].find(':').expect("name: value");
         let (name, value) = (&field[..at], &field[at + 1..]);
-        encoder.field(&mut block, &unescaped(name), &unescaped(value.trim()), form);
+        let form = if name.ends_with('!') { Form::Never } else { form };
+        encoder.field(&mut block, &unescaped(name.trim_end_matches('!')), &unescaped(value.trim()), form);
     }
     block
 }

@@ -1,4 +1,4 @@
-# A server of aiohttp with TLS: PORT CERTIFICATE KEY. It has /big, 200,000 bytes, and /text.txt; everything else is missing. Prints `listening`, and
+# A server of aiohttp with TLS: PORT CERTIFICATE KEY. It has /big, 1,000,000 bytes, and /text.txt; everything else is missing. Prints `listening`, and
 # then each exchange.
 import asyncio
 import json
@@ -9,7 +9,7 @@ import sys
 from aiohttp import web
 
 port, certificate, key = sys.argv[1:]
-CONTENTS = {"/big": b"x" * 200000, "/text.txt": b"text " * 2000}
+CONTENTS = {"/big": b"x" * 1000000, "/text.txt": b"text " * 2000}
 
 
 async def answer(request):

@@ -105,7 +105,7 @@ fn note_sent(call: &mut TlsCall) {
     let object = unsafe { &mut *object };
     if object.socket != call.socket && object.generation == call.generation {
         object.socket = call.socket;
-        header(call, 0);
+        header(call, 0, 0);
     }
 }
 

@@ -328,12 +328,12 @@ pub(super) fn report(call: &mut TlsCall, object: &mut TlsObject) {
         return;
     }
     if !call.has_buffer() {
-        header(call, count);
+        header(call, 0, count);
         return;
     }
     if skip != 0 {
         // That it passed, and with it the end of what is not needed.
-        header(call, skip);
+        header(call, 0, skip);
     }
     let mut at = skip;
     for _ in 0..PLAINTEXT_PARTS_MAX {
@@ -354,7 +354,8 @@ pub(super) fn report(call: &mut TlsCall, object: &mut TlsObject) {
     } else if rest < PLAINTEXT_PART as u64 {
         part::<PLAINTEXT_PART>(call, at, rest);
     } else {
-        emit::lost();
+        // The rest of a body, mostly: whoever reads it says when that is not so.
+        header(call, at, rest);
     }
 }
 
@@ -394,13 +395,13 @@ fn part<const N: usize>(call: &TlsCall, at: u64, length: u64) {
     }
 }
 
-/// Reports that the first `length` bytes of what a call has passed did so.
+/// Reports that `length` bytes from `at` on of what a call has passed did so.
 #[inline(always)]
-pub(super) fn header(call: &TlsCall, length: u64) {
+pub(super) fn header(call: &TlsCall, at: u64, length: u64) {
     let Some(mut record) = emit::reserve::<RawPlaintext>() else { return };
     let length = if length > u64::from(u32::MAX) { u32::MAX } else { length as u32 };
     // SAFETY: it points to room for one in the ring buffer.
-    unsafe { write_plaintext(record.as_mut_ptr(), call, 0, length, 0) };
+    unsafe { write_plaintext(record.as_mut_ptr(), call, at, length, 0) };
     emit::submit(record, false);
 }
 

@@ -5,9 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::workload::printed;
 use anyhow::{Context as _, Result};
 use tcp_trace_tests::{Folder, Running, free_port, wait_for_listener, wait_for_pid_file};
+
+use crate::tool::printed;
 
 /// A running nginx.
 pub(crate) struct Server {

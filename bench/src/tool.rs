@@ -70,6 +70,16 @@ pub(crate) fn require(program: &str) -> Result<()> {
     bail!("the benchmark needs {program}: apt-get install {package}, or choose with --tool and --workload");
 }
 
+/// What a program prints; an error unless it succeeds.
+pub(crate) fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
 impl Tool {
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use tcp_trace_tests::{Folder, Running, free_port, wait_for_listener};
 
-use crate::{idle, server::Server};
+use crate::{idle, server::Server, tool::printed};
 
 /// Connections that are open beside those of [`Workload::Idle`] that work.
 const IDLE_CONNECTIONS: usize = 10_000;
@@ -137,16 +137,6 @@ fn iperf(target: &Target, seconds: u32) -> Result<Throughput> {
     let rate = json["end"]["sum_received"]["bits_per_second"].as_f64();
     let rate = rate.context("iperf3 does not say how fast it was")?;
     Ok(Throughput { rate, requests: 0, p99: None })
-}
-
-/// What a program prints; an error unless it succeeds.
-pub(crate) fn printed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(text)
 }
 
 /// Rate, number of requests and 99th percentile as `wrk --latency` prints them.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -23,6 +24,27 @@ impl Apache {
     /// Starts it with the event MPM on a port of IPv4's loopback. It has `/big`, `/text.txt`, which it compresses, and `/empty`.
     pub fn start(port: u16) -> Self {
         Self::start_with(port, "event", "StartServers 1")
+    }
+
+    /// The same, and with TLS and HTTP/2 on another port, with the certificate and the key in these files.
+    pub fn start_with_tls(port: u16, tls: u16, certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        let servers = format!(
+            "StartServers 1
+LoadModule ssl_module {MODULES}/mod_ssl.so
+LoadModule http2_module {MODULES}/mod_http2.so
+SSLSessionCache none
+Listen 127.0.0.1:{tls}
+<VirtualHost 127.0.0.1:{tls}>
+    SSLEngine on
+    SSLCertificateFile {certificate}
+    SSLCertificateKeyFile {key}
+    Protocols h2 http/1.1
+</VirtualHost>"
+        );
+        let apache = Self::start_with(port, "event", &servers);
+        wait_for_listener(Command::new("ss"), tls, 1);
+        apache
     }
 
     /// The same with the prefork MPM: three processes accept, each a connection at a time.
@@ -93,7 +115,6 @@ LoadModule authz_core_module {MODULES}/mod_authz_core.so
 LoadModule deflate_module {MODULES}/mod_deflate.so
 User nobody
 Group nogroup
-{servers}
 LogFormat "{{\"method\":\"%m\",\"uri\":\"%U%q\",\"status\":%>s,\"body_bytes_sent\":%B,\"bytes_sent\":%O,\
 \"remote_port\":%{{remote}}p,\"pid\":%P}}" json
 CustomLog {path}/access.log json
@@ -101,6 +122,7 @@ DocumentRoot {path}/www
 <Location /text.txt>
     SetOutputFilter DEFLATE
 </Location>
+{servers}
 "#
     )
 }

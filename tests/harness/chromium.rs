@@ -6,6 +6,15 @@ use crate::{Folder, Nginx, output};
 
 /// Loads a page to its end and gives its document as the browser has it then.
 pub fn load(url: &str) -> String {
+    load_with(&[], url)
+}
+
+/// The same from a server whose certificate nobody vouches for.
+pub fn load_insecure(url: &str) -> String {
+    load_with(&["--ignore-certificate-errors"], url)
+}
+
+fn load_with(options: &[&str], url: &str) -> String {
     let folder = Folder::new();
     let mut command = Command::new("chromium");
     command.args([
@@ -15,7 +24,7 @@ pub fn load(url: &str) -> String {
         "--disable-dev-shm-usage",
         "--no-first-run",
     ]);
-    command.args(["--disable-background-networking", "--no-proxy-server", "--dump-dom"]);
+    command.args(["--disable-background-networking", "--no-proxy-server", "--dump-dom"]).args(options);
     command.arg(format!("--user-data-dir={}", folder.file("profile").display())).arg(url);
     command.env("HOME", folder.path()).stdin(Stdio::null());
     String::from_utf8(output(&mut command).stdout).expect("a document is text")

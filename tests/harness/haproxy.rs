@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -44,32 +45,40 @@ pub struct Haproxy {
 impl Haproxy {
     /// Starts it on a port of IPv4's loopback, in front of the server on another.
     pub fn start(port: u16, behind: u16) -> Self {
-        Self::start_with(port, &format!("server behind 127.0.0.1:{behind}"))
+        Self::start_with((port, ""), &format!("server behind 127.0.0.1:{behind}"))
     }
 
     /// The same, and it begins each connection with a PROXY header: `send-proxy` or `send-proxy-v2`.
     pub fn start_sending_proxy(port: u16, behind: u16, option: &str) -> Self {
-        Self::start_with(port, &format!("server behind 127.0.0.1:{behind} {option}"))
+        Self::start_with((port, ""), &format!("server behind 127.0.0.1:{behind} {option}"))
     }
 
     /// The same without any server, and with a second for requests to come.
     pub fn start_alone(port: u16) -> Self {
-        Self::start_with(port, "")
+        Self::start_with((port, ""), "")
     }
 
     /// The same as [`Haproxy::start`], with health checks: seldom once the server is down, so that none comes during an
     /// exchange that follows one.
     pub fn start_checked(port: u16, behind: u16) -> Self {
         Self::start_with(
-            port,
+            (port, ""),
             &format!("server behind 127.0.0.1:{behind} check inter 50ms downinter 1s fall 1"),
         )
     }
 
-    fn start_with(port: u16, back: &str) -> Self {
+    /// The same as [`Haproxy::start`] with TLS on both sides, and this protocol in it; the certificate, with its key, is in this file.
+    pub fn start_with_tls(port: u16, behind: u16, certificate: &Path, alpn: &str) -> Self {
+        Self::start_with(
+            (port, &format!("ssl crt {} alpn {alpn}", certificate.display())),
+            &format!("server behind 127.0.0.1:{behind} ssl verify none alpn {alpn}"),
+        )
+    }
+
+    fn start_with((port, bind): (u16, &str), back: &str) -> Self {
         let folder = Folder::new();
         let path = folder.file("haproxy.conf");
-        fs::write(&path, configuration(port, back)).expect("the folder is ours");
+        fs::write(&path, configuration(port, bind, back)).expect("the folder is ours");
         let log = |name| File::create(folder.file(name)).expect("the folder is ours");
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(path);
@@ -110,7 +119,7 @@ impl Haproxy {
     }
 }
 
-fn configuration(port: u16, back: &str) -> String {
+fn configuration(port: u16, bind: &str, back: &str) -> String {
     format!(
         r#"
 global
@@ -124,7 +133,7 @@ defaults
     timeout server 60s
     log-format '{{"method":"%HM","uri":"%HU","status":%ST,"client_port":%cp,"own_port":"%bp","pid":%pid}}'
 frontend front
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {bind}
     timeout http-request 1s
     default_backend back
 backend back

@@ -46,7 +46,7 @@ mod wrk;
 pub use apache::Apache;
 pub use cgroup::Cgroup;
 pub use check::{TOLERANCE_US, hold, while_doing};
-pub use chromium::{PAGE_PARTS, load, put_page};
+pub use chromium::{PAGE_PARTS, load, load_insecure, put_page};
 pub use compare::{assert_same, assert_same_at};
 pub use curl::{Curl, curl, curl_in};
 pub use diagnosis::{Diagnosing, Diagnosis, assert_ages, assert_between, assert_since, number};

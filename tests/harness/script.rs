@@ -6,6 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde::de::DeserializeOwned;
+
 use crate::{
     AccessLogLine, Folder, Running, free_port,
     nginx::{parse_lines, text_of_lines},
@@ -68,6 +70,11 @@ impl Script {
 
     /// The exchanges that it printed, once there are this many.
     pub fn access_log(&self, lines: usize) -> Vec<AccessLogLine> {
+        self.log(lines)
+    }
+
+    /// What it printed in lines of JSON, once there are this many.
+    pub fn log<T: DeserializeOwned>(&self, lines: usize) -> Vec<T> {
         let text = text_of_lines(&self.folder.file("log"), LISTENING.lines().count() + lines);
         parse_lines(text.strip_prefix(LISTENING).expect("it listens"))
     }

@@ -143,7 +143,7 @@ fn clients_and_server_of_go_have_the_exchanges_that_the_server_logs() {
 #[test]
 fn goroutines_that_wait_for_what_comes_next_are_followed_from_that() {
     let program = Program::build(&["-ldflags", "-s -w"]);
-    for protocol in ["http1", "tls"] {
+    for protocol in ["http1", "http2", "tls"] {
         let server = Server::start(&program, 2);
         let mut clients = server.clients(&program, 2, protocol);
         clients.round("before");

@@ -3,8 +3,12 @@
 mod capture;
 mod event_loops;
 mod failures;
+mod gateway;
 mod go;
+mod grpc;
+mod nghttp2;
 mod openssl;
+mod peers;
 mod plaintext;
 mod rounds;
 mod sessions;

@@ -57,6 +57,15 @@ impl Certificate {
         self.folder.file("certificate")
     }
 
+    /// The certificate and its key in one file.
+    pub(crate) fn with_key(&self) -> PathBuf {
+        let both =
+            [self.file(), self.key()].map(|path| std::fs::read(path).expect("it was written")).concat();
+        let path = self.folder.file("both");
+        std::fs::write(&path, both).expect("the folder is ours");
+        path
+    }
+
     pub(crate) fn key(&self) -> PathBuf {
         self.folder.file("key")
     }

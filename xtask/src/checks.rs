@@ -70,7 +70,7 @@ const BTF: Need = Need::Kernel("/sys/kernel/btf/vmlinux", "a kernel with BTF");
 
 const NEEDS_OF_PROGRAM: [Need; 2] = [ROOT, BTF];
 
-const NEEDS_OF_TESTS: [Need; 46] = [
+const NEEDS_OF_TESTS: [Need; 48] = [
     ROOT,
     BTF,
     Need::Kernel("/dev/net/tun", "TUN devices"),
@@ -115,6 +115,8 @@ const NEEDS_OF_TESTS: [Need; 46] = [
     Need::Python("jsonschema", "python3-jsonschema"),
     Need::Python("requests", "python3-requests"),
     Need::Command(&["/usr/bin/python3", "-c", "import aiohttp"], "python3-aiohttp"),
+    Need::Command(&["/usr/bin/python3", "-c", "import grpc"], "python3-grpcio"),
+    Need::Command(&["/usr/bin/python3", "-c", "import h2"], "python3-h2"),
     Need::Command(&["/usr/bin/python3", "-c", "import httpx"], "python3-httpx"),
     Need::Command(&["php", "-r", "exit(function_exists('curl_init') ? 0 : 1);"], "php-curl"),
 ];

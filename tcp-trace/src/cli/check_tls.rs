@@ -42,7 +42,7 @@ pub(super) fn report(tracer: &mut Tracer) {
     for pid in process::pids().unwrap_or_default() {
         let Some(name) = process::name(pid) else { continue };
         let name = String::from_utf8_lossy(&name).into_owned();
-        for said in libraries(&finder, &refused, pid) {
+        for said in libraries(&mut finder, &refused, pid) {
             processes.entry((name.clone(), said)).or_default().push(pid);
         }
     }
@@ -51,11 +51,12 @@ pub(super) fn report(tracer: &mut Tracer) {
     }
 }
 
-fn libraries(finder: &Finder, refused: &HashMap<PathBuf, String>, pid: u32) -> Vec<String> {
-    let known = finder.known_of(pid);
+fn libraries(finder: &mut Finder, refused: &HashMap<PathBuf, String>, pid: u32) -> Vec<String> {
+    let (known, uncovered) = (finder.known_of(pid), finder.uncovered_of(pid));
     let hooked = known.iter().filter_map(|known| about(known, refused.get(&known.path)));
-    let uncovered = Finder::uncovered_of(pid).into_iter();
-    hooked.chain(uncovered.map(|found| format!("not read, {}: {}", found.library, found.reason))).collect()
+    hooked
+        .chain(uncovered.into_iter().map(|found| format!("not read, {}: {}", found.library, found.reason)))
+        .collect()
 }
 
 /// What is said of a file, which may have been `refused`; nothing of one that has only a part of TLS.

@@ -106,6 +106,8 @@ pub struct Finder {
     known: HashMap<Name, Option<Arc<Known>>>,
     /// Files with hooks, whatever their names.
     opened: HashMap<Identity, Arc<Known>>,
+    /// Whether programs that were searched have rustls inside.
+    with_rustls: HashMap<Identity, bool>,
     is_full: bool,
 }
 
@@ -161,11 +163,17 @@ impl Finder {
         mappings.filter_map(|mapping| self.known.get(&(mapping.file, mapping.path)).cloned()?).collect()
     }
 
-    /// What a process has mapped that is not hooked.
-    pub fn uncovered_of(pid: u32) -> Vec<Uncovered> {
+    /// What a process has mapped that is not hooked, and what is inside of its program.
+    pub fn uncovered_of(&mut self, pid: u32) -> Vec<Uncovered> {
         let mut found: Vec<_> =
             mappings(pid).iter().filter_map(|mapping| uncovered::by_path(&mapping.path)).collect();
         found.dedup();
+        if let Ok(program) = File::open(format!("/proc/{pid}/exe"))
+            && let Some(id) = Identity::of(&program)
+            && *self.with_rustls.entry(id).or_insert_with(|| uncovered::has_rustls(&program))
+        {
+            found.push(uncovered::RUSTLS);
+        }
         found
     }
 

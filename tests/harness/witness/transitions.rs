@@ -7,7 +7,7 @@ use std::{
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{Bytes, Connection, ConnectionId, Filter, How, Network, Transition},
+    record::{By, Bytes, Connection, ConnectionId, Filter, How, Network, Transition},
     time::Time,
 };
 
@@ -269,8 +269,12 @@ fn figures(
     if came && !is_reset && !summary.open {
         report.faults.push(format!("{id} is {:?}; an RST came: {}", summary.close, life.describe()));
     }
-    // The text has no socket for the RST of a mini-socket (`tcp_v4_send_reset()`).
-    let is_of_mini_socket = summary.close.reason.as_deref() == Some("TCP_TIMEWAIT_SOCKET");
+    // The text has no socket for the RST of a mini-socket (`tcp_v4_send_reset()`), and nothing of one that it gets
+    // (`tcp_timewait_state_process()`).
+    let has_become_mini_socket =
+        life.changes.last().is_some_and(|last| (last.old, last.new) == (State::FinWait2, State::Close));
+    let is_of_mini_socket = summary.close.reason.as_deref() == Some("TCP_TIMEWAIT_SOCKET")
+        || summary.close.by == By::Peer && has_become_mini_socket;
     let was_reset =
         came || is_of_mini_socket || !life.received_resets.is_empty() || !life.sent_resets.is_empty();
     if is_reset && !was_reset {

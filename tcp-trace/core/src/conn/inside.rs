@@ -10,6 +10,7 @@ use tcp_trace_model::{
 use super::Connection;
 use crate::{
     http::{ConnectionEnd, End},
+    http2::{self, HEADER},
     protocols::{Cx, Found, Layer, Start},
     stream::{Chunk, Need},
 };
@@ -43,6 +44,8 @@ pub(super) struct Inside {
     /// Whether an exchange was read of it.
     has_exchanges: bool,
     said: record::Decrypted,
+    /// Whether it is read from its first byte on.
+    is_whole: bool,
     layer: Layer,
     /// By [`Direction::index`].
     ways: [Way; 2],
@@ -61,6 +64,9 @@ struct Way {
     entry: Option<u64>,
     /// Before which offset it may have left something out.
     elided: u64,
+    /// The header of a frame of HTTP/2, which ended there: a program may read the rest of the frame in another call, and in the middle
+    /// of a connection only whole frames are known as such.
+    header: Option<[u8; HEADER]>,
 }
 
 impl Way {
@@ -110,12 +116,26 @@ impl Inside {
             return;
         }
         let shown = end.min(offset.saturating_add(payload.len() as u64));
-        let before = way.missing((way.next, offset), time);
-        let after = way.missing((shown, end), time);
-        way.next = end;
+        let (before, after) = (way.missing((way.next, offset), time), way.missing((shown, end), time));
+        let next = std::mem::replace(&mut way.next, end);
+        let held = way.header.take();
+        if (held.is_none() || next != offset) && !self.is_whole && shown == end {
+            way.header = http2::header_alone(payload);
+        }
+        let is_held = way.header.is_some();
+        let mut rest = Some((offset - base, payload)).filter(|_| shown > offset && !is_held);
+        let mut joined = Vec::new();
+        if let Some(header) = held {
+            joined.extend_from_slice(&header);
+            if let Some((_, payload)) = rest.take_if(|_| next == offset) {
+                joined.extend_from_slice(payload);
+            }
+            let from = next - base - HEADER as u64;
+            self.hand(direction, Chunk::Bytes { offset: from, bytes: &joined, time }, found);
+        }
         before.into_iter().flatten().for_each(|chunk| self.hand(direction, chunk, found));
-        if shown > offset {
-            self.hand(direction, Chunk::Bytes { offset: offset - base, bytes: payload, time }, found);
+        if let Some((offset, bytes)) = rest {
+            self.hand(direction, Chunk::Bytes { offset, bytes, time }, found);
         }
         after.into_iter().flatten().for_each(|chunk| self.hand(direction, chunk, found));
     }
@@ -169,6 +189,7 @@ impl Connection {
             is_left: false,
             has_exchanges: false,
             said: record::Decrypted { link, library, protocol: None },
+            is_whole,
             layer: Layer::first(start),
             ways: [way; 2],
             last: Time(0),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tcp_trace_model::time::Time;
 
 /// Bytes of a frame's header (section 4.1).
-pub(super) const HEADER: usize = 9;
+pub const HEADER: usize = 9;
 /// The longest payload that is kept of a frame other than DATA.
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 /// What SETTINGS_MAX_FRAME_SIZE is at first (section 6.5.2).
@@ -296,27 +296,36 @@ impl Frames {
     }
 }
 
+/// What a frame's header says, if it can be one in the middle of a connection.
+fn head_amid(header: [u8; HEADER]) -> Option<Head> {
+    let head = Head::of(header);
+    // Flags and the reserved bit are 0 where they have no meaning.
+    let flags = match head.kind {
+        DATA => END_STREAM | PADDED,
+        HEADERS => END_STREAM | END_HEADERS | PADDED | WITH_PRIORITY,
+        SETTINGS | PING => ACK,
+        PUSH_PROMISE => END_HEADERS | PADDED,
+        CONTINUATION => END_HEADERS,
+        PRIORITY | RST_STREAM | GOAWAY | WINDOW_UPDATE => 0,
+        _ => return None,
+    };
+    let is_legal = head.flags & !flags == 0 && header[5] & 0x80 == 0 && head.check(Some(1 << 20)).is_ok();
+    is_legal.then_some(head)
+}
+
+/// The header of a frame that is not empty, if these bytes are that and nothing else.
+pub(super) fn header_alone(bytes: &[u8]) -> Option<[u8; HEADER]> {
+    let header = bytes.try_into().ok()?;
+    head_amid(header).filter(|head| head.length > 0).map(|_| header)
+}
+
 /// Whether bytes in the middle of a connection are frames of HTTP/2 from the first to the last, at least one of which hardly anything else
 /// can be. The last one may go on behind them where such a one came before.
 pub(super) fn tile(bytes: &[u8]) -> bool {
     let (mut rest, mut is_sure) = (bytes, false);
     while !rest.is_empty() {
         let Some((header, behind)) = rest.split_first_chunk() else { return is_sure };
-        let head = Head::of(*header);
-        // Flags and the reserved bit are 0 where they have no meaning.
-        let flags = match head.kind {
-            DATA => END_STREAM | PADDED,
-            HEADERS => END_STREAM | END_HEADERS | PADDED | WITH_PRIORITY,
-            SETTINGS | PING => ACK,
-            PUSH_PROMISE => END_HEADERS | PADDED,
-            CONTINUATION => END_HEADERS,
-            PRIORITY | RST_STREAM | GOAWAY | WINDOW_UPDATE => 0,
-            _ => return false,
-        };
-        let is_legal = head.flags & !flags == 0 && header[5] & 0x80 == 0 && head.check(Some(1 << 20)).is_ok();
-        if !is_legal {
-            return false;
-        }
+        let Some(head) = head_amid(*header) else { return false };
         let Some((payload, behind)) = behind.split_at_checked(head.length as usize) else {
             return is_sure;
         };

@@ -16,10 +16,16 @@ mod stream;
 
 pub use block::{FIELDS_MAX, TEXT_MAX};
 pub use connection::{HttpTwo, PREFACE, STREAMS_MAX};
+pub use frames::HEADER;
 
 /// Whether bytes in the middle of a connection are HTTP/2: whole frames from the first to the last.
 pub fn is_amid(bytes: &[u8]) -> bool {
     frames::tile(bytes)
+}
+
+/// The header of a frame of HTTP/2 in the middle of a connection, if these bytes are that and nothing else.
+pub fn header_alone(bytes: &[u8]) -> Option<[u8; HEADER]> {
+    frames::header_alone(bytes)
 }
 
 /// Whether what a server sends first is HTTP/2: SETTINGS (RFC 9113, section 3.4). `None` when more bytes are needed.

@@ -137,9 +137,10 @@ impl Pipeline {
         self.tick_plaintext(now);
     }
 
-    /// What TLS libraries' calls have shown that could be linked to no connection.
+    /// What TLS libraries' calls have shown that could be linked to no connection; nothing where it may belong to connections that a
+    /// filter leaves out.
     pub fn unlinked(&self) -> Unlinked {
-        self.plaintexts.unlinked()
+        if self.follows_all() { self.plaintexts.unlinked() } else { Unlinked::default() }
     }
 
     /// Notes that events were lost before `now`: payload that is missing will not come any more, so nothing

@@ -53,7 +53,7 @@ impl Pipeline {
                 }
             }
             Some(Place::Waiting) => {
-                cx.out.lose(plaintexts.hold(object, piece));
+                plaintexts.hold(object, piece);
                 self.need_records(time, object.pid);
             }
             None => {}

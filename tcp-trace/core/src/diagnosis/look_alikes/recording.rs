@@ -38,6 +38,7 @@ fn summary(facts: &Facts<'_>, socket: &Socket) -> Connection {
     // It answered last when it entered its state.
     let quiet_ms = diag.info.map_or(0, |info| u64::from(info.last_ack_recv_ms));
     let entered = Time(NOW.0 - quiet_ms * 1_000_000);
+    let traced = facts.history.life_of(socket.connection()).and_then(|life| life.summary.as_deref());
     // A half-open connection is no socket yet, and one in TIME_WAIT none any more.
     let (is_half_open, is_over) = (diag.state == State::SynRecv, diag.state == State::TimeWait);
     Connection {
@@ -53,7 +54,8 @@ fn summary(facts: &Facts<'_>, socket: &Socket) -> Connection {
             process: holders.first().cloned().map(Arc::new),
             ..ConnectionInfo::default()
         }),
-        opened: entered,
+        opened: traced.map_or(entered, |traced| traced.opened),
+        seen_from_start: traced.is_some_and(|traced| traced.seen_from_start),
         states: vec![StateSpan { state: diag.state, entered, duration_us: None, estimated: false }],
         close: Close { by: By::None, how: if is_over { How::Fin } else { How::Open }, ..Close::default() },
         open: !is_over,

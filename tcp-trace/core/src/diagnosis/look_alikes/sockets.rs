@@ -1,9 +1,18 @@
 //! Scenes of sockets: CLOSE_WAIT, windows, silence, and the states of a close.
 
-use tcp_trace_model::{event::State, socket::Timer};
+use std::sync::Arc;
+
+use tcp_trace_model::{
+    event::{Role, State},
+    record::{By, How, Http, Network, Outcome},
+    socket::Timer,
+};
 
 use super::{Scene, Scenes, client, last, server};
-use crate::diagnosis::testing::Host;
+use crate::diagnosis::{
+    testing::Host,
+    testing_http::{self, at, exchange, summary},
+};
 
 /// A connection of a server in this state, quiet for so many seconds, with this unread.
 pub(super) fn accepted(state: State, seconds: u32, unread: u32) -> Host {
@@ -59,6 +68,25 @@ pub(super) fn pool(count: u16, seconds: u32, state: State) -> Host {
         host.socket(Some(client), state, &local, "10.0.0.5:80").idle(seconds);
     }
     host
+}
+
+/// A process with five idle connections, which opened twelve more during the trace, so many milliseconds one after the other, each with
+/// this exchange.
+fn grown(apart_ms: u64, http: &Http) -> Scene {
+    let mut scene = Scene::of(pool(17, 120, State::Established));
+    for (number, index) in (0..).zip(5..17) {
+        let opened_ms = 5_000 + number * apart_ms;
+        let socket = &mut scene.now.snapshot.sockets[index];
+        socket.idle(u32::try_from((100_000 - opened_ms) / 1_000).unwrap());
+        let mut end = summary(Role::Client, By::Local, How::Open);
+        (end.opened, end.seen_from_start) = (at(opened_ms), true);
+        let info = Arc::make_mut(&mut end.connection);
+        let netns = Some(socket.netns);
+        (info.id, info.network) = (socket.connection(), Some(Network::new(socket.diag.endpoints, netns)));
+        let http = Http { connection: end.connection.clone(), ..http.clone() };
+        scene = scene.and(Vec::new(), vec![http], end);
+    }
+    scene
 }
 
 /// A server, and a sleeping program that has one of its connections open, which has carried an answer.
@@ -309,6 +337,17 @@ pub(super) const SCENES: &[Scenes] = &[
                 &["data_not_read/responses"],
             ),
             ("a pool with a limit", || Scene::of(pool(10, 90, State::Established)), &[]),
+            (
+                "few, but more and more beside idle ones",
+                || grown(1_100, &exchange(Role::Client, 0, 1)),
+                &["idle_connections/growing"],
+            ),
+            ("a pool that is filled at once", || grown(10, &exchange(Role::Client, 0, 1)), &[]),
+            (
+                "each waits for what a server has to say",
+                || grown(1_100, &testing_http::unanswered(Role::Client, 0, 95_000, Outcome::NoResponse)),
+                &[],
+            ),
         ],
     },
     Scenes {

@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::State,
-    record::{By, Connection, Fact, How, Record, StateSpan, Url},
+    record::{By, Connection, ExchangeTls, Fact, How, Record, StateSpan, TlsLink, Url},
     time::Time,
 };
 
@@ -96,12 +96,22 @@ fn what_took_the_time_is_reported() {
 
 #[test]
 fn both_ends_are_reported_once_by_the_one_to_blame() {
-    let (mut both, server) = (history(Role::Client, 3, waits), history(Role::Server, 3, waits));
-    server.exchanges().slow().for_each(|http| both.record(&Record::Http(http.clone())));
-    let findings = Host::new().judge_with("slow_server", &both);
-    assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].evidence.get("requests"), Some(&Fact::Number(3)));
-    assert_eq!(findings[0].process.as_ref().map(|process| process.pid), Some(6));
+    // Of TLS, the server's calls may be seen only from its second exchange on.
+    for (before, tls) in [(0, None), (1, Some(ExchangeTls { link: TlsLink::NestedSyscall }))] {
+        let mut both = history(Role::Client, 3, |http| {
+            waits(http);
+            (http.exchange.index, http.exchange.tls) = (http.exchange.index + before, tls);
+        });
+        let server = history(Role::Server, 3, |http| {
+            waits(http);
+            http.exchange.tls = tls;
+        });
+        server.exchanges().slow().for_each(|http| both.record(&Record::Http(http.clone())));
+        let findings = Host::new().judge_with("slow_server", &both);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].evidence.get("requests"), Some(&Fact::Number(3)), "{before}");
+        assert_eq!(findings[0].process.as_ref().map(|process| process.pid), Some(6));
+    }
 }
 
 #[test]

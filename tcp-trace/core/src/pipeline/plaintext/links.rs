@@ -1,5 +1,7 @@
 //! What shows to which connection an object belongs, and what follows from that.
 
+use std::collections::{HashMap, HashSet};
+
 use tcp_trace_model::{
     event::{Cookie, TlsObject},
     record::{ConnectionId, TlsLink},
@@ -10,7 +12,7 @@ use super::{
     super::Pipeline,
     objects::{Held, Place},
 };
-use crate::conn::{Connection, Piece};
+use crate::conn::Piece;
 
 impl Pipeline {
     /// A thread used this socket while it was in a call of the object.
@@ -64,7 +66,7 @@ impl Pipeline {
     }
 
     /// Whether all connections of a process are followed that it may have.
-    fn follows_all(&self) -> bool {
+    pub(in super::super) fn follows_all(&self) -> bool {
         let filter = self.filter();
         filter.port.is_empty()
             && filter.local_port.is_empty()
@@ -73,36 +75,65 @@ impl Pipeline {
             && filter.netns.is_empty()
     }
 
+    /// The connections of processes that may be what objects of theirs are for, by process.
+    fn candidates(&self, is_wanted: impl Fn(u32) -> bool) -> HashMap<u32, Vec<ConnectionId>> {
+        let mut candidates = HashMap::<_, Vec<_>>::new();
+        for connection in self.connections.iter().map(|tracked| &tracked.connection) {
+            if let Some(pid) = connection.owner().map(|owner| owner.pid).filter(|pid| is_wanted(*pid))
+                && connection.is_unlinked_tls()
+                && connection.has_socket()
+            {
+                candidates.entry(pid).or_default().push(connection.id());
+            }
+        }
+        // The table's own order differs from run to run.
+        candidates.values_mut().for_each(|names| names.sort_unstable());
+        candidates
+    }
+
     /// Compares the lengths of calls with those of records, of objects that nothing else links.
     pub(super) fn compare_lengths(&mut self, now: Time) {
         let telling = self.plaintexts.take_telling();
         if telling.is_empty() || !self.follows_all() {
             return;
         }
-        'objects: for object in telling {
-            let candidates = self.connections.names(|connection| {
-                connection.owner().is_some_and(|owner| owner.pid == object.pid)
-                    && connection.is_unlinked_tls()
-                    && connection.has_socket()
-            });
-            let mut matching = Vec::new();
-            for id in candidates {
-                let lengths = self.connections.of(id).map(|tracked| tracked.connection.record_lengths());
-                match lengths.flatten() {
-                    // Nothing tells it from others.
-                    None => continue 'objects,
-                    Some(lengths) if self.plaintexts.match_records(object, lengths) => matching.push(id),
-                    Some(_) => {}
-                }
-            }
-            let [id] = matching[..] else { continue };
-            let Some(tracked) = self.connections.of(id) else { continue };
-            let Some(lengths) = tracked.connection.record_lengths() else { continue };
-            if self.plaintexts.are_only_of(object, lengths) {
+        let processes: HashSet<_> = telling.iter().map(|object| object.pid).collect();
+        let candidates = self.candidates(|pid| processes.contains(&pid));
+        let others = self.plaintexts.all_telling(&processes);
+        for object in telling {
+            let of_process = (candidates.get(&object.pid), others.get(&object.pid));
+            let (Some(candidates), Some(others)) = of_process else { continue };
+            if let Some(id) = self.only_of_lengths(object, candidates, others) {
                 self.link(now, object, id, TlsLink::LengthSequence);
                 self.begin(now, object);
             }
         }
+    }
+
+    /// The one of these connections whose records this object's calls make, and no other's.
+    fn only_of_lengths(
+        &mut self,
+        object: TlsObject,
+        candidates: &[ConnectionId],
+        others: &[TlsObject],
+    ) -> Option<ConnectionId> {
+        let Self { connections, plaintexts, .. } = self;
+        let mut matching = None;
+        for &id in candidates {
+            let Some(tracked) = connections.of(id) else { continue };
+            if !tracked.connection.is_unlinked_tls() {
+                continue;
+            }
+            // Where they are not known, nothing tells it from others.
+            let lengths = tracked.connection.record_lengths()?;
+            if plaintexts.match_records(object, lengths) && matching.replace(id).is_some() {
+                return None;
+            }
+        }
+        let lengths = connections.of(matching?)?.connection.record_lengths()?;
+        let mut others = others.iter().filter(|other| **other != object);
+        let is_others = others.any(|other| plaintexts.match_records(*other, lengths));
+        matching.filter(|_| !is_others)
     }
 
     /// Records of a process's connections are needed: some may be what an object of it hands out or takes.
@@ -110,10 +141,7 @@ impl Pipeline {
         if !self.plaintexts.has_to_look(time, pid) {
             return;
         }
-        let is_candidate = |connection: &Connection| {
-            connection.owner().is_some_and(|owner| owner.pid == pid) && connection.is_unlinked_tls()
-        };
-        for id in self.connections.names(is_candidate) {
+        for id in self.candidates(|owner| owner == pid).into_values().flatten() {
             if let Some(tracked) = self.connections.of(id) {
                 tracked.need_records(&mut self.cx);
             }
@@ -176,6 +204,7 @@ impl Pipeline {
         }
         let Self { cx, connections, resolutions, .. } = self;
         let Some(tracked) = connections.of(id) else { return };
+        cx.out.lose(begun.dropped);
         let is_whole = begun.is_whole && other.is_none();
         tracked.connection.begin_inside(object, begun.library, begun.link, is_whole);
         for Held { time, direction, offset, length, payload } in begun.held {

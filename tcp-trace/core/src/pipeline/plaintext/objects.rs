@@ -1,6 +1,6 @@
 //! The objects of TLS libraries, and the plaintext of those whose connection is not known.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tcp_trace_model::{
     event::{Cookie, Direction, Plaintext, TlsLibrary, TlsObject},
@@ -13,9 +13,10 @@ use crate::conn::Piece;
 
 /// Objects that are known at the same time; calls of further ones are counted as lost.
 pub const OBJECTS_MAX: usize = 65_536;
-/// Calls of an object that wait for its connection; further ones are counted as lost.
+/// Calls of an object that wait for its connection; further ones are counted as lost when it is known.
 pub const WAITING_MAX: usize = 256;
-/// Bytes of the calls that wait for the connections of all objects, with their plaintext; what comes beyond is counted as lost.
+/// Bytes of the calls that wait for the connections of all objects, with their plaintext; what comes beyond is counted as lost when its
+/// connection is known.
 pub const WAITING_BYTES_MAX: usize = 16 << 20;
 /// The same of one object; of what comes beyond, the length is kept.
 const OBJECT_BYTES_MAX: usize = 256 << 10;
@@ -30,6 +31,8 @@ const FORGET_EVERY_US: u64 = 10_000_000;
 const RETRY_US: u64 = 1_000_000;
 /// How many wait for that; further ones are not linked by this.
 const RETRIED_MAX: usize = 1024;
+/// Objects whose calls are compared with records at a time; the others have their turn the next time.
+pub(super) const COMPARED_MAX: usize = 64;
 /// How often it is looked for connections of a process whose objects wait, in microseconds.
 const LOOK_EVERY_US: u64 = 1_000_000;
 
@@ -68,6 +71,8 @@ pub(super) struct Begun {
     /// Whether what waits is all from its first byte on.
     pub(super) is_whole: bool,
     pub(super) held: Vec<Held>,
+    /// How many calls there was no room for, or none for what passed in them.
+    pub(super) dropped: u64,
 }
 
 #[derive(Debug)]
@@ -84,10 +89,18 @@ struct Object {
     expects: Option<Cookie>,
     held: Vec<Held>,
     held_bytes: usize,
+    dropped: u64,
     calls: Calls,
     /// Bytes that passed and were read as no connection's.
     unlinked: u64,
     last: Time,
+}
+
+impl Object {
+    /// Whether it waits, nothing else shows where it belongs, and its calls tell connections apart.
+    fn is_telling(&self) -> bool {
+        self.place == Place::Waiting && self.expects.is_none() && self.calls.tell()
+    }
 }
 
 /// All of them.
@@ -102,7 +115,7 @@ pub(in super::super) struct Plaintexts {
     /// Those that handed out what passed on a connection that was not known to be their process's, and since when.
     retried: VecDeque<(Time, TlsObject, ConnectionId)>,
     /// Those that wait and whose calls were not compared with records.
-    telling: Vec<TlsObject>,
+    telling: VecDeque<TlsObject>,
     /// When it was looked for the connections of a process whose objects wait.
     looked: HashMap<u32, Time>,
     forgot: Time,
@@ -140,6 +153,7 @@ impl Plaintexts {
             expects: None,
             held: Vec::new(),
             held_bytes: 0,
+            dropped: 0,
             calls: Calls::default(),
             unlinked: 0,
             last: time,
@@ -174,22 +188,23 @@ impl Plaintexts {
         Some(self.get(object)?.place)
     }
 
-    /// Keeps a call until its connection is known. Gives how many are lost by that.
-    pub(super) fn hold(&mut self, object: TlsObject, piece: Piece<'_>) -> u64 {
+    /// Keeps a call until its connection is known, as far as there is room.
+    pub(super) fn hold(&mut self, object: TlsObject, piece: Piece<'_>) {
         let room = WAITING_BYTES_MAX.saturating_sub(self.held_bytes);
         let mut is_telling = false;
-        let Some(known) = self.get_mut(object) else { return 0 };
+        let Some(known) = self.get_mut(object) else { return };
         known.unlinked += u64::from(piece.length);
         if known.held.len() >= WAITING_MAX || room < HELD {
+            known.dropped += 1;
             if known.expects.is_none() {
-                return 1;
+                return;
             }
             // Nobody follows that socket.
             let bytes = std::mem::take(&mut known.held_bytes);
-            known.held = Vec::new();
+            (known.held, known.dropped) = (Vec::new(), 0);
             known.said = known.said.map(|(library, _)| (library, false));
             self.held_bytes -= bytes;
-            return 0;
+            return;
         }
         let room = room.min(OBJECT_BYTES_MAX.saturating_sub(known.held_bytes)).saturating_sub(HELD);
         let Piece { time, direction, offset, length, payload } = piece;
@@ -197,6 +212,7 @@ impl Plaintexts {
         let payload = if has_room { payload.to_vec() } else { Vec::new() };
         let bytes = HELD + payload.len();
         known.held_bytes += bytes;
+        known.dropped += u64::from(!has_room);
         if direction == Direction::Out {
             known.calls.add(time, length);
             if !std::mem::replace(&mut known.calls.has_news, true) {
@@ -206,9 +222,8 @@ impl Plaintexts {
         known.held.push(Held { time, direction, offset, length, payload });
         self.held_bytes += bytes;
         if is_telling {
-            self.telling.push(object);
+            self.telling.push_back(object);
         }
-        u64::from(!has_room)
     }
 
     /// Notes that a call used a socket that is not followed, or not yet.
@@ -258,8 +273,9 @@ impl Plaintexts {
         (known.is_begun, known.unlinked) = (true, 0);
         let (link, held) = (known.link, std::mem::take(&mut known.held));
         let bytes = std::mem::take(&mut known.held_bytes);
+        let dropped = std::mem::take(&mut known.dropped);
         self.held_bytes -= bytes;
-        Some(Begun { library, link, is_whole, held })
+        Some(Begun { library, link, is_whole, held, dropped })
     }
 
     /// Notes that an object does not belong to the connection that it had.
@@ -287,30 +303,32 @@ impl Plaintexts {
         self.retried.iter().map(|(_, object, id)| (*object, *id)).collect()
     }
 
-    /// Those that wait and whose calls tell connections apart, as far as they have made any since the last time.
+    /// Of those that wait and whose calls tell connections apart, as far as they have made any since the last time, the next ones.
     pub(super) fn take_telling(&mut self) -> Vec<TlsObject> {
-        let telling = std::mem::take(&mut self.telling).into_iter().filter(|object| {
-            let Some(known) = self.get_mut(*object) else { return false };
+        let mut telling = Vec::new();
+        while telling.len() < COMPARED_MAX
+            && let Some(object) = self.telling.pop_front()
+        {
+            let Some(known) = self.get_mut(object) else { continue };
             known.calls.has_news = false;
-            known.place == Place::Waiting && known.expects.is_none() && known.calls.tell()
-        });
-        telling.collect()
+            telling.extend(known.is_telling().then_some(object));
+        }
+        telling
+    }
+
+    /// By process, of these, all whose calls tell connections apart and that wait.
+    pub(super) fn all_telling(&self, processes: &HashSet<u32>) -> HashMap<u32, Vec<TlsObject>> {
+        let mut all = HashMap::<_, Vec<_>>::new();
+        let of_them = self.objects.iter().filter(|((pid, _), _)| processes.contains(pid));
+        for (&(pid, address), known) in of_them.filter(|(_, known)| known.is_telling()) {
+            all.entry(pid).or_default().push(TlsObject { pid, address, generation: known.generation });
+        }
+        all
     }
 
     /// Whether records are as long as the calls of an object make them.
     pub(super) fn match_records(&self, object: TlsObject, lengths: &VecDeque<(u16, Time)>) -> bool {
         self.get(object).is_some_and(|known| known.calls.match_records(lengths))
-    }
-
-    /// Whether no other object of the process may have made these records.
-    pub(super) fn are_only_of(&self, object: TlsObject, lengths: &VecDeque<(u16, Time)>) -> bool {
-        self.objects.iter().all(|(&(pid, address), known)| {
-            pid != object.pid
-                || address == object.address
-                || known.place != Place::Waiting
-                || !known.calls.tell()
-                || !known.calls.match_records(lengths)
-        })
     }
 
     /// Whether it is time to look for the connections of a process whose objects wait.

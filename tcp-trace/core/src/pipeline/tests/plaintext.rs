@@ -85,6 +85,29 @@ fn what_was_reported_when_its_call_began_is_linked_when_that_returns() {
 }
 
 #[test]
+fn frames_of_http_2_are_found_that_are_read_header_first() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.existing(1, 500);
+    for stream in [5, 7] {
+        let headers = [0, 0, 3, 1, 5, 0, 0, 0, stream];
+        host.call(&mut end, Direction::Out, &headers, false);
+        // GET, https, /
+        host.call(&mut end, Direction::Out, &[0x82, 0x87, 0x84], false);
+        let response = [&[0, 0, 1, 1, 5, 0, 0, 0, stream][..], &[0x88]].concat();
+        host.nested(&mut end, Direction::In, &response);
+    }
+    // What is no more than a header, with a gap behind it.
+    host.call(&mut end, Direction::Out, &[0, 0, 3, 1, 5, 0, 0, 0, 9], false);
+    end.offsets[Direction::Out.index()] += 3;
+    host.call(&mut end, Direction::Out, &[0, 0, 3, 1, 5, 0, 0, 0, 11], false);
+    host.call(&mut end, Direction::Out, &[0x82, 0x87, 0x84], false);
+    host.nested(&mut end, Direction::In, &[0, 0, 1, 1, 5, 0, 0, 0, 11, 0x88]);
+    host.tick(1);
+    let expected = ["c1 / 200 NestedSyscall", "c1 / 200 NestedSyscall", "c1 / 200 NestedSyscall"];
+    assert_eq!(host.inside(), expected);
+}
+
+#[test]
 fn http_2_is_found_by_its_preface() {
     let mut host = Host::new(Filter::default());
     let mut end = host.tls(1, true);
@@ -366,8 +389,10 @@ fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
     for _ in 0..calls {
         host.call(&mut end, Direction::In, &payload, false);
     }
+    assert_eq!((host.lost, host.pipeline.unlinked().objects), (0, 1), "it is of no connection");
+    host.call(&mut end, Direction::In, b"y", true);
     // A call is more than its payload.
-    assert_eq!(host.lost, 2);
+    assert_eq!((host.lost, host.pipeline.unlinked().objects), (2, 0));
     let calls = WAITING_BYTES_MAX / WAITING_MAX / 32;
     for address in 0..u64::try_from(calls).unwrap() {
         end.object.address = 0x10_0000 + address;
@@ -376,7 +401,21 @@ fn what_waits_is_bounded_and_what_is_dropped_is_counted() {
             host.call_without_socket(&mut end);
         }
     }
-    assert!(host.lost > 2, "calls without payload take room, too");
+    let mut last = host.tls(2, true);
+    host.call_without_socket(&mut last);
+    host.call(&mut last, Direction::In, b"y", true);
+    assert_eq!(host.lost, 3, "calls without payload take room, too");
+}
+
+#[test]
+fn calls_of_what_has_no_socket_of_tcp_are_no_lost_events() {
+    let mut host = Host::new(Filter::default());
+    let mut end = host.tls(1, true);
+    let calls = 3 * WAITING_MAX as u64;
+    (0..calls).for_each(|_| host.call_without_socket(&mut end));
+    host.free(&end);
+    host.finish();
+    assert_eq!((host.lost, host.pipeline.unlinked()), (0, Unlinked { objects: 1, bytes: calls }));
 }
 
 #[test]

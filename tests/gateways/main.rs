@@ -49,7 +49,10 @@ fn causes(diagnosis: &Diagnosis) -> Causes {
         let status = u16::try_from(number(finding, "status")).expect("it is one");
         ((status, finding.cause.clone().unwrap_or_default()), number(finding, "responses"))
     });
-    of.collect()
+    // One status and cause may be several findings, by how far the request came.
+    let mut causes = Causes::new();
+    of.for_each(|(key, responses)| *causes.entry(key).or_default() += responses);
+    causes
 }
 
 /// How often a server was asked, as the findings say.

@@ -1,8 +1,8 @@
 //! What the rules judge by: a snapshot, an earlier one, and the history between them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
 };
 
 use tcp_trace_model::{
@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     by_ends: HashMap<Endpoints, u32>,
     /// Index of the listeners, by network namespace and port.
     listeners: BTreeMap<(u32, u16), u32>,
+    /// The addresses of this host that sockets have, by network namespace.
+    addresses: HashSet<(u32, IpAddr)>,
     /// Index of the sockets at the beginning, by cookie.
     earlier: HashMap<u64, u32>,
     /// The connections of the history.
@@ -54,13 +56,27 @@ impl<'a> Facts<'a> {
                 by_ends.insert(socket.diag.endpoints, index);
             }
         }
+        let addresses =
+            now.sockets.iter().map(|socket| (socket.netns, socket.diag.endpoints.local.ip())).collect();
         let earlier = before.map_or(&[][..], |before| &before.sockets);
         let earlier = (0..).zip(earlier).map(|(index, socket)| (socket.diag.cookie, index)).collect();
         let pairs = Pairs::new(history.store());
         let failed_exchanges = failed_exchanges::all(history, &pairs);
         let partners = pairs.partners(history.remembered_exchanges());
         let behind = Behind::new(history, &failed_exchanges, now.time, |at| at_client(&partners, at));
-        Self { now, before, history, by_ends, listeners, earlier, pairs, partners, failed_exchanges, behind }
+        Self {
+            now,
+            before,
+            history,
+            by_ends,
+            listeners,
+            addresses,
+            earlier,
+            pairs,
+            partners,
+            failed_exchanges,
+            behind,
+        }
     }
 
     /// The HTTP exchanges that failed, each with its fault, in order of time.
@@ -118,7 +134,8 @@ impl<'a> Facts<'a> {
         let index = self.listeners.get(&(netns, address.port()))?;
         let listener = &self.now.sockets[*index as usize];
         let at = listener.diag.endpoints.local.ip();
-        (at == address.ip() || (at.is_unspecified() && address.ip().is_loopback())).then_some(listener)
+        let is_of_host = || address.ip().is_loopback() || self.addresses.contains(&(netns, address.ip()));
+        (at == address.ip() || (at.is_unspecified() && is_of_host())).then_some(listener)
     }
 
     /// The process that has a socket open.

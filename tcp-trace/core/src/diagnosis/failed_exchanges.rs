@@ -371,9 +371,28 @@ fn race(life: &Life, server: Option<&Connection>, http: &Http, ended: Option<Tim
         };
         return Some(if had_arrived { Race::AlreadyClosed } else { Race::Crossed });
     }
-    // What comes within a round trip was sent before the request was there. The server's own end knows better.
-    let is_crossed = server.is_none() && ended.micros_since(started) < shortest_rtt_us(life)?;
+    if server.is_some() {
+        // Its own end knows better.
+        return None;
+    }
+    // What comes within a round trip was sent before the request was there. A kernel whose process had closed answers that with an RST, one
+    // whose process had read it does not: the smoothed round trip time, with delayed acknowledgments in it, is good for that only.
+    let (handshake, shortest) = (handshake_rtt_us(life), shortest_rtt_us(life));
+    let bound = if begins_with_fin(life, Direction::In) { shortest } else { handshake };
+    let is_near = ended.micros_since(started) < bound?;
+    let is_crossed = is_near && is_reset_by_peer(life);
     is_crossed.then_some(Race::Crossed)
+}
+
+/// Whether the first of FIN and RST in this direction was a FIN.
+fn begins_with_fin(life: &Life, direction: Direction) -> bool {
+    let mut flags = life.segments.iter().filter(|it| it.direction == direction).map(|it| it.flags.0);
+    flags.find(|flags| flags.has(Flags::FIN) || flags.has(Flags::RST)).is_some_and(|it| !it.has(Flags::RST))
+}
+
+fn is_reset_by_peer(life: &Life) -> bool {
+    let close = life.summary.as_ref().map(|summary| &summary.close);
+    close.is_some_and(|close| (close.how, close.by) == (How::Rst, By::Peer))
 }
 
 /// Whether the peer had acknowledged this end's FIN at this time.
@@ -382,11 +401,15 @@ fn is_acknowledged(life: &Life, time: Time) -> bool {
     states.iter().any(|span| matches!(span.state, State::FinWait2 | State::TimeWait) && span.entered <= time)
 }
 
+/// The round trip of the handshake, in microseconds.
+fn handshake_rtt_us(life: &Life) -> Option<u64> {
+    life.summary.as_ref()?.handshake?.rtt_us
+}
+
 /// The shortest round trip that is known of a connection, in microseconds.
 fn shortest_rtt_us(life: &Life) -> Option<u64> {
-    let summary = life.summary.as_ref()?;
-    let handshake = summary.handshake.and_then(|handshake| handshake.rtt_us);
-    handshake.into_iter().chain(summary.srtt_us.map(u64::from)).min()
+    let smoothed = life.summary.as_ref()?.srtt_us.map(u64::from);
+    handshake_rtt_us(life).into_iter().chain(smoothed).min()
 }
 
 /// Whether the server's FIN was what ended an exchange, although the client had shut down writing before: it waited for it.
@@ -400,9 +423,15 @@ fn is_ended_by_server(life: &Life, http: &Http) -> bool {
     fin.zip(client_fin).is_some_and(|(fin, client)| client < fin && fin <= last)
 }
 
+fn has_no_file(summary: &Connection) -> bool {
+    summary.socket.as_ref().is_some_and(|socket| socket.no_file)
+}
+
 fn stop(life: &Life, summary: &Connection, http: &Http) -> Option<Stop> {
     let server = if http.connection.role == Some(Role::Server) { By::Local } else { By::Peer };
     Some(match (summary.close.how, summary.close.by) {
+        // Nobody waits whose process has closed.
+        (How::Open, _) if summary.open && server == By::Peer && has_no_file(summary) => Stop::GaveUp,
         (How::Open, _) if summary.open => Stop::Waiting,
         (How::Timeout | How::Error, _) => Stop::Failed,
         (How::Fin, _) if is_ended_by_server(life, http) => Stop::Closed,

@@ -70,6 +70,14 @@ impl Findings {
             || facts.behind().roots(key).any(is_explained)
     }
 
+    /// Whether a socket is explained, or the request on it that waits for an answer.
+    fn explain_socket(&self, facts: &Facts<'_>, socket: &Socket) -> bool {
+        let last = || facts.history.life_of(socket.connection())?.exchanges.back();
+        let is_due = |http: &&Http| http.exchange.response.is_none();
+        self.explain(socket.connection())
+            || last().filter(is_due).is_some_and(|http| self.explain_exchange(facts, http))
+    }
+
     /// Of these, those that are not explained yet, and now are.
     pub(super) fn unexplained<'a>(
         &mut self,
@@ -77,7 +85,7 @@ impl Findings {
         cases: impl Iterator<Item = Case<'a>>,
     ) -> Vec<Case<'a>> {
         // Two ends of one connection may be cases of one finding.
-        let cases: Vec<_> = cases.filter(|case| !self.explain(case.socket.connection())).collect();
+        let cases: Vec<_> = cases.filter(|case| !self.explain_socket(facts, case.socket)).collect();
         cases.iter().for_each(|case| self.claim_socket(facts, case.socket));
         cases
     }

@@ -7,6 +7,7 @@ mod exchange_findings;
 pub mod exchanges;
 mod facts;
 mod failed_exchanges;
+mod fate;
 mod finding;
 mod findings;
 pub mod history;

@@ -124,6 +124,11 @@ impl Origin {
         }
     }
 
+    /// Whether the server's own kernel sent it.
+    pub(super) fn is_of_server(self) -> bool {
+        !matches!(self, Self::Between | Self::Unknown)
+    }
+
     /// Its name in the evidence, where it is known.
     pub(super) fn name(self) -> Option<&'static str> {
         Some(match self {

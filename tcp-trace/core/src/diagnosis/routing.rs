@@ -12,7 +12,10 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::upstreams::{Attempted, Fate, Upstreams, answered, target};
+use super::{
+    fate::{Fate, Handshake},
+    upstreams::{Attempted, Upstreams, answered, target},
+};
 use crate::timeline::position;
 
 /// What a gateway answers later than this behind a failure, and than a tenth of the time since it was asked, may have another cause, in
@@ -207,13 +210,15 @@ impl<'a> Routing<'a> {
         if owner.is_some_and(|owner| *owner < relation) {
             return None;
         }
-        let is_timeout = matches!(it.fate, Fate::SynUnanswered | Fate::Silent | Fate::Failed);
+        let is_handshake = it.fate == Fate::Handshake(Handshake::Ended);
+        let is_timeout =
+            is_handshake || matches!(it.fate, Fate::SynUnanswered | Fate::Silent(_) | Fate::Failed);
         let (is_unwanted, is_unlikely) = match (status, it.fate) {
             (_, Fate::Answered(answered)) if answered == status => (false, false),
             (502, Fate::Answered(_)) if relation != Relation::OtherTarget => (true, true),
             (_, Fate::Answered(_)) => return None,
-            (500, Fate::SynUnanswered | Fate::Silent) => return None,
-            (500 | 502, fate) => (false, is_timeout && fate != Fate::Failed),
+            (500, Fate::SynUnanswered | Fate::Silent(_)) => return None,
+            (500 | 502, fate) => (false, is_timeout && fate != Fate::Failed && !is_handshake),
             (503, fate) => (
                 false,
                 !matches!(
@@ -223,6 +228,7 @@ impl<'a> Routing<'a> {
                         | Fate::NoRoute
                         | Fate::NoPort
                         | Fate::NoSyn
+                        | Fate::Handshake(_)
                         | Fate::Failed
                 ),
             ),

@@ -55,9 +55,15 @@ fn note_state(facts: &Facts<'_>, finding: &mut Finding) {
             "stopped by a signal (T)",
             "The process is stopped (SIGSTOP or SIGTSTP) and does nothing until SIGCONT.",
         ),
-        Some(ProcessState::Traced) => (
+        // strace stops a process for a moment at each system call.
+        Some(ProcessState::Traced) if facts.before.and_then(state_in) == state => (
             "stopped by a debugger (t)",
-            "A debugger or tracer has stopped the process, and it does nothing meanwhile.",
+            "A debugger or tracer had stopped the process at the beginning of the trace and at its end.",
+        ),
+        Some(ProcessState::Traced) if facts.before.is_none() => (
+            "stopped by a debugger (t)",
+            "At this moment a debugger or tracer has stopped the process: for as long as a debugger wants, or, by strace, for \
+             a moment at each system call.",
         ),
         Some(ProcessState::Uninterruptible) if facts.before.and_then(state_in) == state => (
             "uninterruptible (D)",
@@ -65,7 +71,7 @@ fn note_state(facts: &Facts<'_>, finding: &mut Finding) {
              its end.",
         ),
         Some(ProcessState::Zombie) => ("main thread ended (Z)", "The main thread of the process has ended."),
-        Some(ProcessState::Uninterruptible) | None => return,
+        Some(ProcessState::Traced | ProcessState::Uninterruptible) | None => return,
     };
     finding.evidence = std::mem::take(&mut finding.evidence).and("process_state", name);
     finding.why = format!("{why} {}", finding.why);
@@ -116,11 +122,15 @@ mod tests {
             host.snapshot
         };
         let (device, stopped) = (Some(ProcessState::Uninterruptible), Some(ProcessState::Stopped));
+        let traced = Some(ProcessState::Traced);
         for (before, now, expected) in [
             (Some(device), device, Some("uninterruptible (D)")),
             (Some(None), device, None),
             (None, device, None),
             (None, stopped, Some("stopped by a signal (T)")),
+            (Some(traced), traced, Some("stopped by a debugger (t)")),
+            (Some(None), traced, None),
+            (None, traced, Some("stopped by a debugger (t)")),
         ] {
             let (before, now) = (before.map(host), host(now));
             let history = History::default();

@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::{Role, State},
-    record::{Connection, Http, Message, Part, Request},
+    record::{By, Connection, How, Http, Message, Part, Request},
     socket::Timer,
 };
 
@@ -10,6 +10,9 @@ use super::{failed_exchanges::Stop, resets::Origin, unanswered::RETRANSMITS_MIN}
 
 /// For how long a window has to have been closed that kept a request from being sent, in microseconds.
 const WINDOW_CLOSED_LEAST_US: u64 = 100_000;
+
+/// For how long what was sent has not been acknowledged, at least, when that is no delay, in microseconds.
+const UNACKNOWLEDGED_LEAST_US: u64 = 1_000_000;
 
 /// Why, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +121,12 @@ pub(super) fn of(stop: Stop, http: &Http, ends: Ends<'_>) -> Silence {
         Stop::Reset => Silence::ServerReset(Origin::of(server)),
         Stop::GaveUp | Stop::Waiting => match server {
             Some(server) if ends.is_unaccepted(server) => Silence::NotAccepted(stop),
-            _ if ends.client.is_some_and(is_unacknowledged) => Silence::NotAcknowledged,
+            _ if ends
+                .client
+                .is_some_and(|client| is_unacknowledged(client) || ended_unacknowledged(client, http)) =>
+            {
+                Silence::NotAcknowledged
+            }
             // Nobody can read what has no file.
             Some(server) if server.socket.as_ref().is_some_and(|socket| socket.no_file) => {
                 without_cause(stop)
@@ -202,11 +210,25 @@ fn unread_bytes(server: &Connection) -> u64 {
 }
 
 /// Whether what this end sent is sent again and again without an acknowledgment. A segment that is lost now and then is no silence.
-fn is_unacknowledged(client: &Connection) -> bool {
+pub(super) fn is_unacknowledged(client: &Connection) -> bool {
     client.socket.as_ref().is_some_and(|socket| {
         let again = socket.tcp_info.is_some_and(|info| info.retransmits >= RETRANSMITS_MIN);
         socket.send_queue > 0 && socket.timer == Some(Timer::Retransmit) && again
     })
+}
+
+/// Whether the client ended a connection with an RST long after a whole request was sent, some of which was sent again and was not
+/// acknowledged still. Where the window was closed, that may be a probe.
+fn ended_unacknowledged(client: &Connection, http: &Http) -> bool {
+    let Connection { close, retransmits, zero_window, .. } = client;
+    let timing = &http.exchange.timing;
+    let waited_us = timing.send_us.map(|us| timing.total_us.saturating_sub(us));
+    let is_reset = close.how == How::Rst && close.by == By::Local;
+    is_reset
+        && close.unacknowledged.is_some_and(|bytes| bytes > 0)
+        && *retransmits > 0
+        && waited_us.is_some_and(|us| us >= UNACKNOWLEDGED_LEAST_US)
+        && zero_window.is_none_or(|it| it.peer_us == 0)
 }
 
 fn state(summary: &Connection) -> Option<State> {

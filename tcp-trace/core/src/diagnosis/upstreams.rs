@@ -17,7 +17,9 @@ use super::{
     attempts::{got_no_port, is_unreachable, sent_no_syn},
     exchange_findings::server_of,
     failed_exchanges::{Because, Fault, Stop},
+    fate::{Delivery, Fate, Handshake, Rst},
     history::History,
+    resets::Origin,
 };
 use crate::timeline::{Life, Position, position};
 
@@ -36,44 +38,6 @@ pub(super) const REMEMBERED_MAX: usize = 4_000_000;
 /// Requests for one target that are looked at, of those that began last.
 const OF_TARGET_MAX: usize = 16;
 
-/// What became of an attempt to get an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fate {
-    /// The connect was answered with an RST.
-    Refused,
-    /// No SYN was answered.
-    SynUnanswered,
-    /// There was no way to the host.
-    NoRoute,
-    /// This host had no local port left for the connect.
-    NoPort,
-    /// The connect failed before a SYN was sent.
-    NoSyn,
-    /// The kept connection was being closed as the request was sent.
-    Race,
-    /// An RST came in place of a response.
-    Reset,
-    /// A FIN came in place of a response.
-    Closed,
-    /// The response broke off.
-    Cut,
-    /// The connection failed.
-    Failed,
-    /// The request was taken, and not answered in time.
-    Silent,
-    /// What came is no HTTP.
-    Invalid,
-    /// A response with this status came.
-    Answered(u16),
-}
-
-impl Fate {
-    /// Whether a connect failed, and the kernel says when.
-    fn is_told(self) -> bool {
-        matches!(self, Self::Refused | Self::NoRoute | Self::NoPort | Self::NoSyn)
-    }
-}
-
 /// A connect that failed, or a request on a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt<'a> {
@@ -85,6 +49,8 @@ pub(super) struct Attempt<'a> {
     pub(super) http: Option<&'a Http>,
     /// The connection, when that is remembered.
     pub(super) summary: Option<&'a Connection>,
+    /// The upstream's end of it, when that was traced.
+    other: Option<&'a Connection>,
     fault: Option<Fault>,
     /// When the server ended it, if that is why it failed. Its own end may come much later, when the gateway closes.
     stopped: Option<Time>,
@@ -142,17 +108,19 @@ impl<'a> Upstreams<'a> {
                 continue;
             };
             let server = SocketAddr::new(network.peer.address, network.peer.port);
+            let other = facts.other_life(life.connection).and_then(|other| other.summary.as_deref());
             for http in &life.exchanges {
                 let (fault, ended) = faults.get(&position(http)).copied().unzip();
                 let stopped = ended.flatten().filter(|_| fault.is_some_and(is_by_server));
                 let (began, summary) = (http.exchange.timing.started, Some(summary));
-                add(life_process(life), Attempt { began, server, http: Some(http), summary, fault, stopped });
+                let http = Some(http);
+                add(life_process(life), Attempt { began, server, http, summary, other, fault, stopped });
             }
             if life.exchanges.is_empty() && summary.seen_from_start {
                 let (began, summary) = (summary.opened, Some(summary));
                 add(
                     life_process(life),
-                    Attempt { began, server, http: None, summary, fault: None, stopped: None },
+                    Attempt { began, server, http: None, summary, other, fault: None, stopped: None },
                 );
             }
         }
@@ -163,7 +131,15 @@ impl<'a> Upstreams<'a> {
             let (began, server) = (http.exchange.timing.started, server_of(http));
             add(
                 http.connection.process.as_deref(),
-                Attempt { began, server, http: Some(http), summary: None, fault: None, stopped: None },
+                Attempt {
+                    began,
+                    server,
+                    http: Some(http),
+                    summary: None,
+                    other: None,
+                    fault: None,
+                    stopped: None,
+                },
             );
         }
         attempts.values_mut().for_each(|all| all.sort_by_key(|it| (it.began, it.connection())));
@@ -339,7 +315,12 @@ impl<'a> Attempt<'a> {
         };
         let least_us = if self.is_given_up(fate) { GIVEN_UP_LEAST_US } else { LEFT_RUNNING_LEAST_US };
         let is_pending = is_unanswered && self.is_left_running(asked, answered, least_us);
-        let fate = if self.is_connected() { Fate::Silent } else { Fate::SynUnanswered };
+        let fate = match fate {
+            _ if !self.is_connected() => Fate::SynUnanswered,
+            // It had not come further then.
+            Fate::Silent(_) | Fate::Handshake(Handshake::Ended) => fate,
+            _ => Fate::Silent(Delivery::Sent),
+        };
         is_pending.then_some(Attempted { attempt: self, fate, ended: answered, is_running: true })
     }
 
@@ -351,7 +332,8 @@ impl<'a> Attempt<'a> {
 
     /// Whether this end closed without an answer, as gateways do that give up.
     fn is_given_up(&self, fate: Fate) -> bool {
-        matches!(fate, Fate::Silent | Fate::SynUnanswered) && self.summary.is_some_and(|it| !it.open)
+        matches!(fate, Fate::Silent(_) | Fate::SynUnanswered | Fate::Handshake(Handshake::Ended))
+            && self.summary.is_some_and(|it| !it.open)
     }
 
     /// Whether it was most of what the gateway did, so that it may be what the gateway stopped to wait for. Else it is
@@ -373,12 +355,7 @@ impl<'a> Attempt<'a> {
         }
         let is_in_response = http.exchange.ended.is_some_and(|ended| ended.message == Message::Response);
         let fate = match self.fault {
-            Some(Fault::KeepaliveRace(..) | Fault::UsedAfterClose) => Fate::Race,
-            Some(Fault::Unread | Fault::NoResponse(Stop::Reset, _)) => Fate::Reset,
-            Some(Fault::NoResponse(Stop::Closed, _)) => Fate::Closed,
-            Some(Fault::NoResponse(Stop::Failed, _)) => Fate::Failed,
-            Some(Fault::NoResponse(Stop::GaveUp | Stop::Waiting, _)) => Fate::Silent,
-            Some(Fault::Cut(_)) => Fate::Cut,
+            Some(fault) => Fate::of_fault(fault),
             None => match &http.exchange.response {
                 Some(response) => return Some((Fate::Answered(response.status_code), answered(http))),
                 None if is_in_response => self.of_close()?,
@@ -391,7 +368,8 @@ impl<'a> Attempt<'a> {
     /// Of an exchange with an illegal message: a response, or else a request or a frame of a WebSocket.
     fn of_invalid(&self, http: &Http, ended: Time) -> Option<(Fate, Time)> {
         if http.exchange.reason.as_ref().is_some_and(|reason| reason.starts_with("response:")) {
-            return Some((Fate::Invalid, ended));
+            let is_tls = self.summary.is_some_and(|it| it.answer_protocol.as_deref() == Some("tls"));
+            return Some((if is_tls { Fate::InvalidTls } else { Fate::Invalid }, ended));
         }
         match &http.exchange.response {
             Some(response) => Some((Fate::Answered(response.status_code), answered(http))),
@@ -411,9 +389,12 @@ impl<'a> Attempt<'a> {
         if self.is_connected() {
             // An answer in another protocol, and a connection without a request, show nothing.
             let is_asked = summary.bytes.sent > 0;
+            if let Some(fate) = Fate::of_handshake(summary) {
+                return Some((fate, ended));
+            }
             let fate = self.of_close()?;
             let is_fault = match fate {
-                Fate::Reset | Fate::Failed => true,
+                Fate::Reset(_) | Fate::Failed => true,
                 Fate::Closed => summary.bytes.received == 0,
                 _ => summary.bytes.received == 0 && is_asked,
             };
@@ -433,12 +414,13 @@ impl<'a> Attempt<'a> {
 
     /// What the end of its connection says, in place of a response.
     fn of_close(&self) -> Option<Fate> {
-        let close = &self.summary?.close;
+        let summary = self.summary?;
+        let close = &summary.close;
         Some(match (close.how, close.by) {
             (How::Timeout | How::Error, _) => Fate::Failed,
-            (How::Rst, By::Peer) => Fate::Reset,
+            (How::Rst, By::Peer) => Fate::Reset(Rst::From(Origin::of(self.other))),
             (How::Fin, By::Peer) => Fate::Closed,
-            (How::Fin | How::Rst, By::Local) | (How::Open, _) => Fate::Silent,
+            (How::Fin | How::Rst, By::Local) | (How::Open, _) => Fate::Silent(Delivery::of(summary)),
             _ => return None,
         })
     }

@@ -14,7 +14,7 @@ use crate::diagnosis::{
 };
 
 /// A listener with so many connections that nobody has accepted, each for so many seconds.
-fn waiting(count: u16, limit: u32, seconds: u32) -> Host {
+pub(super) fn waiting(count: u16, limit: u32, seconds: u32) -> Host {
     let mut host = Host::new();
     let api = host.process(6, "api");
     host.listener(Some(api), count.into(), limit);
@@ -47,7 +47,7 @@ pub(super) fn ports(count: u16) -> Scene {
 }
 
 /// A client's connect to this address that ended so.
-fn connect(cookie: u64, to: IpAddr, how: How, reason: Option<&str>) -> Connection {
+pub(super) fn connect(cookie: u64, to: IpAddr, how: How, reason: Option<&str>) -> Connection {
     let mut end = summary(Role::Client, By::Local, how);
     let info = Arc::make_mut(&mut end.connection);
     info.id = ConnectionId::of_socket(cookie, 0);

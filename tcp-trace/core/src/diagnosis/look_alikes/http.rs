@@ -91,7 +91,7 @@ fn gateway(status: u16) -> Scene {
 }
 
 /// A process's own connection to an upstream, between these milliseconds.
-fn upstream(pid: u32, times: (u64, u64), by: By, how: How) -> Connection {
+pub(super) fn upstream(pid: u32, times: (u64, u64), by: By, how: How) -> Connection {
     let mut end = summary(Role::Client, by, how);
     let info = Arc::make_mut(&mut end.connection);
     info.id = ConnectionId::of_socket(10, 0);
@@ -110,7 +110,7 @@ fn refused(pid: u32, times: (u64, u64)) -> Connection {
 }
 
 /// A gateway that answered with this status, and its connection to its upstream.
-fn through(status: u16, exchange: Option<Http>, end: Connection) -> Scene {
+pub(super) fn through(status: u16, exchange: Option<Http>, end: Connection) -> Scene {
     let exchange = exchange.map(|http| Http { connection: end.connection.clone(), ..http });
     gateway(status).and(Vec::new(), exchange.into_iter().collect(), end)
 }

@@ -5,6 +5,7 @@ mod exchanges;
 mod http;
 mod http2;
 mod loss;
+mod once;
 mod protocols;
 mod recording;
 mod sockets;
@@ -130,25 +131,41 @@ fn what_looks_like_a_fault_is_found_as_what_it_is() {
 }
 
 #[test]
+fn what_two_rules_see_is_told_by_the_one_that_knows_the_cause() {
+    assert_eq!(differences(once::SCENES.iter()), [""; 0]);
+}
+
+#[test]
 fn no_socket_and_no_exchange_is_in_two_findings() {
-    for rule in all() {
-        for (words, scene, _) in rule.look_alikes.iter().chain([&rule.fault]) {
-            let findings = scene().found();
-            let each: Vec<HashSet<_>> =
-                findings.iter().map(|finding| finding.connections.iter().map(whose).collect()).collect();
-            for (at, one) in each.iter().enumerate() {
-                assert!(each[..at].iter().all(|other| one.is_disjoint(other)), "{words}: {findings:#?}");
-            }
+    let of_rules = all().flat_map(|rule| rule.look_alikes.iter().chain([&rule.fault]));
+    for (words, scene, _) in of_rules.chain(once::SCENES) {
+        let findings = scene().found();
+        let each: Vec<HashSet<_>> =
+            findings.iter().map(|finding| finding.connections.iter().map(whose).collect()).collect();
+        for (at, one) in each.iter().enumerate() {
+            let is_told = |it: &Told<'_>| each[..at].iter().flatten().any(|other| are_same(it, other));
+            assert!(!one.iter().any(is_told), "{words}: {findings:#?}");
         }
     }
 }
 
-/// The ends of a connection, in one order, and the exchange: of a connection, each may fail for a reason of its own.
-fn whose(connection: &FindingConnection) -> ([(IpAddr, u16); 2], Option<&str>) {
+/// The ends of a connection, in one order, and the request, where a finding is about one.
+type Told<'a> = ([(IpAddr, u16); 2], Option<&'a str>);
+
+fn whose(connection: &FindingConnection) -> Told<'_> {
     let Network { local, peer, .. } = connection.network;
     let mut ends = [(local.address, local.port), (peer.address, peer.port)];
     ends.sort_unstable();
-    (ends, connection.notes.first().and_then(|note| note.split(':').next()))
+    let note = connection.notes.first().and_then(|note| note.split(':').next());
+    // `GET /x`; not `other end`.
+    let is_request =
+        |note: &&str| *note == "no request" || note.starts_with(|it: char| it.is_ascii_uppercase());
+    (ends, note.filter(is_request))
+}
+
+/// Of a connection, each exchange may fail for a reason of its own; a socket's fault is that of all on it.
+fn are_same((ends, request): &Told<'_>, (other_ends, other): &Told<'_>) -> bool {
+    ends == other_ends && (request.is_none() || other.is_none() || request == other)
 }
 
 #[test]

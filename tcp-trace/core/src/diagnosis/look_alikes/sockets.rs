@@ -15,7 +15,7 @@ use crate::diagnosis::{
 };
 
 /// A connection of a server in this state, quiet for so many seconds, with this unread.
-fn accepted(state: State, seconds: u32, unread: u32) -> Host {
+pub(super) fn accepted(state: State, seconds: u32, unread: u32) -> Host {
     let (mut host, api) = server();
     host.accepted(Some(api), state, 40_000).idle(seconds).diag.rqueue = unread;
     last(&mut host).info().rcv_wnd = Some(60_000);
@@ -59,7 +59,7 @@ fn reader_here(state: State) -> Scene {
 }
 
 /// A process with 100 descriptors and so many connections, quiet for so many seconds.
-fn pool(count: u16, seconds: u32, state: State) -> Host {
+pub(super) fn pool(count: u16, seconds: u32, state: State) -> Host {
     let mut host = Host::new();
     let client = host.process(5, "client");
     host.snapshot.processes[0].files_limit = Some(100);

@@ -15,6 +15,23 @@ use crate::prose::{Age, counted};
 /// How long the first in a full queue has waited when that is no burst, in microseconds.
 const WAIT_MIN_US: u64 = 1_000_000;
 
+const NOT_ACCEPTING: &str = "Complete connections wait until the process calls accept(). It does not, or not often enough: the \
+                             accepting thread, or every worker, is busy or blocked. When the queue is full, the kernel drops \
+                             SYNs and last handshake segments, and clients see connects that take 1, 3 or 7 s, or time out; \
+                             with net.ipv4.tcp_abort_on_overflow=1 they get an RST instead.";
+
+const ACCEPT: &str = "Find out what the accepting thread waits for (stack, thread dump). Accept in a separate loop and hand the \
+                      work on; add workers. A longer queue (both the argument of listen() and net.core.somaxconn) only \
+                      helps against bursts.";
+
+const BURST: &str = "The argument of listen(), at most net.core.somaxconn, says how many complete connections may wait for \
+                     accept(). A short queue overflows in a burst although its process accepts promptly, a longer one where it \
+                     does not; nobody is known to have waited for 1 s. The kernel drops SYNs and last handshake segments then, \
+                     and clients see connects that take 1, 3 or 7 s; with net.ipv4.tcp_abort_on_overflow=1 they get an RST.";
+
+const LENGTHEN: &str = "Raise the argument of listen() where the limit is small, and net.core.somaxconn where that limits it. If the \
+                        queue is long already, find out what the accepting thread waits for (stack, thread dump).";
+
 /// What a listener's queue says.
 struct Queue {
     length: u64,
@@ -26,6 +43,8 @@ struct Queue {
     /// SYNs and last segments of handshakes that were dropped since the beginning, when that was seen. Where several
     /// listeners of a namespace overflow, each of the latter may count twice.
     dropped: u64,
+    /// SYNs that were not answered, of a recording that does not show that the queue was full.
+    unanswered: u64,
 }
 
 /// The sockets that wait at a listener: half-open, or connected and not accepted.
@@ -64,7 +83,11 @@ impl Queue {
         let idle_us = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_sent_ms) * 1_000);
         // Of a recording, the drops are those that it saw.
         let recorded = listener.diag.drops.filter(|_| facts.before.is_none() && facts.now.is_recorded);
-        let dropped = overflowed(facts, listener).or(recorded.map(u64::from)).unwrap_or_default();
+        // SYNs go unanswered for other reasons too: a full backlog, an answer that is filtered.
+        let was_full = || has_no_room(listener) || waited(facts, listener).next().is_some();
+        let recorded = recorded.map(u64::from).filter(|count| *count > 0);
+        let (recorded, unanswered) = if was_full() { (recorded, None) } else { (None, recorded) };
+        let dropped = overflowed(facts, listener).or(recorded).unwrap_or_default();
         // Of what has been accepted since, it is known only where the queue was full.
         let earlier = if dropped > 0 { waited(facts, listener).map(|(_, us)| us).max() } else { None };
         Self {
@@ -73,6 +96,7 @@ impl Queue {
             longest_us: waiting().filter_map(idle_us).max().max(earlier).unwrap_or_default(),
             closed: waiting().filter(|socket| socket.state() == State::CloseWait).count() as u64,
             dropped,
+            unanswered: unanswered.unwrap_or_default(),
         }
     }
 
@@ -133,13 +157,16 @@ pub(super) fn is_full(facts: &Facts<'_>, listener: &Socket) -> bool {
 }
 
 /// Full, or overflowed meanwhile.
-pub(super) fn full(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
+pub(super) fn full(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     for listener in listeners(facts) {
         let queue = Queue::of(facts, listener);
         if is_full(facts, listener) || queue.dropped > 0 {
             findings.push(finding(facts, listener, &queue));
             claim(facts, listener, findings);
             waited(facts, listener).for_each(|(summary, _)| findings.claim(facts, summary.connection.id));
+        } else if queue.unanswered > 0 && queue.longest_us < thresholds.min_age_us {
+            findings.push(syns_unanswered(facts, listener, &queue));
+            findings.claim_socket(facts, listener);
         }
     }
 }
@@ -169,7 +196,8 @@ fn listeners<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Socket> {
 }
 
 fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
-    let Queue { length, limit, longest_us, closed, dropped } = *queue;
+    let Queue { length, limit, longest_us, closed, dropped, unanswered: _ } = *queue;
+    let (mut why, mut advice) = (NOT_ACCEPTING, ACCEPT);
     let (is_full, process) = (is_full(facts, listener), who(facts.owner(listener)));
     let at = listener.diag.endpoints.local;
     let network = facts.network(listener.netns);
@@ -185,12 +213,17 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
         )
     } else if dropped > 0 {
         let drops = counted(dropped, "SYN or handshake");
-        (
-            "overflowed",
+        let were = if dropped == 1 { "was" } else { "were" };
+        let what = if longest_us >= WAIT_MIN_US {
+            format!("{process} accepts too slowly, and {drops} {were} dropped")
+        } else {
+            (why, advice) = (BURST, LENGTHEN);
             format!(
-                "The accept queue of {at} overflowed: {process} accepts too slowly, and {drops} were dropped."
-            ),
-        )
+                "more connections came than it holds (limit {limit}) before {process} accepted them; {drops} {were} \
+                 dropped"
+            )
+        };
+        ("overflowed", format!("The accept queue of {at} overflowed: {what}."))
     } else {
         let waits = format!("{} for up to {}", wait(length), Age(longest_us));
         ("not_accepting", format!("{process} does not accept connections at {at}: {waits}."))
@@ -211,14 +244,33 @@ fn finding(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
             .and_known("dropped", (dropped > 0).then_some(dropped))
             .and_known("listen_overflows", growth("ListenOverflows"))
             .and_known("listen_drops", growth("ListenDrops")),
-        why: "Complete connections wait until the process calls accept(). It does not, or not often enough: the \
-              accepting thread, or every worker, is busy or blocked. When the queue is full, the kernel drops SYNs \
-              and last handshake segments, and clients see connects that take 1, 3 or 7 s, or time out; with \
-              net.ipv4.tcp_abort_on_overflow=1 they get an RST instead."
+        why: why.to_owned(),
+        advice: advice.to_owned(),
+        ..of(facts, vec![Case::new(listener, None)])
+    }
+}
+
+/// SYNs without an answer, of which it is not known why.
+fn syns_unanswered(facts: &Facts<'_>, listener: &Socket, queue: &Queue) -> Finding {
+    let at = listener.diag.endpoints.local;
+    Finding {
+        cause: Some("syns_unanswered".to_owned()),
+        severity: Severity::Notice,
+        summary: format!(
+            "{} to {} at {at} had no answer.",
+            counted(queue.unanswered, "SYN"),
+            who(facts.owner(listener))
+        ),
+        evidence: Evidence::default()
+            .and("syns_unanswered", queue.unanswered)
+            .and("waiting", queue.length)
+            .and("limit", queue.limit),
+        why: "The kernel answers a SYN at once unless the listener's accept queue or its backlog is full, there is no way back \
+              to the client, or a filter drops the SYN+ACK. A recording does not have the counters that tell which; a SYN that \
+              came as it ended counts too."
             .to_owned(),
-        advice: "Find out what the accepting thread waits for (stack, thread dump). Accept in a separate loop and \
-                 hand the work on; add workers. A longer queue (both the argument of listen() and \
-                 net.core.somaxconn) only helps against bursts."
+        advice: "tcp-trace diagnose --for 60s on this host reads the counters (nstat -az TcpExtListenOverflows \
+                 TcpExtTCPReqQFullDrop has them too)."
             .to_owned(),
         ..of(facts, vec![Case::new(listener, None)])
     }
@@ -298,7 +350,33 @@ mod tests {
             count(&mut before, &mut now, &counters.collect::<Vec<_>>());
             let findings = overflows_of(&before, &now);
             assert_eq!(findings[0].cause.as_deref(), Some("overflowed"));
+            assert!(!findings[0].summary.contains("too slowly"), "{}", findings[0].summary);
+            assert!(findings[0].why.starts_with("The argument of listen()"), "{}", findings[0].why);
             assert_eq!(findings[0].evidence.get("dropped"), Some(&known_drops.unwrap_or(3).into()));
+        }
+    }
+
+    #[test]
+    fn somebody_who_waited_shows_a_process_that_accepts_too_slowly() {
+        let (before, mut now) = (host(0, 4, 0), host(1, 4, 2));
+        now.snapshot.sockets[0].diag.drops = Some(3);
+        let findings = overflows_of(&before, &now);
+        assert!(findings[0].summary.contains("accepts too slowly"), "{}", findings[0].summary);
+    }
+
+    #[test]
+    fn a_recording_does_not_tell_why_syns_were_not_answered() {
+        for (waiting, seconds, cause, in_words) in [
+            (0, 0, "syns_unanswered", "3 SYNs to api (pid 812) at 10.0.0.1:8080 had no answer."),
+            (5, 0, "overflowed", "more connections came than it holds (limit 4)"),
+        ] {
+            let mut host = host(waiting, 4, seconds);
+            host.snapshot.is_recorded = true;
+            host.snapshot.sockets[0].diag.drops = Some(3);
+            let findings = host.judge("accept_queue_full");
+            let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+            assert_eq!(finding.cause.as_deref(), Some(cause));
+            assert!(finding.summary.contains(in_words), "{}", finding.summary);
         }
     }
 

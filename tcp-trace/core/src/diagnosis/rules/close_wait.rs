@@ -9,12 +9,15 @@ use tcp_trace_model::{
     record::{Evidence, Finding, Http, Integrity, Severity},
 };
 
-use super::super::{
-    Facts, Findings, Thresholds,
-    attempts::who_says_close,
-    call_sites::{CallSites, how_to_find_lines},
-    finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
-    snapshot::{Process, Socket},
+use super::{
+    super::{
+        Facts, Findings, Thresholds,
+        attempts::who_says_close,
+        call_sites::{CallSites, how_to_find_lines},
+        finding::{Case, Service, ages, for_how_long, grouped, of, peers, who},
+        snapshot::{Process, Socket},
+    },
+    not_read,
 };
 use crate::{
     prose::{Size, counted},
@@ -62,7 +65,7 @@ impl Cause {
             Self::AnswerDue => "its request was read, and the answer is due",
             Self::NotClosed => "everything was read, but close() was never called",
             Self::EndNotRead => "data was read, but not EOF",
-            Self::DataNotRead => "data before EOF was never read",
+            Self::DataNotRead => "data before EOF was not all read",
         }
     }
 
@@ -102,8 +105,8 @@ impl Cause {
                  and a connection that never went back to its pool after the response was read by its length."
             }
             Self::DataNotRead => {
-                "The peer sent data and closed, and the process has read neither: the thread or task that should \
-                 read is busy, blocked or gone, or a response body was dropped unread."
+                "The peer sent data and closed, and the process has not read all of it: the thread or task that should read is \
+                 slow, busy, blocked or gone, or a response body was dropped unread."
             }
         }
     }
@@ -156,7 +159,8 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut F
     let accepted = facts.in_state(State::CloseWait).filter(|socket| !socket.has_no_file());
     let cases = accepted.filter_map(|socket| {
         let age = age_us(facts, socket)?;
-        let is_stuck = age >= thresholds.min_age_us && !still_sends(socket, thresholds);
+        let still_reads = not_read::is_read(facts, socket) == Some(true);
+        let is_stuck = age >= thresholds.min_age_us && !still_sends(socket, thresholds) && !still_reads;
         is_stuck.then(|| Case { notes: notes(facts, socket), ..Case::new(socket, Some(age)) })
     });
     let key = |case: &Case<'_>| {
@@ -231,13 +235,21 @@ fn last_with_request(life: &Life) -> Option<&Http> {
     last_first.find(|http| http.exchange.request.is_some()).or_else(|| life.exchanges.back())
 }
 
-/// Whether the peer may still wait for an answer: its process has its end open and has shut down writing only, or its last
-/// request is not answered.
+/// Whether the peer may still wait for an answer of this end, which is a server's: its process has its end open and has shut
+/// down writing only, or its last request is not answered.
 fn owes_answer(facts: &Facts<'_>, socket: &Socket) -> bool {
-    if let Some(other) = facts.other_end(socket) {
-        return other.state() == State::FinWait2 && !other.has_no_file();
-    }
     let last = facts.history.life(socket.diag.cookie).and_then(last_with_request);
+    if let Some(other) = facts.other_end(socket) {
+        let is_waited_for = other.state() == State::FinWait2 && !other.has_no_file();
+        let is_answered = match last {
+            Some(http) => http.exchange.response.is_some(),
+            None => socket
+                .diag
+                .info
+                .is_some_and(|info| info.bytes_sent > 0 && info.last_data_sent_ms < info.last_data_recv_ms),
+        };
+        return is_waited_for && !is_answered && facts.role(socket) == Some(Role::Server);
+    }
     last.is_some_and(|http| {
         let is_server = http.connection.role == Some(Role::Server);
         is_server && http.exchange.request.is_some() && http.exchange.response.is_none()

@@ -26,7 +26,7 @@ fn the_receive_queue_shows_the_cause() {
     for (queue, cause, in_summary) in [
         (0, "not_closed", "everything was read"),
         (1, "end_not_read", "but not EOF"),
-        (501, "data_not_read", "was never read (500 B unread)"),
+        (501, "data_not_read", "was not all read (500 B unread)"),
     ] {
         let findings = server(&[(120, queue)]).judge("close_wait");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };

@@ -25,6 +25,8 @@ enum Cause {
     Fin,
     /// Data.
     Data,
+    /// The peer's window was closed: it may have answered every probe, or none.
+    WindowClosed,
     /// It is not known.
     Anything,
     /// The network said that the host cannot be reached.
@@ -34,13 +36,20 @@ enum Cause {
 impl Cause {
     fn of(summary: &Connection) -> Option<Self> {
         let was = |state| summary.states.iter().any(|span| span.state == state);
+        let was_closed = summary.zero_window.is_some_and(|window| window.peer_us > 0);
         let is_closing = [State::FinWait1, State::LastAck, State::Closing].into_iter().any(was);
         match summary.close.how {
             _ if !was(State::Established) && !was(State::CloseWait) => None,
+            // Of a FIN or data behind a closed window nothing may have been sent.
+            How::Timeout
+                if was_closed && (is_closing || summary.close.unacknowledged.is_none_or(|it| it == 0)) =>
+            {
+                Some(Self::WindowClosed)
+            }
             How::Timeout if is_closing => Some(Self::Fin),
             How::Timeout => Some(match summary.close.unacknowledged {
-                Some(0) if summary.zero_window.is_none_or(|window| window.peer_us == 0) => Self::KeepAlive,
-                Some(0) | None => Self::Anything,
+                Some(0) => Self::KeepAlive,
+                None => Self::Anything,
                 Some(_) => Self::Data,
             }),
             _ if is_unreachable(summary) => Some(Self::Unreachable),
@@ -53,6 +62,7 @@ impl Cause {
             Self::KeepAlive => "keep_alive_unanswered",
             Self::Fin => "fin_unanswered",
             Self::Data => "data_unanswered",
+            Self::WindowClosed => "window_closed",
             Self::Anything => "unanswered",
             Self::Unreachable => "unreachable",
         }
@@ -63,8 +73,31 @@ impl Cause {
             Self::KeepAlive => "ended with ETIMEDOUT: the peer did not answer probes, usually keep-alive",
             Self::Fin => "ended with ETIMEDOUT: the peer did not acknowledge the close",
             Self::Data => "ended with ETIMEDOUT: the peer did not acknowledge the data",
-            Self::Anything => "ended with ETIMEDOUT: the peer did not answer",
+            Self::WindowClosed => {
+                "ended with ETIMEDOUT: the peer had taken no data for a time, or did not answer"
+            }
+            Self::Anything => "ended with ETIMEDOUT: the peer did not answer, or took no data",
             Self::Unreachable => "ended because the peer could not be reached",
+        }
+    }
+}
+
+impl Cause {
+    fn why(self) -> &'static str {
+        match self {
+            Self::WindowClosed => {
+                "The peer's window was closed. Either it went on answering, and TCP_USER_TIMEOUT, or the limit for connections \
+                 that no process has open any more, was over: then its process does not read. Or probes, or the data, went \
+                 unanswered: then its host, or the path to it, is gone."
+            }
+            Self::Anything => {
+                "The peer's host is down, was restarted or lost its network, or a firewall, NAT or load balancer in between has \
+                 silently dropped the connection; or the peer took no data for as long as TCP_USER_TIMEOUT allows."
+            }
+            Self::KeepAlive | Self::Fin | Self::Data | Self::Unreachable => {
+                "The peer's host is down, was restarted or lost its network, or a firewall, NAT or load balancer in between has \
+                 silently dropped the connection."
+            }
         }
     }
 }
@@ -103,9 +136,7 @@ fn finding<'a>(thresholds: &Thresholds, cause: Cause, peer: SocketAddr, cases: &
             .and("connections", cases.len())
             .and_known("error", cases.iter().find_map(|case| case.close.reason.clone()))
             .and_known("segments_sent_again", (retransmits > 0).then_some(retransmits)),
-        why: "The peer's host is down, was restarted or lost its network, or a firewall, NAT or load balancer in between \
-              has silently dropped the connection."
-            .to_owned(),
+        why: cause.why().to_owned(),
         advice: "Check that the peer can be reached. Idle timeouts of firewalls and load balancers in between must be \
                  longer than those of client and server, or keep-alive probes more frequent than them."
             .to_owned(),
@@ -150,15 +181,13 @@ mod tests {
         assert_eq!(cause_of(How::Error, "EHOSTUNREACH", None).as_deref(), Some("unreachable"));
         let mut full = died(How::Timeout, "ETIMEDOUT", 0);
         full.zero_window = Some(ZeroWindow { local_us: 0, peer_us: 1 });
-        assert_eq!(
-            cause(full).as_deref(),
-            Some("unanswered"),
-            "these were window probes, or those of keep-alive"
-        );
+        assert_eq!(cause(full).as_deref(), Some("window_closed"), "the probes may have been answered");
         let mut closing = died(How::Timeout, "ETIMEDOUT", 5);
         let span = StateSpan { state: State::FinWait1, ..closing.states[0].clone() };
         closing.states.push(span);
-        assert_eq!(cause(closing).as_deref(), Some("fin_unanswered"));
+        assert_eq!(cause(closing.clone()).as_deref(), Some("fin_unanswered"));
+        closing.zero_window = Some(ZeroWindow { local_us: 0, peer_us: 30_000_000 });
+        assert_eq!(cause(closing).as_deref(), Some("window_closed"), "no FIN may have been sent");
     }
 
     #[test]

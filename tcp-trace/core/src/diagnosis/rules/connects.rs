@@ -15,7 +15,7 @@ use super::{
     super::{
         Facts, Findings, Thresholds,
         attempts::{Destination, Failures, Sums},
-        finding::{CONNECTIONS_MAX, Case, for_how_long, of, oldest, peers, places, who_named},
+        finding::{CONNECTIONS_MAX, Case, for_how_long, grouped, of, oldest, peers, places, who_named},
         unanswered,
     },
     accept_queue,
@@ -115,7 +115,11 @@ fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Findings) {
             Some(explained) => (way.of)(sums).without((way.of)(explained), |id| findings.explain(id)),
             None => (way.of)(sums).clone(),
         };
-        if failures.count > 0 && !has_another_way(facts, destination) {
+        // A full accept queue explains it.
+        let listener = || facts.listener_at(destination.netns.unwrap_or_default(), destination.peer);
+        let is_explained = || listener().is_some_and(|it| findings.explain(it.connection()));
+        let is_explained = way.cause == TIMED_OUT.cause && is_explained();
+        if failures.count > 0 && !is_explained && !has_another_way(facts, destination) {
             let program = sums.process.as_ref().map(|process| &process.name);
             by_program.entry(program).or_default().push(Failed { destination, sums, failures });
         }
@@ -206,7 +210,7 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[Failed<'_>]) -> Find
 
 /// Connects that wait for an answer now.
 fn waiting(facts: &Facts<'_>, findings: &mut Findings) {
-    let mut by_process = BTreeMap::<Option<u32>, Vec<Case<'_>>>::new();
+    let mut waiting = Vec::new();
     for socket in facts.in_state(State::SynSent) {
         let Some(info) = socket.diag.info else { continue };
         // That listener is reported separately.
@@ -217,10 +221,11 @@ fn waiting(facts: &Facts<'_>, findings: &mut Findings) {
         let is_silent = socket.diag.timer == Timer::Retransmit && info.retransmits >= SYN_RETRANSMITS_MIN;
         if is_silent && !is_explained() {
             let age = facts.traced_age_us(socket).unwrap_or_else(|| unanswered::resending_us(socket, &info));
-            by_process.entry(facts.owner_pid(socket)).or_default().push(Case::new(socket, Some(age)));
+            waiting.push(Case::new(socket, Some(age)));
         }
     }
-    for cases in by_process.into_values() {
+    let waiting = findings.unexplained(facts, waiting.into_iter());
+    for cases in grouped(waiting.into_iter(), |case| facts.owner_pid(case.socket)).into_values() {
         let process = cases.first().and_then(|case| facts.owner(case.socket)).map(|process| &process.named);
         let ends = cases.iter().map(|case| case.socket.diag.endpoints.peer);
         let retransmits =

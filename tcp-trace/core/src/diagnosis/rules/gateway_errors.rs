@@ -1,5 +1,6 @@
 //! Responses 408, 500, 502, 503 and 504, with what this host's connections show of their cause.
 
+mod fates;
 mod text;
 mod unfinished;
 
@@ -18,9 +19,10 @@ use unfinished::Unfinished;
 use super::super::{
     Facts, Findings, Thresholds,
     exchange_findings::{self, request, server_of, whose},
+    fate::Fate,
     finding::{last_state, named, of_first, places},
     routing::{Asked, Explained, Routing},
-    upstreams::{Attempted, Fate, REMEMBERED_MAX, Upstreams, answered, leave_out, life_process},
+    upstreams::{Attempted, REMEMBERED_MAX, Upstreams, answered, leave_out, life_process},
 };
 use crate::prose::{Micros, Size, counted};
 
@@ -52,7 +54,7 @@ impl Cause {
         matches!(
             self,
             Self::Upstream(
-                Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::NoSyn | Fate::Reset | Fate::Failed
+                Fate::Refused | Fate::NoRoute | Fate::NoPort | Fate::NoSyn | Fate::Reset(_) | Fate::Failed
             )
         )
     }
@@ -365,6 +367,7 @@ fn finding(
         upstream: tried.named(),
         is_one_upstream: tried.servers.len() == 1,
         longest_us: waited.or(longest),
+        alert: tried.alert.clone(),
     };
     let until = cases.iter().map(|case| answered(case.http)).max();
     let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
@@ -391,14 +394,15 @@ fn finding(
             .and_known("longest_wait_us", waited)
             .and_known("least_that_came_bytes", came.map(|came| came.offset).min())
             .and_known("error", tried.error.filter(|_| first.cause.is_failure()))
+            .and_known("tls_alert", tried.alert)
             .and_known("server_header", header(first.http).filter(|_| first.cause == Cause::Remote))
             .and_known("client", clients().next().map(named).filter(|_| is_client_reported))
             .and_known("upstream_fault", first.chosen().and_then(|it| it.attempt.in_words()))
             .and_known("upstreams", Some(tried.places).filter(|it| !it.is_empty()))
             .and_known("upstream_processes", Some(tried.processes).filter(|it| !it.is_empty()))
             .and_known("connects_that_failed_otherwise", (!failed.is_empty()).then(|| failed.clone())),
-        why: text::why(first.cause, first.status, !failed.is_empty()),
-        advice: text::advice(first.cause, first.status).to_owned(),
+        why: text::why(first.cause, &subject, !failed.is_empty()),
+        advice: text::advice(first.cause, &subject),
         explain: if first.status == 500 { "502".to_owned() } else { first.status.to_string() },
         ..of_first(cases, |case| case.process, |case| Some(case.example(upstreams)))
     })
@@ -423,6 +427,8 @@ struct Tried {
     /// Those of the servers that are on this host and were traced.
     processes: Vec<String>,
     error: Option<String>,
+    /// The alert that ended a TLS handshake, where all sent the same, in the clear.
+    alert: Option<String>,
 }
 
 impl Tried {
@@ -436,7 +442,10 @@ impl Tried {
         let process = |connection| Some(named(upstreams.other_process(connection)?));
         let processes: BTreeSet<_> = all.keys().filter_map(|(connection, _)| process(*connection)).collect();
         let error = all.values().find_map(|attempt| attempt.summary?.close.reason.clone());
+        let alerts: BTreeSet<_> = all.values().map(|it| it.summary.and_then(fates::alert)).collect();
+        let alert = alerts.first().cloned().flatten().filter(|_| alerts.len() == 1);
         Self {
+            alert,
             count: all.len(),
             servers: all.values().map(|attempt| attempt.server).collect(),
             places: places(all.values().map(|attempt| attempt.server)),

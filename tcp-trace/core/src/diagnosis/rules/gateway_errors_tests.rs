@@ -21,6 +21,8 @@ use crate::diagnosis::{
 mod at_once;
 #[path = "gateway_errors_beside_tests.rs"]
 mod beside;
+#[path = "gateway_errors_why_tests.rs"]
+mod why;
 
 const CODE: &str = "gateway_errors";
 

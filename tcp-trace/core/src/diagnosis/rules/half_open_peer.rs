@@ -8,12 +8,16 @@ use tcp_trace_model::{
 use super::super::{
     Facts, Findings, Thresholds,
     finding::{Case, Service, for_how_long, grouped, of, oldest, who},
+    snapshot::Socket,
     unanswered::{self, Unanswered},
 };
 use crate::prose::counted;
 
 /// States of connections that are in use. In those after a FIN of ours there are rules of their own.
 const IN_USE: [State; 3] = [State::Established, State::CloseWait, State::FinWait2];
+
+const NEVER_ANSWERED: &str = "Nothing that was sent on this connection was ever acknowledged: the peer's accept queue may be full, so \
+                              that its kernel drops the last segment of the handshake and what comes behind it. Else: ";
 
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
@@ -23,16 +27,28 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut F
     });
     let key = |case: &Case<'_>| {
         let what = unanswered::of(case.socket).map(|(what, _)| what);
-        (facts.owner_pid(case.socket), Service::of(facts, case.socket), what)
+        (facts.owner_pid(case.socket), Service::of(facts, case.socket), what, is_unused(case.socket))
     };
     let cases = findings.unexplained(facts, cases);
-    for ((_, service, what), cases) in grouped(cases.into_iter(), key) {
+    for ((_, service, what, is_unused), cases) in grouped(cases.into_iter(), key) {
         let Some(what) = what else { continue };
-        findings.push(finding(facts, service, what, cases));
+        findings.push(finding(facts, service, what, is_unused, cases));
     }
 }
 
-fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Case<'_>>) -> Finding {
+/// Whether nothing was acknowledged but the SYN, and nothing came: the peer's kernel may not have completed the handshake.
+fn is_unused(socket: &Socket) -> bool {
+    let has_retried = matches!(unanswered::of(socket), Some((Unanswered::Segments, _)));
+    has_retried && socket.diag.info.is_some_and(|info| info.bytes_acked <= 1 && info.bytes_received == 0)
+}
+
+fn finding(
+    facts: &Facts<'_>,
+    service: Service,
+    what: Unanswered,
+    is_unused: bool,
+    cases: Vec<Case<'_>>,
+) -> Finding {
     let process = cases.first().and_then(|case| facts.owner(case.socket));
     // Of probes only the last answer is dated: before the first probe the peer had nothing to answer.
     let (cause, has_not, in_words) = match what {
@@ -63,10 +79,12 @@ fn finding(facts: &Facts<'_>, service: Service, what: Unanswered, cases: Vec<Cas
             .and_known("oldest_us", oldest(&cases))
             .and_known("tries", tries)
             .and_known("unacknowledged_bytes", (unacknowledged > 0).then_some(unacknowledged)),
-        why: "The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer in \
-              between has silently dropped the connection. Until the kernel gives up, the process here waits: 15 \
-              minutes for data (net.ipv4.tcp_retries2), longer for keep-alive with its defaults."
-            .to_owned(),
+        why: format!(
+            "{}The peer's host crashed, was restarted or lost its network, or a firewall, NAT or load balancer in between has \
+             silently dropped the connection. Until the kernel gives up, the process here waits: 15 minutes for data \
+             (net.ipv4.tcp_retries2), longer for keep-alive with its defaults.",
+            if is_unused { NEVER_ANSWERED } else { "" },
+        ),
         advice: "Check that the peer can be reached. To notice earlier, set TCP_USER_TIMEOUT for data and SO_KEEPALIVE \
                  with TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT for idle connections, below the idle timeout of \
                  whatever is in between; and give requests a timeout in the application."
@@ -104,6 +122,17 @@ mod tests {
             let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
             assert_eq!(finding.cause.as_deref(), Some(cause));
             assert_eq!(finding.connections[0].age_us, Some(30_000_000));
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_ever_acknowledged_a_full_accept_queue_is_named_first() {
+        for (acknowledged, received, is_named) in [(1, 0, true), (101, 0, false), (1, 40, false)] {
+            let mut host = host(Timer::Retransmit, 30);
+            let info = host.snapshot.sockets[0].info();
+            (info.bytes_acked, info.bytes_received) = (acknowledged, received);
+            let finding = host.judge("half_open_peer").remove(0);
+            assert_eq!(finding.why.contains("accept queue"), is_named, "{}", finding.why);
         }
     }
 

@@ -31,7 +31,10 @@ const SECOND: u64 = 1_000_000_000;
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let cases = facts.in_state(State::Established).filter_map(|socket| {
         let age = idle_us(socket).filter(|age| *age >= thresholds.min_age_us)?;
-        let is_case = !socket.has_no_file() && !findings.explain(socket.connection());
+        // What waits for an answer, or is a tunnel or a WebSocket, is in use.
+        let is_case = !socket.has_no_file()
+            && !findings.explain(socket.connection())
+            && Use::of(facts, socket) != Use::Busy;
         is_case.then(|| Case::new(socket, Some(age)))
     });
     let key = |case: &Case<'_>| (facts.owner_pid(case.socket), Service::of(facts, case.socket));

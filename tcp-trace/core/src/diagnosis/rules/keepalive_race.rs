@@ -13,6 +13,10 @@ use super::super::{
 };
 use crate::prose::{Micros, counted};
 
+/// What to do where the server stopped.
+pub(super) const OF_STOP: &str = "Where the server stops on purpose (a deployment), let it drain: answer the last requests with \
+                                  Connection: close before it ends. If it was not on purpose, its log and exit status say why.";
+
 /// How the request and the close met, and why the server closed.
 type Key = (Race, Because);
 
@@ -44,21 +48,7 @@ fn in_words((race, because): Key) -> &'static str {
 }
 
 fn why((race, because): Key) -> String {
-    let closed = match because {
-        Because::Idle => "The server closed the connection while it was idle, as servers do after a time.",
-        Because::IdleOrStopped => {
-            "The server closed the connection while it was idle: after its keep-alive timeout, or because it stopped or \
-             was restarted. Whether several connections were closed after the same idle time, or all at once, tells which."
-        }
-        Because::Stopped => {
-            "The server stopped: its process ended, or closed its listener and its connections at the same time. That \
-             the connection was idle is not why it was closed."
-        }
-        Because::Destroyed => {
-            "The server's socket was destroyed from outside its process (ECONNABORTED): by an administrator with \
-             `ss -K`, or by a program that does the same."
-        }
-    };
+    let closed = closed(because);
     let met = match race {
         Race::AlreadyClosed => {
             "Its FIN or RST had reached this client's kernel, but the client did not check before it sent the next \
@@ -74,6 +64,25 @@ fn why((race, because): Key) -> String {
         }
     };
     format!("{closed} {met} The request was not processed.")
+}
+
+/// Why the server closed.
+pub(super) fn closed(because: Because) -> &'static str {
+    match because {
+        Because::Idle => "The server closed the connection while it was idle, as servers do after a time.",
+        Because::IdleOrStopped => {
+            "The server closed the connection while it was idle: after its keep-alive timeout, or because it stopped or \
+             was restarted. Whether several connections were closed after the same idle time, or all at once, tells which."
+        }
+        Because::Stopped => {
+            "The server stopped: its process ended, or closed its listener and its connections at the same time. That \
+             the connection was idle is not why it was closed."
+        }
+        Because::Destroyed => {
+            "The server's socket was destroyed from outside its process (ECONNABORTED): by an administrator with \
+             `ss -K`, or by a program that does the same."
+        }
+    }
 }
 
 /// The rule.
@@ -146,9 +155,7 @@ fn advice((race, because): Key, server_idle: Option<u64>) -> String {
                  above the client's (behind a load balancer: above the balancer's). "
             )
         }
-        Because::Stopped => "Where the server stops on purpose (a deployment), let it drain: answer the last requests with \
-                             Connection: close before it ends. If it was not on purpose, its log and exit status say why. "
-            .to_owned(),
+        Because::Stopped => format!("{OF_STOP} "),
         Because::Destroyed => Origin::Destroyed.advice().to_owned() + " ",
     };
     format!(

@@ -65,6 +65,24 @@ fn a_later_end_or_a_new_connection_is_another_fault() {
     only(&client(Flags::FIN, 5_019, false), "no_response");
 }
 
+/// A process that had read the request and closes sends no RST; with delayed acknowledgments the smoothed round trip time is long.
+#[test]
+fn a_close_behind_the_request_without_an_rst_is_no_race() {
+    for (how, rtt_us, code) in [
+        (How::Fin, None, "no_response"),
+        (How::Fin, Some(20_000), "no_response"),
+        (How::Rst, None, "keepalive_race"),
+        (How::Rst, Some(20_000), "keepalive_race"),
+    ] {
+        let mut last = unanswered(Role::Client, 1, 5_000, Outcome::NoResponse);
+        (last.exchange.timing.idle_us, last.exchange.reused) = (Some(4_990_000), Some(true));
+        let mut end = summary(Role::Client, By::Peer, how);
+        (end.handshake.as_mut().unwrap().rtt_us, end.srtt_us) = (rtt_us, Some(20_000));
+        let fin = segment(Role::Client, Direction::In, Flags::FIN, 5_019);
+        only(&lived(vec![fin], vec![exchange(Role::Client, 0, 0), last], end), code);
+    }
+}
+
 /// On one host the server's own end says whether its FIN was sent before the request, whatever the round trip.
 #[test]
 fn the_servers_end_knows_whether_the_request_was_there() {

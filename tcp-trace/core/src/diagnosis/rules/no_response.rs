@@ -14,6 +14,11 @@ use super::super::{
 };
 use crate::prose::{Micros, Size, counted};
 
+/// Why a server's socket was gone before a request was sent.
+pub(super) fn of_gone() -> &'static str {
+    text::why(Silence::SocketGone)
+}
+
 /// The rule.
 pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let now = facts.now.time;

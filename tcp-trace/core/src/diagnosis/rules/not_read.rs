@@ -36,13 +36,16 @@ fn unread_us(facts: &Facts<'_>, socket: &Socket) -> Option<u64> {
     if !is_unread || zero_window::reads_not(facts, socket).is_some() {
         return None;
     }
-    let is_read = facts.earlier(socket).is_some_and(|earlier| {
-        let came = |socket: &Socket| Some(socket.diag.info?.bytes_received);
-        let more = came(socket).zip(came(earlier)).map_or(0, |(now, then)| now.saturating_sub(then));
-        u64::from(socket.diag.rqueue) < u64::from(earlier.diag.rqueue) + more
-    });
     let of = |socket: &Socket| Some(u64::from(socket.diag.info?.last_data_recv_ms) * 1_000);
-    if is_read { None } else { of(socket) }
+    if is_read(facts, socket) == Some(true) { None } else { of(socket) }
+}
+
+/// Whether a process has read from a socket since the trace began, if its socket was there then in the same state.
+pub(super) fn is_read(facts: &Facts<'_>, socket: &Socket) -> Option<bool> {
+    let earlier = facts.earlier(socket)?;
+    let came = |socket: &Socket| Some(socket.diag.info?.bytes_received);
+    let more = came(socket).zip(came(earlier)).map_or(0, |(now, then)| now.saturating_sub(then));
+    Some(u64::from(socket.diag.rqueue) < u64::from(earlier.diag.rqueue) + more)
 }
 
 fn finding(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {

@@ -27,7 +27,9 @@ const CRITICAL_PERCENT: u64 = 98;
 /// Many sockets of one service in TIME_WAIT, where ports are not what runs out.
 pub(super) fn time_wait(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let cases = facts.in_state(State::TimeWait).map(|socket| Case::new(socket, None));
-    for (service, cases) in grouped(cases, |case| Service::of(facts, case.socket)) {
+    // Where ports run out, these are why.
+    let cases: Vec<_> = cases.filter(|case| !findings.explain(case.socket.connection())).collect();
+    for (service, cases) in grouped(cases.into_iter(), |case| Service::of(facts, case.socket)) {
         let most = cases.first().and_then(|case| facts.network(case.socket.netns)?.max_time_wait);
         let count = cases.len() as u64;
         let is_at_limit = most.is_some_and(|most| count * 10 >= most * 9);
@@ -127,6 +129,9 @@ pub(super) fn exhaustion(facts: &Facts<'_>, thresholds: &Thresholds, findings: &
         let is_server = used.cases.first().is_some_and(|case| facts.listener_of(case.socket).is_some());
         if !is_server && (percent >= thresholds.ports_percent || failed > 0) {
             reported.insert(peer);
+            // Others may have a fault of their own, for which so many are open.
+            let time_wait = used.cases.iter().filter(|case| case.socket.state() == State::TimeWait);
+            time_wait.for_each(|case| findings.claim_socket(facts, case.socket));
             findings.push(exhausted(facts, network, peer, percent, failed, used));
         }
     }
@@ -252,6 +257,21 @@ mod tests {
         let mut host = client(99);
         host.snapshot.networks[0].netns = NETNS + 1;
         assert_eq!(host.judge("port_exhaustion"), [], "of another namespace nothing is known");
+    }
+
+    #[test]
+    fn what_takes_the_ports_is_told_once() {
+        let mut host = Host::new();
+        let process = host.process(5, "client");
+        host.socket(Some(process), State::Established, "10.0.0.1:32768", "10.0.0.5:80");
+        for port in 0..23_000 {
+            host.socket(None, State::TimeWait, &format!("10.0.0.1:{}", 33_000 + port), "10.0.0.5:80");
+        }
+        let history = crate::diagnosis::History::default();
+        let found =
+            crate::diagnosis::judge(&Facts::new(&host.snapshot, None, &history), &Thresholds::DEFAULT);
+        let codes: Vec<_> = found.findings.iter().map(|it| &*it.code).collect();
+        assert_eq!(codes, ["port_exhaustion"]);
     }
 
     #[test]

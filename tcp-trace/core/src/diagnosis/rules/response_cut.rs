@@ -59,8 +59,9 @@ impl Cause {
                 "{} Data that had arrived and that the client had not read yet is lost too.",
                 origin.why()
             ),
-            Self::Failed => "Data was retransmitted again and again and nothing came back: the other host, or the path \
-                             to it, is gone."
+            Self::Failed => "Data was no longer acknowledged, or the network said that the host cannot be reached: the other \
+                             host, or the path to it, is gone. Or it answered, and took no data for as long as \
+                             TCP_USER_TIMEOUT, or the limit for connections that no process has open, allows."
                 .to_owned(),
             Self::Closed => "The server sent fewer bytes than it had declared and closed normally: an exception or a \
                              timeout while the body was written, a worker that was recycled, a wrong Content-Length, \

@@ -34,8 +34,13 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut F
     }
     // Counters cover a whole namespace: they say nothing about a few selected sockets.
     if facts.now.sockets.iter().all(|socket| socket.is_chosen) {
+        // A full accept queue makes the kernel send cookies too.
+        let listeners = facts.in_state(State::Listen);
+        let full = listeners.filter(|it| findings.explain(it.connection())).map(|it| it.netns);
+        reported.extend(full);
         let rest = facts.now.networks.iter().filter(|network| !reported.contains(&network.netns));
-        findings.extend(rest.filter_map(|network| overflowed(facts, network.netns)));
+        let found: Vec<_> = rest.filter_map(|network| overflowed(facts, network.netns)).collect();
+        findings.extend(found);
     }
 }
 
@@ -87,7 +92,7 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
     let growth = |name| facts.growth(listener.netns, name);
     let at = listener.diag.endpoints.local;
     let summary = format!(
-        "{} at {at} of {} do not complete: {unanswered} left the SYN+ACK unanswered, from {}{}.",
+        "{unanswered} of {} under way at {at} of {} left the SYN+ACK unanswered; they are from {}{}.",
         counted(cases.len(), "handshake"),
         who(facts.owner(listener)),
         counted(sources.len(), "address"),
@@ -95,22 +100,26 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
     );
     let (why, advice) = if is_spread {
         (
-            "SYNs come from many addresses that never answer the SYN+ACK: a SYN flood with forged source addresses, \
-             or real clients that the SYN+ACKs do not reach (a route or firewall that works in one direction only).",
+            "SYNs come from many addresses that had not answered the SYN+ACK: a SYN flood with forged source addresses, \
+             or real clients that the SYN+ACKs do not reach (a route or firewall that works in one direction only). With \
+             TCP_DEFER_ACCEPT (nginx `deferred`, Apache's AcceptFilter), clients that connect in advance and send nothing look \
+             the same.",
             "net.ipv4.tcp_syncookies=1 keeps the listener reachable while its backlog is full. Check whether the \
              addresses are real clients; if so, check the path back to them. If not, filter upstream.",
         )
     } else {
         (
-            "A few addresses send SYNs and never answer the SYN+ACK: a scanner, a health check that sends only a SYN, \
-             or a client that the SYN+ACK does not reach (a route or firewall that works in one direction only).",
+            "A few addresses send SYNs and had not answered the SYN+ACK: a scanner, a health check that sends only a SYN, \
+             or a client that the SYN+ACK does not reach (a route or firewall that works in one direction only). With \
+             TCP_DEFER_ACCEPT, a client that connects in advance and sends nothing looks the same.",
             "Check these clients: do SYN+ACKs arrive there (tcpdump)? If they are unwanted, limit SYNs per source \
              in the firewall.",
         )
     };
     Some(Finding {
         cause: Some(if is_spread { "many_sources" } else { "few_sources" }.to_owned()),
-        severity: if is_full { Severity::Critical } else { Severity::Warning },
+        // Many handshakes may be under way at once, and be quick.
+        severity: if is_full && unanswered * 2 >= total { Severity::Critical } else { Severity::Warning },
         summary,
         evidence: Evidence::default()
             .and("half_open", total)
@@ -153,6 +162,20 @@ mod tests {
         let findings = host(200, 2, 2, 128).judge("syn_backlog");
         assert_eq!(findings[0].cause.as_deref(), Some("few_sources"));
         assert_eq!(findings[0].severity, Severity::Critical, "the backlog is full");
+    }
+
+    #[test]
+    fn one_that_is_lost_among_many_is_not_all() {
+        let mut host = host(600, 200, 0, 512);
+        host.snapshot.sockets[1].diag.retransmits = 1;
+        let finding = host.judge("syn_backlog").remove(0);
+        assert!(
+            finding.summary.starts_with("1 of 600 handshakes under way at 10.0.0.1:8080"),
+            "{}",
+            finding.summary
+        );
+        assert!(finding.summary.ends_with("the backlog of 512 is full."), "{}", finding.summary);
+        assert_eq!(finding.severity, Severity::Warning);
     }
 
     #[test]

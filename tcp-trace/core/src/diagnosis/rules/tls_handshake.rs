@@ -100,7 +100,7 @@ fn failure(thresholds: &Thresholds, summary: &Connection, tls: &Tls) -> Option<F
 }
 
 /// The alert that ended it.
-fn fatal(tls: &Tls) -> Option<&TlsAlert> {
+pub(super) fn fatal(tls: &Tls) -> Option<&TlsAlert> {
     tls.alerts.iter().find(|alert| alert.fatal != Some(false))
 }
 
@@ -186,13 +186,13 @@ fn finding<'a>(
 }
 
 /// What is said of a cause.
-struct Advice {
+pub(super) struct Advice {
     topic: &'static str,
-    why: &'static str,
-    advice: &'static str,
+    pub(super) why: &'static str,
+    pub(super) advice: &'static str,
 }
 
-fn advice(cause: &str) -> Advice {
+pub(super) fn advice(cause: &str) -> Advice {
     let (topic, why, advice) = match cause {
         "unknown_ca" => (
             "unknown_ca",
@@ -220,9 +220,10 @@ fn advice(cause: &str) -> Advice {
         "handshake_failure" | "insufficient_security" => (
             "handshake_failure",
             "Client and server have no cipher suite, group or signature algorithm in common, or the server requires a \
-             certificate that the client did not send.",
+             certificate, or a server name (SNI), that the client did not send.",
             "Compare what the client offers (tls.client in the recording) with what the server accepts (nginx ssl_ciphers, \
-             ssl_ecdh_curve); the kind of the server's key counts too.",
+             ssl_ecdh_curve); the kind of the server's key counts too. Without server_name, let the client send it (nginx \
+             proxy_ssl_server_name on).",
         ),
         "unrecognized_name" => (
             "unrecognized_name",

@@ -24,12 +24,21 @@ type Key<'a> = (&'a str, &'a str, SocketAddr, Option<&'a Text>);
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let mut groups = BTreeMap::<Key<'_>, Vec<&Connection>>::new();
-    for summary in facts.history.lives().filter_map(|life| life.summary.as_deref()) {
-        if let Some(key) = key(facts, summary) {
+    for life in facts.history.lives() {
+        let Some(summary) = life.summary.as_deref() else { continue };
+        // A gateway's error says it.
+        let is_explained = || {
+            findings.explain(summary.connection.id)
+                || life.exchanges.iter().any(|http| findings.explain_exchange(facts, http))
+        };
+        if let Some(key) = key(facts, summary).filter(|_| !is_explained()) {
             groups.entry(key).or_default().push(summary);
         }
     }
-    findings.extend(groups.iter().map(|(key, cases)| finding(facts, thresholds, *key, cases)));
+    for (key, cases) in &groups {
+        cases.iter().for_each(|case| findings.claim(facts, case.connection.id));
+        findings.push(finding(facts, thresholds, *key, cases));
+    }
 }
 
 /// `None` where the protocols are the same, and of a server's end whose client's end says it too.

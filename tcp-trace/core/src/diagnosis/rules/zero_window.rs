@@ -6,12 +6,15 @@ use tcp_trace_model::{
     socket::{TcpInfo, Timer},
 };
 
-use super::super::{
-    Facts, Findings, Thresholds,
-    call_sites::CallSites,
-    finding::{Case, Service, for_how_long, grouped, of, oldest, who},
-    snapshot::Socket,
-    unanswered,
+use super::{
+    super::{
+        Facts, Findings, Thresholds,
+        call_sites::CallSites,
+        finding::{Case, Service, for_how_long, grouped, of, oldest, who},
+        snapshot::Socket,
+        unanswered,
+    },
+    not_read,
 };
 use crate::prose::{Size, counted};
 
@@ -30,8 +33,9 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut F
         let age = reads_not(facts, socket).filter(is_old)?;
         Some(Case { notes: other_end(facts, socket), ..Case::new(socket, Some(age)) })
     });
-    for ((_, service), cases) in grouped(findings.unexplained(facts, here).into_iter(), key) {
-        findings.push(not_reading_here(facts, service, cases));
+    let key_here = |case: &Case<'_>| (key(case), Reading::of(facts, case.socket));
+    for (((_, service), reading), cases) in grouped(findings.unexplained(facts, here).into_iter(), key_here) {
+        findings.push(not_reading_here(facts, service, reading, cases));
     }
     let there = facts.chosen().filter_map(|socket| {
         let age = cannot_send(facts, socket).filter(is_old)?;
@@ -78,19 +82,74 @@ fn other_end(facts: &Facts<'_>, socket: &Socket) -> Vec<String> {
     other.map(|process| format!("other end: {}", who(Some(process)))).into_iter().collect()
 }
 
-fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -> Finding {
+/// What is known of how a process reads whose receive buffer is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reading {
+    /// Some of it was read since the trace began: the window opens only when much of the buffer is free.
+    Slow,
+    /// Nothing was read since the trace began.
+    None,
+    /// There is only one moment.
+    Unknown,
+}
+
+impl Reading {
+    fn of(facts: &Facts<'_>, socket: &Socket) -> Self {
+        match not_read::is_read(facts, socket) {
+            Some(true) => Self::Slow,
+            Some(false) => Self::None,
+            None => Self::Unknown,
+        }
+    }
+
+    fn cause(self) -> &'static str {
+        if self == Self::Slow { "process_reads_slowly" } else { "process_not_reading" }
+    }
+
+    /// Behind the sentence.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Slow => " Some of it was read since the trace began.",
+            Self::None => " Nothing was read since the trace began.",
+            Self::Unknown => "",
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Self::Slow => {
+                "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The network is \
+                 not slow: the process reads less than comes. It works on what it reads, or limits its rate."
+            }
+            Self::None => {
+                "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The network is \
+                 not slow: the process does not call read(). Its thread is busy or blocked, often because it writes to a \
+                 process that does not read either."
+            }
+            Self::Unknown => {
+                "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The network is \
+                 not slow: the process reads less than comes, or nothing (`tcp-trace diagnose --for 30s` tells which). Its \
+                 thread is slow, busy or blocked, often because it writes to a process that does not read either."
+            }
+        }
+    }
+}
+
+fn not_reading_here(facts: &Facts<'_>, service: Service, reading: Reading, cases: Vec<Case<'_>>) -> Finding {
     let process = cases.first().and_then(|case| facts.owner(case.socket));
     let unread: u64 = cases.iter().map(|case| u64::from(case.socket.diag.rqueue)).sum();
     let call_sites = CallSites::of(facts, &cases);
     Finding {
-        cause: Some("process_not_reading".to_owned()),
+        cause: Some(reading.cause().to_owned()),
         severity: Severity::Warning,
         summary: format!(
-            "{} has not read from {}, {service}, {}: {} are waiting, and the peer may not send more.",
+            "{} has left the receive {} of {}, {service}, full {}: {} are waiting, and the peer may not send more.{}",
             who(process),
+            if cases.len() == 1 { "buffer" } else { "buffers" },
             counted(cases.len(), "socket"),
             for_how_long(&cases),
             Size(unread),
+            reading.in_words(),
         ),
         evidence: call_sites.and(
             Evidence::default()
@@ -99,10 +158,7 @@ fn not_reading_here(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) -
                 .and("unread_bytes", unread),
         ),
         stacks: call_sites.stacks,
-        why: "The receive buffer is full, so this kernel announces a window of 0 and the peer stops sending. The \
-              network is not slow: the process does not call read(). Its thread is busy or blocked, often because \
-              it writes to a process that does not read either."
-            .to_owned(),
+        why: reading.why().to_owned(),
         advice: "Find out what the process does instead of reading (stack, thread dump, CPU profile). Read and \
                  write in different tasks where each can block the other. A larger net.ipv4.tcp_rmem only delays it."
             .to_owned(),
@@ -130,7 +186,7 @@ fn not_reading_there(facts: &Facts<'_>, service: Service, cases: Vec<Case<'_>>) 
             .and_known("oldest_us", oldest(&cases))
             .and("unsent_bytes", unsent)
             .and_known("limited_by_the_peers_window_us", limited.filter(|us| *us > 0)),
-        why: "The peer answers, and says that it has no room: its window is 0 because its process does not read. \
+        why: "The peer answers, and says that it has no room: its window is 0 because its process reads less than comes, or nothing. \
               This end probes from time to time, and write() here blocks once the send buffer is full too."
             .to_owned(),
         advice: "Look at the peer's process. Here: give writes a timeout (TCP_USER_TIMEOUT bounds how long the \
@@ -168,7 +224,7 @@ mod tests {
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!(finding.cause.as_deref(), Some("process_not_reading"));
         assert!(
-            finding.summary.starts_with("slow (pid 9) has not read from 1 socket"),
+            finding.summary.starts_with("slow (pid 9) has left the receive buffer of 1 socket, connected to 10.0.0.9:40000, full for 30 s"),
             "{}",
             finding.summary
         );
@@ -179,6 +235,39 @@ mod tests {
         assert_eq!(host.judge("zero_window"), []);
         host.snapshot.sockets[0].diag.rqueue = UNREAD_MIN;
         assert_eq!(host.judge("zero_window").len(), 1);
+    }
+
+    #[test]
+    fn a_process_that_reads_slowly_is_not_said_not_to_read() {
+        for (unread_before, cause, words, in_why) in [
+            (
+                Some(9_000),
+                "process_reads_slowly",
+                "Some of it was read since the trace began.",
+                "reads less than comes.",
+            ),
+            (
+                Some(5_000),
+                "process_not_reading",
+                "Nothing was read since the trace began.",
+                "does not call read()",
+            ),
+            (None, "process_not_reading", "may not send more.", "reads less than comes, or nothing"),
+        ] {
+            let now = reader(30);
+            let before = unread_before.map(|unread| {
+                let mut before = reader(20);
+                before.snapshot.sockets[0].diag.rqueue = unread;
+                before
+            });
+            let (history, mut findings) = (crate::diagnosis::History::default(), Findings::default());
+            let facts = Facts::new(&now.snapshot, before.as_ref().map(|it| &it.snapshot), &history);
+            judge(&facts, &Thresholds::DEFAULT, &mut findings);
+            let [finding] = findings.all.as_slice() else { panic!("{findings:#?}") };
+            assert_eq!(finding.cause.as_deref(), Some(cause));
+            assert!(finding.summary.ends_with(words), "{}", finding.summary);
+            assert!(finding.why.contains(in_why), "{}", finding.why);
+        }
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! What is said of each cause: its name, the sentence, why, and what to do.
 
-use super::{Cause, Fate, Idle, Unseen};
-use crate::prose::{Micros, counted};
+use super::{Cause, Fate, Idle, Unseen, fates};
+use crate::{
+    diagnosis::{
+        fate::{Delivery, Handshake, Rst},
+        resets::Origin,
+    },
+    prose::{Micros, counted},
+};
 
 /// What a finding's sentence says.
 pub(super) struct Subject {
@@ -16,6 +22,8 @@ pub(super) struct Subject {
     pub(super) is_one_upstream: bool,
     /// How long the longest attempt took, or the request was waited for, in microseconds.
     pub(super) longest_us: Option<u64>,
+    /// The alert that ended the TLS handshakes, when its name is known.
+    pub(super) alert: Option<String>,
 }
 
 /// The cause's name in recordings.
@@ -27,13 +35,15 @@ pub(super) fn name(cause: Cause) -> &'static str {
             Fate::NoRoute => "upstream_no_route",
             Fate::NoPort => "upstream_no_port",
             Fate::NoSyn => "upstream_no_syn",
-            Fate::Race => "upstream_keepalive_race",
-            Fate::Reset => "upstream_reset",
+            Fate::Handshake(_) => "upstream_tls",
+            Fate::Race(None) => "upstream_used_after_close",
+            Fate::Race(Some(_)) => "upstream_keepalive_race",
+            Fate::Reset(_) => "upstream_reset",
             Fate::Closed => "upstream_closed",
             Fate::Cut => "upstream_cut",
             Fate::Failed => "upstream_failed",
-            Fate::Silent => "upstream_silent",
-            Fate::Invalid => "upstream_invalid",
+            Fate::Silent(_) => "upstream_silent",
+            Fate::Invalid | Fate::InvalidTls => "upstream_invalid",
             Fate::Answered(_) => "upstream_answer_not_taken",
         },
         Cause::PassedOn => "passed_on",
@@ -53,12 +63,16 @@ pub(super) fn fate(fate: Fate) -> String {
         Fate::NoRoute => "could not be reached".into(),
         Fate::NoPort => "was not reached for want of a local port".into(),
         Fate::NoSyn => "was not sent a SYN".into(),
-        Fate::Race => "had closed the kept-alive connection".into(),
-        Fate::Reset => "reset the connection".into(),
+        Fate::Handshake(_) => "did not finish the TLS handshake".into(),
+        Fate::Race(None) => "was asked on a connection that had been ended".into(),
+        Fate::Race(Some(_)) => "had closed the kept-alive connection".into(),
+        Fate::Reset(Rst::From(Origin::Unknown | Origin::Between)) => "was reset".into(),
+        Fate::Reset(_) => "reset the connection".into(),
         Fate::Closed => "closed without a response".into(),
         Fate::Cut => "cut its response off".into(),
         Fate::Failed => "stopped acknowledging".into(),
-        Fate::Silent => "had not answered".into(),
+        Fate::Silent(_) => "had not answered".into(),
+        Fate::InvalidTls => "answered in TLS".into(),
         Fate::Invalid => "answered with something that is not HTTP".into(),
         Fate::Answered(status) => format!("answered {status}"),
     }
@@ -76,7 +90,7 @@ fn phrase(status: u16) -> &'static str {
 
 /// What is wrong, in one sentence.
 pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
-    let Subject { count, of_process, status, upstream, is_one_upstream, longest_us } = subject;
+    let Subject { count, of_process, status, upstream, is_one_upstream, longest_us, alert } = subject;
     let (request, connection) =
         if *is_one_upstream { ("request", "connection") } else { ("requests", "connections") };
     let its_upstream = if *is_one_upstream { format!("its upstream {upstream}") } else { upstream.clone() };
@@ -98,14 +112,63 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
                 Fate::NoSyn => {
                     format!("meanwhile its connects to {upstream} failed before a SYN was sent")
                 }
-                Fate::Race => {
+                Fate::Handshake(handshake) => {
+                    let alert =
+                        alert.as_ref().map_or("an alert".to_owned(), |name| format!("the alert {name}"));
+                    let with = format!("its TLS handshake with {upstream}");
+                    match handshake {
+                        Handshake::OwnAlert => format!("{with} failed: it sent {alert}"),
+                        Handshake::Alert => format!("{with} failed: that sent {alert}"),
+                        Handshake::NotTls => format!("{with} failed: the answer was not TLS"),
+                        Handshake::Ended => format!("{with} had not finished when the connection ended"),
+                    }
+                }
+                Fate::Race(None) => format!(
+                    "it sent the request to {upstream} on a connection that the exchange before had ended"
+                ),
+                Fate::Race(Some(_)) => {
                     format!("{upstream} was closing the kept-alive connection that the request was sent on")
                 }
-                Fate::Reset => format!("{its_upstream} sent an RST instead of a response"),
+                Fate::Reset(Rst::Unread | Rst::Gone) => {
+                    format!("{its_upstream} sent an RST instead of a response")
+                }
+                Fate::Reset(Rst::From(origin)) if origin.is_of_server() => {
+                    format!("{its_upstream} sent an RST instead of a response")
+                }
+                Fate::Reset(_) => {
+                    format!("an RST came from {upstream}, or in its name, instead of a response")
+                }
                 Fate::Closed => format!("{its_upstream} closed without a response"),
                 Fate::Cut => format!("{its_upstream} cut its response off"),
                 Fate::Failed => format!("its {connection} to {upstream} failed"),
-                Fate::Silent => format!("{upstream} took its {request} and did not answer within {us}"),
+                Fate::Silent(delivery) => match delivery {
+                    Delivery::Sent => {
+                        format!("{upstream} was sent its {request} and did not answer within {us}")
+                    }
+                    Delivery::Nothing => {
+                        format!("{upstream}, to which it had connected, sent nothing within {us}")
+                    }
+                    Delivery::NotAcknowledged => {
+                        format!("{upstream} did not acknowledge its {request} within {us}")
+                    }
+                    Delivery::NotAccepted => {
+                        format!("{upstream} did not accept its {connection}, and did not answer within {us}")
+                    }
+                    Delivery::NotRead => {
+                        format!(
+                            "{upstream} did not read its {request} to the end, and did not answer within {us}"
+                        )
+                    }
+                    Delivery::WindowClosed => {
+                        format!(
+                            "{upstream} took only a part of its {request}, and did not answer within {us}"
+                        )
+                    }
+                    Delivery::Unfinished => {
+                        format!("it did not send its {request} to {upstream} to the end within {us}")
+                    }
+                },
+                Fate::InvalidTls => format!("{its_upstream} answered in TLS, and it had spoken HTTP"),
                 Fate::Invalid => format!("{its_upstream} answered with something that is not HTTP"),
                 Fate::Answered(other) => {
                     format!("{its_upstream} answered {other}, but it did not use that")
@@ -136,15 +199,15 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
 }
 
 /// Why this happens.
-pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> String {
+pub(super) fn why(cause: Cause, subject: &Subject, has_failed_otherwise: bool) -> String {
     match cause {
-        Cause::Upstream(fate) => of_fate(fate).to_owned(),
+        Cause::Upstream(fate) => fates::why(fate, subject),
         Cause::PassedOn => {
             "The process is a gateway that passed the error on as it received it. If the server behind it is on \
              this host, a separate finding says more."
                 .to_owned()
         }
-        Cause::Own => own(status, has_failed_otherwise),
+        Cause::Own => own(subject.status, has_failed_otherwise),
         Cause::Unseen(unseen) => not_seen(unseen),
         Cause::Remote => {
             "The response came over the network like any other. What its server waited for or could not reach is \
@@ -171,60 +234,6 @@ pub(super) fn why(cause: Cause, status: u16, has_failed_otherwise: bool) -> Stri
     }
 }
 
-fn of_fate(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Refused => {
-            "Nothing listened on the address that the gateway has for its upstream: that server is down or \
-             restarting, or the gateway's configuration names the wrong address or port."
-        }
-        Fate::SynUnanswered => {
-            "The gateway's connect timeout expired before its SYN was answered: the upstream host is down, a \
-             firewall drops the SYN, or that server's accept queue is full."
-        }
-        Fate::NoRoute => {
-            "This host has no route to the upstream, or the network reported that it cannot be reached."
-        }
-        Fate::NoPort => {
-            "No ephemeral port was left towards that address and port: each connection holds one, and for 60 s longer \
-             in TIME_WAIT when this end closes first. connect() fails at once, and the request never reaches the \
-             upstream."
-        }
-        Fate::NoSyn => {
-            "Usually the gateway binds its sockets to local ports of its own choice, and the port belongs to another \
-             connection to the same address and port still, such as one in TIME_WAIT. Rarely the routing, an IPsec policy, or \
-             a key of TCP-MD5 or TCP-AO forbids the SYN. The gateway's log has connect()'s error."
-        }
-        Fate::Race => {
-            "The upstream's keep-alive timeout is shorter than the time for which the gateway keeps idle connections, \
-             so that now and then it sends a request on a connection that is being closed."
-        }
-        Fate::Reset => {
-            "The upstream crashed, was killed, or closed with the request unread; or it does not speak this \
-             protocol on this port."
-        }
-        Fate::Closed => {
-            "The upstream accepted the connection and closed it normally without a byte of an answer: an exception, \
-             a worker that was killed or recycled (out of memory, max-requests, its own timeout), or another \
-             protocol on this port (https?)."
-        }
-        Fate::Cut => {
-            "The upstream began its response and ended the connection before the gateway could use it."
-        }
-        Fate::Failed => "Data that the gateway sent was no longer acknowledged, or its socket failed.",
-        Fate::Silent => {
-            "The connection was up and the request delivered; the upstream worked, queued or was blocked for longer \
-             than the gateway waits. It often goes on working for nobody."
-        }
-        Fate::Invalid => {
-            "The upstream speaks another protocol than HTTP/1 on this port, or its response is illegal."
-        }
-        Fate::Answered(_) => {
-            "The upstream answered in time, but the gateway did not pass that on: a head larger than its buffer \
-             (nginx: upstream sent too big header), a header field that it rejects, or a rule of its own."
-        }
-    }
-}
-
 fn own(status: u16, has_failed_otherwise: bool) -> String {
     let first = match (status, has_failed_otherwise) {
         (502..=504, true) => {
@@ -243,7 +252,8 @@ fn own(status: u16, has_failed_otherwise: bool) -> String {
     };
     format!(
         "{first} it is an application that gives this answer itself because it is overloaded or in maintenance. \
-         Traffic over Unix sockets, or over persistent connections without HTTP, is not examined."
+         Traffic over Unix sockets, in TLS that is not decrypted, or over persistent connections without HTTP, is not \
+         examined."
     )
 }
 
@@ -268,11 +278,11 @@ fn not_seen(unseen: Unseen) -> String {
 }
 
 /// What to change in code or configuration.
-pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
-    match cause {
-        Cause::Upstream(fate) => of_upstream(fate),
+pub(super) fn advice(cause: Cause, subject: &Subject) -> String {
+    let plain = match cause {
+        Cause::Upstream(fate) => return fates::advice(fate, subject),
         Cause::PassedOn => "Look at the server behind this one.",
-        Cause::Own => match status {
+        Cause::Own => match subject.status {
             503 => {
                 "HAProxy: its stats page or show servers state says which servers are up, and the termination state \
                  in its log (SC) that none was; nginx: limit_req and limit_conn in its error log. Otherwise check \
@@ -315,55 +325,6 @@ pub(super) fn advice(cause: Cause, status: u16) -> &'static str {
             "No action needed. HAProxy: option http-ignore-probes closes such connections without the 408. \
              Clients must not take a 408 that came before their request for its answer."
         }
-    }
-}
-
-fn of_upstream(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Refused => {
-            "Start the upstream, or correct its address in the gateway (nginx proxy_pass or upstream, HAProxy \
-             server); \
-             localhost may mean ::1. During restarts, let a second server or a retry take over \
-             (proxy_next_upstream, option redispatch)."
-        }
-        Fate::SynUnanswered => {
-            "Find out where the SYN is dropped: see connect_timeout. Keep the connect timeout short (nginx \
-             proxy_connect_timeout, HAProxy timeout connect), so that another server is tried."
-        }
-        Fate::NoPort => {
-            "Let the gateway reuse connections to the upstream (nginx keepalive in upstream, with proxy_http_version \
-             1.1 and an empty Connection header; HAProxy http-reuse). A wider net.ipv4.ip_local_port_range, \
-             net.ipv4.tcp_tw_reuse=1 and more addresses or ports of the upstream give room. See port_exhaustion."
-        }
-        Fate::NoRoute => "Check the upstream's address and the route to it: ip route get ADDRESS.",
-        Fate::NoSyn => {
-            "Let the kernel choose the local port, or let the upstream close first, so that TIME_WAIT is there. See \
-             connect_port_taken."
-        }
-        Fate::Race => {
-            "Let the upstream keep idle connections longer than the gateway does: raise its keep-alive timeout, \
-             or lower \
-             the gateway's (nginx keepalive_timeout in upstream, HAProxy timeout http-keep-alive or http-reuse \
-             never). Let the gateway retry requests that may be repeated."
-        }
-        Fate::Reset | Fate::Closed | Fate::Cut => {
-            "Check the upstream's log, and exits and restarts of its workers, at this time (dmesg: out of memory). \
-             Check that the gateway speaks the protocol that the upstream expects (http or https, FastCGI, uwsgi)."
-        }
-        Fate::Failed => "Check the link to the upstream and the devices in between.",
-        Fate::Silent => {
-            "Find out what that request does in the upstream (stack, thread dump, its own connections, its \
-             database). Raise the gateway's timeout (nginx proxy_read_timeout, HAProxy timeout server) only where \
-             such a long time is normal, \
-             and give the upstream a shorter one of its own, so that it stops working for nobody."
-        }
-        Fate::Invalid => {
-            "Check port and protocol of the upstream in the gateway's configuration (http, https, FastCGI, gRPC)."
-        }
-        Fate::Answered(_) => {
-            "The gateway's error log says what it rejected. nginx: raise proxy_buffer_size (fastcgi_buffer_size), \
-             or send \
-             fewer and smaller cookies."
-        }
-    }
+    };
+    plain.to_owned()
 }

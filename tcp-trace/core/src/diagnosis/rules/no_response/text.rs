@@ -72,9 +72,10 @@ pub(super) fn in_words(silence: Silence) -> String {
 pub(super) fn why(silence: Silence) -> &'static str {
     match silence {
         Silence::ServerClosed => {
-            "The server's end of the connection was closed normally (FIN) after the request was sent, without an \
-             answer: an exception before the response, a worker that was recycled or killed, a limit on connections, \
-             or something on this port that does not speak HTTP."
+            "The server's end of the connection was closed normally (FIN), without an answer: an exception before the \
+             response, a worker that was recycled or killed, a limit on connections, or something on this port that does not \
+             speak HTTP. On a kept-alive connection, the close may have crossed the request where only the client's end was \
+             traced."
         }
         Silence::ServerEnded => {
             "The server's process ended (it exited, or a signal such as SIGKILL killed it) between the request and the \
@@ -88,7 +89,7 @@ pub(super) fn why(silence: Silence) -> &'static str {
         }
         Silence::Failed => {
             "Sent data was no longer acknowledged, or the network reported that the host cannot be reached: the other host, or the \
-             path to it, is gone."
+             path to it, is gone. Or the peer took no data for as long as TCP_USER_TIMEOUT allows."
         }
         Silence::GaveUp => {
             "The whole request was sent, and nothing came back until the client's own timeout, or its user, ended it. \
@@ -100,8 +101,9 @@ pub(super) fn why(silence: Silence) -> &'static str {
         }
         Silence::NotAcknowledged => {
             "This kernel sends the request's data again and again, and no acknowledgment comes: the peer's host is \
-             down, was restarted or lost its network, or something in between drops the segments. The server's program \
-             knows nothing of the request."
+             down, was restarted or lost its network, or something in between drops the segments; or, on a new connection, the \
+             server's accept queue is full, so that its kernel has not completed the handshake. The server's program knows \
+             nothing of the request."
         }
         Silence::NotRead(_) => {
             "The request is in the receive queue of the server's socket, which was accepted, but no thread of the \

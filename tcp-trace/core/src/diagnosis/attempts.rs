@@ -45,6 +45,8 @@ pub struct Sums {
     pub refused: Failures,
     /// Not answered at all.
     pub timed_out: Failures,
+    /// Not answered until the client gave up, although the SYN was sent again.
+    pub given_up: Failures,
     /// Failed by an ICMP message or for want of a route.
     pub unreachable: Failures,
     /// Without a local port: EADDRNOTAVAIL.
@@ -134,6 +136,9 @@ impl Sums {
             _ if sent_no_syn(summary) => &mut self.unsent,
             _ if got_no_port(summary) => &mut self.without_port,
             How::Error if is_unreachable(summary) => &mut self.unreachable,
+            How::Abandoned if summary.handshake.is_some_and(|it| it.syn_retransmits > 0) => {
+                &mut self.given_up
+            }
             _ => return None,
         })
     }

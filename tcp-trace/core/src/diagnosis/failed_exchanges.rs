@@ -12,6 +12,7 @@ use tcp_trace_model::{
 
 use super::{
     attempts::says_close,
+    closes::Closes,
     history::History,
     silence::{self, Ends, Silence},
 };
@@ -24,7 +25,7 @@ const IDLE_LEAST_US: u64 = 10_000;
 const ROUND_TRIP_MAX_US: u64 = 1_000_000;
 
 /// What a server that stops closes, it closes within this time, in microseconds.
-const STOPS_WITHIN_US: u64 = 50_000;
+pub(super) const STOPS_WITHIN_US: u64 = 50_000;
 
 /// What TLS adds to a request that is one record, or a few, in bytes: of each, a header, a tag, and what the version needs.
 const TLS_ADDED_MAX: u64 = 100;
@@ -53,6 +54,8 @@ pub(super) enum Because {
     IdleOrStopped,
     /// It stopped: its process ended, or closed its listener at the same time.
     Stopped,
+    /// It closed others at the same moment that had been idle for other times.
+    AtOnce,
     /// Somebody else destroyed the socket.
     Destroyed,
 }
@@ -149,6 +152,7 @@ struct Listeners {
     by_place: HashMap<(Option<u32>, u16), Vec<Listener>>,
     /// Whether events were lost: then it is not known what was accepted.
     has_losses: bool,
+    closes: Closes,
 }
 
 /// What is known of one.
@@ -171,7 +175,7 @@ impl Listeners {
                 by_place.entry((network.netns, network.local.port)).or_default().push(listener);
             }
         }
-        Self { by_place, has_losses: history.first_loss.is_some() }
+        Self { by_place, has_losses: history.first_loss.is_some(), closes: Closes::of(history) }
     }
 
     fn at(&self, server: &Connection) -> &[Listener] {
@@ -268,7 +272,7 @@ fn of_exchange<'a>(
         if ended_before {
             Some(Fault::UsedAfterClose)
         } else if let Some(race) = race {
-            Some(Fault::KeepaliveRace(race, because(server, ended, listeners)))
+            Some(Fault::KeepaliveRace(race, because(server, ended.zip(idle_since), ended, listeners)))
         } else if is_left_unread && silence::is_whole(http) {
             Some(Fault::Unread)
         } else {
@@ -303,12 +307,21 @@ fn idle_since(life: &Life, started: Time) -> Option<Time> {
 }
 
 /// Why the server closed an idle connection.
-fn because(server: Option<&Connection>, ended: Option<Time>, listeners: &Listeners) -> Because {
+fn because(
+    server: Option<&Connection>,
+    idle: Option<(Time, Time)>,
+    ended: Option<Time>,
+    listeners: &Listeners,
+) -> Because {
     let Some(server) = server else { return Because::IdleOrStopped };
     if server.close.reason.as_deref() == Some("ECONNABORTED") {
         Because::Destroyed
     } else if server.close.process_ended || ended.is_some_and(|ended| listeners.have_stopped(server, ended)) {
         Because::Stopped
+    } else if idle
+        .is_some_and(|(ended, since)| listeners.closes.are_at_once(server, ended, ended.micros_since(since)))
+    {
+        Because::AtOnce
     } else {
         Because::Idle
     }
@@ -329,7 +342,7 @@ fn is_unanswered(http: &Http) -> bool {
 }
 
 /// When the first FIN or RST passed in this direction.
-fn first_end(life: &Life, direction: Direction) -> Option<Time> {
+pub(super) fn first_end(life: &Life, direction: Direction) -> Option<Time> {
     let ends = |flags: Flags| flags.has(Flags::FIN) || flags.has(Flags::RST);
     let mut segments = life.segments.iter();
     segments.find(|segment| segment.direction == direction && ends(segment.flags.0)).map(|it| it.time)

@@ -3,6 +3,7 @@
 pub mod attempts;
 mod behind;
 mod call_sites;
+mod closes;
 mod exchange_findings;
 pub mod exchanges;
 mod facts;

@@ -19,6 +19,7 @@ use crate::diagnosis::{Facts, History, Thresholds, judge, recorded, snapshot::So
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("port_exhaustion", "the range of ephemeral ports is a setting of the network namespace"),
     ("idle_connections/descriptors", "limits of processes"),
+    ("time_wait_pileup/at_the_limit", "the limit is a setting of the network namespace"),
     ("descriptor_kept", "what the threads of a process wait for"),
 ];
 

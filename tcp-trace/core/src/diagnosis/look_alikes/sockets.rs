@@ -451,6 +451,15 @@ pub(super) const SCENES: &[Scenes] = &[
         twin: ("some", || Scene::of(crowd(State::TimeWait, 500))),
         look_alikes: &[
             (
+                "the kernel may keep no more",
+                || {
+                    let mut host = crowd(State::TimeWait, 500);
+                    host.snapshot.networks[0].max_time_wait = Some(500);
+                    Scene::of(host)
+                },
+                &["time_wait_pileup/at_the_limit"],
+            ),
+            (
                 "they are closed here, and not by their peers",
                 || Scene::of(crowd(State::FinWait2, 20_000)),
                 &["fin_wait2_stuck/orphans"],

@@ -60,6 +60,13 @@ const TIMED_OUT: Way = Way {
     of: |sums| &sums.timed_out,
 };
 
+const GIVEN_UP: Way = Way {
+    cause: "given_up",
+    in_words: ["got no answer to any SYN before the client gave up"; 2],
+    of: |sums| &sums.given_up,
+    ..TIMED_OUT
+};
+
 const UNREACHABLE: Way = Way {
     cause: "no_route",
     in_words: ["failed because the host could not be reached"; 2],
@@ -98,6 +105,7 @@ pub(super) fn refused(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings
 /// Not answered, also those that still wait.
 pub(super) fn timed_out(facts: &Facts<'_>, _: &Thresholds, findings: &mut Findings) {
     judge(facts, &TIMED_OUT, findings);
+    judge(facts, &GIVEN_UP, findings);
     waiting(facts, findings);
 }
 
@@ -118,7 +126,9 @@ fn judge(facts: &Facts<'_>, way: &Way, findings: &mut Findings) {
         // A full accept queue explains it.
         let listener = || facts.listener_at(destination.netns.unwrap_or_default(), destination.peer);
         let is_explained = || listener().is_some_and(|it| findings.explain(it.connection()));
-        let is_explained = way.cause == TIMED_OUT.cause && is_explained();
+        let is_silent = [TIMED_OUT.cause, GIVEN_UP.cause].contains(&way.cause);
+        let is_explained =
+            is_silent && is_explained() || way.cause == GIVEN_UP.cause && reached(facts, destination);
         if failures.count > 0 && !is_explained && !has_another_way(facts, destination) {
             let program = sums.process.as_ref().map(|process| &process.name);
             by_program.entry(program).or_default().push(Failed { destination, sums, failures });
@@ -154,6 +164,14 @@ fn has_another_way(facts: &Facts<'_>, destination: &Destination) -> bool {
     facts.history.attempts().destinations().any(|(other, sums)| {
         let is_same = (other.pid, other.peer.port()) == (destination.pid, destination.peer.port());
         is_same && other.peer.is_ipv4() != destination.peer.is_ipv4() && sums.established > 0
+    })
+}
+
+/// Whether the process got to the same port of any address: clients try all that a name has, and give up the rest.
+fn reached(facts: &Facts<'_>, destination: &Destination) -> bool {
+    facts.history.attempts().destinations().any(|(other, sums)| {
+        let is_same = (other.pid, other.peer.port()) == (destination.pid, destination.peer.port());
+        is_same && sums.established > 0
     })
 }
 

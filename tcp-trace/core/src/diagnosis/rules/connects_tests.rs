@@ -37,6 +37,33 @@ fn history(connects: &[(&str, How, Option<&str>)]) -> History {
 }
 
 #[test]
+fn a_connect_that_its_client_gave_up_is_reported_where_its_syn_was_sent_again() {
+    for (syn_retransmits, reached, is_reported) in [(2, false, true), (0, false, false), (2, true, false)] {
+        let mut history = History::default();
+        let mut end = crate::diagnosis::testing_http::summary(
+            Role::Client,
+            tcp_trace_model::record::By::Local,
+            How::Abandoned,
+        );
+        end.states[0].state = State::SynSent;
+        end.handshake.as_mut().unwrap().syn_retransmits = syn_retransmits;
+        history.record(&Record::Connection(Box::new(end.clone())));
+        if reached {
+            end.states[0].state = State::Established;
+            end.close.how = How::Fin;
+            let info = Arc::make_mut(&mut end.connection);
+            info.id = ConnectionId::of_socket(7, 0);
+            info.network.as_mut().unwrap().peer.address = [10, 0, 0, 7].into();
+            history.record(&Record::Connection(Box::new(end)));
+        }
+        let findings = Host::new().judge_with("connect_timeout", &history);
+        assert_eq!(!findings.is_empty(), is_reported, "{findings:#?}");
+        let words = "1 connect from client (pid 5) to 10.0.0.1:8080 got no answer to any SYN before the client gave up.";
+        assert!(findings.iter().all(|it| it.summary == words && it.cause.as_deref() == Some("given_up")));
+    }
+}
+
+#[test]
 fn each_way_to_fail_is_reported() {
     for (how, reason, code, cause) in [
         (How::Refused, "ECONNREFUSED", "connect_refused", "refused"),

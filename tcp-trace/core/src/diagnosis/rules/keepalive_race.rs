@@ -24,6 +24,7 @@ fn name((race, because): Key) -> &'static str {
     match (because, race) {
         (Because::Stopped, _) => "server_stopped",
         (Because::Destroyed, _) => "socket_destroyed",
+        (Because::AtOnce, _) => "server_closed_many",
         (_, Race::AlreadyClosed) => "already_closed",
         (_, Race::Crossed) => "crossed",
         (_, Race::Unread) => "request_unread",
@@ -40,6 +41,12 @@ fn in_words((race, because): Key) -> &'static str {
         }
         (Because::Destroyed, _) => {
             "on a kept-alive connection whose socket at the server had been destroyed from outside"
+        }
+        (Because::AtOnce, Race::AlreadyClosed) => {
+            "on a kept-alive connection that the server had already closed, together with others"
+        }
+        (Because::AtOnce, _) => {
+            "on a kept-alive connection that the server closed just then, together with others"
         }
         (_, Race::AlreadyClosed) => "on a kept-alive connection that the server had already closed",
         (_, Race::Crossed) => "on a kept-alive connection that the server was just closing",
@@ -77,6 +84,11 @@ pub(super) fn closed(because: Because) -> &'static str {
         Because::Stopped => {
             "The server stopped: its process ended, or closed its listener and its connections at the same time. That \
              the connection was idle is not why it was closed."
+        }
+        Because::AtOnce => {
+            "The server's process closed connections at the same moment that had been idle for different times: it was reloaded, \
+             restarted or told to drain (nginx -s reload, HAProxy's soft stop), or makes room for others. That this one was idle \
+             for so long is not why it was closed."
         }
         Because::Destroyed => {
             "The server's socket was destroyed from outside its process (ECONNABORTED): by an administrator with \
@@ -155,7 +167,7 @@ fn advice((race, because): Key, server_idle: Option<u64>) -> String {
                  above the client's (behind a load balancer: above the balancer's). "
             )
         }
-        Because::Stopped => format!("{OF_STOP} "),
+        Because::Stopped | Because::AtOnce => format!("{OF_STOP} "),
         Because::Destroyed => Origin::Destroyed.advice().to_owned() + " ",
     };
     format!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
-    record::{By, ConnectionId, ExchangeTls, Fact, How, Outcome, StateSpan, TlsLink},
+    record::{By, ConnectionId, ExchangeTls, Fact, How, Outcome, Record, StateSpan, TlsLink},
 };
 
 use super::*;
@@ -80,6 +80,42 @@ fn a_close_behind_the_request_without_an_rst_is_no_race() {
         (end.handshake.as_mut().unwrap().rtt_us, end.srtt_us) = (rtt_us, Some(20_000));
         let fin = segment(Role::Client, Direction::In, Flags::FIN, 5_019);
         only(&lived(vec![fin], vec![exchange(Role::Client, 0, 0), last], end), code);
+    }
+}
+
+/// As after a reload: the old worker closes all its idle connections, and lives on.
+#[test]
+fn connections_that_are_closed_at_once_were_not_closed_for_being_idle() {
+    for (other_ended_ms, cause) in [(4_011, "server_closed_many"), (7_000, "already_closed")] {
+        let mut history = History::default();
+        let mut client = summary(Role::Client, By::Peer, How::Rst);
+        client.peer_connection = Some(id(Role::Server));
+        let mut last = unanswered(Role::Client, 1, 5_000, Outcome::Reset);
+        (last.exchange.timing.idle_us, last.exchange.reused) = (Some(4_990_000), Some(true));
+        let fin = segment(Role::Client, Direction::In, Flags::FIN, 4_012);
+        life(&mut history, vec![fin], vec![exchange(Role::Client, 0, 0), last], client);
+        let fin = segment(Role::Server, Direction::Out, Flags::FIN, 4_010);
+        let own = summary(Role::Server, By::Local, How::Fin);
+        life(&mut history, vec![fin], vec![exchange(Role::Server, 0, 0)], own);
+        // Another of its connections, last used a second before.
+        let mut other = summary(Role::Server, By::Local, How::Fin);
+        let info = Arc::make_mut(&mut other.connection);
+        info.id = ConnectionId::of_socket(30, 0);
+        info.network.as_mut().unwrap().peer.port = 50_001;
+        let mut fin = segment(Role::Server, Direction::Out, Flags::FIN, other_ended_ms);
+        let Record::Segment(segment) = &mut fin else { panic!() };
+        segment.connection = Arc::clone(&other.connection);
+        let mut http = exchange(Role::Server, 0, other_ended_ms - 1_000);
+        http.connection = Arc::clone(&other.connection);
+        life(&mut history, vec![fin], vec![http], other);
+        let finding = only(&history, "keepalive_race");
+        assert_eq!(finding.cause.as_deref(), Some(cause));
+        assert_eq!(
+            finding.summary.contains("of idle time"),
+            cause == "already_closed",
+            "{}",
+            finding.summary
+        );
     }
 }
 

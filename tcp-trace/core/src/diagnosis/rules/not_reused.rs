@@ -26,6 +26,9 @@ const HANDSHAKE_MIN_US: u64 = 1_000;
 /// Percentage of the connections that were not needed, at least.
 const NEEDLESS_PERCENT: usize = 90;
 
+/// From which time on a connection that was closed had been kept, in microseconds.
+const KEPT_MIN_US: u64 = 1_000_000;
+
 /// Why a connection was not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
@@ -35,6 +38,10 @@ enum Cause {
     ClientClosed,
     /// The server closed it, and no message had said so.
     ServerClosed,
+    /// The client closed it when it had been idle for long.
+    ClientKept,
+    /// The server did.
+    ServerKept,
     /// It is open, or ended in another way.
     LeftOpen,
 }
@@ -46,6 +53,8 @@ struct Case<'a> {
     http: &'a Http,
     /// TCP's and TLS's, in microseconds.
     handshake_us: u64,
+    /// From the end of its exchange to its own, in microseconds.
+    kept_us: u64,
     cause: Cause,
 }
 
@@ -61,13 +70,18 @@ impl<'a> Case<'a> {
         }
         let connecting = summary.states.iter().find(|span| span.state == State::SynSent)?.duration_us?;
         let tls = summary.tls.as_ref().and_then(|tls| tls.timing.handshake_us).unwrap_or_default();
+        let timing = &http.exchange.timing;
+        let exchanged = timing.started.after_micros(timing.total_us);
+        let kept_us = summary.closed.map_or(0, |closed| closed.micros_since(exchanged));
         let cause = match (who_says_close(http), summary.close.by) {
             (Some(words), _) => Cause::SaidClose(words),
+            (None, By::Local) if kept_us >= KEPT_MIN_US => Cause::ClientKept,
+            (None, By::Peer) if kept_us >= KEPT_MIN_US => Cause::ServerKept,
             (None, By::Local) => Cause::ClientClosed,
             (None, By::Peer) => Cause::ServerClosed,
             (None, By::Both | By::None) => Cause::LeftOpen,
         };
-        Some(Self { summary, http, handshake_us: connecting + tls, cause })
+        Some(Self { summary, http, handshake_us: connecting + tls, kept_us, cause })
     }
 
     fn exchange(&self) -> (Time, Time) {
@@ -82,6 +96,7 @@ impl Cause {
             Self::SaidClose(_) => "said_close",
             Self::ClientClosed => "client_closes",
             Self::ServerClosed => "server_closes",
+            Self::ClientKept | Self::ServerKept => "idle_too_long",
             Self::LeftOpen => "left_open",
         }
     }
@@ -91,6 +106,8 @@ impl Cause {
             Self::SaidClose(words) => words,
             Self::ClientClosed => "the client closed each after its response, which had not said close",
             Self::ServerClosed => "the server closed each after its response, which had not said close",
+            Self::ClientKept => "the client closed each when it had been idle",
+            Self::ServerKept => "the server closed each when it had been idle",
             Self::LeftOpen => "they were left open and not used again",
         }
     }
@@ -107,6 +124,14 @@ impl Cause {
             Self::ClientClosed | Self::LeftOpen => {
                 "Let the client keep one client object or session with its pool for all requests (requests.Session, one http.Client, \
                  http.Agent with keepAlive), and read each response to its end: what is not read cannot be used again."
+            }
+            Self::ClientKept => {
+                "Requests come less often than the client keeps idle connections. Where the handshakes matter, raise the idle timeout of \
+                 its pool, and keep it below the server's."
+            }
+            Self::ServerKept => {
+                "Requests come less often than the server keeps idle connections. Where the handshakes matter, raise its keep-alive \
+                 timeout above the time between requests."
             }
             Self::ServerClosed => {
                 "See why the server closes: a keep-alive timeout of 0, a limit of 1 request, or an error after each response."
@@ -173,6 +198,11 @@ fn finding<'a>(
     let process = |case: &Case<'a>| case.summary.connection.process.as_deref();
     let of = whose(cases.iter().filter_map(process));
     let total: u64 = cases.iter().map(|case| case.handshake_us).sum();
+    let kept = median(cases.iter().map(|case| case.kept_us).collect());
+    let after = match cause {
+        Cause::ClientKept | Cause::ServerKept => format!(" for {}", Micros(kept)),
+        _ => String::new(),
+    };
     let took = median(cases.iter().map(|case| case.http.exchange.timing.total_us).collect());
     let example = |case: &Case<'_>| {
         let words = format!("{}: {} for the handshakes", request(case.http), Micros(case.handshake_us));
@@ -182,7 +212,7 @@ fn finding<'a>(
         cause: Some(cause.name().to_owned()),
         severity: Severity::Notice,
         summary: format!(
-            "{of} opened {} to {server} for one request each, at most {needed} at a time: {}.",
+            "{of} opened {} to {server} for one request each, at most {needed} at a time: {}{after}.",
             counted(cases.len(), "connection"),
             cause.in_words(),
         ),
@@ -264,6 +294,22 @@ mod tests {
             assert_eq!(findings[0].cause.as_deref(), Some(cause));
             let words = "client (pid 5) opened 30 connections to 10.0.0.1:8080 for one request each, at most 1 at a time: ";
             assert!(findings[0].summary.starts_with(words), "{}", findings[0].summary);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_kept_was_not_closed_after_its_response() {
+        for (by, in_words) in [(By::Local, "the client closed"), (By::Peer, "the server closed")] {
+            let mut history = History::default();
+            for number in 0..30 {
+                let (http, mut end) = single(number, number * 3_000, 2_000, by);
+                end.closed = end.closed.map(|closed| closed.after_micros(2_000_000));
+                life(&mut history, Vec::new(), vec![http], end);
+            }
+            let finding = Host::new().judge_with("not_reused", &history).remove(0);
+            assert_eq!(finding.cause.as_deref(), Some("idle_too_long"));
+            let words = format!("{in_words} each when it had been idle for 2.01 s.");
+            assert!(finding.summary.ends_with(&words), "{}", finding.summary);
         }
     }
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace_model::{
     event::Role,
-    record::{By, Connection, Evidence, Finding, Text, Tls, TlsAlert, TlsEnd, TlsOutcome},
+    record::{By, Connection, Evidence, Finding, How, Text, Tls, TlsAlert, TlsEnd, TlsOutcome},
 };
 
 use super::super::{
     Facts, Findings, Thresholds,
     exchange_findings::between_ends,
     finding::{named, of_first, traced},
+    resets::Origin,
 };
 use crate::prose::{Micros, counted};
 
@@ -28,6 +29,10 @@ enum Failure {
     Waiting,
     /// The server closed in place of a hello.
     Closed,
+    /// An RST came in place of a hello.
+    Reset(Origin),
+    /// The server's process ended before its hello.
+    ServerEnded,
 }
 
 /// Why, the server, the name that the client wants, and the program of the end that says it.
@@ -63,6 +68,12 @@ fn key<'a>(facts: &Facts<'_>, thresholds: &Thresholds, summary: &'a Connection) 
     if failure == Failure::Closed && other.is_some_and(|other| other.close.by == By::Peer) {
         return None;
     }
+    let at_server = if is_server { Some(summary) } else { other };
+    let failure = match failure {
+        Failure::Closed if at_server.is_some_and(|it| it.close.process_ended) => Failure::ServerEnded,
+        Failure::Closed if summary.close.how == How::Rst => Failure::Reset(Origin::of(at_server)),
+        failure => failure,
+    };
     let is_reported = other.is_some_and(|other| {
         other.tls.as_deref().and_then(|tls| self::failure(thresholds, other, tls)).is_some()
     });
@@ -146,6 +157,10 @@ fn finding<'a>(
         Failure::Closed => {
             ("closed_by_server".to_owned(), "got no answer: the server closed in place of one.".to_owned())
         }
+        Failure::Reset(_) => ("reset".to_owned(), "got no answer: an RST came in place of one.".to_owned()),
+        Failure::ServerEnded => {
+            ("server_process_ended".to_owned(), "got no answer: the server's process ended.".to_owned())
+        }
     };
     let is_silent = matches!(failure, Failure::Unanswered | Failure::Waiting);
     let retransmits = is_silent.then(|| cases.iter().map(|case| case.retransmits).sum::<u64>());
@@ -159,7 +174,12 @@ fn finding<'a>(
     let names = |names: &[std::borrow::Cow<'static, str>]| {
         names.iter().map(|name| Text::from(&**name).printable().to_string()).collect::<Vec<_>>()
     };
-    let Advice { why, advice, .. } = advice(&cause);
+    let Advice { why, advice, .. } = match failure {
+        Failure::Reset(origin) if *origin != Origin::Unknown => {
+            Advice { why: origin.why(), advice: origin.advice(), ..advice(&cause) }
+        }
+        _ => advice(&cause),
+    };
     Finding {
         severity: thresholds.severity(cases.len()),
         summary: format!("{handshakes} {between} {what}"),
@@ -250,6 +270,19 @@ pub(super) fn advice(cause: &str) -> Advice {
              why: a name that it does not have, too many connections, or a port that is not for TLS.",
             "Try with another name (openssl s_client -servername), and read the server's log of that time.",
         ),
+        "reset" => (
+            "TLS-handshake",
+            "The server's kernel sent the RST, or a device on the way did in its name: firewalls and filters that do not want the \
+             name in the ClientHello (SNI) answer so, and the server's log has nothing of it then.",
+            "Try with another name (openssl s_client -servername), and from another network. A trace on the server's host tells \
+             whether its kernel sent the RST.",
+        ),
+        "server_process_ended" => (
+            "TLS-handshake",
+            "The server's process ended (it exited, or a signal killed it) before it answered the ClientHello; its kernel ended \
+             the connection.",
+            Origin::ProcessEnded.advice(),
+        ),
         _ => (
             "TLS-alert",
             "The end that sent the alert gave the handshake up.",
@@ -261,7 +294,7 @@ pub(super) fn advice(cause: &str) -> Advice {
 
 #[cfg(test)]
 pub(in crate::diagnosis) mod testing {
-    use tcp_trace_model::record::{Connection, How};
+    use tcp_trace_model::record::Connection;
 
     use super::*;
     use crate::diagnosis::testing_http::{at, summary};
@@ -312,6 +345,23 @@ mod tests {
         let mut findings = Host::new().judge_with("tls_handshake", history);
         assert_eq!(findings.len(), 1, "{findings:#?}");
         findings.remove(0)
+    }
+
+    #[test]
+    fn an_rst_or_a_server_that_ended_is_not_a_close() {
+        for (role, by, how, process_ended, cause, in_why) in [
+            (Role::Client, By::Peer, How::Rst, false, "reset", "a device on the way"),
+            (Role::Client, By::Peer, How::Fin, false, "closed_by_server", "does not accept"),
+            (Role::Server, By::Local, How::Fin, true, "server_process_ended", "process ended"),
+            (Role::Server, By::Local, How::Rst, true, "server_process_ended", "process ended"),
+        ] {
+            let mut end = handshake(role, by, TlsOutcome::Closed, None);
+            (end.close.how, end.close.process_ended) = (how, process_ended);
+            let finding = only(&lived(Vec::new(), Vec::new(), end));
+            assert_eq!(finding.cause.as_deref(), Some(cause));
+            assert!(finding.why.contains(in_why), "{}", finding.why);
+            assert_eq!(finding.explain, "TLS-handshake");
+        }
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub(super) fn advice(fate: Fate, subject: &Subject) -> String {
     match fate {
         Fate::Handshake(handshake) => of_handshake(handshake, subject).1,
         Fate::Reset(Rst::From(origin)) if origin != Origin::Unknown => origin.advice().to_owned(),
-        Fate::Race(Some(Because::Stopped)) => keepalive_race::OF_STOP.to_owned(),
+        Fate::Race(Some(Because::Stopped | Because::AtOnce)) => keepalive_race::OF_STOP.to_owned(),
         Fate::Race(Some(Because::Destroyed)) => Origin::Destroyed.advice().to_owned(),
         _ => plain_advice(fate).to_owned(),
     }

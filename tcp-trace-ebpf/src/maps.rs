@@ -102,8 +102,10 @@ pub(crate) struct TlsObject {
     pub(crate) ciphertexts: u32,
     /// [`LATE`](tcp_trace_ebpf::LATE).
     pub(crate) attributes: u8,
+    /// 1 when that socket is excluded.
+    pub(crate) is_excluded: u8,
     /// Always 0.
-    pub(crate) padding: [u8; 7],
+    pub(crate) padding: [u8; 6],
 }
 
 /// What a thread is before it is known: too large for the stack.
@@ -133,8 +135,15 @@ pub(crate) static NO_GOROUTINE: Goroutine =
 
 /// What a TLS object is before it is known.
 #[unsafe(no_mangle)]
-pub(crate) static NO_TLS_OBJECT: TlsObject =
-    TlsObject { passed: [0; 2], socket: 0, generation: 0, ciphertexts: 0, attributes: 0, padding: [0; 7] };
+pub(crate) static NO_TLS_OBJECT: TlsObject = TlsObject {
+    passed: [0; 2],
+    socket: 0,
+    generation: 0,
+    ciphertexts: 0,
+    attributes: 0,
+    is_excluded: 0,
+    padding: [0; 6],
+};
 
 /// By the address of an MPTCP socket: what the programs remember of it.
 #[btf_map]

@@ -65,14 +65,11 @@ pub fn run(
     // Signals are caught before anything is attached, so that none can fall between.
     let signals = runtime.block_on(async { event_loop::Signals::new() });
     let signals = signals.map_err(SessionError::io("cannot catch signals"))?;
-    let (tracer, found) = thread::scope(|scope| {
-        let looks = || thread::Builder::new().spawn_scoped(scope, plaintext::Found::everywhere).ok();
-        let looking = settings.kernel.tls.then(looks).flatten();
-        let tracer = Tracer::attach(&settings.kernel, &settings.filter);
-        // Without it, all is new when it is looked for.
-        (tracer, looking.and_then(|looking| looking.join().ok()).unwrap_or_default())
-    });
-    let mut tracer = tracer?;
+    let looks = || thread::Builder::new().spawn(plaintext::Found::everywhere).ok();
+    let looking = settings.kernel.tls.then(looks).flatten();
+    let mut tracer = Tracer::attach(&settings.kernel, &settings.filter)?;
+    // Without it, all is new when it is looked for.
+    let found = looking.and_then(|looking| looking.join().ok()).unwrap_or_default();
     let plaintext = plaintext::Plaintext::start(&mut tracer, found, command.as_ref())
         .map_err(SessionError::io("cannot start a thread"))?;
     let mut output = output::Output::new(sink, backlog);

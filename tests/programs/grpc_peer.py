@@ -17,7 +17,7 @@ KINDS = {
     "Late": "unary_unary",
 }
 SERVICE = "test.Peers"
-DEADLINE_S = 0.3
+DEADLINE_S = 2
 
 
 class Calls(grpc.GenericRpcHandler):
@@ -32,7 +32,8 @@ class Calls(grpc.GenericRpcHandler):
             status = 0
             if name == "Late":
                 over = threading.Event()
-                context.add_callback(over.set)
+                if not context.add_callback(over.set):
+                    over.set()
                 over.wait()
                 status, sent = 4, 0
             if name == "Fails":

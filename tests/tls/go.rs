@@ -9,7 +9,7 @@ use std::{
 
 use tcp_trace_model::{
     event::{Role, TlsLibrary},
-    record::{TlsLink, Unlinked},
+    record::TlsLink,
 };
 use tcp_trace_tests::{Folder, Recording, Running, Tracer, free_port, output, wait_for, wait_for_listener};
 
@@ -116,7 +116,7 @@ fn assert_logged(recording: &Recording, log: &[Logged]) {
             assert_eq!(library, Some(TlsLibrary::Go), "{role:?}");
         }
     }
-    assert_eq!((recording.end.unlinked, recording.end.lost), (Unlinked::default(), 0));
+    assert_eq!(recording.end.lost, 0);
 }
 
 #[test]

@@ -94,6 +94,16 @@ impl TlsThread {
         self.inner.sp == sp || self.outer.sp == sp
     }
 
+    /// Whether the call that begins with the stack pointer `sp` did so before, and was reported then: a function of Go begins again when its
+    /// stack had to grow, and when the scheduler wanted its goroutine to stop.
+    #[inline(always)]
+    pub fn is_again(&self, sp: u64, object: u64, length: u64) -> bool {
+        let is_it = |call: &TlsCall| {
+            call.sp == sp && call.is_reported != 0 && call.object.address == object && call.count_at == length
+        };
+        is_it(&self.inner) || is_it(&self.outer)
+    }
+
     /// Where a call that begins with the stack pointer `sp` belongs. `None` for one inside two others. A call from which the thread
     /// has returned unseen has a lower place in the stack, or is taken for an outer one.
     #[inline(always)]

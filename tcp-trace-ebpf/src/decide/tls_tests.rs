@@ -158,6 +158,30 @@ fn ciphertexts_become_rare() {
 }
 
 #[test]
+fn a_call_that_begins_again_is_reported_once() {
+    let mut goroutine = Goroutine { stack: [0x1000, 0x3000], ..Goroutine::default() };
+    let sp = goroutine.relative(0x2e00);
+    let call = goroutine.calls.begin(sp).unwrap();
+    let object = TlsKey { address: 0xc000, ..TlsKey::default() };
+    *call = TlsCall { sp, object, count_at: 5, hook: WRITE, ..TlsCall::default() };
+    assert!(!goroutine.calls.is_again(sp, 0xc000, 5), "it was not reported");
+    goroutine.calls.begin(sp).unwrap().is_reported = 1;
+    // Its stack had to grow.
+    goroutine.stack = [0x5000, 0x9000];
+    let again = goroutine.relative(0x8e00);
+    assert!(goroutine.calls.is_again(again, 0xc000, 5));
+    for (sp, object, length, what) in [
+        (0x8d00, 0xc000, 5, "a call inside of it"),
+        (0x8e00, 0xd000, 5, "of another object"),
+        (0x8e00, 0xc000, 6, "with other bytes"),
+    ] {
+        assert!(!goroutine.calls.is_again(goroutine.relative(sp), object, length), "{what}");
+    }
+    assert!(goroutine.end(again).is_some());
+    assert!(!goroutine.calls.is_again(again, 0xc000, 5), "the next one");
+}
+
+#[test]
 fn a_goroutine_is_in_its_call_wherever_its_stack_is() {
     let mut goroutine = Goroutine { stack: [0x1000, 0x3000], ..Goroutine::default() };
     let begin = |goroutine: &mut Goroutine, sp: u64, buffer: u64| {

@@ -57,6 +57,9 @@ fn begin(ctx: &ProbeContext) {
     // SAFETY: the pointer is to a value of the map, which only this goroutine uses.
     let goroutine = unsafe { &mut *goroutine };
     let sp = goroutine.relative(stack_pointer(ctx));
+    if goroutine.calls.is_again(sp, registers::returned(ctx), registers::go_third(ctx)) {
+        return;
+    }
     let buffer = goroutine.kept(registers::go_second(ctx));
     let Some(call) = goroutine.calls.begin(sp) else { return };
     fill(call, registers::returned(ctx), sp, buffer, hook(ctx));
@@ -91,13 +94,15 @@ fn begin_sending(call: &mut TlsCall) {
     call.is_reported = 1;
     call.generation = object.generation;
     call.buffer = call.offset;
+    // As far as is known: which socket it uses shows later.
+    call.is_excluded = object.is_excluded.into();
     report(call, object);
 }
 
-/// Reports the socket of a call that was reported when it began, if it is not known to be the object's.
+/// Notes the socket of a call that was reported when it began, and reports it, if it is not known to be the object's.
 #[inline(always)]
 fn note_sent(call: &mut TlsCall) {
-    if call.socket == 0 || call.is_excluded != 0 {
+    if call.socket == 0 {
         return;
     }
     let Some(object) = object(&raw const call.object, LATE) else { return };
@@ -105,7 +110,10 @@ fn note_sent(call: &mut TlsCall) {
     let object = unsafe { &mut *object };
     if object.socket != call.socket && object.generation == call.generation {
         object.socket = call.socket;
-        header(call, 0, 0);
+        object.is_excluded = call.is_excluded as u8;
+        if call.is_excluded == 0 {
+            header(call, 0, 0);
+        }
     }
 }
 

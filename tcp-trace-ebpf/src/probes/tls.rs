@@ -292,6 +292,7 @@ pub(super) fn note_end<const HANDS_OUT: bool>(ctx: &ProbeContext, call: &mut Tls
     }
     if call.socket != 0 {
         object.socket = call.socket;
+        object.is_excluded = call.is_excluded as u8;
     }
     if is_passed {
         report(call, object);

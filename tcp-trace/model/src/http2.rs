@@ -157,7 +157,7 @@ pub struct StreamDetails {
     #[serde(default, skip_serializing_if = "omit::is_zero")]
     pub omitted_fields: u64,
     /// Names of fields, of both messages and their trailers, that their senders want nobody on the way to keep in a table (RFC 7541,
-    /// section 7.1.3): their values are replaced by `«redacted»`.
+    /// section 7.1.3): their values are replaced by `«redacted»` unless secrets are shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_indexed: Vec<Text>,
     /// How long the body of the request waited for the server to let more through.

@@ -42,7 +42,7 @@ const LOOK_SOON: Duration = Duration::from_millis(2);
 const _: () = assert!(LOOK_SOON.as_nanos() > WAKE_PAUSE.as_nanos());
 /// How long connections of a command that has ended may take to close.
 const CLOSING: Duration = Duration::from_secs(3);
-/// How long the kernel's last lists of sockets are waited for.
+/// How long the kernel's lists of sockets are waited for at the end, before and after the programs are detached.
 const LAST_LIST: Duration = Duration::from_secs(5);
 /// What so many of them in turn lack is gone.
 const LISTS: usize = 4;
@@ -397,13 +397,14 @@ impl EventLoop<'_> {
         }
         self.read(ALL)?;
         let mut missing = self.pipeline.with_sockets();
+        let until = Instant::now() + LAST_LIST;
         // A list that is read while it changes may leave one out, and a socket leaves it just before its end is reported.
         for _ in 0..LISTS {
             if missing.is_empty() {
                 break;
             }
             self.dispatch.sockets.ask_present();
-            let Some((present, complete)) = self.present().await? else { return Ok(Vec::new()) };
+            let Some((present, complete)) = self.present(until).await? else { return Ok(Vec::new()) };
             // The ends of those that it lacks were reported before.
             self.read(ALL)?;
             self.pipeline.retain_missing(&mut missing, &present, &complete);
@@ -412,8 +413,7 @@ impl EventLoop<'_> {
     }
 
     /// Which sockets there are, while events are read.
-    async fn present(&mut self) -> Result<Option<(HashSet<Cookie>, Vec<u32>)>, SessionError> {
-        let until = Instant::now() + LAST_LIST;
+    async fn present(&mut self, until: Instant) -> Result<Option<(HashSet<Cookie>, Vec<u32>)>, SessionError> {
         while Instant::now() < until {
             match self.dispatch.sockets.answer_within(LIST_TICK).await {
                 Some(Answer::Present(present, complete)) => return Ok(Some((present, complete))),

@@ -14,6 +14,8 @@ const MAGIC_120: u32 = 0xffff_fff1;
 const INLINED: u32 = 2;
 /// How the name of the function begins that is the entry of a program from Go's own linker (`src/runtime/rt0_linux_*.s`).
 const GO_ENTRY: &str = "_rt0_";
+/// Ends of names that are looked at for one name.
+const PLACES_MAX: usize = 64;
 /// No file.
 const NO_FILE: u32 = u32::MAX;
 
@@ -122,8 +124,8 @@ impl GoTable {
     pub(crate) fn find(&self, name: &str) -> Option<(u64, u64)> {
         let name = [name.as_bytes(), b"\0"].concat();
         let names = self.bytes.get(self.names..)?;
-        // It may be the end of another.
-        let places: HashSet<_> = memmem::find_iter(names, &name).collect();
+        // It may be the end of others, of few.
+        let places: HashSet<_> = memmem::find_iter(names, &name).take(PLACES_MAX).collect();
         let entry = |index: usize, field: usize| {
             self.number(self.functions.checked_add(index.checked_mul(8)?)?.checked_add(field)?)
         };

@@ -35,7 +35,7 @@ const VERSION_MAX: usize = 64;
 /// From which minor version on a `tls.Conn` has its state elsewhere.
 const MOVED: u32 = 21;
 /// Bytes of the largest table of functions that is read.
-const TABLE_MAX: u64 = 256 << 20;
+const TABLE_MAX: u64 = 64 << 20;
 /// Bytes of the return address.
 const RETURN_ADDRESS: u64 = 8;
 

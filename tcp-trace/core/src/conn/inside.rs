@@ -142,6 +142,14 @@ impl Inside {
 
     /// Ends it with the connection. The FINs of both directions, in their order, are what its messages may last until.
     fn finish(&mut self, time: Time, end: ConnectionEnd, found: &mut Found) {
+        for direction in [Direction::Out, Direction::In] {
+            let way = &mut self.ways[direction.index()];
+            if let Some(header) = way.header.take() {
+                // Nothing came behind it.
+                let offset = way.next - way.base.unwrap_or_default() - HEADER as u64;
+                self.hand(direction, Chunk::Bytes { offset, bytes: &header, time: self.last }, found);
+            }
+        }
         let fin = |direction: Direction| Some((end.fin[direction.index()]?, direction));
         let mut fins = [fin(Direction::Out), fin(Direction::In)];
         fins.sort_unstable_by_key(|fin| fin.map(|(time, _)| time));

@@ -44,7 +44,7 @@ impl<'a> Pair<'a> {
         [self.client, self.server].into_iter().flatten()
     }
 
-    /// Each exchange once, with the side that saw it: the client where it did, because its times are what the user
+    /// Each exchange, once where it is sure that both saw it, with the side that did: the client where it can be, because its times are what the user
     /// waits for, else the server.
     pub fn exchanges(&self) -> Vec<(Side, &'a Http)> {
         let of =

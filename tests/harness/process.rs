@@ -1,11 +1,13 @@
 //! Processes that end with the test, and waiting for what they do.
 
 use std::{
-    fs,
+    env,
+    fs::{self, File},
     net::{Ipv6Addr, TcpListener},
+    ops::Range,
     path::Path,
     process::{Child, Command, Output},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -114,15 +116,45 @@ pub fn output(command: &mut Command) -> Output {
 }
 
 /// Ports of tests, below those that the kernel chooses for clients.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
+const PORTS: Range<u16> = 10_000..30_000;
 
-/// A port that no other test of this process has. Other processes of tests begin elsewhere.
+/// How many of them a process of tests takes at a time.
+const BLOCK: u16 = 64;
+
+/// The ports that this process has taken.
+struct Taken {
+    /// Locked as long as it runs.
+    locks: Vec<File>,
+    /// Those that were not given yet.
+    left: Range<u16>,
+}
+
+impl Taken {
+    /// Takes a block that no process has which runs.
+    fn take_block(&mut self) {
+        let blocks = u32::from((PORTS.end - PORTS.start) / BLOCK);
+        let lock = |block: u32| {
+            let path = env::temp_dir().join(format!("tcp-trace-test-ports-{block}"));
+            let file = File::options().create(true).append(true).open(path).expect("files can be made");
+            file.try_lock().is_ok().then_some((block, file))
+        };
+        let free = (0..blocks).find_map(|number| lock(std::process::id().wrapping_add(number) % blocks));
+        let (block, file) = free.expect("tests that run leave some ports");
+        self.locks.push(file);
+        let first = PORTS.start + block as u16 * BLOCK;
+        self.left = first..first + BLOCK;
+    }
+}
+
+/// A port that no other test has, of this process or of another that runs at the same time: what the kernel prints does not say in which
+/// network namespace a port is.
 pub(crate) fn next_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let first = u16::from_be_bytes([high, low]).wrapping_mul(64);
-    PORTS.start + first.wrapping_add(number) % (PORTS.end - PORTS.start)
+    static TAKEN: Mutex<Taken> = Mutex::new(Taken { locks: Vec::new(), left: 0..0 });
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if taken.left.is_empty() {
+        taken.take_block();
+    }
+    taken.left.next().expect("a block is not empty")
 }
 
 /// A port of loopback, of both IP versions, on which nothing listens and which no client will be given.

@@ -120,25 +120,37 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf<'_>, options: &Options) -> Resul
 
 /// Loads these programs with a thread for each processor: the verifier takes up to 0.1 s for one.
 fn load_all(ebpf: &mut Ebpf, probes: &[Probe], btf: &AyaBtf) -> Result<(), KernelError> {
-    let of_probe = |(name, program)| Some((probes.iter().find(|probe| probe.name == name)?, program));
+    let of_probe = |(name, program)| {
+        let place = probes.iter().position(|probe| probe.name == name)?;
+        Some((place, program))
+    };
     let waiting = Mutex::new(ebpf.programs_mut().filter_map(of_probe).collect::<Vec<_>>());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let work = || {
-        while let Some((probe, program)) = next() {
-            load(probe, program, btf).map_err(|error| cannot_attach(probe, error))?;
+        let mut refused = Vec::new();
+        while let Some((place, program)) = next() {
+            if let Err(error) = load(&probes[place], program, btf) {
+                refused.push((place, error));
+            }
         }
-        Ok(())
+        refused
     };
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
+    let refused = thread::scope(|scope| {
         let start = || thread::Builder::new().spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..processors.min(probes.len())).map_while(|_| start()).collect();
-        let own = work();
-        // What a thread panics with is this thread's.
-        let results =
-            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        results.fold(own, Result::and)
-    })
+        let mut refused = work();
+        for other in others {
+            // What a thread panics with is this thread's.
+            refused.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        refused
+    });
+    // The first one in the order of the probes, whichever thread was faster: a kernel gives the same reason each time.
+    match refused.into_iter().min_by_key(|(place, _)| *place) {
+        Some((place, error)) => Err(cannot_attach(&probes[place], error)),
+        None => Ok(()),
+    }
 }
 
 fn load(probe: &Probe, program: &mut Program, btf: &AyaBtf) -> Result<(), ProgramError> {

@@ -44,8 +44,8 @@ impl<'a> Pair<'a> {
         [self.client, self.server].into_iter().flatten()
     }
 
-    /// Each exchange, once where it is sure that both saw it, with the side that did: the client where it can be, because its times are what the user
-    /// waits for, else the server.
+    /// Each exchange, once where it is sure that both saw it, with the side that did: the client where it can be, because its
+    /// times are what the user waits for, else the server.
     pub fn exchanges(&self) -> Vec<(Side, &'a Http)> {
         let of =
             |life: Option<&'a Life>| life.map(|life| life.exchanges.iter().collect()).unwrap_or_default();

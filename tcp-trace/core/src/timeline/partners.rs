@@ -102,8 +102,8 @@ fn span(http: &Http) -> (Time, Time) {
     (from, until)
 }
 
-fn has_same_request(client: &Http, server: &Http) -> bool {
-    let line = |request: &Request| (request.method.clone(), request.target.clone());
+fn has_same_request<'a>(client: &'a Http, server: &'a Http) -> bool {
+    let line = |request: &'a Request| (&request.method, &request.target);
     let [client, server] = [client, server].map(|http| http.exchange.request.as_ref().map(line));
     client.is_none() || server.is_none() || client == server
 }

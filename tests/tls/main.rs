@@ -1,5 +1,6 @@
 //! TLS as it passes on the wire, compared with what OpenSSL says of it at both ends and with what tshark dissects.
 
+mod burst;
 mod capture;
 mod event_loops;
 mod failures;

@@ -4,8 +4,8 @@ use crate::PAYLOAD_SIZES;
 
 /// Bytes of plaintext in one record at most.
 pub const PLAINTEXT_PART: usize = PAYLOAD_SIZES[3];
-/// Records of that size for one call at most. Of what follows in the call, only its length is reported: mostly, it is of a body.
-pub const PLAINTEXT_PARTS_MAX: u32 = 16;
+/// Records of that size for one call at most: a mebibyte and the headers of its frames. Of what follows, only the length is reported.
+pub const PLAINTEXT_PARTS_MAX: u32 = 80;
 /// Bytes of a TLS record that are reported as ciphertext: enough to be unlike any other record's.
 pub const CIPHERTEXT_MAX: usize = 32;
 /// Fewer bytes than these are not reported: they may be like another record's.

@@ -117,6 +117,9 @@ impl Inside {
         }
         let shown = end.min(offset.saturating_add(payload.len() as u64));
         let (before, after) = (way.missing((way.next, offset), time), way.missing((shown, end), time));
+        // Behind a gap, too, only whole frames are known as such.
+        self.is_whole &=
+            !before.iter().chain(&after).flatten().any(|chunk| matches!(chunk, Chunk::Gap { .. }));
         let next = std::mem::replace(&mut way.next, end);
         let held = way.header.take();
         if (held.is_none() || next != offset) && !self.is_whole && shown == end {

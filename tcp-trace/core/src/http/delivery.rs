@@ -3,7 +3,7 @@
 use tcp_trace_model::exchange::{Ended, Exchange, Integrity, Message, Outcome, Part};
 
 /// Reason of an exchange of which bytes are missing.
-pub(super) const UNSEEN: &str = "bytes were not seen";
+pub(crate) const UNSEEN: &str = "bytes were not seen";
 
 /// Says of an exchange whose response was sent whole that its client has reset the connection before all of it had arrived: the client
 /// acknowledged so many bytes of its direction. Unchanged where these have all of it.

@@ -24,6 +24,7 @@ mod tests;
 mod websocket;
 
 pub use connection::{ANSWER_MAX, HttpConnection};
+pub(crate) use delivery::UNSEEN;
 pub use delivery::{cut_by_reset, may_lack_bytes};
 pub(crate) use ending::{broke_off, broken_outcome, place, reason};
 pub use exchange::{ConnectionEnd, End, Exchanges};

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     hpack::Decoder,
-    http::{Cause, Exchanges, Open, Upgraded, note_stall},
+    http::{Cause, Exchanges, Open, UNSEEN, Upgraded, note_stall},
     stream::Need,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct PartialBlock {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) position: Position,
+    /// Whether it was found again by what bytes look like.
+    pub(super) is_resumed: bool,
     pub(super) frames: Frames,
     pub(super) decoder: Decoder,
     pub(super) partial: Option<Box<PartialBlock>>,
@@ -81,6 +83,7 @@ impl End {
     fn new(position: Position) -> Self {
         Self {
             position,
+            is_resumed: false,
             frames: Frames::new(Some(FRAME_SIZE_AT_FIRST)),
             decoder: Decoder::new(),
             partial: None,
@@ -318,7 +321,7 @@ impl HttpTwo {
             let outcome = if has_response { Outcome::Ok } else { Outcome::NoResponse };
             stream.open.conclude(Integrity::Complete, outcome);
             if !has_response {
-                stream.open.exchange.reason.get_or_insert("bytes were not seen".into());
+                stream.open.exchange.reason.get_or_insert(UNSEEN.into());
             }
             stream.compare_lengths();
             self.emit(stream, exchanges);

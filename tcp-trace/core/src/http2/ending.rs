@@ -10,10 +10,10 @@ use tcp_trace_model::{
 use super::{
     connection::{HttpTwo, Position},
     flow::Window,
-    frames::Frames,
+    frames::{self, FRAME_SIZE_AT_FIRST, Frames},
     stream::Stream,
 };
-use crate::http::{ConnectionEnd, End, Exchanges, UNREAD, broke_off, broken_outcome, place, reason};
+use crate::http::{ConnectionEnd, End, Exchanges, UNREAD, UNSEEN, broke_off, broken_outcome, place, reason};
 
 impl HttpTwo {
     /// Bytes were lost: nobody knows where frames begin, or what their fields say. What streams go on will show.
@@ -25,6 +25,9 @@ impl HttpTwo {
             stream.response.window = Window::default();
             let is_over = message.is_some_and(|message| stream.half(message).is_over);
             stream.open.is_gap |= !is_over;
+            // Who has sent all of a message may still reset its stream.
+            stream.request.may_have_ended |= message != Some(Message::Response);
+            stream.response.may_have_ended |= message != Some(Message::Request);
         }
         for end in &mut self.ends {
             end.window = Window::default();
@@ -43,9 +46,25 @@ impl HttpTwo {
         over.into_iter().for_each(|id| self.settle(id, exchanges));
     }
 
+    /// Whether bytes of a direction whose place is not known begin with a frame.
+    pub(super) fn is_resumed_by(&self, direction: Direction, bytes: &[u8]) -> bool {
+        let is_going_on = |id| {
+            let (Some(stream), Some(message)) = (self.streams.get(&id), self.message(direction)) else {
+                return false;
+            };
+            !stream.half_of(message).is_over
+        };
+        let longest = self.ends[direction.opposite().index()].settings.max_frame_size;
+        frames::tile(bytes, is_going_on, longest.unwrap_or(FRAME_SIZE_AT_FIRST))
+    }
+
     /// A direction is illegal: it is not read any more, and neither is what is open.
     pub(super) fn break_off(&mut self, direction: Direction, fault: String, exchanges: &mut Exchanges) {
         let end = &mut self.ends[direction.index()];
+        if end.is_resumed {
+            // Or what looked like a frame was none.
+            return self.lose(direction, exchanges);
+        }
         end.position = Position::Broken;
         end.frames = Frames::new(None);
         end.partial = None;
@@ -63,8 +82,12 @@ impl HttpTwo {
                 self.streams.insert(id, stream);
                 continue;
             }
-            stream.open.invalid.get_or_insert((message, UNREAD.into()));
-            stream.open.conclude(Integrity::Truncated, Outcome::Invalid);
+            if stream.may_have_ended() {
+                stream.conclude_unseen();
+            } else {
+                stream.open.invalid.get_or_insert((message, UNREAD.into()));
+                stream.open.conclude(Integrity::Truncated, Outcome::Invalid);
+            }
             self.emit(stream, exchanges);
         }
     }
@@ -72,6 +95,14 @@ impl HttpTwo {
     /// A stream ends with RST_STREAM.
     pub(super) fn end_reset(&self, stream: &mut Stream, by: Role, error: ErrorCode) {
         let by = if by == Role::Client { "client" } else { "server" };
+        if stream.response.may_have_ended && !stream.response.is_over {
+            stream.conclude_unseen();
+            if stream.open.invalid.is_none() {
+                stream.open.exchange.reason =
+                    Some(format!("{UNSEEN}; then the stream was reset by the {by}: {error}").into());
+            }
+            return;
+        }
         let (is_done, is_tunnel) = (stream.response.is_over, stream.is_tunnel());
         let open = &mut stream.open;
         let ended = place(open, None, None);
@@ -119,10 +150,12 @@ impl HttpTwo {
         last_seen: Time,
         error: Option<ErrorCode>,
     ) {
+        if end.end == End::Unseen || stream.may_have_ended() {
+            return stream.conclude_unseen();
+        }
         let is_tunnel = stream.is_tunnel();
         let open = &mut stream.open;
         let ended = place(open, None, None);
-        open.is_gap |= end.end == End::Unseen;
         let (integrity, outcome) = broken_outcome(open, ended, end);
         if ended.is_some() {
             open.times.last_seen = open.times.last_seen.max(last_seen);
@@ -136,8 +169,8 @@ impl HttpTwo {
             return;
         }
         let Some(ended) = ended else { return };
-        let mut text = if open.is_gap && matches!(end.end, End::Unknown | End::Unseen) {
-            "bytes were not seen".into()
+        let mut text = if open.is_gap && end.end == End::Unknown {
+            UNSEEN.into()
         } else {
             reason(self.requests, open, ended, end)
         };

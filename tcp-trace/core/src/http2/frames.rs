@@ -278,12 +278,12 @@ impl Frames {
         Ok(Some(Piece::Data(Data { head, bytes: &payload[..body], unseen: 0, counted, is_over: left == 0 })))
     }
 
-    /// Passes over bytes that were not seen, which is possible inside DATA. `None` where it is not: then nobody knows where frames
-    /// begin.
+    /// Passes over bytes that were not seen, which is possible inside DATA, up to the end of the frame. `None` where it is not. Behind
+    /// the frame, too, nobody knows where frames begin.
     pub(super) fn pass(&mut self, length: u64) -> Option<Data<'static>> {
         let current = self.current.as_mut().filter(|current| current.head.kind == DATA)?;
         let padding = current.padding?;
-        let length = u32::try_from(length).ok().filter(|length| *length <= current.left)?;
+        let length = u32::try_from(length).unwrap_or(u32::MAX).min(current.left);
         let unseen = length.min(current.left - padding);
         current.left -= length;
         current.padding = Some(padding.min(current.left));
@@ -320,12 +320,14 @@ pub(super) fn header_alone(bytes: &[u8]) -> Option<[u8; HEADER]> {
 }
 
 /// Whether bytes in the middle of a connection are frames of HTTP/2 from the first to the last, at least one of which hardly anything else
-/// can be. The last one may go on behind them where such a one came before.
-pub(super) fn tile(bytes: &[u8]) -> bool {
+/// can be: that is also DATA, at most `longest`, of a stream that `is_going_on`. The last one may go on behind them where such a one came
+/// before, or is one.
+pub(super) fn tile(bytes: &[u8], is_going_on: impl Fn(u32) -> bool, longest: u32) -> bool {
     let (mut rest, mut is_sure) = (bytes, false);
     while !rest.is_empty() {
         let Some((header, behind)) = rest.split_first_chunk() else { return is_sure };
         let Some(head) = head_amid(*header) else { return false };
+        is_sure |= head.kind == DATA && (1..=longest).contains(&head.length) && is_going_on(head.stream);
         let Some((payload, behind)) = behind.split_at_checked(head.length as usize) else {
             return is_sure;
         };

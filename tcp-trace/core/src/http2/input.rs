@@ -56,10 +56,10 @@ impl HttpTwo {
     fn bytes(&mut self, direction: Direction, bytes: &[u8], time: Time, exchanges: &mut Exchanges) {
         let mut rest = bytes;
         loop {
-            let end = &mut self.ends[direction.index()];
-            match end.position {
+            match self.ends[direction.index()].position {
                 Position::Broken => return,
                 Position::Preface(have) => {
+                    let end = &mut self.ends[direction.index()];
                     let here = (PREFACE.len() - have).min(rest.len());
                     let (preface, behind) = rest.split_at(here);
                     if *preface != PREFACE[have..have + here] {
@@ -72,9 +72,12 @@ impl HttpTwo {
                     }
                     end.position = Position::Frames;
                 }
-                Position::Lost if !frames::tile(rest) => return,
-                Position::Lost => end.position = Position::Frames,
-                Position::Frames => match end.frames.next(&mut rest, time) {
+                Position::Lost if !self.is_resumed_by(direction, rest) => return,
+                Position::Lost => {
+                    let end = &mut self.ends[direction.index()];
+                    (end.position, end.is_resumed) = (Position::Frames, true);
+                }
+                Position::Frames => match self.ends[direction.index()].frames.next(&mut rest, time) {
                     Ok(None) => return,
                     Ok(Some(piece)) => self.piece(direction, piece, time, exchanges),
                     Err(fault) => return self.break_off(direction, fault.to_owned(), exchanges),
@@ -96,7 +99,13 @@ impl HttpTwo {
             Position::Broken | Position::Lost => {}
             Position::Preface(_) => self.lose(direction, exchanges),
             Position::Frames => match end.frames.pass(length) {
-                Some(data) => self.data(direction, &data, is_gap, time, exchanges),
+                Some(data) => {
+                    let is_all = data.counted == length;
+                    self.data(direction, &data, is_gap, time, exchanges);
+                    if !is_all {
+                        self.lose(direction, exchanges);
+                    }
+                }
                 None => self.lose(direction, exchanges),
             },
         }

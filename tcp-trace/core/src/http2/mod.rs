@@ -20,7 +20,7 @@ pub use frames::HEADER;
 
 /// Whether bytes in the middle of a connection are HTTP/2: whole frames from the first to the last.
 pub fn is_amid(bytes: &[u8]) -> bool {
-    frames::tile(bytes)
+    frames::tile(bytes, |_| false, 0)
 }
 
 /// The header of a frame of HTTP/2 in the middle of a connection, if these bytes are that and nothing else.

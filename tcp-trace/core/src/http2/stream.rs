@@ -13,7 +13,7 @@ use super::{
     frames::Data,
     grpc::{self, Messages},
 };
-use crate::http::{Follower, Open};
+use crate::http::{Follower, Open, UNSEEN};
 
 /// What the bytes of a direction are read as.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub(super) struct Half {
     body: Body,
     /// Whether its end was seen.
     pub(super) is_over: bool,
+    /// Whether its sender may have ended it, or the stream, in what was not seen: nothing of it came since then.
+    pub(super) may_have_ended: bool,
 }
 
 /// A stream that is not over.
@@ -65,6 +67,13 @@ impl Stream {
     /// What HTTP/2 says of it.
     pub(super) fn details(&mut self) -> &mut tcp_trace_model::http2::Stream {
         self.open.exchange.stream.get_or_insert_default()
+    }
+
+    pub(super) fn half_of(&self, message: Message) -> &Half {
+        match message {
+            Message::Request => &self.request,
+            Message::Response => &self.response,
+        }
     }
 
     pub(super) fn half(&mut self, message: Message) -> &mut Half {
@@ -109,6 +118,7 @@ impl Stream {
         let response = block.response();
         let is_interim = (100..200).contains(&response.status_code);
         self.note(block, !is_interim);
+        self.response.may_have_ended = false;
         self.open.times.end_expecting(started);
         if is_interim {
             return self.open.inform(response.status_code, started);
@@ -145,6 +155,7 @@ impl Stream {
     /// Takes the fields behind a body.
     pub(super) fn trailers(&mut self, message: Message, block: Block) {
         self.note(&block, true);
+        self.half(message).may_have_ended = false;
         if message == Message::Response
             && let Some(grpc) = &mut self.details().grpc
         {
@@ -162,6 +173,7 @@ impl Stream {
         let us = time.micros_since(self.open.times.started);
         self.open.times.last_seen = time;
         let half = self.half(message);
+        half.may_have_ended = false;
         if data.counted > 0 {
             half.waits.end(&half.window, connection);
             half.window.spend(data.counted, time);
@@ -192,8 +204,7 @@ impl Stream {
 
     /// Bytes of a body that need not be seen.
     pub(super) fn unneeded(&self, message: Message) -> u64 {
-        let half = if message == Message::Request { &self.request } else { &self.response };
-        match &half.body {
+        match &self.half_of(message).body {
             Body::Counted => u64::MAX,
             Body::Grpc(messages) => messages.unneeded(),
             Body::WebSocket(follower) => follower.unneeded(),
@@ -211,10 +222,29 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more is to come.
+    /// Whether nothing more is to come that anybody could wait for.
     pub(super) fn is_over(&self) -> bool {
-        let is_request_over = self.request.is_over || self.open.exchange.request.is_none();
-        self.response.is_over && is_request_over
+        let Half { is_over, may_have_ended, .. } = self.request;
+        self.response.is_over && (is_over || may_have_ended || self.open.exchange.request.is_none())
+    }
+
+    /// Whether it may have ended in what was not seen, of either direction.
+    pub(super) fn may_have_ended(&self) -> bool {
+        self.request.may_have_ended || self.response.may_have_ended
+    }
+
+    /// Says that it is not known how it ended.
+    pub(super) fn conclude_unseen(&mut self) {
+        let outcome = match (self.is_tunnel, &self.open.exchange.response) {
+            (true, _) => Outcome::Upgraded,
+            (false, Some(_)) => Outcome::Ok,
+            (false, None) => Outcome::NoResponse,
+        };
+        self.open.is_gap = true;
+        self.open.conclude(Integrity::Gap, outcome);
+        if self.open.invalid.is_none() {
+            self.open.exchange.reason = Some(UNSEEN.into());
+        }
     }
 
     /// Says of messages that ended as they should whether their bodies are as long as Content-Length says (RFC 9113, section 8.1.1).

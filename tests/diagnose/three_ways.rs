@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use tcp_trace_core::diagnosis::rules::RULES;
-use tcp_trace_model::record::Finding;
+use tcp_trace_model::record::{Finding, Severity};
 use tcp_trace_tests::{Diagnosing, Diagnosis, Folder, PATIENCE, Tracer, tcp_trace};
 
 use crate::{http, races, scenes::*, waits};
@@ -31,7 +31,6 @@ const IS_OVER: &[Exception] = &[(Way::Snapshot, "it is over, and a snapshot has 
 const IS_HTTP: &[Exception] = &[(Way::Snapshot, "HTTP is not in a snapshot")];
 const NEEDS_SETTINGS: &[Exception] =
     &[(Way::Recording, "the range of ephemeral ports is a setting of the network namespace")];
-const NEEDS_LIMITS: &[Exception] = &[(Way::Recording, "limits of processes are not recorded")];
 const NEEDS_THREADS: &[Exception] = &[(Way::Recording, "what threads wait for is not recorded")];
 
 /// Code and cause, the scene, and its exceptions.
@@ -76,7 +75,7 @@ const ROWS: &[Row] = &[
     ("websocket_not_closed", "not_ended", || here(websocket), IS_HTTP),
     ("slow_reader", "client_does_not_read", || here(slow_reader), IS_HTTP),
     ("descriptor_kept", "other_program", || stuck(&["copy"], |port| client(port, 1)), NEEDS_THREADS),
-    ("idle_connections", "descriptors", || here(idle), NEEDS_LIMITS),
+    ("idle_connections", "descriptors", || here(idle), &[]),
     ("fin_wait2_stuck", "half_closed", || wire(fin_wait2), &[]),
     ("fin_wait1_unsent", "no_answer", || wire(fin_wait1), &[]),
     ("closing_stuck", "no_answer", || wire(closing), &[]),
@@ -99,8 +98,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("delayed_ack_stall", "needs many messages that the test times itself: tests/diagnose/small_writes.rs"),
 ];
 
-/// Code, cause, of how many connections, and the process.
-type Found = (String, String, u64, Option<u32>);
+/// Code, cause, of how many connections, the process, and how severe.
+type Found = (String, String, u64, Option<u32>, Severity);
 
 /// What was found at each of these ports.
 fn found(diagnosis: &Diagnosis, ports: &[u16]) -> BTreeMap<u16, Vec<Found>> {
@@ -118,7 +117,8 @@ fn found(diagnosis: &Diagnosis, ports: &[u16]) -> BTreeMap<u16, Vec<Found>> {
         let connections = finding.connections.len() as u64 + finding.connections_omitted;
         let process = finding.process.as_ref().map(|process| process.pid);
         let cause = finding.cause.clone().unwrap_or_default();
-        found.entry(port_of(finding)).or_default().push((finding.code.clone(), cause, connections, process));
+        let row = (finding.code.clone(), cause, connections, process, finding.severity);
+        found.entry(port_of(finding)).or_default().push(row);
     }
     found
 }
@@ -173,6 +173,7 @@ fn every_scene_is_the_same_finding_three_ways() {
             for (one, other) in all.iter().zip(first) {
                 // A snapshot does not know whose a socket was that no process has open any more.
                 let is_known = shown[0].0 != Way::Snapshot || other.3.is_some();
+                assert_eq!(one.4, other.4, "{}/{}: {way:?}", row.0, row.1);
                 assert!(one.3 == other.3 || !is_known, "{}/{}: {way:?}: {one:?} {other:?}", row.0, row.1);
             }
         }

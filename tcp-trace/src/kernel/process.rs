@@ -43,6 +43,8 @@ pub struct SocketOwners {
     by_inode: HashMap<u32, usize>,
     /// The ids of the further processes that have a socket, by its inode.
     others: HashMap<u32, Vec<u32>>,
+    /// How many files each process has open, by its id.
+    open_files: HashMap<u32, u64>,
     unreadable: u64,
 }
 
@@ -54,7 +56,12 @@ impl SocketOwners {
         for pid in pids()? {
             files.clear();
             match socket_files(pid, &mut files) {
-                Ok(_) => owners.add(pid, &files, || describe(pid)),
+                Ok(count) => {
+                    owners.add(pid, &files, || describe(pid));
+                    if !files.is_empty() {
+                        owners.open_files.insert(pid, count);
+                    }
+                }
                 Err(error) => owners.unreadable += u64::from(error == Errno::ACCESS || error == Errno::PERM),
             }
         }
@@ -66,6 +73,11 @@ impl SocketOwners {
     /// `None` for inode 0, which is no file, and when the process could not be looked into.
     pub fn of(&self, inode: u32) -> Option<&Process> {
         self.by_inode.get(&inode).map(|index| &self.processes[*index])
+    }
+
+    /// How many files a process has open that has sockets; `None` when it is not known.
+    pub fn open_files(&self, pid: u32) -> Option<u64> {
+        self.open_files.get(&pid).copied()
     }
 
     /// The ids of the further processes that have the socket.

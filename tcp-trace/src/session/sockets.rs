@@ -177,7 +177,7 @@ impl SocketLister {
             .map(|(netns, socket)| (*netns, socket.endpoints.local.port()))
             .collect();
         let several = shared_inodes(&all);
-        let (mut known, mut states) = (BTreeMap::new(), BTreeMap::new());
+        let (mut known, mut processes) = (BTreeMap::new(), BTreeMap::new());
         all.into_iter()
             .map(|(netns, socket)| {
                 let is_of_listener = listening.contains(&(netns, socket.endpoints.local.port()));
@@ -191,7 +191,7 @@ impl SocketLister {
                     others: owners.others(socket.inode).to_vec(),
                     stats: stats(&socket),
                     bytes: progress(&socket, is_of_listener),
-                    listed: Some(Box::new(listed(&socket, &owners, &mut states))),
+                    listed: Some(Box::new(listed(&socket, &owners, &mut processes))),
                     is_one_of_several: several.contains(&(netns, socket.inode)),
                     mini_socket_us: socket.is_mini().then(|| u64::from(socket.expires_ms) * 1_000),
                 }
@@ -290,15 +290,25 @@ fn stats(socket: &Socket) -> TcpStats {
     }
 }
 
-fn listed(
-    socket: &Socket,
-    owners: &SocketOwners,
-    states: &mut BTreeMap<u32, Option<ProcessState>>,
-) -> KernelSocket {
+/// What is recorded of a process with its sockets, asked once.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfProcess {
+    state: Option<ProcessState>,
+    files_limit: Option<u64>,
+}
+
+fn listed(socket: &Socket, owners: &SocketOwners, processes: &mut BTreeMap<u32, OfProcess>) -> KernelSocket {
     let pid = owners.of(socket.inode).map(|process| process.pid);
-    let process_state = pid.and_then(|pid| *states.entry(pid).or_insert_with(|| process::state(pid)));
-    let also_open_in = owners.others(socket.inode).to_vec();
-    KernelSocket { also_open_in, process_state, ..KernelSocket::of(socket) }
+    let of = |pid| OfProcess { state: process::state(pid), files_limit: process::files_limit(pid) };
+    let OfProcess { state, files_limit } =
+        pid.map_or_else(OfProcess::default, |pid| *processes.entry(pid).or_insert_with(|| of(pid)));
+    KernelSocket {
+        also_open_in: owners.others(socket.inode).to_vec(),
+        process_state: state,
+        open_files: pid.and_then(|pid| owners.open_files(pid)),
+        open_files_limit: files_limit,
+        ..KernelSocket::of(socket)
+    }
 }
 
 /// How far it has come. `bytes_sent` without `bytes_retrans` is not it: of what is sent again and fails on this

@@ -53,7 +53,11 @@ fn owner(snapshot: &mut Snapshot, summary: &Connection, process: &Named) -> u32 
     });
     if let Some(known) = snapshot.processes.get_mut(index) {
         known.cgroup = known.cgroup.take().or_else(|| summary.cgroup.clone());
-        known.state = known.state.or(summary.socket.as_ref().and_then(|socket| socket.process_state));
+        if let Some(socket) = &summary.socket {
+            known.state = known.state.or(socket.process_state);
+            known.files = known.files.max(socket.open_files.unwrap_or_default());
+            known.files_limit = known.files_limit.or(socket.open_files_limit);
+        }
     }
     index as u32
 }

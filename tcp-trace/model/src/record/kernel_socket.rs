@@ -25,6 +25,12 @@ pub struct KernelSocket {
     /// What kept the process from running, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_state: Option<ProcessState>,
+    /// How many files the process had open, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
+    /// How many it might have (RLIMIT_NOFILE, the soft limit), when known and limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files_limit: Option<u64>,
     /// The timer that ran, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,
@@ -79,6 +85,8 @@ impl KernelSocket {
             no_file: socket.inode == 0,
             also_open_in: Vec::new(),
             process_state: None,
+            open_files: None,
+            open_files_limit: None,
             timer: Some(socket.timer).filter(|timer| *timer != Timer::None),
             timer_retransmits: socket.retransmits,
             timer_expires_ms: socket.expires_ms,

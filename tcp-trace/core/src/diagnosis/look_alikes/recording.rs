@@ -6,19 +6,19 @@ use std::sync::Arc;
 use tcp_trace_model::{
     event::{Role, State},
     record::{
-        By, Close, Connection, ConnectionInfo, Handshake, How, KernelSocket, Network, Record, StateSpan,
+        By, Close, Connection, ConnectionInfo, Finding, Handshake, How, KernelSocket, Network, Record,
+        StateSpan,
     },
     socket::Timer,
     time::Time,
 };
 
-use super::{Known, Scene, all, code, names};
+use super::{Known, Scene, all, code, name};
 use crate::diagnosis::{Facts, History, Thresholds, judge, recorded, snapshot::Socket, testing_http::NOW};
 
 /// What a recording does not have, and the rules that need it.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("port_exhaustion", "the range of ephemeral ports is a setting of the network namespace"),
-    ("idle_connections/descriptors", "limits of processes"),
     ("time_wait_pileup/at_the_limit", "the limit is a setting of the network namespace"),
     ("descriptor_kept", "what the threads of a process wait for"),
 ];
@@ -35,6 +35,7 @@ fn recorded(scene: &Scene) -> Vec<Record> {
 fn summary(facts: &Facts<'_>, socket: &Socket) -> Connection {
     let diag = &socket.diag;
     let role = if diag.state == State::Listen { Some(Role::Listener) } else { facts.role(socket) };
+    let owner = facts.now.owner(socket);
     let holders: Vec<_> = facts.now.owners(socket).map(|(process, _)| process.named.clone()).collect();
     // It answered last when it entered its state.
     let quiet_ms = diag.info.map_or(0, |info| u64::from(info.last_ack_recv_ms));
@@ -66,6 +67,8 @@ fn summary(facts: &Facts<'_>, socket: &Socket) -> Connection {
             no_file: socket.has_no_file(),
             also_open_in: holders.iter().skip(1).map(|process| process.pid).collect(),
             process_state: None,
+            open_files: owner.map(|process| process.files),
+            open_files_limit: owner.and_then(|process| process.files_limit),
             timer: Some(diag.timer).filter(|timer| *timer != Timer::None),
             timer_retransmits: diag.retransmits,
             timer_expires_ms: diag.expires_ms,
@@ -92,7 +95,12 @@ fn what_a_snapshot_shows_a_recording_shows_too() {
             recorded(&scene).iter().for_each(|record| history.record(record));
             let end = recorded::snapshot(&history);
             let findings = judge(&Facts::new(&end, None, &history), &Thresholds::DEFAULT).findings;
-            let (now, recorded) = (names(&scene.found()), names(&findings));
+            let severe = |findings: &[Finding]| {
+                let mut all: Vec<_> = findings.iter().map(|it| (name(it), it.severity)).collect();
+                all.sort();
+                all
+            };
+            let (now, recorded) = (severe(&scene.found()), severe(&findings));
             if now != recorded {
                 differences.push(format!("{words}: {recorded:?} in place of {now:?}"));
             }

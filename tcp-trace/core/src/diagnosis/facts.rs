@@ -27,8 +27,10 @@ pub struct Facts<'a> {
     pub before: Option<&'a Snapshot>,
     /// What was traced; empty when nothing was.
     pub history: &'a History,
-    /// Index of the sockets that are connected, by their ends.
-    by_ends: HashMap<Endpoints, u32>,
+    /// Index of the sockets that are connected, by network namespace and ends.
+    by_ends: HashMap<(u32, Endpoints), u32>,
+    /// The same in any namespace; `None` where more than one has a socket with these ends.
+    anywhere: HashMap<Endpoints, Option<u32>>,
     /// Index of the listeners, by network namespace and port.
     listeners: BTreeMap<(u32, u16), u32>,
     /// The addresses of this host that sockets have, by network namespace.
@@ -48,12 +50,14 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Of these.
     pub fn new(now: &'a Snapshot, before: Option<&'a Snapshot>, history: &'a History) -> Self {
-        let (mut by_ends, mut listeners) = (HashMap::new(), BTreeMap::new());
+        let (mut by_ends, mut anywhere, mut listeners) = (HashMap::new(), HashMap::new(), BTreeMap::new());
         for (index, socket) in (0..).zip(&now.sockets) {
             if socket.state() == State::Listen {
                 listeners.entry((socket.netns, socket.diag.endpoints.local.port())).or_insert(index);
             } else if socket.state() != State::TimeWait {
-                by_ends.insert(socket.diag.endpoints, index);
+                let ends = socket.diag.endpoints;
+                by_ends.insert((socket.netns, ends), index);
+                anywhere.entry(ends).and_modify(|only| *only = None).or_insert(Some(index));
             }
         }
         let addresses =
@@ -69,6 +73,7 @@ impl<'a> Facts<'a> {
             before,
             history,
             by_ends,
+            anywhere,
             listeners,
             addresses,
             earlier,
@@ -111,7 +116,14 @@ impl<'a> Facts<'a> {
 
     /// The other end of a connection, when that is on this host, in any network namespace, and not in TIME_WAIT.
     pub fn other_end(&self, socket: &Socket) -> Option<&'a Socket> {
-        self.by_ends.get(&socket.diag.endpoints.reversed()).map(|index| &self.now.sockets[*index as usize])
+        let ends = socket.diag.endpoints.reversed();
+        // Each namespace has a loopback of its own.
+        let elsewhere = || {
+            let index = *self.anywhere.get(&ends)?;
+            index.filter(|_| !ends.peer.ip().to_canonical().is_loopback())
+        };
+        let index = self.by_ends.get(&(socket.netns, ends)).copied().or_else(elsewhere)?;
+        Some(&self.now.sockets[index as usize])
     }
 
     /// The listener that has the local port of a socket: such a socket is a server's.
@@ -129,8 +141,23 @@ impl<'a> Facts<'a> {
         traced().or_else(listener).or_else(|| role_by_counts(socket))
     }
 
-    /// The listener of this network namespace that is reached at an address of this host.
+    /// The listener that is reached from this network namespace at an address of this host: its own, or else that of the only other
+    /// namespace that has one there.
     pub fn listener_at(&self, netns: u32, address: SocketAddr) -> Option<&'a Socket> {
+        let is_own =
+            || address.ip().to_canonical().is_loopback() || self.addresses.contains(&(netns, address.ip()));
+        let elsewhere = || {
+            let others =
+                self.listeners.keys().filter(|(other, port)| *other != netns && *port == address.port());
+            let mut found = others.filter_map(|(other, _)| self.listener_in(*other, address));
+            found.next().filter(|_| found.next().is_none())
+        };
+        let own = self.listener_in(netns, address);
+        if own.is_some() || is_own() { own } else { elsewhere() }
+    }
+
+    /// The listener of this network namespace that has this address.
+    fn listener_in(&self, netns: u32, address: SocketAddr) -> Option<&'a Socket> {
         let index = self.listeners.get(&(netns, address.port()))?;
         let listener = &self.now.sockets[*index as usize];
         let at = listener.diag.endpoints.local.ip();
@@ -202,5 +229,59 @@ fn role_by_counts(socket: &Socket) -> Option<Role> {
         0 => Some(Role::Server),
         1 => Some(Role::Client),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Host, NETNS};
+
+    /// A client and, in this network namespace, a server's end with the ends of that connection.
+    fn found(client: &str, server: &str, netns: &[u32]) -> Option<u32> {
+        let mut host = Host::new();
+        host.socket(None, State::Established, client, server);
+        for netns in netns {
+            host.socket(None, State::Established, server, client).netns = *netns;
+        }
+        let history = History::default();
+        let facts = Facts::new(&host.snapshot, None, &history);
+        facts.other_end(&host.snapshot.sockets[0]).map(|other| other.netns)
+    }
+
+    #[test]
+    fn the_other_end_is_in_this_namespace_or_in_the_only_other_one_that_has_it() {
+        let (client, server) = ("10.0.0.9:40000", "10.0.0.1:8080");
+        assert_eq!(found(client, server, &[NETNS + 1]), Some(NETNS + 1));
+        assert_eq!(found(client, server, &[NETNS, NETNS + 1]), Some(NETNS));
+        assert_eq!(found(client, server, &[NETNS + 1, NETNS + 2]), None);
+        assert_eq!(found("127.0.0.1:40000", "127.0.0.1:8080", &[NETNS + 1]), None);
+        assert_eq!(found("127.0.0.1:40000", "127.0.0.1:8080", &[NETNS, NETNS + 1]), Some(NETNS));
+    }
+
+    #[test]
+    fn a_listener_is_in_this_namespace_or_in_the_only_other_one_that_has_it() {
+        for (address, listening, expected) in [
+            ("10.0.0.1:8080", &[NETNS][..], Some(NETNS)),
+            ("10.0.0.1:8080", &[NETNS + 1], Some(NETNS + 1)),
+            ("10.0.0.1:8080", &[NETNS, NETNS + 1], Some(NETNS)),
+            ("10.0.0.1:8080", &[NETNS + 1, NETNS + 2], None),
+            // Its own address, where nothing listens.
+            ("10.0.0.9:8080", &[NETNS + 1], None),
+            ("127.0.0.1:8080", &[NETNS + 1], None),
+            ("127.0.0.1:8080", &[NETNS], Some(NETNS)),
+        ] {
+            let mut host = Host::new();
+            host.socket(None, State::SynSent, "10.0.0.9:50000", address);
+            for netns in listening {
+                host.socket(None, State::Listen, "0.0.0.0:8080", "0.0.0.0:0").netns = *netns;
+                host.accepted(None, State::Established, 40_000).netns = *netns;
+                host.socket(None, State::Established, "10.0.0.9:8080", "10.0.0.8:1").netns = *netns;
+            }
+            let history = History::default();
+            let facts = Facts::new(&host.snapshot, None, &history);
+            let found = facts.listener_at(NETNS, address.parse().unwrap());
+            assert_eq!(found.map(|it| it.netns), expected, "{address} {listening:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
-    record::{By, Connection, How, Http, Integrity, Message, Outcome, Part},
+    record::{By, Connection, How, Http, Integrity, Message, Outcome, Part, Segment},
     time::Time,
 };
 
@@ -16,7 +16,7 @@ use super::{
     history::History,
     silence::{self, Ends, Silence},
 };
-use crate::timeline::{Life, Pair, Pairs, Side};
+use crate::timeline::{Life, Pair, Pairs, Side, control};
 
 /// A connection that was idle for less, in microseconds, was not closed for being idle.
 const IDLE_LEAST_US: u64 = 10_000;
@@ -148,7 +148,7 @@ pub(super) fn all<'a>(history: &History, pairs: &Pairs<'a>) -> Vec<FailedExchang
 }
 
 /// The listeners that were traced, by network namespace and port.
-struct Listeners {
+pub(super) struct Listeners {
     by_place: HashMap<(Option<u32>, u16), Vec<Listener>>,
     /// Whether events were lost: then it is not known what was accepted.
     has_losses: bool,
@@ -166,7 +166,7 @@ struct Listener {
 }
 
 impl Listeners {
-    fn of(history: &History) -> Self {
+    pub(super) fn of(history: &History) -> Self {
         let mut by_place = HashMap::<_, Vec<Listener>>::new();
         let summaries = history.lives().filter_map(|life| life.summary.as_deref());
         for summary in summaries.filter(|it| it.connection.role == Some(Role::Listener)) {
@@ -184,7 +184,7 @@ impl Listeners {
     }
 
     /// Whether somebody who accepts this connection would have been seen.
-    fn show_accepts(&self, server: &Connection) -> bool {
+    pub(super) fn show_accepts(&self, server: &Connection) -> bool {
         let listeners = self.at(server);
         !self.has_losses && !listeners.is_empty() && listeners.iter().all(|it| it.pid.is_some())
     }
@@ -346,6 +346,14 @@ pub(super) fn first_end(life: &Life, direction: Direction) -> Option<Time> {
     let ends = |flags: Flags| flags.has(Flags::FIN) || flags.has(Flags::RST);
     let mut segments = life.segments.iter();
     segments.find(|segment| segment.direction == direction && ends(segment.flags.0)).map(|it| it.time)
+}
+
+/// When the server's kernel sent its SYN+ACK again, at the last, as the client's end saw it: the handshake had not ended there.
+pub(super) fn half_open_until(life: &Life) -> Option<Time> {
+    let is_syn_ack = |it: &&Segment| {
+        it.direction == Direction::In && control(it) == Flags::SYN.with(Flags::ACK) && it.retransmit
+    };
+    life.segments.iter().filter(is_syn_ack).map(|it| it.time).max()
 }
 
 /// Whether the server's process closed while received data was unread.

@@ -3,10 +3,13 @@
 
 use std::{collections::HashSet, ops::Deref};
 
-use tcp_trace_model::record::{ConnectionId, Finding, Http};
+use tcp_trace_model::{
+    event::Role,
+    record::{ConnectionId, Finding, Http},
+};
 
-use super::{Facts, behind::Root, finding::Case, snapshot::Socket};
-use crate::timeline::{Position, position};
+use super::{Facts, behind::Root, failed_exchanges::half_open_until, finding::Case, snapshot::Socket};
+use crate::timeline::{Life, Position, position};
 
 /// An exchange, whichever end saw it: where it is at the client's end if that is sure to have seen it too.
 pub(super) type ExchangeKey = Position;
@@ -67,7 +70,22 @@ impl Findings {
         };
         self.explain(http.connection.id)
             || self.exchanges.contains(&key)
+            || self.explain_half_open(facts, http)
             || facts.behind().roots(key).any(is_explained)
+    }
+
+    /// Whether a client had sent a request to a listener that is explained, whose kernel had not taken the end of the handshake and so not
+    /// the request.
+    fn explain_half_open(&self, facts: &Facts<'_>, http: &Http) -> bool {
+        let client = facts.history.life_of(http.connection.id).filter(|it| it.role() == Some(Role::Client));
+        let until = client.filter(|_| http.exchange.response.is_none()).and_then(half_open_until);
+        let network = client.and_then(Life::network);
+        until.zip(network).is_some_and(|(until, network)| {
+            let peer = network.endpoints().peer;
+            let listener = facts.listener_at(network.netns.unwrap_or_default(), peer);
+            let is_explained = listener.is_some_and(|listener| self.explain(listener.connection()));
+            http.exchange.timing.started < until && is_explained
+        })
     }
 
     /// Whether a socket is explained, or the request on it that waits for an answer.

@@ -137,13 +137,34 @@ pub(super) fn of(stop: Stop, http: &Http, ends: Ends<'_>) -> Silence {
     }
 }
 
+/// Why no byte came behind the first ones that a client sent, of which it is not known how many belong together; the client waited for
+/// so long, in microseconds.
+pub(super) fn of_first_bytes(stop: Stop, ends: Ends<'_>, waited_us: u64) -> Silence {
+    let is_lost = |client| {
+        is_unacknowledged(client) || waited_us >= UNACKNOWLEDGED_LEAST_US && left_unacknowledged(client)
+    };
+    match ends.server {
+        Some(server) if ends.is_unaccepted(server) => Silence::NotAccepted(stop),
+        _ if ends.client.is_some_and(is_lost) => Silence::NotAcknowledged,
+        Some(server) if server.socket.as_ref().is_some_and(|socket| socket.no_file) => without_cause(stop),
+        // Some of it may be what the client sent as it gave up.
+        Some(server) if server.bytes.received > 0 && all_unread(server) => Silence::NotRead(stop),
+        _ => without_cause(stop),
+    }
+}
+
+/// Whether the server's process has read nothing that came, or had not when it closed.
+fn all_unread(server: &Connection) -> bool {
+    unread_bytes(server).max(server.receive_queue.into()) >= server.bytes.received
+}
+
 /// Of a request that did not come to its end.
 fn of_part(stop: Stop, http: &Http, ends: Ends<'_>) -> Silence {
     let is_closed = |us: Option<u64>| us.is_some_and(|us| us >= WINDOW_CLOSED_LEAST_US);
     let at_client = ends.client.and_then(|client| Some(client.zero_window?.peer_us));
     let at_server = ends.server.and_then(|server| Some(server.zero_window?.local_us));
     if stop == Stop::Failed {
-        Silence::Failed
+        if is_held_back(http) { Silence::WindowClosed(stop) } else { Silence::Failed }
     } else if ends.server.is_some_and(|server| ends.is_unaccepted(server)) {
         Silence::NotAccepted(stop)
     } else if ends.client.is_some_and(is_unacknowledged) {
@@ -155,6 +176,14 @@ fn of_part(stop: Stop, http: &Http, ends: Ends<'_>) -> Silence {
     } else {
         Silence::Unfinished(stop)
     }
+}
+
+/// Whether the server's window kept the request from being sent for most of the time.
+fn is_held_back(http: &Http) -> bool {
+    let timing = &http.exchange.timing;
+    let send = timing.stalls.as_ref().and_then(|stalls| stalls.send);
+    let us = send.map_or(0, |stall| stall.zero_window_us);
+    us >= WINDOW_CLOSED_LEAST_US && us * 2 >= timing.total_us
 }
 
 /// Whether the client has sent the head with `Expect: 100-continue`, nothing of the body, and got no interim response (RFC 9110,
@@ -217,17 +246,21 @@ pub(super) fn is_unacknowledged(client: &Connection) -> bool {
     })
 }
 
-/// Whether the client ended a connection with an RST long after a whole request was sent, some of which was sent again and was not
-/// acknowledged still. Where the window was closed, that may be a probe.
+/// Whether the client ended a connection with an RST long after a whole request was sent, which was not acknowledged still.
 fn ended_unacknowledged(client: &Connection, http: &Http) -> bool {
-    let Connection { close, retransmits, zero_window, .. } = client;
     let timing = &http.exchange.timing;
     let waited_us = timing.send_us.map(|us| timing.total_us.saturating_sub(us));
+    waited_us.is_some_and(|us| us >= UNACKNOWLEDGED_LEAST_US) && left_unacknowledged(client)
+}
+
+/// Whether the client ended a connection with an RST when some of what it had sent was sent again and not acknowledged still.
+/// Where the window was closed, that may be a probe.
+fn left_unacknowledged(client: &Connection) -> bool {
+    let Connection { close, retransmits, zero_window, .. } = client;
     let is_reset = close.how == How::Rst && close.by == By::Local;
     is_reset
         && close.unacknowledged.is_some_and(|bytes| bytes > 0)
         && *retransmits > 0
-        && waited_us.is_some_and(|us| us >= UNACKNOWLEDGED_LEAST_US)
         && zero_window.is_none_or(|it| it.peer_us == 0)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tcp_trace_model::{
     event::{Direction, Flags, Role},
-    record::{By, Connection, Ended, How, Http, KernelSocket, Message, Outcome, Part},
+    record::{By, Connection, Ended, How, Http, KernelSocket, Message, Outcome, Part, Record, Stalls},
 };
 
 use super::{Scene, Scenes};
@@ -140,6 +140,21 @@ pub(super) const SCENES: &[Scenes] = &[
                 &["unread_data_reset/closed_with_unread_data"],
             ),
             ("not even a head came", closed_by_server, &["no_response/server_closed"]),
+            (
+                "the client had not read for long when the server closed",
+                || {
+                    let mut scene = cut_off(Outcome::Truncated, Flags::FIN, By::Peer, How::Fin);
+                    for record in &mut scene.records {
+                        if let Record::Http(http) = record {
+                            http.exchange.timing.total_us = 60_000_000;
+                            let receive = super::http::stall(0, 59_000_000);
+                            http.exchange.timing.stalls = Some(Stalls { receive, ..Stalls::default() });
+                        }
+                    }
+                    scene
+                },
+                &["response_cut/client_not_reading"],
+            ),
         ],
     },
     Scenes {

@@ -11,7 +11,7 @@ use tcp_trace_model::{
     socket::TcpInfo,
 };
 
-use super::{Scene, Scenes, connects};
+use super::{Scene, Scenes, connects, once};
 use crate::diagnosis::{
     testing::Host,
     testing_http::{answer, at, exchange, summary, unanswered},
@@ -188,6 +188,11 @@ pub(super) const SCENES: &[Scenes] = &[
             ("the client does not read", slow_reader, &["slow_reader/client_does_not_read"]),
             ("the server takes its time", slow_server, &["slow_server/first_byte"]),
             ("the SYN was lost, long before", connects::slow, &["connect_slow/syn_retransmitted"]),
+            (
+                "the server's SYN+ACK was sent again too: its accept queue is full",
+                || once::half_open(Host::new(), true),
+                &["connect_slow/syn_ack_retransmitted"],
+            ),
         ],
     },
     Scenes {

@@ -3,21 +3,23 @@
 use std::{net::IpAddr, sync::Arc};
 
 use tcp_trace_model::{
-    event::{Role, State},
-    record::{By, Connection, ConnectionId, Endpoint, How, Http, KernelSocket, Outcome, StateSpan},
+    event::{Direction, Flags, Role, State},
+    record::{
+        By, Connection, ConnectionId, Endpoint, How, Http, KernelSocket, Outcome, Record, Stalls, StateSpan,
+    },
 };
 
 use super::{
     Known, Scene, client,
-    connects::{connect, waiting},
+    connects::{self, connect, waiting},
     counted,
-    http::{through, upstream},
+    http::{stall, through, upstream},
     last, server,
     sockets::{accepted, pool},
 };
 use crate::diagnosis::{
     testing::{Host, NETNS},
-    testing_http::{at, exchange, summary, unanswered},
+    testing_http::{at, exchange, segment, summary, unanswered},
 };
 
 /// An open connection of the client at this port to 10.0.0.5:80 with this cookie, whose request was sent 100 s ago and is not answered.
@@ -55,7 +57,77 @@ fn everywhere(mut host: Host) -> Host {
     host
 }
 
+/// A server in another network namespace, with so many that wait at a listener at all its addresses, each for 90 s.
+fn container(waiting: u16) -> Host {
+    let mut host = everywhere(connects::waiting(waiting, 4, 90));
+    host.snapshot.sockets.iter_mut().for_each(|socket| socket.netns = NETNS + 1);
+    host
+}
+
+/// The same, and a client that connects to this address.
+fn with_connect(mut host: Host, to: &str) -> Scene {
+    let client = host.process(5, "client");
+    host.socket(Some(client), State::SynSent, "10.0.0.9:50000", to).resending(3, 7_000);
+    Scene::of(host)
+}
+
+/// A client of [`SERVER`](crate::diagnosis::testing_http::SERVER) that was connected, whose request was sent again, and so was the server's SYN+ACK.
+pub(super) fn half_open(host: Host, is_answered: bool) -> Scene {
+    let mut end = summary(Role::Client, By::Local, How::Fin);
+    (end.seen_from_start, end.handshake.as_mut().unwrap().syn_ack_retransmits) = (true, 1);
+    Arc::make_mut(&mut end.connection).network.as_mut().unwrap().netns = Some(NETNS);
+    let mut again = segment(Role::Client, Direction::In, Flags::SYN.with(Flags::ACK), 1_000);
+    if let Record::Segment(segment) = &mut again {
+        segment.retransmit = true;
+    }
+    let mut http = if is_answered {
+        exchange(Role::Client, 0, 0)
+    } else {
+        unanswered(Role::Client, 0, 0, Outcome::NoResponse)
+    };
+    http.time = at(2_000);
+    (http.exchange.timing.wait_us, http.exchange.timing.total_us) = (Some(1_990_000), 2_000_000);
+    let wait = stall(1_800_000, 0);
+    http.exchange.timing.stalls = Some(Stalls { wait, ..Stalls::default() });
+    Scene::of(host).and(vec![again], vec![http], end)
+}
+
 pub(super) const SCENES: &[Known] = &[
+    (
+        "a full listener in another network namespace, and a client that waits for it",
+        || with_connect(container(5), "10.0.0.1:8080"),
+        &["accept_queue_full/full"],
+    ),
+    (
+        "a full listener in another network namespace, and a client that connects to its own loopback",
+        || with_connect(container(5), "127.0.0.1:8080"),
+        &["accept_queue_full/full", "connect_timeout/waiting"],
+    ),
+    (
+        "a full listener in another network namespace, and a client that gave up",
+        || {
+            let mut end = connect(1, IpAddr::from([10, 0, 0, 1]), How::Timeout, Some("ETIMEDOUT"));
+            let network = Arc::make_mut(&mut end.connection).network.as_mut().unwrap();
+            (network.peer.port, network.netns) = (8080, Some(NETNS));
+            Scene::of(container(5)).and(Vec::new(), Vec::new(), end)
+        },
+        &["accept_queue_full/full"],
+    ),
+    (
+        "a full listener in another network namespace, and a request that waited until it had room",
+        || half_open(container(5), true),
+        &["accept_queue_full/full"],
+    ),
+    (
+        "a full listener of this host, and a request that was given up before it had room",
+        || half_open(waiting(5, 4, 90), false),
+        &["accept_queue_full/full"],
+    ),
+    (
+        "a listener of this host that has room, and a request that was lost",
+        || half_open(waiting(0, 4, 0), true),
+        &["slow_network/retransmits"],
+    ),
     (
         "the client half-closed behind its request, and was answered",
         || {

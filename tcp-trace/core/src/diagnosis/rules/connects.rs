@@ -20,7 +20,7 @@ use super::{
     },
     accept_queue,
 };
-use crate::prose::counted;
+use crate::prose::{Micros, counted};
 
 /// SYNs that were sent again, from which on a connect that goes on is a fault: 3 s have passed.
 const SYN_RETRANSMITS_MIN: u8 = 2;
@@ -196,12 +196,17 @@ fn of_program(facts: &Facts<'_>, way: &Way, destinations: &[Failed<'_>]) -> Find
     let longest = all().map(|failures| failures.longest_us).max().unwrap_or_default();
     let last = all().filter_map(|failures| failures.when).map(|(_, last)| last).max();
     let reason = all().find_map(|failures| failures.reason.clone());
+    let after = match count {
+        _ if way.cause != GIVEN_UP.cause || longest < SHORT_US => String::new(),
+        1 => format!(" after {}", Micros(longest)),
+        _ => format!(" after up to {}", Micros(longest)),
+    };
     let is_all_known = established > 0 || facts.history.lost == 0;
     Finding {
         cause: Some(way.cause.to_owned()),
         severity: if established > 0 { Severity::Notice } else { Severity::Warning },
         summary: format!(
-            "{} from {} to {} {}{}.",
+            "{} from {} to {} {}{after}{}.",
             counted(count, "connect"),
             whose,
             translated_place(destinations.iter().map(|it| it.destination.peer), all()),

@@ -47,6 +47,7 @@ fn a_connect_that_its_client_gave_up_is_reported_where_its_syn_was_sent_again() 
         );
         end.states[0].state = State::SynSent;
         end.handshake.as_mut().unwrap().syn_retransmits = syn_retransmits;
+        end.duration_us = Some(3_000_000);
         history.record(&Record::Connection(Box::new(end.clone())));
         if reached {
             end.states[0].state = State::Established;
@@ -58,7 +59,7 @@ fn a_connect_that_its_client_gave_up_is_reported_where_its_syn_was_sent_again() 
         }
         let findings = Host::new().judge_with("connect_timeout", &history);
         assert_eq!(!findings.is_empty(), is_reported, "{findings:#?}");
-        let words = "1 connect from client (pid 5) to 10.0.0.1:8080 got no answer to any SYN before the client gave up.";
+        let words = "1 connect from client (pid 5) to 10.0.0.1:8080 got no answer to any SYN before the client gave up after 3.00 s.";
         assert!(findings.iter().all(|it| it.summary == words && it.cause.as_deref() == Some("given_up")));
     }
 }

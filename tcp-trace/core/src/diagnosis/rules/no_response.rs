@@ -43,6 +43,11 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         let waited = || cases.iter().map(|case| case.waited_us(now));
         let words = text::in_words(silence);
         let verb = if cases.len() == 1 { words.replacen("have", "has", 1) } else { words };
+        let after = match (waited().max(), cases.len()) {
+            (Some(us), 1) if text::is_given_up(silence) => format!(" after {}", Micros(us)),
+            (Some(us), _) if text::is_given_up(silence) => format!(" after up to {}", Micros(us)),
+            _ => String::new(),
+        };
         let missing = || cases.iter().filter_map(|case| case.http.exchange.missing);
         let reset_by = match silence {
             Silence::ServerReset(origin) => origin.name(),
@@ -51,7 +56,11 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
         findings.push(Finding {
             cause: Some(text::name(silence).to_owned()),
             severity: thresholds.severity(cases.len()),
-            summary: format!("{} {} {verb}.", counted(cases.len(), "request"), between(&cases, server)),
+            summary: format!(
+                "{} {} {verb}{after}.",
+                counted(cases.len(), "request"),
+                between(&cases, server)
+            ),
             evidence: Evidence::default()
                 .and("requests", cases.len())
                 .and_known("longest_wait_us", waited().max())

@@ -6,7 +6,7 @@ use tcp_trace_model::{
     event::{Direction, Flags, Role, State},
     record::{
         By, Connection, ConnectionId, Ended, ExchangeTls, Fact, How, KernelSocket, Loss, LossPlace, Message,
-        Outcome, Part, Record, StateSpan, TlsLink, ZeroWindow,
+        Outcome, Part, Record, Stall, Stalls, StateSpan, TlsLink, ZeroWindow,
     },
     socket::{TcpInfo, Timer},
 };
@@ -76,6 +76,39 @@ fn a_request_that_did_not_come_whole_is_not_the_servers_silence() {
     let mut full = waiting();
     full.zero_window = Some(ZeroWindow { local_us: 0, peer_us: 3_000_000 });
     assert_eq!(cause(Some((Part::Body, 12_233)), false, full, None).as_deref(), Some("server_not_reading"));
+}
+
+#[test]
+fn a_window_that_was_closed_until_the_connection_failed_is_named() {
+    for (zero_window_us, expected) in [(2_000_000, "server_not_reading"), (1_000_000, "connection_failed")] {
+        let mut http = unanswered(Role::Client, 0, 1_000, Outcome::NoResponse);
+        (http.time, http.exchange.timing.total_us) = (at(4_000), 3_000_000);
+        http.exchange.ended = Some(Ended { message: Message::Request, part: Part::Body, offset: 50 });
+        let send = Some(Stall { zero_window_us, ..Stall::default() });
+        http.exchange.timing.stalls = Some(Stalls { send, ..Stalls::default() });
+        let history = lived(Vec::new(), vec![http], client(By::None, How::Timeout));
+        let findings = Host::new().judge_with("no_response", &history);
+        assert_eq!(findings[0].cause.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn after_what_time_the_client_gave_up_is_said() {
+    for (waited_ms, end) in [
+        (&[3_000][..], "got no response before the client gave up after 3.00 s."),
+        (&[3_000, 2_000], "got no response before the client gave up after up to 3.00 s."),
+    ] {
+        let mut history = History::default();
+        for (cookie, ms) in (1..).zip(waited_ms) {
+            let mut end = client(By::Local, How::Fin);
+            Arc::make_mut(&mut end.connection).id = ConnectionId::of_socket(cookie, 0);
+            let mut http = unanswered(Role::Client, 0, 1_000, Outcome::NoResponse);
+            (http.connection, http.time) = (end.connection.clone(), at(1_000 + ms));
+            life(&mut history, Vec::new(), vec![http], end);
+        }
+        let findings = Host::new().judge_with("no_response", &history);
+        assert!(findings[0].summary.ends_with(end), "{}", findings[0].summary);
+    }
 }
 
 #[test]

@@ -20,6 +20,23 @@ enum Cause {
     Closed,
     /// The server's process ended.
     Ended,
+    /// The client had not read for most of the time, and this ended it.
+    NotRead(Stop, Origin),
+}
+
+/// For how long the client's window has to have been closed, when that may be why a server gave a response up, in microseconds.
+const WINDOW_CLOSED_LEAST_US: u64 = 1_000_000;
+
+/// For how long the client's window was closed while a response came, in microseconds, if that was for most of the time.
+fn window_closed_us(failed: &FailedExchange<'_>) -> Option<u64> {
+    let timing = &failed.http.exchange.timing;
+    let seen_us = timing.stalls.as_ref().and_then(|stalls| Some(stalls.receive?.zero_window_us));
+    // What either end says of the whole connection is of its only exchange.
+    let is_only = failed.http.exchange.index == 0;
+    let at_client = failed.client().and_then(|client| Some(client.zero_window?.local_us));
+    let at_server = failed.server().and_then(|server| Some(server.zero_window?.peer_us));
+    let us = seen_us.max(at_client.max(at_server).filter(|_| is_only))?;
+    (us >= WINDOW_CLOSED_LEAST_US && us * 2 >= timing.total_us).then_some(us)
 }
 
 impl Cause {
@@ -27,8 +44,10 @@ impl Cause {
         let Fault::Cut(stop) = failed.fault else { return None };
         let has_ended = failed.server().is_some_and(|server| server.close.process_ended);
         Some(match stop {
+            _ if has_ended && stop != Stop::Failed => Self::Ended,
+            Stop::Failed if window_closed_us(failed).is_some() => Self::NotRead(stop, Origin::Unknown),
             Stop::Failed => Self::Failed,
-            _ if has_ended => Self::Ended,
+            _ if window_closed_us(failed).is_some() => Self::NotRead(stop, Origin::of(failed.server())),
             Stop::Reset => Self::Reset(Origin::of(failed.server())),
             _ => Self::Closed,
         })
@@ -40,6 +59,7 @@ impl Cause {
             Self::Failed => "connection_failed",
             Self::Closed => "closed",
             Self::Ended => "server_process_ended",
+            Self::NotRead(..) => "client_not_reading",
         }
     }
 
@@ -50,6 +70,16 @@ impl Cause {
             Self::Failed => "cut off because the connection failed",
             Self::Closed => "cut off: the server closed before the end",
             Self::Ended => "cut off: the server's process ended meanwhile",
+            Self::NotRead(Stop::Failed, _) => {
+                "cut off because the connection failed, and the client had not read for long"
+            }
+            Self::NotRead(Stop::Reset, Origin::Between) => {
+                "cut off by an RST that did not come from the server, and the client had not read for long"
+            }
+            Self::NotRead(Stop::Reset, _) => "cut off by an RST, and the client had not read for long",
+            Self::NotRead(..) => {
+                "cut off: the server closed before the end, and the client had not read for long"
+            }
         }
     }
 
@@ -66,6 +96,12 @@ impl Cause {
             Self::Closed => "The server sent fewer bytes than it had declared and closed normally: an exception or a \
                              timeout while the body was written, a worker that was recycled, a wrong Content-Length, \
                              or a proxy whose own backend failed."
+                .to_owned(),
+            Self::NotRead(..) => "The client's kernel announced a window of 0 for at least half of the time, because its process did \
+                                  not read, so that the server could not send the rest. Servers, and kernels, bound how long they \
+                                  wait for that (nginx send_timeout, Apache Timeout, HAProxy timeout client, TCP_USER_TIMEOUT, \
+                                  orphans): where the window was still 0 at the end, as a rule that limit was over. Else the \
+                                  server ended it for a reason of its own."
                 .to_owned(),
             Self::Ended => "The server's process ended (it exited, or a signal killed it) before it had written the whole \
                             response; its kernel closed the connection."
@@ -84,6 +120,10 @@ impl Cause {
                  a body that is shorter than declared as an error, not as complete (RFC 9112, section 8)."
             }
             Self::Ended => Origin::ProcessEnded.advice(),
+            Self::NotRead(..) => {
+                "Find out what the client's process does instead of reading (stack, thread dump): slow work per chunk, a full queue \
+                 behind it, a paused download. If clients are meant to be that slow, raise the server's send timeout."
+            }
         }
     }
 }
@@ -93,7 +133,11 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
     for ((cause, server, _), cases) in grouped(facts, findings, Cause::of) {
         let missing = || cases.iter().filter_map(|case| case.http.exchange.missing);
         let passed = cases.iter().filter_map(|case| Some(case.http.exchange.ended?.offset)).min();
-        let reset_by = if let Cause::Reset(origin) = cause { origin.name() } else { None };
+        let reset_by = match cause {
+            Cause::Reset(origin) | Cause::NotRead(Stop::Reset, origin) => origin.name(),
+            _ => None,
+        };
+        let window_closed = cases.iter().filter_map(window_closed_us).max();
         findings.push(Finding {
             cause: Some(cause.name().to_owned()),
             severity: thresholds.severity(cases.len()),
@@ -108,6 +152,7 @@ pub(in super::super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findin
                 .and("responses", cases.len())
                 .and_known("missing_bytes", missing().max().map(|_| missing().sum::<u64>()))
                 .and_known("least_that_came_bytes", passed)
+                .and_known("window_closed_us", window_closed.filter(|_| matches!(cause, Cause::NotRead(..))))
                 .and_known("server", server_process(&cases))
                 .and_known("passed_on_by", passed_on(facts, cases.iter().map(|case| case.http)))
                 .and_known("reset_by", reset_by)

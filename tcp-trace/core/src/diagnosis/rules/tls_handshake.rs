@@ -10,8 +10,10 @@ use tcp_trace_model::{
 use super::super::{
     Facts, Findings, Thresholds,
     exchange_findings::between_ends,
+    failed_exchanges::{Listeners, Stop},
     finding::{named, of_first, traced},
     resets::Origin,
+    silence::{self, Ends, Silence},
 };
 use crate::prose::{Micros, counted};
 
@@ -23,10 +25,10 @@ const WAIT_US: u64 = 1_000_000;
 enum Failure {
     /// An end sent this alert; whether it was the client, and which, if it was not encrypted.
     Alert(bool, Option<String>),
-    /// The client closed after it had waited for the server's hello.
-    Unanswered,
-    /// The client waits for the server's hello as the trace ends.
-    Waiting,
+    /// The client closed after it had waited for the server's hello; why none came, as far as it is known.
+    Unanswered(Silence),
+    /// The client waits for the server's hello as the trace ends; likewise.
+    Waiting(Silence),
     /// The server closed in place of a hello.
     Closed,
     /// An RST came in place of a hello.
@@ -41,9 +43,10 @@ type Key<'a> = (Failure, SocketAddr, Option<&'a Text>, Option<&'a Text>);
 /// The rule.
 pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut Findings) {
     let mut groups = BTreeMap::<Key<'_>, Vec<&Connection>>::new();
+    let listeners = Listeners::of(facts.history);
     for summary in facts.history.lives().filter_map(|life| life.summary.as_deref()) {
         if !findings.explain(summary.connection.id)
-            && let Some(key) = key(facts, thresholds, summary)
+            && let Some(key) = key(facts, &listeners, thresholds, summary)
         {
             groups.entry(key).or_default().push(summary);
         }
@@ -55,7 +58,12 @@ pub(super) fn judge(facts: &Facts<'_>, thresholds: &Thresholds, findings: &mut F
 }
 
 /// `None` where the handshake did not fail, and of a server's end whose client's end says it too.
-fn key<'a>(facts: &Facts<'_>, thresholds: &Thresholds, summary: &'a Connection) -> Option<Key<'a>> {
+fn key<'a>(
+    facts: &Facts<'_>,
+    listeners: &Listeners,
+    thresholds: &Thresholds,
+    summary: &'a Connection,
+) -> Option<Key<'a>> {
     let tls = summary.tls.as_deref()?;
     // Inside a tunnel it is not this server that answers.
     if summary.http.is_some() || summary.socks.is_some() {
@@ -69,7 +77,18 @@ fn key<'a>(facts: &Facts<'_>, thresholds: &Thresholds, summary: &'a Connection) 
         return None;
     }
     let at_server = if is_server { Some(summary) } else { other };
+    let silence = |stop| {
+        let ends = Ends {
+            client: if is_server { other } else { Some(summary) },
+            server: at_server,
+            behind: 0,
+            shows_accepts: at_server.is_some_and(|server| listeners.show_accepts(server)),
+        };
+        silence::of_first_bytes(stop, ends, waited_us(summary, tls).unwrap_or_default())
+    };
     let failure = match failure {
+        Failure::Unanswered(_) => Failure::Unanswered(silence(Stop::GaveUp)),
+        Failure::Waiting(_) => Failure::Waiting(silence(Stop::Waiting)),
         Failure::Closed if at_server.is_some_and(|it| it.close.process_ended) => Failure::ServerEnded,
         Failure::Closed if summary.close.how == How::Rst => Failure::Reset(Origin::of(at_server)),
         failure => failure,
@@ -93,7 +112,7 @@ fn failure(thresholds: &Thresholds, summary: &Connection, tls: &Tls) -> Option<F
         }
         TlsOutcome::Open if tls.timing.server_hello_us.is_none() && summary.open => {
             let waited_us = summary.time.micros_since(tls.timing.started);
-            (waited_us >= thresholds.min_age_us).then_some(Failure::Waiting)
+            (waited_us >= thresholds.min_age_us).then_some(Failure::Waiting(Silence::Waiting))
         }
         TlsOutcome::Closed if tls.timing.server_hello_us.is_none() => {
             let by_client = match summary.connection.role {
@@ -104,7 +123,7 @@ fn failure(thresholds: &Thresholds, summary: &Connection, tls: &Tls) -> Option<F
             if by_server {
                 return Some(Failure::Closed);
             }
-            (waited_us(summary, tls)? >= WAIT_US && by_client).then_some(Failure::Unanswered)
+            (waited_us(summary, tls)? >= WAIT_US && by_client).then_some(Failure::Unanswered(Silence::GaveUp))
         }
         _ => None,
     }
@@ -146,14 +165,16 @@ fn finding<'a>(
             });
             (cause, format!("failed: the {end} sent {alert}."))
         }
-        Failure::Unanswered => {
+        Failure::Unanswered(silence) => {
             let waited = waited.map_or(String::new(), |us| format!(" for up to {}", Micros(us)));
-            ("unanswered".to_owned(), format!("got no answer: the client waited{waited} and closed."))
+            let (cause, because) = unanswered(*silence).unwrap_or(("unanswered", ""));
+            (cause.to_owned(), format!("got no answer{because}: the client waited{waited} and closed."))
         }
-        Failure::Waiting => (
-            "waiting".to_owned(),
-            if cases.len() == 1 { "has no answer yet." } else { "have no answer yet." }.to_owned(),
-        ),
+        Failure::Waiting(silence) => {
+            let (cause, because) = unanswered(*silence).unwrap_or(("waiting", ""));
+            let have = if cases.len() == 1 { "has" } else { "have" };
+            (cause.to_owned(), format!("{have} no answer yet{because}."))
+        }
         Failure::Closed => {
             ("closed_by_server".to_owned(), "got no answer: the server closed in place of one.".to_owned())
         }
@@ -162,7 +183,7 @@ fn finding<'a>(
             ("server_process_ended".to_owned(), "got no answer: the server's process ended.".to_owned())
         }
     };
-    let is_silent = matches!(failure, Failure::Unanswered | Failure::Waiting);
+    let is_silent = matches!(failure, Failure::Unanswered(_) | Failure::Waiting(_));
     let retransmits = is_silent.then(|| cases.iter().map(|case| case.retransmits).sum::<u64>());
     let topic = match failure {
         Failure::Alert(_, Some(_)) => advice(&cause).topic,
@@ -203,6 +224,22 @@ fn finding<'a>(
         explain: topic.to_owned(),
         ..of_first(cases, process, |case| traced(case))
     }
+}
+
+/// Cause and words where more is known than that no answer came.
+fn unanswered(silence: Silence) -> Option<(&'static str, &'static str)> {
+    Some(match silence {
+        Silence::NotAcknowledged => {
+            ("hello_not_acknowledged", ", because the server's kernel did not acknowledge the ClientHello")
+        }
+        Silence::NotAccepted(_) => {
+            ("connection_not_accepted", ", because the server's process had not accepted the connection")
+        }
+        Silence::NotRead(_) => {
+            ("hello_not_read", ", because the server's process had not read the ClientHello")
+        }
+        _ => return None,
+    })
 }
 
 /// What is said of a cause.
@@ -263,6 +300,19 @@ pub(super) fn advice(cause: &str) -> Advice {
              something else, or does not speak TLS and waits for more.",
             "If retransmits is not 0, test the path (ping -M do -s 1400). Else see what the server's process does at that time \
              (other_end, if it is on this host), and whether its port is for TLS.",
+        ),
+        "hello_not_acknowledged" => (
+            "TLS-handshake",
+            "The client's kernel sent the ClientHello again and no acknowledgment came: it was lost on the way, as where a path or a \
+             firewall drops large segments, the peer's host is gone, or, as the server's accept queue is full, its kernel has not \
+             completed the handshake of TCP. The server's program knows nothing of it.",
+            "Test the path (ping -M do -s 1400), and look at the server's accept queue (ss -ltn).",
+        ),
+        "connection_not_accepted" | "hello_not_read" => (
+            "TLS-handshake",
+            "The ClientHello is in the receive queue of the server's socket, and no thread of the process has read it: the accepting \
+             thread, or every worker, is busy or blocked, or the process is stopped. TLS itself is not at fault.",
+            "Find out what the server's threads do instead (stack, thread dump; other_end has the process).",
         ),
         "closed_by_server" => (
             "TLS-handshake",
@@ -329,125 +379,5 @@ pub(in crate::diagnosis) mod testing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{testing::handshake, *};
-    use crate::diagnosis::{
-        History,
-        testing::Host,
-        testing_http::{at, life, lived},
-    };
-
-    fn failed(role: Role, by: TlsEnd, name: Option<&str>) -> Connection {
-        handshake(role, By::Peer, TlsOutcome::Alert, Some((by, name, true)))
-    }
-
-    fn only(history: &History) -> Finding {
-        let mut findings = Host::new().judge_with("tls_handshake", history);
-        assert_eq!(findings.len(), 1, "{findings:#?}");
-        findings.remove(0)
-    }
-
-    #[test]
-    fn an_rst_or_a_server_that_ended_is_not_a_close() {
-        for (role, by, how, process_ended, cause, in_why) in [
-            (Role::Client, By::Peer, How::Rst, false, "reset", "a device on the way"),
-            (Role::Client, By::Peer, How::Fin, false, "closed_by_server", "does not accept"),
-            (Role::Server, By::Local, How::Fin, true, "server_process_ended", "process ended"),
-            (Role::Server, By::Local, How::Rst, true, "server_process_ended", "process ended"),
-        ] {
-            let mut end = handshake(role, by, TlsOutcome::Closed, None);
-            (end.close.how, end.close.process_ended) = (how, process_ended);
-            let finding = only(&lived(Vec::new(), Vec::new(), end));
-            assert_eq!(finding.cause.as_deref(), Some(cause));
-            assert!(finding.why.contains(in_why), "{}", finding.why);
-            assert_eq!(finding.explain, "TLS-handshake");
-        }
-    }
-
-    #[test]
-    fn an_alert_is_named_with_who_sent_it() {
-        for (end, name, cause, words) in [
-            (
-                TlsEnd::Client,
-                Some("unknown_ca"),
-                "unknown_ca",
-                "failed: the client sent the alert unknown_ca.",
-            ),
-            (
-                TlsEnd::Server,
-                Some("unrecognized_name"),
-                "unrecognized_name",
-                "failed: the server sent the alert unrecognized_name.",
-            ),
-            (
-                TlsEnd::Client,
-                None,
-                "encrypted_alert_of_client",
-                "failed: the client sent an encrypted alert.",
-            ),
-        ] {
-            let finding = only(&lived(Vec::new(), Vec::new(), failed(Role::Client, end, name)));
-            assert_eq!(finding.cause.as_deref(), Some(cause));
-            assert_eq!(
-                finding.summary,
-                format!("1 TLS handshake from client (pid 5) to 10.0.0.1:8080 {words}")
-            );
-        }
-    }
-
-    #[test]
-    fn both_ends_are_one_case_with_both_processes() {
-        let mut history = History::default();
-        for role in [Role::Client, Role::Server] {
-            life(
-                &mut history,
-                Vec::new(),
-                Vec::new(),
-                failed(role, TlsEnd::Server, Some("protocol_version")),
-            );
-        }
-        let finding = only(&history);
-        assert!(finding.summary.starts_with("1 TLS handshake from client (pid 5)"), "{}", finding.summary);
-        let evidence = format!("{:?}", finding.evidence);
-        assert!(evidence.contains("api (pid 6)") && evidence.contains("www.example.com"), "{evidence}");
-    }
-
-    #[test]
-    fn who_closes_before_the_server_says_anything_makes_the_cause() {
-        for (role, by, ms, expected) in [
-            (Role::Client, By::Local, 2_000, Some("unanswered")),
-            (Role::Server, By::Peer, 2_000, Some("unanswered")),
-            (Role::Client, By::Peer, 2_000, Some("closed_by_server")),
-            (Role::Server, By::Local, 2, Some("closed_by_server")),
-            // A change of mind.
-            (Role::Client, By::Local, 999, None),
-            (Role::Client, By::None, 2_000, None),
-        ] {
-            let mut end = handshake(role, by, TlsOutcome::Closed, None);
-            end.closed = Some(at(ms));
-            let findings = Host::new().judge_with("tls_handshake", &lived(Vec::new(), Vec::new(), end));
-            let causes: Vec<_> = findings.iter().filter_map(|finding| finding.cause.as_deref()).collect();
-            assert_eq!(causes, expected.into_iter().collect::<Vec<_>>(), "{role:?} {by:?} {ms}");
-        }
-    }
-
-    #[test]
-    fn every_cause_with_advice_of_its_own_has_a_topic() {
-        let library = crate::explain::Library::new(crate::explain::Language::En);
-        for cause in [
-            "unknown_ca",
-            "certificate_expired",
-            "bad_certificate",
-            "protocol_version",
-            "handshake_failure",
-            "unrecognized_name",
-            "no_application_protocol",
-            "unanswered",
-            "closed_by_server",
-            "other",
-        ] {
-            let topic = advice(cause).topic;
-            assert!(library.named(&[topic.to_owned()]).is_some(), "{cause}: {topic}");
-        }
-    }
-}
+#[path = "tls_handshake_tests.rs"]
+mod tests;

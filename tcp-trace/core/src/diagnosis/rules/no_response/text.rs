@@ -22,6 +22,20 @@ pub(super) fn name(silence: Silence) -> &'static str {
     }
 }
 
+/// Whether the client's own close ended it.
+pub(super) fn is_given_up(silence: Silence) -> bool {
+    match silence {
+        Silence::GaveUp => true,
+        Silence::NotRead(stop)
+        | Silence::PartlyRead(stop)
+        | Silence::NotAccepted(stop)
+        | Silence::AwaitsContinue(stop)
+        | Silence::WindowClosed(stop)
+        | Silence::Unfinished(stop) => stop == Stop::GaveUp,
+        _ => false,
+    }
+}
+
 /// What happened, behind `3 requests from a to b`; `have` stands for several.
 pub(super) fn in_words(silence: Silence) -> String {
     let until = |stop| match stop {
@@ -124,7 +138,8 @@ pub(super) fn why(silence: Silence) -> &'static str {
         }
         Silence::WindowClosed(_) => {
             "The server's receive buffer was full: its kernel announced a window of 0 because its process did not read. \
-             The rest of the request is still at the client."
+             The rest of the request is still at the client. Where the connection failed, TCP_USER_TIMEOUT was over, or the \
+             server's kernel had stopped answering the probes of its window."
         }
         Silence::Unfinished(_) => {
             "Only a part of the request came: the client sends slowly or stopped (a body shorter than its \

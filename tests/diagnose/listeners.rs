@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -82,6 +83,30 @@ fn a_server_that_accepts_has_no_finding() {
     };
     wait_for("all to be accepted", || is_accepted().then_some(()));
     Diagnosis::of_port(server.port(), &["--min-age", "1ms"]).expect_none();
+    drop(clients);
+}
+
+/// The kernel runs the timer of a handshake whose client sends no data yet, and does not send its SYN+ACK again meanwhile.
+#[test]
+fn handshakes_that_wait_for_data_are_no_flood() {
+    let server = Script::start_with("python3", "stuck.py", &["deferred"]);
+    let clients: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port())).expect("it is connected for its client"))
+        .collect();
+    let half_open = || {
+        let filter = format!("sport = :{}", server.port());
+        let shown = output(Command::new("ss").args(["-Htno", "state", "syn-recv", &filter]));
+        String::from_utf8(shown.stdout).expect("ss prints text")
+    };
+    let rounds = |shown: &str| {
+        shown.lines().filter(|line| line.contains("timer:(on,") && line.contains(",0)")).count()
+    };
+    assert_eq!(rounds(&half_open()), clients.len(), "{}", half_open());
+    // Its second timeout is over.
+    let begun = Instant::now();
+    wait_for("the timers to fire", || (begun.elapsed() > Duration::from_millis(3_500)).then_some(()));
+    assert_eq!(rounds(&half_open()), clients.len(), "{}", half_open());
+    Diagnosis::of_port(server.port(), &["--half-open", "20", "--min-age", "1s"]).expect_none();
     drop(clients);
 }
 

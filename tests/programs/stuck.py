@@ -3,7 +3,7 @@ given, says so, and goes on until it is ended.
 
 leak: reads to the end and never closes. end: reads what it expects, answers and stops. data: never reads. none: never accepts;
 the queue is as long as the second argument says. prefork: a worker accepts one and is busy with it; the process that is started only has
-the listener open.
+the listener open. deferred: accepts what has sent data, for 15 s (TCP_DEFER_ACCEPT), and reads to the end.
 copy: reads what it expects, starts a program that sleeps and inherits the connection, answers and closes. spawn: the same, and the
 connection is not inherited.
 fine: reads to the end and closes. first: reads what it expects, and closes.
@@ -19,6 +19,8 @@ import time
 port, mode = int(sys.argv[1]), sys.argv[2]
 backlog = int(sys.argv[3]) if len(sys.argv) > 3 else 128
 listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
+if mode == "deferred":
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
 kept = []
 
 
@@ -29,7 +31,7 @@ def serve(connection):
         connection.recv(5, socket.MSG_WAITALL)
     if mode == "end":
         connection.send(b"!")
-    elif mode in ("leak", "fine"):
+    elif mode in ("leak", "fine", "deferred"):
         while connection.recv(1000):
             pass
     if mode in ("fine", "first"):

@@ -219,6 +219,88 @@ fn of_several_requests_at_once_only_one_with_the_same_target_is_passed_on() {
     }
 }
 
+/// What is found of these where the processes of these ends are not known.
+fn without_processes(fault: Fault, hidden: &[(Place, Role)], target_behind: &str) -> Vec<Finding> {
+    let mut history = History::default();
+    for number in 0..3 {
+        let later = u64::from(number) * 5_000;
+        for (place, from, took) in [(Place::Behind, 1_001, 1_998), (Place::Front, 1_000, 2_000)] {
+            let ends = [Role::Client, Role::Server].map(|role| {
+                let mut end = end(place, role, number, GATEWAY);
+                end.process = end.process.filter(|_| !hidden.contains(&(place, role)));
+                end
+            });
+            for (own, other) in [(0, 1), (1, 0)] {
+                let (mut http, mut summary) = lived(fault, &ends[own], (from + later, took));
+                if place == Place::Behind {
+                    http.exchange.request.as_mut().unwrap().target = target_behind.into();
+                }
+                summary.peer_connection = Some(ends[other].id);
+                life(&mut history, Vec::new(), vec![http], summary);
+            }
+        }
+    }
+    let host = Host::new();
+    judge(&Facts::new(&host.snapshot, None, &history), &Thresholds::DEFAULT).findings
+}
+
+#[test]
+fn a_relay_whose_process_is_not_known_is_not_told_twice_and_no_process_is_named() {
+    let (asked, asking) = ((Place::Front, Role::Server), (Place::Behind, Role::Client));
+    for hidden in [&[asked, asking][..], &[asked], &[asking]] {
+        for fault in FAULTS {
+            let findings = without_processes(fault, hidden, "/shop/pay");
+            let [finding] = findings.as_slice() else { panic!("{fault:?} {hidden:?}: {findings:#?}") };
+            assert!(finding.summary.contains("10.0.0.5:80"), "{}", finding.summary);
+            let who = if hidden.contains(&asked) { "an unknown process" } else { "api (pid 6)" };
+            let expected = Fact::List(vec![format!("{who} at 10.0.0.1:8080 (3)")]);
+            assert_eq!(finding.evidence.get("passed_on_by"), Some(&expected));
+            // Only the target says that they belong together.
+            assert_eq!(without_processes(fault, hidden, "/metrics").len(), 2, "{fault:?} {hidden:?}");
+        }
+    }
+}
+
+/// A cache that asks once for all who want the same at that time: what is found of so many requests, each so much later than the one before.
+fn waiting_for_one(count: u16, apart_ms: u64, method: &str, own: bool) -> Vec<Finding> {
+    let mut history = History::default();
+    let mut add = |place: Place, number: u16, from: u64, until: u64| {
+        let ends = [Role::Client, Role::Server].map(|role| end(place, role, number, GATEWAY));
+        for (own, other) in [(0, 1), (1, 0)] {
+            let (mut http, mut summary) = lived(Fault::Slow, &ends[own], (from, until - from));
+            http.exchange.request.as_mut().unwrap().method = method.into();
+            summary.peer_connection = Some(ends[other].id);
+            life(&mut history, Vec::new(), vec![http], summary);
+        }
+    };
+    for round in 0..3 {
+        let (began, first) = (1_000 + u64::from(round) * 20_000, round * 20);
+        add(Place::Behind, first, began + 1, began + 8_000);
+        for number in 0..count {
+            let from = began + u64::from(number) * apart_ms;
+            add(Place::Front, first + number, from, began + 8_010 + u64::from(number) * 100);
+            if own && number > 0 {
+                add(Place::Behind, first + number, from + 7_000, from + 7_020);
+            }
+        }
+    }
+    let host = Host::new();
+    judge(&Facts::new(&host.snapshot, None, &history), &Thresholds::DEFAULT).findings
+}
+
+#[test]
+fn who_waits_for_what_a_cache_has_asked_for_somebody_else_is_told_with_that() {
+    let findings = waiting_for_one(4, 500, "GET", false);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!(finding.code, "slow_server");
+    assert!(finding.summary.contains("10.0.0.5:80"), "{}", finding.summary);
+    let expected = Fact::List(vec!["api (pid 6) at 10.0.0.1:8080 (12)".to_owned()]);
+    assert_eq!(finding.evidence.get("passed_on_by"), Some(&expected));
+    // What is not asked for again, or was asked for each, is not known to have waited for that.
+    assert_eq!(waiting_for_one(4, 500, "POST", false).len(), 2);
+    assert_eq!(waiting_for_one(4, 500, "GET", true).len(), 2);
+}
+
 proptest! {
     #[test]
     fn no_exchange_is_in_two_findings(

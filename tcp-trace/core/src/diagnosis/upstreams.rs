@@ -2,7 +2,7 @@
 //! gateway. By time and process; of several the one that fits best.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -204,23 +204,48 @@ impl<'a> Upstreams<'a> {
 
     /// Whether this process asked an upstream for another target while it had an exchange.
     pub(super) fn has_other_targets(&self, pid: u32, asked: &Http) -> bool {
-        let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
+        let all = self.of_process(pid);
         let first = all.partition_point(|it| it.began < asked.exchange.timing.started);
         let meanwhile = all.iter().skip(first).take_while(|it| it.began <= answered(asked));
         { meanwhile }.filter_map(|it| it.http).any(|http| target(http) != target(asked))
+    }
+
+    /// The attempts of a process, in the order in which they began.
+    pub(super) fn of_process(&self, pid: u32) -> &[Attempt<'a>] {
+        self.attempts.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is remembered of requests to these processes: when each was under way, or its whole connection where not all are remembered.
+    pub(super) fn asked_when(&self, pids: &BTreeSet<u32>) -> Vec<(Time, Time)> {
+        let is_its = |life: &&Life| {
+            let is_of_them = life_process(life).is_some_and(|process| pids.contains(&process.pid));
+            is_of_them && life.role() == Some(Role::Server)
+        };
+        let spans = |life: &Life| -> Vec<_> {
+            if life.exchange_count > life.exchanges.len() as u64 {
+                return vec![life.span()];
+            }
+            let timings = life.exchanges.iter().map(|http| &http.exchange.timing);
+            timings.map(|it| (it.started, it.started.after_micros(it.total_us))).collect()
+        };
+        self.history.lives().filter(is_its).flat_map(spans).collect()
     }
 
     /// What this process tried while it had an exchange, from its beginning or since `from`, until it answered, without what says nothing
     /// of the answer or is for another request by its target; and whether that is all.
     pub(super) fn during(&self, pid: u32, asked: &Http, from: Option<Time>) -> (Vec<Attempted<'_>>, bool) {
         let answered = answered(asked);
-        let all = self.attempts.get(&pid).map(Vec::as_slice).unwrap_or_default();
+        let all = self.of_process(pid);
         let first = all.partition_point(|it| it.began < from.unwrap_or(asked.exchange.timing.started));
         let end = all.partition_point(|it| it.began <= answered).max(first);
         let window = &all[first..end];
         let (head, tail) = ends(window, 2 * LOOKED_AT_MAX);
         let are_looked_at = head.len() + tail.len() == window.len();
-        let looked_at = head.iter().chain(tail);
+        // A cache asks once for all who want the same, and has no request for those that came later.
+        let has_own = window.iter().any(|it| it.http.is_some_and(|http| target(http) == target(asked)));
+        let earlier = all[..first].iter().rev().take(if has_own { 0 } else { LOOKED_AT_MAX });
+        let waited_for = earlier.filter(|it| it.may_be_for_all(asked));
+        let looked_at = waited_for.chain(head).chain(tail);
         let status = asked.exchange.response.as_ref().map(|response| response.status_code);
         let says_something = |it: &Attempted<'_>| match it.fate {
             // The answer may have been one that the gateway does not take (502).
@@ -288,6 +313,17 @@ impl<'a> Attempt<'a> {
     pub(super) fn connection(&self) -> Option<Position> {
         let summary = self.summary.map(|summary| (summary.connection.id, 0));
         self.http.map(position).or(summary)
+    }
+
+    /// Whether it was under way, for the same target, when the gateway was asked once more.
+    fn may_be_for_all(&self, asked: &Http) -> bool {
+        self.http.is_some_and(|http| {
+            let ended = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
+            target(http) == target(asked)
+                && is_get(http)
+                && is_get(asked)
+                && ended > asked.exchange.timing.started
+        })
     }
 
     /// What had become of it when the gateway answered, if that is known and may be why: the gateway had been asked at
@@ -448,27 +484,16 @@ pub(super) fn target(http: &Http) -> Option<&[u8]> {
     Some(&http.exchange.request.as_ref()?.target.0)
 }
 
+/// Whether a cache may answer it with what it got for somebody else.
+pub(super) fn is_get(http: &Http) -> bool {
+    http.exchange.request.as_ref().is_some_and(|request| request.method.0.as_ref() == b"GET")
+}
+
 /// The process of a connection: its summary knows it best.
 pub(super) fn life_process(life: &Life) -> Option<&Process> {
     life.summary.as_ref()?.connection.process.as_deref()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_attempts_the_first_and_the_last_are_kept() {
-        for (most, expected, is_all) in [
-            (0, vec![1, 5], false),
-            (3, vec![1, 5], false),
-            (4, vec![1, 2, 4, 5], false),
-            (6, vec![1, 2, 3, 4, 5], true),
-        ] {
-            let attempts = [1, 2, 3, 4, 5];
-            let (first, last) = ends(&attempts, most);
-            let kept = [first, last].concat();
-            assert_eq!((kept.len() == attempts.len(), kept), (is_all, expected), "{most}");
-        }
-    }
-}
+#[path = "upstreams_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Responses 408, 500, 502, 503 and 504, with what this host's connections show of their cause.
 
+mod checks;
 mod fates;
 mod text;
 mod unfinished;
@@ -357,6 +358,7 @@ fn finding(
         (false, false) => format!("from {server} to {whose}"),
     };
     let tried = Tried::of(upstreams, cases);
+    let checks = checks::beside_requests(upstreams, cases);
     let unfinished = || cases.iter().filter_map(|case| case.unfinished);
     let waited = unfinished().filter_map(|it| it.waited_us).max();
     let longest = cases.iter().filter_map(|case| Some(case.chosen()?.took_us())).max();
@@ -368,6 +370,7 @@ fn finding(
         is_one_upstream: tried.servers.len() == 1,
         longest_us: waited.or(longest),
         alert: tried.alert.clone(),
+        may_be_checks: checks.is_some(),
     };
     let until = cases.iter().map(|case| answered(case.http)).max();
     let pids = workers.get(&first.service()).filter(|_| matches!(first.cause, Cause::Own | Cause::Unseen(_)));
@@ -391,6 +394,7 @@ fn finding(
             .and_known("responses_in_all", all.map(|all| all.all))
             .and_known("attempts", (tried.count > 0).then_some(tried.count))
             .and_known("longest_attempt_us", longest)
+            .and_known("attempts_beside_requests", checks)
             .and_known("longest_wait_us", waited)
             .and_known("least_that_came_bytes", came.map(|came| came.offset).min())
             .and_known("error", tried.error.filter(|_| first.cause.is_failure()))

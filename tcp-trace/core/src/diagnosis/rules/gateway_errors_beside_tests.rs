@@ -221,3 +221,51 @@ fn numbers_of_a_recording_that_are_too_large_are_no_fault() {
     let history = lived(Vec::new(), vec![http], summary(Role::Server, By::Local, How::Fin));
     assert_eq!(cause(&history), "request_not_sent");
 }
+
+/// Refused connects, one every 100 ms from 300 ms on, as a health check makes them; the gateway answers 503 at 1.1 s to a request of 1 s.
+fn beside_checks(count: u64, first_ms: u64) -> History {
+    let mut history = gateway(503);
+    for number in 0..count {
+        let from = first_ms + number * 100;
+        life(&mut history, Vec::new(), Vec::new(), failed(20 + number, (from, from + 1), How::Refused));
+    }
+    history
+}
+
+#[test]
+fn a_connect_that_may_be_a_health_checks_is_said_to_be() {
+    for (count, first_ms, is_said) in [(8, 350, true), (3, 850, false), (1, 1_050, false)] {
+        let finding = only(&beside_checks(count, first_ms));
+        assert_eq!(finding.cause.as_deref(), Some("upstream_refused"));
+        assert_eq!(finding.summary.contains("or that was a health check's"), is_said, "{}", finding.summary);
+        assert_eq!(finding.evidence.get("attempts_beside_requests").is_some(), is_said);
+    }
+    // The gateway had further requests, of which it is not known when they were.
+    let mut history = beside_checks(8, 350);
+    let mut others = summary(Role::Server, By::Peer, How::Fin);
+    others.closed = Some(at(2_000));
+    let info = Arc::make_mut(&mut others.connection);
+    (info.id, info.network.as_mut().unwrap().peer.port) = (socket(70), 50_070);
+    let answered = |index| {
+        let mut http = exchange(Role::Server, index, index);
+        http.connection = others.connection.clone();
+        http
+    };
+    life(&mut history, Vec::new(), vec![answered(0), answered(1), answered(2)], others.clone());
+    assert!(!only(&history).summary.contains("health check"));
+}
+
+#[test]
+fn a_request_that_waited_for_another_ones_call_has_its_cause() {
+    for (method, expected) in [("GET", "upstream_silent"), ("POST", "own_answer")] {
+        let mut asked_later = answer(Role::Server, 504, 3_000, 3_000);
+        asked_later.exchange.request.as_mut().unwrap().method = method.into();
+        let mut history = lived(Vec::new(), vec![asked_later], summary(Role::Server, By::Peer, How::Fin));
+        let end = upstream(10, (1_010, 6_000), By::Local, How::Fin);
+        let mut call = asked(&end, unanswered(Role::Client, 0, 1_010, Outcome::NoResponse));
+        call.exchange.request.as_mut().unwrap().method = method.into();
+        call.exchange.timing.total_us = 4_985_000;
+        add(&mut history, (call, end));
+        assert_eq!(cause(&history), expected, "{method}");
+    }
+}

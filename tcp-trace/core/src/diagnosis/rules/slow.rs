@@ -164,7 +164,8 @@ impl Blame {
             }
             Self::Network => {
                 "Segments were lost on the way, and TCP retransmits only after a round trip, or after 200 ms and \
-                 more when nothing comes back. Neither the client nor the server caused the delay."
+                 more when nothing comes back. Neither the client nor the server caused the delay, unless the server's kernel \
+                 dropped the first segments of a connection because its accept queue was full."
             }
             Self::Continue => {
                 "The client sends the body only when the server says 100 Continue, or after a timeout of its own (curl: 1 s). \

@@ -101,17 +101,14 @@ fn of_listener(facts: &Facts<'_>, thresholds: &Thresholds, cases: Vec<Case<'_>>)
     let (why, advice) = if is_spread {
         (
             "SYNs come from many addresses that had not answered the SYN+ACK: a SYN flood with forged source addresses, \
-             or real clients that the SYN+ACKs do not reach (a route or firewall that works in one direction only). With \
-             TCP_DEFER_ACCEPT (nginx `deferred`, Apache's AcceptFilter), clients that connect in advance and send nothing look \
-             the same.",
+             or real clients that the SYN+ACKs do not reach (a route or firewall that works in one direction only).",
             "net.ipv4.tcp_syncookies=1 keeps the listener reachable while its backlog is full. Check whether the \
              addresses are real clients; if so, check the path back to them. If not, filter upstream.",
         )
     } else {
         (
             "A few addresses send SYNs and had not answered the SYN+ACK: a scanner, a health check that sends only a SYN, \
-             or a client that the SYN+ACK does not reach (a route or firewall that works in one direction only). With \
-             TCP_DEFER_ACCEPT, a client that connects in advance and sends nothing looks the same.",
+             or a client that the SYN+ACK does not reach (a route or firewall that works in one direction only).",
             "Check these clients: do SYN+ACKs arrive there (tcpdump)? If they are unwanted, limit SYNs per source \
              in the firewall.",
         )
@@ -157,6 +154,8 @@ mod tests {
     fn a_flood_is_reported_by_its_sources() {
         let findings = host(200, 200, 2, 4096).judge("syn_backlog");
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        // The kernel does not send the SYN+ACK again while it waits for data.
+        assert!(!finding.why.contains("TCP_DEFER_ACCEPT"), "{}", finding.why);
         assert_eq!((finding.cause.as_deref(), finding.severity), (Some("many_sources"), Severity::Warning));
         assert_eq!(finding.process.as_ref().map(|process| process.pid), Some(812));
         let findings = host(200, 2, 2, 128).judge("syn_backlog");

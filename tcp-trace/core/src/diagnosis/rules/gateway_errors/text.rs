@@ -24,6 +24,8 @@ pub(super) struct Subject {
     pub(super) longest_us: Option<u64>,
     /// The alert that ended the TLS handshakes, when its name is known.
     pub(super) alert: Option<String>,
+    /// Whether the process makes such attempts beside requests too, so that these may have been health checks.
+    pub(super) may_be_checks: bool,
 }
 
 /// The cause's name in recordings.
@@ -90,7 +92,8 @@ fn phrase(status: u16) -> &'static str {
 
 /// What is wrong, in one sentence.
 pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
-    let Subject { count, of_process, status, upstream, is_one_upstream, longest_us, alert } = subject;
+    let Subject { count, of_process, status, upstream, is_one_upstream, longest_us, alert, may_be_checks } =
+        subject;
     let (request, connection) =
         if *is_one_upstream { ("request", "connection") } else { ("requests", "connections") };
     let its_upstream = if *is_one_upstream { format!("its upstream {upstream}") } else { upstream.clone() };
@@ -98,6 +101,11 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
     let us = Micros(longest_us.unwrap_or_default());
     let was = if one { "was" } else { "were" };
     let responses = format!("{} {of_process} {was} {phrase}", counted(*count, "response"));
+    let or_a_check = if *may_be_checks {
+        "; or that was a health check's, as it makes such attempts beside requests too"
+    } else {
+        ""
+    };
     match cause {
         Cause::Upstream(fate) => {
             let what = match fate {
@@ -174,9 +182,11 @@ pub(super) fn summary(cause: Cause, subject: &Subject) -> String {
                     format!("{its_upstream} answered {other}, but it did not use that")
                 }
             };
-            format!("{responses}: {what}.")
+            format!("{responses}: {what}{or_a_check}.")
         }
-        Cause::PassedOn => format!("{responses}: passed on from {upstream}, which had answered the same."),
+        Cause::PassedOn => {
+            format!("{responses}: passed on from {upstream}, which had answered the same{or_a_check}.")
+        }
         Cause::Own if *status == 408 => {
             format!("{responses}, although the whole request had arrived: it gave that answer by itself.")
         }

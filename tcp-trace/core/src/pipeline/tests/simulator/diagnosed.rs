@@ -67,6 +67,7 @@ proptest! {
     fn healthy_conversations_have_no_finding(scene in scenes(0, 2_000_000)) {
         let records = kernel::record(&play(&scene), |_| false);
         prop_assert_eq!(found(&records), []);
+        prop_assert_eq!(found_traced(&records), []);
     }
 
     #[test]
@@ -76,6 +77,17 @@ proptest! {
     ) {
         assert_no_finding_added(&scene, &dropped)?;
     }
+}
+
+/// Else that nothing is found would say nothing.
+#[test]
+fn what_is_lost_on_the_way_is_found() {
+    let is_found = |seed| {
+        let (exchanges, finale, forged) = (vec![(3_000, 30_000)], Finale::Close(CLIENT), Vec::new());
+        let scene = Scene { seed, loss: 200, jitter: 0, mss: 1_000, exchanges, finale, forged };
+        codes(&found_traced(&kernel::record(&play(&scene), |_| false))).contains("slow_network")
+    };
+    assert!((0..20).any(is_found));
 }
 
 #[test]

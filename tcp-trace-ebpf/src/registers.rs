@@ -63,6 +63,13 @@ pub(crate) fn fifth(ctx: &ProbeContext) -> u64 {
     register::<72, 32>(ctx)
 }
 
+/// The second argument of a function of Rust that returns a large result: on x86-64, its place is the first of all, on AArch64 it is in a
+/// register of its own.
+#[inline(always)]
+pub(crate) fn second_behind_result(ctx: &ProbeContext) -> u64 {
+    register::<96, 8>(ctx)
+}
+
 /// The goroutine that runs: the address of its `g`, in Go's own calling convention (`src/cmd/compile/abi-internal.md`).
 #[inline(always)]
 pub(crate) fn goroutine(ctx: &ProbeContext) -> u64 {

@@ -12,6 +12,7 @@ mod openssl;
 mod peers;
 mod plaintext;
 mod rounds;
+mod rustls;
 mod sessions;
 
 use std::fs;

@@ -106,6 +106,14 @@ pub mod programs {
     pub const TLS_GO_RETURN: &str = "tls_go_return";
     /// uprobe at the beginning of what closes its objects.
     pub const TLS_GO_CLOSE: &str = "tls_go_close";
+    /// uprobe at the beginning of a call of rustls that reads, decrypts, takes or writes.
+    pub const TLS_RUSTLS_CALL: &str = "tls_rustls_call";
+    /// uprobe where such a call returns.
+    pub const TLS_RUSTLS_RETURN: &str = "tls_rustls_return";
+    /// uprobe where a call returns that takes.
+    pub const TLS_RUSTLS_TAKEN: &str = "tls_rustls_taken";
+    /// uprobe at the beginning of what takes plaintext that was decrypted.
+    pub const TLS_RUSTLS_RECEIVED: &str = "tls_rustls_received";
 }
 
 /// Index in [`maps::COUNTERS`]: records that did not fit into the ring buffer.

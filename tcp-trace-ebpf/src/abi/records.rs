@@ -339,7 +339,7 @@ pub struct RawTlsObject {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawPlaintext {
-    /// Kind [`KIND_PLAINTEXT`]; its cookie is 0.
+    /// Kind [`KIND_PLAINTEXT`]; its cookie is 0, or with [`SENT`](crate::SENT) the address of what had taken it.
     pub header: RawHeader,
     /// Whose it is.
     pub object: RawTlsObject,
@@ -355,7 +355,7 @@ pub struct RawPlaintext {
     pub direction: u8,
     /// One of the `LIBRARY_` constants.
     pub library: u8,
-    /// [`LATE`](crate::LATE).
+    /// [`LATE`](crate::LATE), [`TAKEN`](crate::TAKEN), [`SENT`](crate::SENT).
     pub attributes: u8,
     /// Always 0.
     pub padding: [u8; 5],

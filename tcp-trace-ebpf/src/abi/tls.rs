@@ -45,6 +45,14 @@ pub const CALL_IS_OLD: u64 = 256;
 pub const GO_COMPLETE: u64 = 40;
 /// And before.
 pub const GO_COMPLETE_OLD: u64 = 32;
+/// Bit of a hook's cookie: the call reads what a connection of rustls will decrypt (`DeframerVecBuffer::read()`).
+pub const CALL_READS: u64 = 512;
+/// Bit of a hook's cookie: the call decrypts that (`ConnectionCore::process_new_packets()`).
+pub const CALL_DECRYPTS: u64 = 1024;
+/// Bit of a hook's cookie: the call takes what a connection of rustls is to send (`CommonState::buffer_plaintext()`).
+pub const CALL_TAKES: u64 = 2048;
+/// Bit of a hook's cookie: the call writes that, encrypted (`ChunkVecBuffer::write_to()`).
+pub const CALL_WRITES: u64 = 4096;
 /// From which bit on a hook's cookie has the library, one of the `LIBRARY_` constants.
 pub const CALL_LIBRARY_SHIFT: u32 = 16;
 
@@ -62,6 +70,27 @@ pub const LIBRARY_RUSTLS: u8 = 3;
 
 /// Bit of [`RawPlaintext::attributes`](crate::RawPlaintext::attributes): the object was there before it was watched.
 pub const LATE: u8 = 1;
+/// Bit of [`RawPlaintext::attributes`](crate::RawPlaintext::attributes): it was taken, and another record with [`SENT`] says on which socket
+/// it is sent. The object's address is that of the library's state (`CommonState`), where another may be later.
+pub const TAKEN: u8 = 2;
+/// Bit of [`RawPlaintext::attributes`](crate::RawPlaintext::attributes): it was [`TAKEN`] before, by what is at the address that the header
+/// has instead of a cookie.
+pub const SENT: u8 = 4;
+
+/// Bit of an object's address that is a socket's cookie: objects of rustls are moved, so they are known by their sockets.
+pub const OBJECT_IS_SOCKET: u64 = 1 << 63;
+
+/// [`TlsKey::direction`] of what is remembered of a connection of rustls by the address of the buffer into which it reads: the socket that it was
+/// read from last.
+pub const KEY_READER: u32 = 2;
+/// [`TlsKey::direction`] of what is remembered by the address of its state: what it was given to send.
+pub const KEY_TAKEN: u32 = 3;
+/// [`TlsKey::direction`] of what is remembered of a process with rustls: how far behind its state a connection has what it will write.
+pub const KEY_DISTANCE: u32 = 4;
+/// [`TlsKey::direction`] of what is remembered of a thread until that is known: where the last connection's state is, and what is behind it.
+pub const KEY_STATE: u32 = 5;
+/// [`TlsKey::direction`] of what is remembered by the address of its state, of plaintext that came from no socket.
+pub const KEY_UNREAD: u32 = 6;
 
 /// [`MACHINE`](crate::globals::MACHINE): x86-64.
 pub const MACHINE_X86_64: u8 = 0;
@@ -76,7 +105,8 @@ pub struct TlsKey {
     pub address: u64,
     /// Process id (tgid) in the initial pid namespace.
     pub pid: u32,
-    /// [`DIRECTION_OUT`](crate::DIRECTION_OUT) or [`DIRECTION_IN`](crate::DIRECTION_IN); 0 where an object is meant.
+    /// [`DIRECTION_OUT`](crate::DIRECTION_OUT) or [`DIRECTION_IN`](crate::DIRECTION_IN); 0 where an object is meant; else one of the `KEY_`
+    /// constants.
     pub direction: u32,
 }
 

@@ -235,6 +235,43 @@ pub fn count_returned(hook: u64, returned: u64) -> Option<u64> {
     }
 }
 
+/// The pieces of what a connection of rustls takes to send it: a list of addresses and lengths.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// Where the list is.
+    pub at: u64,
+    /// How many there are.
+    pub length: u64,
+}
+
+impl Chunks {
+    /// Those of `OutboundChunks` of rustls 0.23 at the address `at`, of which `count` bytes were taken: `Single(&[u8])`, which has 0 where
+    /// `Multiple { chunks: &[&[u8]], start, end }` has an address. `None` if it cannot be that, or a part of several pieces, which only is handed over
+    /// when keys change meanwhile.
+    #[inline(always)]
+    pub fn of([first, second, third, fourth]: [u64; 4], at: u64, count: u64) -> Option<Self> {
+        if first == 0 {
+            (count <= third).then_some(Self { at: at.wrapping_add(8), length: 1 })
+        } else {
+            (third == 0 && count <= fourth).then_some(Self { at: first, length: second })
+        }
+    }
+}
+
+/// How far behind the state of a connection of rustls is what is written, if it is between that and something else that is `behind` it in the same
+/// connection.
+#[inline(always)]
+pub fn distance(state: u64, behind: u64, written: u64) -> Option<u64> {
+    (state <= written && written < behind).then(|| written - state)
+}
+
+/// Address and length of a `Payload` of rustls 0.23: `Borrowed(&[u8])`, or `Owned(Vec<u8>)`, whose capacity cannot be what stands for the former.
+#[inline(always)]
+pub fn received([capacity, address, length, _]: [u64; 4]) -> Option<(u64, u64)> {
+    (capacity == 1 << 63 || length <= capacity && capacity < 1 << 63).then_some((address, length))
+}
+
 /// How many bytes from `offset` on are not needed.
 #[inline(always)]
 pub fn skipped(skip: Option<&TlsSkip>, generation: u32, offset: u64) -> u64 {

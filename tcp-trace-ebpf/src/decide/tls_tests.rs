@@ -207,3 +207,36 @@ fn a_goroutine_is_in_its_call_wherever_its_stack_is() {
         goroutine.stack = [0x1000, 0x3000];
     }
 }
+
+#[test]
+fn what_rustls_takes_is_one_piece_or_a_list() {
+    let at = 0x7ffc_0000;
+    for (words, count, expected) in [
+        ([0, 0x1000, 20, 0xdead], 20, Some(Chunks { at: at + 8, length: 1 })),
+        ([0, 0x1000, 20, 0xdead], 5, Some(Chunks { at: at + 8, length: 1 })),
+        ([0, 0x1000, 20, 0xdead], 21, None),
+        ([0x5000, 3, 0, 50], 50, Some(Chunks { at: 0x5000, length: 3 })),
+        ([0x5000, 3, 0, 50], 51, None),
+        ([0x5000, 3, 10, 50], 40, None),
+    ] {
+        assert_eq!(Chunks::of(words, at, count), expected, "{words:x?} {count}");
+    }
+}
+
+#[test]
+fn what_is_written_is_of_a_connection_when_it_is_between_two_things_of_it() {
+    assert_eq!(distance(0x1000, 0x1400, 0x1098), Some(0x98));
+    assert_eq!(distance(0x1000, 0x1400, 0x1000), Some(0));
+    for written in [0xfff, 0x1400, 0x2098] {
+        assert_eq!(distance(0x1000, 0x1400, written), None, "{written:x}");
+    }
+    assert_eq!(distance(0x1400, 0x1000, 0x1200), None, "it is not behind it");
+}
+
+#[test]
+fn what_rustls_has_decrypted_is_borrowed_or_owned() {
+    assert_eq!(received([1 << 63, 0x1000, 20, 0]), Some((0x1000, 20)));
+    assert_eq!(received([32, 0x1000, 20, 0]), Some((0x1000, 20)));
+    assert_eq!(received([19, 0x1000, 20, 0]), None);
+    assert_eq!(received([1 << 63 | 1, 0x1000, 20, 0]), None);
+}

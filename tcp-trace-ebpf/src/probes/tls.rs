@@ -159,7 +159,7 @@ pub(super) fn fill(call: &mut TlsCall, object: u64, sp: u64, buffer: u64, hook: 
 
 /// The thread that runs now; `None` when the kernel has no memory for it.
 #[inline(always)]
-fn thread() -> Option<*mut TlsThread> {
+pub(super) fn thread() -> Option<*mut TlsThread> {
     let id = bpf_get_current_pid_tgid();
     if let Some(thread) = TLS_THREADS.get_ptr_mut(id) {
         return Some(thread);
@@ -229,7 +229,7 @@ unsafe fn write_header(header: *mut RawHeader, kind: u32) {
 /// # Safety
 /// The first pointer is to an object in the ring buffer.
 #[inline(always)]
-unsafe fn write_object(object: *mut RawTlsObject, key: &TlsKey, generation: u32) {
+pub(super) unsafe fn write_object(object: *mut RawTlsObject, key: &TlsKey, generation: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         (*object).address = key.address;
@@ -376,7 +376,7 @@ struct WithPayload<const N: usize> {
 
 /// Reports `length` bytes from `at` on of what a call has passed; at most `N` bytes, and not none.
 #[inline(always)]
-fn part<const N: usize>(call: &TlsCall, at: u64, length: u64) {
+pub(super) fn part<const N: usize>(call: &TlsCall, at: u64, length: u64) {
     const { assert!(N.is_power_of_two()) };
     let Some(mut entry) = emit::reserve::<WithPayload<N>>() else { return };
     let record: *mut WithPayload<N> = entry.as_mut_ptr();
@@ -409,7 +409,13 @@ pub(super) fn header(call: &TlsCall, at: u64, length: u64) {
 /// # Safety
 /// The pointer is to room for a record in the ring buffer.
 #[inline(always)]
-unsafe fn write_plaintext(record: *mut RawPlaintext, call: &TlsCall, at: u64, length: u32, captured: u32) {
+pub(super) unsafe fn write_plaintext(
+    record: *mut RawPlaintext,
+    call: &TlsCall,
+    at: u64,
+    length: u32,
+    captured: u32,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         write_header(&raw mut (*record).header, KIND_PLAINTEXT);

@@ -14,7 +14,7 @@ use crate::{refusal::Verdict, time::Time};
 mod plaintext;
 mod stack;
 
-pub use plaintext::{Ciphertext, Plaintext, TlsLibrary, TlsObject};
+pub use plaintext::{Ciphertext, Passage, Plaintext, TlsLibrary, TlsObject};
 pub use stack::{LastUse, Registers, Stack, StackTrigger};
 
 /// A socket's cookie: unique on the host until reboot, never reused (`sock_gen_cookie()`).
@@ -431,7 +431,7 @@ pub enum EventKind<'a> {
     Subflow(Cookie),
     /// Where a process was when it used the socket.
     Stack(Stack<'a>),
-    /// A call of a TLS library passed plaintext. The event's cookie is 0.
+    /// A call of a TLS library passed plaintext. The event's cookie is no socket's.
     Plaintext(Plaintext<'a>),
     /// A TLS library passed ciphertext. The event's cookie is 0.
     Ciphertext(Ciphertext<'a>),

@@ -27,9 +27,12 @@ use super::{
 };
 
 /// All programs of this kind.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 13] = [
     programs::TLS_RETURN,
     programs::TLS_GO_RETURN,
+    programs::TLS_RUSTLS_RETURN,
+    programs::TLS_RUSTLS_TAKEN,
+    programs::TLS_RUSTLS_RECEIVED,
     programs::TLS_CALL,
     programs::TLS_NEW,
     programs::TLS_HANDSHAKE,
@@ -37,6 +40,7 @@ const PROGRAMS: [&str; 9] = [
     programs::TLS_CIPHERTEXT,
     programs::TLS_GO_CALL,
     programs::TLS_GO_CLOSE,
+    programs::TLS_RUSTLS_CALL,
 ];
 
 /// What happens at a place in a TLS library.
@@ -62,6 +66,14 @@ pub enum HookKind {
     GoHandshake,
     /// An object of Go is closed.
     GoClose,
+    /// A call of rustls begins; the number is bits of the ABI's `CALL_` constants.
+    RustlsCall(u64),
+    /// It returns.
+    RustlsReturn,
+    /// One returns that takes what is to be sent.
+    RustlsTaken,
+    /// rustls hands over what it has decrypted.
+    RustlsReceived,
 }
 
 /// A place in a file to which a program is attached.
@@ -87,12 +99,16 @@ impl HookKind {
             Self::GoReturn(_) => programs::TLS_GO_RETURN,
             Self::GoCall(_) => programs::TLS_GO_CALL,
             Self::GoClose => programs::TLS_GO_CLOSE,
+            Self::RustlsCall(_) => programs::TLS_RUSTLS_CALL,
+            Self::RustlsReturn => programs::TLS_RUSTLS_RETURN,
+            Self::RustlsTaken => programs::TLS_RUSTLS_TAKEN,
+            Self::RustlsReceived => programs::TLS_RUSTLS_RECEIVED,
         }
     }
 
     fn cookie(self) -> u64 {
         match self {
-            Self::Call(bits) | Self::GoReturn(bits) | Self::GoCall(bits) => bits,
+            Self::Call(bits) | Self::GoReturn(bits) | Self::GoCall(bits) | Self::RustlsCall(bits) => bits,
             _ => 0,
         }
     }

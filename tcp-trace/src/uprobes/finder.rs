@@ -60,6 +60,8 @@ pub struct Known {
     pub library: Option<TlsLibrary>,
     /// Functions that pass plaintext and cannot be hooked.
     pub unhooked: Vec<Unhooked>,
+    /// Whether it has functions of rustls, hooked or not.
+    pub has_rustls: bool,
 }
 
 /// What makes a file the same as another.
@@ -168,7 +170,8 @@ impl Finder {
         let mut found: Vec<_> =
             mappings(pid).iter().filter_map(|mapping| uncovered::by_path(&mapping.path)).collect();
         found.dedup();
-        if let Ok(program) = File::open(format!("/proc/{pid}/exe"))
+        if !self.known_of(pid).iter().any(|known| known.has_rustls)
+            && let Ok(program) = File::open(format!("/proc/{pid}/exe"))
             && let Some(id) = Identity::of(&program)
             && *self.with_rustls.entry(id).or_insert_with(|| uncovered::has_rustls(&program))
         {
@@ -193,14 +196,14 @@ impl Finder {
             self.known.insert(name, Some(known.clone()));
             return None;
         }
-        let Hooks { library, hooks, unhooked } = image::read(&file)
+        let Hooks { library, hooks, unhooked, has_rustls } = image::read(&file)
             .inspect_err(|error| log::debug!("cannot read symbols of {}: {error}", path.display()))
             .unwrap_or_default();
         if hooks.is_empty() && unhooked.is_empty() {
             self.known.insert(name, None);
             return None;
         }
-        let known = Arc::new(Known { path, library, unhooked });
+        let known = Arc::new(Known { path, library, unhooked, has_rustls });
         self.opened.insert(id, known.clone());
         self.known.insert(name, Some(known.clone()));
         (!hooks.is_empty()).then_some(Target { known, file, hooks })

@@ -108,6 +108,10 @@ pub enum Reason {
     Machine,
     /// Go called functions otherwise then.
     OldGo,
+    /// Others have symbols, and this one has none: it is inside of those that call it.
+    NoSymbol,
+    /// It does not take its arguments as the versions do that are known.
+    Unlike,
     /// Neither symbols nor the program's own table of functions say where it is.
     NoTable,
 }
@@ -120,6 +124,8 @@ impl fmt::Display for Unhooked {
             Reason::Undecoded => "its instructions cannot be decoded",
             Reason::Machine => "it is for another kind of processor",
             Reason::OldGo => "it was built with Go 1.17 or earlier",
+            Reason::NoSymbol => "it has no symbol: it is another version's, or inlined",
+            Reason::Unlike => "it takes its arguments in a way that is not known",
             Reason::NoTable => {
                 "neither symbols nor the program's table of functions (.gopclntab) say where it is"
             }

@@ -12,7 +12,7 @@ use object::{
     pod::slice_from_all_bytes,
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
 };
-use tcp_trace_ebpf::{CALL_KEEPS_ARGUMENTS, CALL_RECEIVES};
+use tcp_trace_ebpf::{CALL_KEEPS_ARGUMENTS, CALL_RECEIVES, CALL_TAKES};
 use tcp_trace_model::event::TlsLibrary;
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     functions::{FUNCTIONS, Function, GO_READ, MARKS, Reason, Unhooked},
     go::{self, Build},
     returns::{Code, Machine},
+    rustls,
 };
 use crate::kernel::{Hook, HookKind};
 
@@ -38,6 +39,8 @@ pub(super) struct Hooks {
     pub(super) hooks: Vec<Hook>,
     /// Functions that pass plaintext and are not hooked.
     pub(super) unhooked: Vec<Unhooked>,
+    /// Whether functions of rustls were found, hooked or not.
+    pub(super) has_rustls: bool,
 }
 
 /// Reads a file's symbols; nothing when it is no ELF file of 64 bits, or none of its functions is to be hooked.
@@ -68,6 +71,20 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
     }
     let segments = segments(data, header).map_err(io::Error::other)?;
     let mut seen = HashSet::new();
+    let (of_rustls, functions): (Vec<_>, Vec<_>) =
+        functions.into_iter().partition(|(function, ..)| function.library == TlsLibrary::Rustls);
+    if !of_rustls.is_empty() {
+        hooks.has_rustls = true;
+        match all_of_rustls(&of_rustls, |function, place| {
+            places(data, &segments, (machine.ok_or(Reason::Machine)?, build), function, place)
+        }) {
+            Ok(found) => {
+                hooks.library = Some(TlsLibrary::Rustls);
+                hooks.hooks.extend(found);
+            }
+            Err(unhooked) => hooks.unhooked.push(unhooked),
+        }
+    }
     for (function, address, size) in functions {
         // What is in both tables.
         if !seen.insert((function.name, address)) {
@@ -105,6 +122,27 @@ pub(super) fn read(file: &File) -> io::Result<Hooks> {
     Ok(hooks)
 }
 
+/// The hooks of rustls: those of all its functions, or none.
+fn all_of_rustls(
+    found: &[(&'static Function, u64, u64)],
+    places: impl Fn(&Function, (u64, u64)) -> Result<Vec<Hook>, Reason>,
+) -> Result<Vec<Hook>, Unhooked> {
+    let mut hooks = Vec::new();
+    for (function, ..) in &rustls::FUNCTIONS {
+        // A generic one has several, and both tables may name each.
+        let mut all: Vec<_> = found.iter().filter(|(found, ..)| found.name == function.name).collect();
+        all.dedup_by_key(|(_, address, _)| *address);
+        let unhooked = |reason| Unhooked { function: function.name, reason };
+        if all.is_empty() {
+            return Err(unhooked(Reason::NoSymbol));
+        }
+        for (_, address, size) in all {
+            hooks.extend(places(function, (*address, *size)).map_err(unhooked)?);
+        }
+    }
+    Ok(hooks)
+}
+
 /// Which way plaintext passes in a call.
 fn direction(kind: HookKind) -> Option<u64> {
     match kind {
@@ -129,7 +167,8 @@ fn in_table<'a>(
         return Ok(Vec::new());
     }
     let names = names.data(LittleEndian, data)?;
-    if !MARKS.iter().any(|mark| memmem::find(names, mark).is_some()) {
+    let has_rustls = memmem::find(names, rustls::MARK).is_some();
+    if !has_rustls && !MARKS.iter().any(|mark| memmem::find(names, mark).is_some()) {
         return Ok(Vec::new());
     }
     // Where each name is; it may be the end of a longer one.
@@ -137,6 +176,9 @@ fn in_table<'a>(
     for function in &FUNCTIONS {
         let name = [function.name.as_bytes(), b"\0"].concat();
         functions.extend(memmem::find_iter(names, &name).map(|at| (at as u32, function)));
+    }
+    if has_rustls {
+        functions.extend(names_of_rustls(names));
     }
     let symbols = table.data(LittleEndian, data)?;
     // A table that is cut off names nothing.
@@ -149,6 +191,17 @@ fn in_table<'a>(
         Some((*function, symbol.st_value(LittleEndian), symbol.st_size(LittleEndian)))
     });
     Ok(found.collect())
+}
+
+/// Where the mangled names are of functions of rustls.
+fn names_of_rustls(names: &[u8]) -> impl Iterator<Item = (u32, &'static Function)> {
+    rustls::FUNCTIONS.iter().flat_map(move |(.., part)| {
+        memmem::find_iter(names, part.as_bytes()).filter_map(move |at| {
+            let start = memchr::memrchr(0, &names[..at]).map_or(0, |end| end + 1);
+            let length = memchr::memchr(0, &names[start..])?;
+            Some((start as u32, rustls::named(&names[start..start + length])?))
+        })
+    })
 }
 
 /// A part of the file that is mapped.
@@ -216,6 +269,17 @@ fn places<'a>(
         }
         kind @ (HookKind::GoHandshake | HookKind::GoClose) => {
             hooks.extend(hook(kind, machine.beginning(code, GO_ARGUMENTS)));
+        }
+        kind @ HookKind::RustlsCall(bits) => {
+            let end = if bits & CALL_TAKES != 0 { HookKind::RustlsTaken } else { HookKind::RustlsReturn };
+            hooks.extend(returns(end)?);
+            hooks.extend(hook(kind, machine.beginning(code, C_ARGUMENTS)));
+        }
+        kind @ HookKind::RustlsReceived => {
+            if machine == Machine::X86_64 && !rustls::takes_payload(bytes) {
+                return Err(Reason::Unlike);
+            }
+            hooks.extend(hook(kind, machine.beginning(code, C_ARGUMENTS)));
         }
         kind => {
             if function.is_call {

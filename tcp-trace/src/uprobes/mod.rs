@@ -9,6 +9,7 @@ mod functions;
 mod go;
 mod image;
 mod returns;
+mod rustls;
 mod uncovered;
 
 pub use finder::{Finder, Known, Target};

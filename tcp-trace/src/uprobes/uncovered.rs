@@ -30,11 +30,9 @@ const UNCOVERED: [(&str, Uncovered); 8] = [
     ("libwolfssl.so", Uncovered { library: "wolfSSL", reason: OTHER_FUNCTIONS }),
     ("libs2n.so", Uncovered { library: "s2n-tls", reason: OTHER_FUNCTIONS }),
 ];
-/// It is inside of the program, most often without symbols, and its generic functions inside of others.
-pub(super) const RUSTLS: Uncovered = Uncovered {
-    library: "rustls",
-    reason: "it has no functions of its own that could be found in every build",
-};
+/// Where it has symbols, it is no such case.
+pub(super) const RUSTLS: Uncovered =
+    Uncovered { library: "rustls", reason: "the program has no symbols of its functions (it is stripped)" };
 /// Bytes of a file that are searched for it.
 const SEARCHED_MAX: u64 = 1 << 30;
 /// Bytes of a file that are read at once.

@@ -28,7 +28,10 @@ pub use gate::HELD_RECORDS_MAX;
 pub use lists::ListedSocket;
 pub use mini_sockets::MINI_SOCKETS_MAX;
 pub use output::{Output, Skip, SkipPlaintext};
-pub use plaintext::{OBJECTS_MAX, STARTS_MAX, WAITING_BYTES_MAX, WAITING_MAX};
+pub use plaintext::{
+    BYTES_MAX as TAKEN_BYTES_MAX, CALLS_MAX as TAKEN_CALLS_MAX, OBJECTS_MAX, PLACES_MAX as TAKEN_PLACES_MAX,
+    STARTS_MAX, WAITING_BYTES_MAX, WAITING_MAX,
+};
 pub use routes::RouteQuestion;
 pub use stacks::{StackId, StackQuestion};
 pub use table::CONNECTIONS_MAX;

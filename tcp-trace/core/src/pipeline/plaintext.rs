@@ -7,17 +7,19 @@ mod evidence;
 mod lengths;
 mod links;
 mod objects;
+mod taken;
 
 use tcp_trace_model::{
-    event::{Ciphertext, Direction, Plaintext, TlsObject},
+    event::{Ciphertext, Direction, Passage, Plaintext, TlsObject},
     record::{ConnectionId, TlsLink},
     time::Time,
 };
 
 pub use evidence::STARTS_MAX;
-use objects::Place;
 pub(super) use objects::Plaintexts;
+use objects::{Held, Place};
 pub use objects::{OBJECTS_MAX, WAITING_BYTES_MAX, WAITING_MAX};
+pub use taken::{BYTES_MAX, CALLS_MAX, PLACES_MAX};
 
 use super::{
     Pipeline,
@@ -28,8 +30,41 @@ use super::{
 use crate::conn::Piece;
 
 impl Pipeline {
-    /// Takes plaintext.
+    /// Takes plaintext, or what is reported of it later.
     pub(super) fn plaintext(&mut self, time: Time, plaintext: &Plaintext<'_>) {
+        match plaintext.passage {
+            Passage::Whole => self.passed(time, plaintext),
+            Passage::Taken => {
+                if !self.plaintexts.taken.add(time, plaintext) {
+                    self.cx.out.lose(1);
+                }
+            }
+            Passage::Sent(address) => self.sent(time, plaintext, address),
+        }
+    }
+
+    /// What was taken at this address of the process is sent.
+    fn sent(&mut self, time: Time, plaintext: &Plaintext<'_>, address: u64) {
+        let calls = self.plaintexts.taken.send(plaintext.object, address, plaintext.length);
+        if plaintext.socket.is_none() {
+            // That socket is not followed.
+            return;
+        }
+        let Some(calls) = calls else {
+            // A part of it is lost, nobody knows which.
+            self.passed(time, plaintext);
+            return;
+        };
+        let mut offset = plaintext.offset;
+        for call in calls {
+            let Held { time, length, payload, .. } = &call;
+            self.passed(*time, &Plaintext { offset, length: *length, payload, ..*plaintext });
+            offset += u64::from(*length);
+        }
+    }
+
+    /// Takes plaintext that was sent or received.
+    fn passed(&mut self, time: Time, plaintext: &Plaintext<'_>) {
         let Plaintext { object, direction, offset, length, payload, .. } = *plaintext;
         if !self.meet(time, object) {
             return;

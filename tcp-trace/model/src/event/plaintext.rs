@@ -30,6 +30,17 @@ pub struct TlsObject {
     pub generation: u32,
 }
 
+/// How far plaintext has come that a call reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It was sent or received.
+    Whole,
+    /// It was taken to be sent, by what is at the object's address then: on which socket, another report says.
+    Taken,
+    /// What was taken there, at this address of the process, was sent.
+    Sent(u64),
+}
+
 /// Plaintext that an object sent or received in one call, or a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plaintext<'a> {
@@ -49,6 +60,8 @@ pub struct Plaintext<'a> {
     pub socket: Option<Cookie>,
     /// Whether the object was there before it was watched: its beginning was not seen.
     pub is_late: bool,
+    /// How far it has come.
+    pub passage: Passage,
 }
 
 /// The beginning of a TLS record as an object hands it to what sends it, or takes it from what received it.

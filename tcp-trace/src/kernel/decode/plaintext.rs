@@ -4,9 +4,9 @@ use std::mem::offset_of;
 
 use tcp_trace_ebpf::{
     CIPHERTEXT_MAX, LATE, LIBRARY_GNUTLS, LIBRARY_GO, LIBRARY_OPENSSL, LIBRARY_RUSTLS, RawCiphertext,
-    RawPlaintext, RawTlsObject, RawTlsObjectGone,
+    RawHeader, RawPlaintext, RawTlsObject, RawTlsObjectGone, SENT, TAKEN,
 };
-use tcp_trace_model::event::{Ciphertext, Plaintext, TlsLibrary, TlsObject};
+use tcp_trace_model::event::{Ciphertext, Passage, Plaintext, TlsLibrary, TlsObject};
 
 use super::{DecodeError, captured_of, direction, fixed, u8_at, u32_at, u64_at};
 
@@ -15,6 +15,7 @@ pub(super) fn plaintext(bytes: &[u8]) -> Result<Plaintext<'_>, DecodeError> {
     let length = u32_at(raw, offset_of!(RawPlaintext, length));
     let captured = u32_at(raw, offset_of!(RawPlaintext, captured));
     let socket = u64_at(raw, offset_of!(RawPlaintext, socket));
+    let attributes = u8_at(raw, offset_of!(RawPlaintext, attributes));
     Ok(Plaintext {
         object: object(raw, offset_of!(RawPlaintext, object)),
         library: library(u8_at(raw, offset_of!(RawPlaintext, library)))?,
@@ -23,7 +24,14 @@ pub(super) fn plaintext(bytes: &[u8]) -> Result<Plaintext<'_>, DecodeError> {
         length,
         payload: captured_of(bytes, payload, captured, length)?,
         socket: (socket != 0).then_some(socket),
-        is_late: u8_at(raw, offset_of!(RawPlaintext, attributes)) & LATE != 0,
+        is_late: attributes & LATE != 0,
+        passage: if attributes & TAKEN != 0 {
+            Passage::Taken
+        } else if attributes & SENT != 0 {
+            Passage::Sent(u64_at(raw, offset_of!(RawPlaintext, header) + offset_of!(RawHeader, cookie)))
+        } else {
+            Passage::Whole
+        },
     })
 }
 
@@ -66,7 +74,7 @@ fn library(number: u8) -> Result<TlsLibrary, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use tcp_trace_ebpf::{DIRECTION_IN, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE, RawHeader};
+    use tcp_trace_ebpf::{DIRECTION_IN, KIND_CIPHERTEXT, KIND_PLAINTEXT, KIND_TLS_OBJECT_GONE};
     use tcp_trace_model::event::{Direction, Event, EventKind};
 
     use super::*;
@@ -115,11 +123,19 @@ mod tests {
             payload: b"GET",
             socket: Some(4101),
             is_late: true,
+            passage: Passage::Whole,
         };
         assert_eq!(kind(&bytes), Ok(EventKind::Plaintext(expected)));
         let bytes = bytes_of(&RawPlaintext { socket: 0, captured: 0, attributes: 0, ..plaintext() });
         let expected = Plaintext { socket: None, is_late: false, payload: b"", ..expected };
         assert_eq!(kind(&bytes), Ok(EventKind::Plaintext(expected)));
+        let bytes = bytes_of(&RawPlaintext { socket: 0, captured: 0, attributes: TAKEN, ..plaintext() });
+        let expected = Plaintext { passage: Passage::Taken, ..expected };
+        assert_eq!(kind(&bytes), Ok(EventKind::Plaintext(expected)));
+        let header = RawHeader { cookie: 0x7f00_1000, ..header(KIND_PLAINTEXT) };
+        let raw = RawPlaintext { header, socket: 0, captured: 0, attributes: SENT, ..plaintext() };
+        let expected = Plaintext { passage: Passage::Sent(0x7f00_1000), ..expected };
+        assert_eq!(kind(&bytes_of(&raw)), Ok(EventKind::Plaintext(expected)));
     }
 
     #[test]

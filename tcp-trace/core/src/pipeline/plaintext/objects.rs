@@ -8,7 +8,7 @@ use tcp_trace_model::{
     time::Time,
 };
 
-use super::{evidence::Evidence, lengths::Calls};
+use super::{evidence::Evidence, lengths::Calls, taken::Taken};
 use crate::conn::Piece;
 
 /// Objects that are known at the same time; calls of further ones are counted as lost.
@@ -108,6 +108,7 @@ impl Object {
 pub(in super::super) struct Plaintexts {
     objects: HashMap<Key, Object>,
     pub(super) evidence: Evidence,
+    pub(super) taken: Taken,
     held_bytes: usize,
     unlinked: Unlinked,
     /// Those whose calls used a socket that was not followed.
@@ -371,8 +372,14 @@ impl Plaintexts {
             return;
         }
         self.forgot = now;
+        self.taken.forget_idle(now);
         self.looked.retain(|_, looked| now.micros_since(*looked) < LOOK_EVERY_US);
-        let is_idle = |known: &Object| now.micros_since(known.last) >= IDLE_US;
+        // An object of rustls is a socket.
+        let is_socket = |known: &Object| matches!(known.said, Some((TlsLibrary::Rustls, _)));
+        let is_idle = |known: &Object| {
+            let is_linked = known.place != Place::Waiting;
+            now.micros_since(known.last) >= IDLE_US || is_linked && is_socket(known)
+        };
         let idle: Vec<_> = self
             .objects
             .iter()
@@ -392,6 +399,9 @@ impl Plaintexts {
             .values()
             .filter(|known| known.place == Place::Waiting)
             .for_each(|known| all.count(known));
+        let unsent = self.taken.unsent();
+        all.unlinked.objects += unsent.objects;
+        all.unlinked.bytes += unsent.bytes;
         all.unlinked
     }
 }

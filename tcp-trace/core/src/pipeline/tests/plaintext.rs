@@ -1,6 +1,7 @@
 //! Plaintext of TLS libraries' calls: which connection it comes out of, and as what.
 
 mod evidence;
+mod taken;
 mod world;
 
 use tcp_trace_model::{

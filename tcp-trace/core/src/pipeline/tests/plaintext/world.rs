@@ -1,6 +1,6 @@
 //! Connections with TLS and the calls of its library, as the kernel reports them.
 
-use tcp_trace_model::event::{Ciphertext, Plaintext, TlsLibrary, TlsObject};
+use tcp_trace_model::event::{Ciphertext, Passage, Plaintext, TlsLibrary, TlsObject};
 
 use super::super::*;
 use crate::tls::testing::{Hello, message, record, server_hello};
@@ -200,6 +200,7 @@ impl Host {
             payload,
             socket: is_nested.then_some(tls.cookie),
             is_late: tls.is_late,
+            passage: Passage::Whole,
         };
         *offset += length as u64;
         self.event(0, EventKind::Plaintext(plaintext));

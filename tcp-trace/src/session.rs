@@ -72,7 +72,7 @@ pub fn run(
     let found = looking.and_then(|looking| looking.join().ok()).unwrap_or_default();
     let plaintext = plaintext::Plaintext::start(&mut tracer, found, command.as_ref())
         .map_err(SessionError::io("cannot start a thread"))?;
-    let mut output = output::Output::new(sink, backlog);
+    let mut output = output::Output::new(sink, backlog, &settings.filter);
     let started = output.put(&Record::Session(Box::new(head(&settings, &tracer)))).and_then(|()| {
         output.put(&Record::Ready(Ready { time: tracer.clock().now() }))?;
         output.flush()

@@ -5,7 +5,6 @@
 
 pub mod blame;
 pub mod conn;
-pub mod container;
 pub mod diagnosis;
 pub mod dns;
 pub mod explain;
@@ -17,6 +16,7 @@ pub mod pipeline;
 pub mod prose;
 pub mod protocols;
 pub mod selection;
+pub mod stats;
 pub mod stream;
 pub mod timeline;
 pub mod tls;

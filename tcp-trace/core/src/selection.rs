@@ -1,5 +1,6 @@
-//! Which lines of a recording are selected: those of a connection are selected together.
+//! Which lines of a recording are selected: those of a connection are selected together, but for exchanges that are not.
 
+mod held;
 mod lookups;
 #[cfg(test)]
 mod recording_tests;
@@ -10,35 +11,38 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 use tcp_trace_model::{
-    event::Endpoints,
+    event::{Endpoints, Owner},
     filter::{Facts, Translated, owner},
     record::{ConnectionId, Dns, Filter, Http, Network, Process, Record, TlsHandshake, Transition},
 };
 
+pub use self::held::Held;
 use self::lookups::Lookups;
 
 /// Bytes of lines that are held of connections that cannot be judged yet, when a recording can be read only
 /// once. A connection whose line finds no room is left out, and counted.
 pub const HELD_BYTES_MAX: usize = 64 << 20;
 
-/// Judges the connections of a recording by what their lines say of them.
+/// Judges the connections of a recording by what their lines say of them, and their exchanges one by one.
 ///
 /// The first line that settles it counts, as when tracing. A recording that can be read twice is learnt first
-/// ([`Self::learn`], [`Self::settle`]); of any other, the lines of a connection are held until it can be judged.
+/// ([`Self::learn`], [`Self::settle`]); of any other, the lines of a connection are held, as `L`, until it can be judged.
 #[derive(Debug)]
-pub struct Selection {
+pub struct Selection<L = Vec<u8>> {
     filter: Filter,
-    connections: HashMap<ConnectionId, Choice>,
-    lookups: Lookups,
+    connections: HashMap<ConnectionId, Choice<L>>,
+    lookups: Lookups<L>,
     is_settled: bool,
+    /// Whether connections that have ended are forgotten, because there is no end to new ones.
+    is_endless: bool,
     held_bytes: usize,
     held_bytes_max: usize,
     left_out: u64,
 }
 
 #[derive(Debug)]
-enum Choice {
-    Undecided(Box<Undecided>),
+enum Choice<L> {
+    Undecided(Box<Undecided<L>>),
     Refused,
     /// There was no room to hold its lines.
     LeftOut,
@@ -47,24 +51,49 @@ enum Choice {
 }
 
 /// What is known so far.
-#[derive(Debug, Default)]
-struct Undecided {
+#[derive(Debug)]
+struct Undecided<L> {
     endpoints: Option<Endpoints>,
     translated: Option<Endpoints>,
     netns: Option<u32>,
     process: Option<Arc<Process>>,
     cgroup: Option<String>,
-    held: Vec<Vec<u8>>,
+    /// Whether one of its exchanges is selected.
+    has_exchange: bool,
+    held: Vec<L>,
 }
 
-impl Selection {
-    /// Chooses the connections that `filter` lets through.
+impl<L> Default for Undecided<L> {
+    fn default() -> Self {
+        Self {
+            endpoints: None,
+            translated: None,
+            netns: None,
+            process: None,
+            cgroup: None,
+            has_exchange: false,
+            held: Vec::new(),
+        }
+    }
+}
+
+impl Selection<Record> {
+    /// Chooses the exchanges that `filter` selects, with their connections, of the records of a session whose connections it
+    /// has let through.
+    pub fn of_session(filter: &Filter) -> Self {
+        Self { is_endless: true, ..Self::new(filter.of_exchanges()) }
+    }
+}
+
+impl<L: Held> Selection<L> {
+    /// Chooses the connections and exchanges that `filter` lets through.
     pub fn new(filter: Filter) -> Self {
         Self {
             filter,
             connections: HashMap::new(),
             lookups: Lookups::default(),
             is_settled: false,
+            is_endless: false,
             held_bytes: 0,
             held_bytes_max: HELD_BYTES_MAX,
             left_out: 0,
@@ -96,28 +125,53 @@ impl Selection {
     /// Everything was learnt: what cannot be judged by now is not chosen.
     pub fn settle(&mut self) {
         self.is_settled = true;
+        for (id, choice) in &mut self.connections {
+            if let Choice::Undecided(known) = choice
+                && self.filter.judge_finally(known.facts(Some(*id), known.owner().as_ref()))
+                && (known.has_exchange || !self.filter.selects_exchanges())
+            {
+                *choice = Choice::Chosen(None);
+            }
+        }
         let connections = &self.connections;
         self.lookups.settle(|id| matches!(connections.get(&id), Some(Choice::Chosen(_))));
     }
 
     /// Judges a line. `Some` when it is chosen, with the lines that were held and come before it.
-    pub fn pass(&mut self, raw: &[u8], record: &Record) -> Option<Vec<Vec<u8>>> {
+    pub fn pass(&mut self, raw: &[u8], record: &Record) -> Option<Vec<L>> {
         if self.is_all() {
             return Some(Vec::new());
         }
         if let Record::Dns(dns) = record {
-            let is_chosen = self.lookups.is_wanted(dns.lookup) || self.is_asked_for(dns);
+            // Who selects exchanges wants no lookup that belongs to none.
+            let is_by_itself = || !self.filter.selects_exchanges() && self.is_asked_for(dns);
+            let is_chosen = self.lookups.is_wanted(dns.lookup) || is_by_itself();
             if !is_chosen && !self.is_settled {
-                self.lookups.hold(dns.lookup, raw);
+                self.lookups.hold(dns.lookup, L::held(raw, record));
             }
             return is_chosen.then(Vec::new);
         }
         let Some(id) = connection_of(raw, record) else {
             return Some(Vec::new());
         };
+        let is_left = matches!(record, Record::Http(http) if !self.filter.selects(&http.exchange));
         if self.is_settled {
-            return matches!(self.connections.get(&id), Some(Choice::Chosen(_))).then(Vec::new);
+            return (!is_left && matches!(self.connections.get(&id), Some(Choice::Chosen(_)))).then(Vec::new);
         }
+        if is_left {
+            if let Choice::Undecided(known) = self.connections.entry(id).or_default() {
+                known.learn(record);
+            }
+            return None;
+        }
+        let passed = self.pass_selected(id, raw, record);
+        if self.is_endless && matches!(record, Record::Connection(_)) {
+            self.connections.remove(&id);
+        }
+        passed
+    }
+
+    fn pass_selected(&mut self, id: ConnectionId, raw: &[u8], record: &Record) -> Option<Vec<L>> {
         match self.judge(id, record) {
             (Some(true), mut held) => {
                 held.extend(self.lookups.take_followed_by(record));
@@ -125,7 +179,7 @@ impl Selection {
             }
             (Some(false), _) => None,
             (None, _) => {
-                self.hold(id, raw);
+                self.hold(id, L::held(raw, record));
                 None
             }
         }
@@ -141,6 +195,7 @@ impl Selection {
         let owner = dns.process.as_ref().map(|process| owner(process, dns.cgroup.as_deref()));
         let network = &dns.network;
         let facts = Facts {
+            connection: dns.connection,
             endpoints: Some(network.endpoints()),
             translated: translated_to(network.translated.map(Endpoints::from)),
             netns: network.netns,
@@ -166,11 +221,11 @@ impl Selection {
     }
 
     /// The verdict on a connection with what a record says of it, and the lines that were held until now.
-    fn judge(&mut self, id: ConnectionId, record: &Record) -> (Option<bool>, Vec<Vec<u8>>) {
-        let choice = self.connections.entry(id).or_insert_with(|| Choice::Undecided(Box::default()));
+    fn judge(&mut self, id: ConnectionId, record: &Record) -> (Option<bool>, Vec<L>) {
+        let choice = self.connections.entry(id).or_default();
         if matches!(choice, Choice::Refused) && is_translated(record) {
             // Its other addresses became known: they may be selected.
-            *choice = Choice::Undecided(Box::default());
+            *choice = Choice::default();
         }
         let known = match choice {
             Choice::Undecided(known) => known,
@@ -178,14 +233,18 @@ impl Selection {
             Choice::Chosen(_) => return (Some(true), Vec::new()),
         };
         known.learn(record);
-        let owner = known.process.as_ref().map(|process| owner(process, known.cgroup.as_deref()));
-        let facts = Facts {
-            endpoints: known.endpoints,
-            translated: translated_to(known.translated),
-            netns: known.netns,
-            owner: owner.as_ref(),
+        known.has_exchange |= matches!(record, Record::Http(http) if self.filter.selects(&http.exchange));
+        let owner = known.owner();
+        let facts = known.facts(Some(id), owner.as_ref());
+        // A summary is the last line.
+        let is_final = matches!(record, Record::Connection(_));
+        let is_let_through =
+            if is_final { Some(self.filter.judge_finally(facts)) } else { self.filter.judge(facts) };
+        let is_chosen = match is_let_through {
+            Some(true) if self.filter.selects_exchanges() && !known.has_exchange => is_final.then_some(false),
+            verdict => verdict,
         };
-        let Some(is_chosen) = self.filter.judge(facts) else {
+        let Some(is_chosen) = is_chosen else {
             return (None, Vec::new());
         };
         let held = std::mem::take(&mut known.held);
@@ -196,12 +255,12 @@ impl Selection {
     }
 
     /// Keeps a line until its connection can be judged.
-    fn hold(&mut self, id: ConnectionId, raw: &[u8]) {
+    fn hold(&mut self, id: ConnectionId, line: L) {
         let Some(choice) = self.connections.get_mut(&id) else { return };
         let Choice::Undecided(known) = choice else { return };
-        if self.held_bytes + raw.len() <= self.held_bytes_max {
-            self.held_bytes += raw.len();
-            known.held.push(raw.to_vec());
+        if self.held_bytes + line.bytes() <= self.held_bytes_max {
+            self.held_bytes += line.bytes();
+            known.held.push(line);
         } else {
             self.held_bytes -= bytes(&known.held);
             self.left_out += 1;
@@ -210,7 +269,27 @@ impl Selection {
     }
 }
 
-impl Undecided {
+impl<L> Default for Choice<L> {
+    fn default() -> Self {
+        Self::Undecided(Box::default())
+    }
+}
+
+impl<L> Undecided<L> {
+    fn owner(&self) -> Option<Owner> {
+        self.process.as_ref().map(|process| owner(process, self.cgroup.as_deref()))
+    }
+
+    fn facts<'a>(&self, connection: Option<ConnectionId>, owner: Option<&'a Owner>) -> Facts<'a> {
+        Facts {
+            connection,
+            endpoints: self.endpoints,
+            translated: translated_to(self.translated),
+            netns: self.netns,
+            owner,
+        }
+    }
+
     fn learn(&mut self, record: &Record) {
         let info = match record {
             Record::Transition(transition) => &transition.connection,
@@ -233,8 +312,8 @@ impl Undecided {
     }
 }
 
-fn bytes(lines: &[Vec<u8>]) -> usize {
-    lines.iter().map(Vec::len).sum()
+fn bytes(lines: &[impl Held]) -> usize {
+    lines.iter().map(Held::bytes).sum()
 }
 
 /// The connection that a line belongs to; `None` for lines about the session.

@@ -8,12 +8,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::version::Version;
-use crate::{fields::Fields, http2, plaintext::ExchangeTls, text::Text, time::Time};
+use crate::{
+    fields::Fields,
+    http2::{self, GrpcStatus},
+    plaintext::ExchangeTls,
+    text::Text,
+    time::Time,
+};
 
 /// What stands in place of a credential.
 pub const REDACTED: &str = "«redacted»";
 /// Header fields whose values are credentials.
 const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
+
+/// The reason of an exchange that was not over when the session ended.
+pub const SESSION_ENDED: &str = "the session ended";
 
 /// Why something is as it is, in words. What it quotes of the network is escaped and short.
 pub type Reason = Cow<'static, str>;
@@ -99,6 +108,30 @@ impl Exchange {
     pub fn other_version(&self) -> Option<Version> {
         let response = self.response.as_ref()?.version;
         response.filter(|_| response != self.version())
+    }
+
+    /// Whether it failed: it ended without a whole response, as far as was seen, a message of it is illegal, the server says that it
+    /// failed itself (5xx), or its gRPC status is another than OK. One that was not over when the session ended has not.
+    pub fn has_failed(&self) -> bool {
+        let is_server_error = self.response.as_ref().is_some_and(|response| response.status_code >= 500);
+        let grpc = self.stream.as_ref().and_then(|stream| stream.grpc.as_ref());
+        let is_grpc_error = grpc.and_then(|grpc| grpc.status).is_some_and(|status| status != GrpcStatus::OK);
+        is_server_error || is_grpc_error || self.is_broken()
+    }
+
+    fn is_broken(&self) -> bool {
+        match self.outcome {
+            Outcome::Ok | Outcome::Upgraded => false,
+            Outcome::Reset | Outcome::Invalid => true,
+            Outcome::NoResponse | Outcome::Truncated => {
+                self.integrity != Integrity::Gap && !self.is_unfinished()
+            }
+        }
+    }
+
+    /// Whether it was not over when the session ended.
+    pub fn is_unfinished(&self) -> bool {
+        self.reason.as_deref().is_some_and(|reason| reason.ends_with(SESSION_ENDED))
     }
 
     /// Whether a frame of HTTP/2 ended it, and not the end of its connection.

@@ -1,12 +1,17 @@
-//! Which connections the user asked for.
+//! Which connections and exchanges the user selected.
+
+mod exchanges;
 
 use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::exchanges::{ExchangeFilter, HttpProtocol, Pattern, Status};
 use crate::{
+    container,
     event::{Endpoints, Owner, ProcessInfo},
-    network::Process,
+    exchange::Exchange,
+    network::{ConnectionId, Process},
 };
 
 /// The filters of a session, as given. Values of one kind are alternatives; kinds restrict each other.
@@ -37,6 +42,21 @@ pub struct Filter {
     /// Paths in the cgroup v2 hierarchy, including everything below them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cgroup: Vec<String>,
+    /// Ids of containers, or their beginnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub container: Vec<String>,
+    /// systemd units, such as `nginx.service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unit: Vec<String>,
+    /// Connections, by their names in recordings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connection: Vec<ConnectionId>,
+    /// Exchanges. A connection passes when one of its exchanges does.
+    #[serde(default, skip_serializing_if = "ExchangeFilter::is_empty")]
+    pub exchanges: ExchangeFilter,
+    /// What each of these selects is excluded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not: Vec<Filter>,
     /// Whether only the command after `--` and its descendants were followed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub followed: bool,
@@ -80,8 +100,10 @@ pub enum Translated {
 }
 
 /// What is known of a connection when it is judged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
+    /// Its name.
+    pub connection: Option<ConnectionId>,
     /// Both ends, as far as known: the socket's own addresses.
     pub endpoints: Option<Endpoints>,
     /// The other addresses that its segments leave this host with.
@@ -115,21 +137,61 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Whether a connection passes; `None` while that cannot be told from what is known.
+    /// Whether a connection passes, whatever its exchanges are; `None` while that is unknown.
     pub fn judge(&self, facts: Facts<'_>) -> Option<bool> {
-        let parts = [
+        let excluded = self.excluding_connections().map(|not| not.judge(facts).map(|is_meant| !is_meant));
+        all(self.kinds(facts).into_iter().chain(excluded))
+    }
+
+    /// Whether a connection passes when no more will be known of it: what may be excluded is not.
+    pub fn judge_finally(&self, facts: Facts<'_>) -> bool {
+        let is_excluded = self.excluding_connections().any(|not| not.judge(facts) == Some(true));
+        all(self.kinds(facts)) == Some(true) && !is_excluded
+    }
+
+    fn kinds(&self, facts: Facts<'_>) -> [Option<bool>; 5] {
+        [
+            self.judge_connection(facts),
             self.judge_ports(facts),
             self.judge_addresses(facts),
             self.judge_netns(facts),
             self.judge_owner(facts),
-        ];
-        if parts.contains(&Some(false)) {
-            Some(false)
-        } else if parts.contains(&None) {
-            None
-        } else {
-            Some(true)
+        ]
+    }
+
+    /// What excludes connections, and not only some of their exchanges.
+    fn excluding_connections(&self) -> impl Iterator<Item = &Self> {
+        self.not.iter().filter(|not| not.exchanges.is_empty())
+    }
+
+    /// Whether exchanges are selected one by one.
+    pub fn selects_exchanges(&self) -> bool {
+        !self.exchanges.is_empty() || self.not.iter().any(|not| !not.exchanges.is_empty())
+    }
+
+    /// Whether an exchange of a connection that passes is selected.
+    pub fn selects(&self, exchange: &Exchange) -> bool {
+        let is_excluded = |not: &Self| !not.exchanges.is_empty() && not.exchanges.selects(exchange);
+        self.exchanges.selects(exchange) && !self.not.iter().any(is_excluded)
+    }
+
+    /// The same filter of connections, without those of exchanges.
+    pub fn of_connections(&self) -> Self {
+        let not = self.excluding_connections().cloned().collect();
+        Self { exchanges: ExchangeFilter::default(), not, ..self.clone() }
+    }
+
+    /// The same filter of exchanges, without those of connections.
+    pub fn of_exchanges(&self) -> Self {
+        let not = self.not.iter().filter(|not| !not.exchanges.is_empty()).cloned().collect();
+        Self { exchanges: self.exchanges.clone(), not, ..Self::default() }
+    }
+
+    fn judge_connection(&self, facts: Facts<'_>) -> Option<bool> {
+        if self.connection.is_empty() {
+            return Some(true);
         }
+        facts.connection.map(|connection| self.connection.contains(&connection))
     }
 
     fn judge_ports(&self, facts: Facts<'_>) -> Option<bool> {
@@ -174,15 +236,27 @@ impl Filter {
         if !(is_pid && is_name && (!self.followed || owner.followed)) {
             return Some(false);
         }
-        if self.cgroup.is_empty() {
+        if self.cgroup.is_empty() && self.container.is_empty() && self.unit.is_empty() {
             return Some(true);
         }
-        owner.info.cgroup.as_deref().map(|path| self.asks_for_cgroup(path))
+        let path = owner.info.cgroup.as_deref()?;
+        let named = container::identify(path);
+        let is_container = |start: &String| {
+            named.container.as_ref().is_some_and(|container| container.id.starts_with(start.as_str()))
+        };
+        let is_unit = |wanted: &String| named.unit.as_ref() == Some(wanted);
+        Some(
+            self.asks_for_cgroup(path)
+                && (self.container.is_empty() || self.container.iter().any(is_container))
+                && (self.unit.is_empty() || self.unit.iter().any(is_unit)),
+        )
     }
 
     /// Whether some processes are asked for, and others are not.
     pub fn asks_for_processes(&self) -> bool {
-        !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty()) || self.followed
+        let Self { pid, comm, cgroup, container, unit, followed, .. } = self;
+        let is_any = pid.is_empty() && comm.is_empty() && cgroup.is_empty();
+        !(is_any && container.is_empty() && unit.is_empty()) || *followed
     }
 
     /// Whether connections in a network namespace, by its inode number, may pass.
@@ -200,157 +274,19 @@ impl Filter {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-
-    fn endpoints(local_port: u16) -> Option<Endpoints> {
-        Some(Endpoints {
-            local: SocketAddr::from(([10, 0, 0, 1], local_port)),
-            peer: SocketAddr::from(([10, 0, 0, 2], 8080)),
-        })
-    }
-
-    fn owner(followed: bool) -> Owner {
-        Owner { followed, ..Owner::new(7, "curl") }
-    }
-
-    fn judge(filter: &Filter, endpoints: Option<Endpoints>, owner: Option<&Owner>) -> Option<bool> {
-        filter.judge(Facts { endpoints, translated: Translated::No, netns: Some(4_026_531_840), owner })
-    }
-
-    #[test]
-    fn no_filter_lets_everything_through_at_once() {
-        assert_eq!(judge(&Filter::default(), None, None), Some(true));
-    }
-
-    #[test]
-    fn a_port_matches_either_end() {
-        let filter = |port| Filter { port: vec![port], ..Filter::default() };
-        assert_eq!(judge(&filter(8080), endpoints(41352), None), Some(true));
-        assert_eq!(judge(&filter(41352), endpoints(41352), None), Some(true));
-        assert_eq!(judge(&filter(80), endpoints(41352), None), Some(false));
-    }
-
-    #[test]
-    fn a_port_that_is_not_chosen_yet_leaves_it_open() {
-        let filter = Filter { port: vec![41352], ..Filter::default() };
-        assert_eq!(judge(&filter, endpoints(0), None), None);
-        assert_eq!(judge(&Filter { port: vec![8080], ..filter }, endpoints(0), None), Some(true));
-    }
-
-    #[test]
-    fn a_port_can_be_asked_for_at_one_end() {
-        let local = |port| Filter { local_port: vec![port], ..Filter::default() };
-        let peer = |port| Filter { peer_port: vec![port], ..Filter::default() };
-        for (filter, local_port, expected) in [
-            (local(41352), 41352, Some(true)),
-            (local(8080), 41352, Some(false)),
-            (local(41352), 0, None),
-            (peer(8080), 41352, Some(true)),
-            (peer(8080), 0, Some(true)),
-            (peer(41352), 41352, Some(false)),
-            (peer(41352), 0, Some(false)),
-            (Filter { port: vec![41352], ..peer(8080) }, 41352, Some(true)),
-            (Filter { port: vec![41352], ..peer(8080) }, 0, None),
-            (Filter { port: vec![41352], ..local(1) }, 41352, Some(false)),
-        ] {
-            assert_eq!(judge(&filter, endpoints(local_port), None), expected, "{filter:?}");
+/// Whether all of these are true, as far as they are known.
+fn all(parts: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    let mut whole = Some(true);
+    for part in parts {
+        match part {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => whole = None,
         }
     }
-
-    #[test]
-    fn an_address_matches_a_network_of_either_end() {
-        let filter = |net: &str| Filter { addr: vec![net.parse().unwrap()], ..Filter::default() };
-        assert_eq!(judge(&filter("10.0.0.0/8"), endpoints(1), None), Some(true));
-        assert_eq!(judge(&filter("10.0.0.2"), endpoints(1), None), Some(true));
-        assert_eq!(judge(&filter("192.0.2.0/24"), endpoints(1), None), Some(false));
-        assert_eq!(judge(&filter("::1"), endpoints(1), None), Some(false));
-    }
-
-    #[test]
-    fn each_kind_matches_the_sockets_own_addresses_or_the_translated_ones() {
-        // REDIRECT of 10.0.0.2:8080 to 127.0.0.1:15001.
-        let translated = Endpoints {
-            local: SocketAddr::from(([10, 0, 0, 1], 41352)),
-            peer: SocketAddr::from(([127, 0, 0, 1], 15_001)),
-        };
-        let addr = |net: &str| vec![net.parse().unwrap()];
-        for (filter, without, with) in [
-            (Filter { port: vec![8080], ..Filter::default() }, true, true),
-            (Filter { port: vec![15_001], ..Filter::default() }, false, true),
-            (Filter { peer_port: vec![15_001], ..Filter::default() }, false, true),
-            (Filter { local_port: vec![15_001], ..Filter::default() }, false, false),
-            (Filter { addr: addr("10.0.0.2"), ..Filter::default() }, true, true),
-            (Filter { addr: addr("127.0.0.0/8"), ..Filter::default() }, false, true),
-            (Filter { addr: addr("127.0.0.1"), port: vec![8080], ..Filter::default() }, false, true),
-            (Filter { addr: addr("192.0.2.1"), port: vec![8080], ..Filter::default() }, false, false),
-        ] {
-            let judge = |translated| {
-                filter.judge(Facts { endpoints: endpoints(41352), translated, netns: None, owner: None })
-            };
-            assert_eq!(judge(Translated::No), Some(without), "{filter:?}");
-            assert_eq!(judge(Translated::To(translated)), Some(with), "{filter:?}");
-            assert_eq!(
-                judge(Translated::Unknown),
-                without.then_some(true),
-                "{filter:?}: it may become known"
-            );
-        }
-    }
-
-    #[test]
-    fn the_process_is_waited_for() {
-        let filter = Filter { comm: vec!["curl".to_owned()], ..Filter::default() };
-        assert_eq!(judge(&filter, endpoints(1), None), None);
-        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(true));
-        let other = Filter { comm: vec!["cur".to_owned()], ..Filter::default() };
-        assert_eq!(judge(&other, endpoints(1), Some(&owner(false))), Some(false), "whole names only");
-    }
-
-    #[test]
-    fn a_network_namespace_is_asked_for_by_its_inode_number() {
-        let filter = Filter { netns: vec![7, 4_026_531_840], ..Filter::default() };
-        let judge =
-            |netns| filter.judge(Facts { endpoints: None, translated: Translated::No, netns, owner: None });
-        assert_eq!(judge(Some(4_026_531_840)), Some(true));
-        assert_eq!(judge(Some(8)), Some(false));
-        assert_eq!(judge(None), None, "it may become known");
-    }
-
-    #[test]
-    fn a_cgroup_is_asked_for_with_all_below_it() {
-        for (asked, path, expected) in [
-            ("/system.slice", Some("/system.slice"), Some(true)),
-            ("/system.slice", Some("/system.slice/nginx.service"), Some(true)),
-            ("/system.slice", Some("/system.slice2"), Some(false)),
-            ("/system.slice/nginx.service", Some("/system.slice"), Some(false)),
-            ("/", Some("/"), Some(true)),
-            ("/", Some("/a/b"), Some(true)),
-            ("/a", Some("/"), Some(false)),
-            ("/a", None, None),
-        ] {
-            let filter = Filter { cgroup: vec!["/other".to_owned(), asked.to_owned()], ..Filter::default() };
-            let info = ProcessInfo { cgroup: path.map(Arc::from), ..ProcessInfo::default() };
-            let owner = Owner { info, ..owner(false) };
-            assert_eq!(judge(&filter, None, Some(&owner)), expected, "{asked} {path:?}");
-            let filter = Filter { pid: vec![8], ..filter };
-            assert_eq!(judge(&filter, None, Some(&owner)), Some(false), "the process already says no");
-        }
-        let filter = Filter { cgroup: vec!["/a".to_owned()], ..Filter::default() };
-        assert_eq!(judge(&filter, None, None), None);
-    }
-
-    #[test]
-    fn kinds_restrict_each_other_and_one_no_is_enough() {
-        let filter = Filter { port: vec![80], pid: vec![7], ..Filter::default() };
-        assert_eq!(judge(&filter, endpoints(1), None), Some(false), "the port already says no");
-        let filter = Filter { port: vec![8080], pid: vec![7], ..Filter::default() };
-        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(true));
-        let filter = Filter { followed: true, ..filter };
-        assert_eq!(judge(&filter, endpoints(1), Some(&owner(false))), Some(false));
-        assert_eq!(judge(&filter, endpoints(1), Some(&owner(true))), Some(true));
-    }
+    whole
 }
+
+#[cfg(test)]
+#[path = "filter/tests.rs"]
+mod tests;

@@ -111,6 +111,11 @@ named_numbers! {
     }
 }
 
+impl GrpcStatus {
+    /// The call succeeded.
+    pub const OK: Self = Self(0);
+}
+
 impl ErrorCode {
     /// Nothing is wrong.
     pub const NO_ERROR: Self = Self(0x0);

@@ -4,6 +4,7 @@
 
 mod blocks;
 pub mod connection_info;
+pub mod container;
 pub mod event;
 pub mod exchange;
 pub mod fields;

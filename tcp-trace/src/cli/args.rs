@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-pub(super) use super::args_diagnose::Diagnose;
+pub(super) use super::{args_diagnose::Diagnose, args_stats::Stats};
 
-use super::filters::Filters;
+use super::{exchange_filters::ExchangeFilters, filters::Filters};
 use crate::kernel::{RING_BYTES_DEFAULT, RING_BYTES_MIN};
 
 /// Trace every TCP connection on this host from SYN to TIME_WAIT, with the HTTP requests that it carries.
@@ -31,6 +31,8 @@ pub(super) enum Verb {
     Show(Show),
     /// Find stuck sockets and failed requests: where, why, and how to fix them; exits with 1 if there are findings
     Diagnose(Box<Diagnose>),
+    /// Count requests, errors, percentiles and connections, of this host for a while or of recordings
+    Stats(Box<Stats>),
     /// Trace one HTTP request between two demo processes and print its ladder (sequence diagram)
     Demo(Demo),
     /// Report what this kernel and your privileges allow
@@ -91,6 +93,8 @@ pub(super) struct Show {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) filters: Filters,
+    #[command(flatten)]
+    pub(super) exchanges: ExchangeFilters,
     /// Print the HTTP exchanges in groups instead of in a format
     #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "format")]
     pub(super) group: Option<Grouping>,
@@ -183,6 +187,8 @@ pub(super) enum Grouping {
 pub(super) struct Tracing {
     #[command(flatten)]
     pub(super) filters: Filters,
+    #[command(flatten)]
+    pub(super) exchanges: ExchangeFilters,
     /// Stop after this time, such as 30s or 5m
     #[arg(long, help_heading = "Tracing", value_name = "D", value_parser = duration)]
     pub(super) duration: Option<Duration>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use tcp_trace_model::record::{Cidr, Filter};
+use tcp_trace_model::record::{Cidr, ConnectionId, Filter};
 
 use super::{CliError, run::say};
 use crate::kernel::{cgroup, netns};
@@ -15,7 +15,9 @@ const CGROUP_FOLDER: &str = "/sys/fs/cgroup";
 
 /// Values of one filter are alternatives; filters restrict each other.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Filters (values of one are alternatives, different ones restrict each other)")]
+#[command(
+    next_help_heading = "Filters of connections (values of one are alternatives, different ones restrict each other)"
+)]
 pub(super) struct Filters {
     /// Only connections of the process with this id
     #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = process_id)]
@@ -42,6 +44,36 @@ pub(super) struct Filters {
     /// netns`, or a path such as /proc/PID/ns/net
     #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = netns_name)]
     netns: Vec<String>,
+    /// Only connections of processes in this container, by its id or the beginning of it
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = container)]
+    container: Vec<String>,
+    /// Only connections of processes in this systemd unit, such as nginx.service
+    #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = unit)]
+    unit: Vec<String>,
+    /// Only this connection, by its name in recordings, such as c4101
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    connection: Vec<ConnectionId>,
+    /// Leave out connections of the process with this id
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = process_id)]
+    not_pid: Vec<u32>,
+    /// Leave out connections of processes with this name
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = comm)]
+    not_comm: Vec<String>,
+    /// Leave out connections with this port at either end
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = port)]
+    not_port: Vec<u16>,
+    /// Leave out connections with an address in this network at either end
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    not_addr: Vec<Cidr>,
+    /// Leave out connections of processes in this cgroup or below it
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = cgroup_path)]
+    not_cgroup: Vec<String>,
+    /// Leave out connections of processes in this container
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = container)]
+    not_container: Vec<String>,
+    /// Leave out connections of processes in this systemd unit
+    #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = unit)]
+    not_unit: Vec<String>,
 }
 
 impl Filters {
@@ -77,7 +109,10 @@ impl Filters {
 
     /// `mounted` is where this host has the cgroup v2 hierarchy.
     fn but_netns(&self, mounted: Option<&str>) -> Filter {
-        let Self { pid, comm, port, local_port, peer_port, addr, cgroup, netns: _ } = self;
+        let Self {
+            pid, comm, port, local_port, peer_port, addr, cgroup, container, unit, connection, ..
+        } = self;
+        let within = |paths: &[String]| paths.iter().map(|path| within_hierarchy(path, mounted)).collect();
         Filter {
             pid: pid.clone(),
             comm: comm.clone(),
@@ -85,10 +120,48 @@ impl Filters {
             local_port: local_port.clone(),
             peer_port: peer_port.clone(),
             addr: addr.clone(),
-            cgroup: cgroup.iter().map(|path| within_hierarchy(path, mounted)).collect(),
-            netns: Vec::new(),
-            followed: false,
+            cgroup: within(cgroup),
+            container: container.clone(),
+            unit: unit.clone(),
+            connection: connection.clone(),
+            not: self.excluding(within(&self.not_cgroup)),
+            ..Filter::default()
         }
+    }
+
+    /// What is left out: each kind by itself.
+    fn excluding(&self, cgroup: Vec<String>) -> Vec<Filter> {
+        let any = Filter::default;
+        let kinds = [
+            Filter { pid: self.not_pid.clone(), ..any() },
+            Filter { comm: self.not_comm.clone(), ..any() },
+            Filter { port: self.not_port.clone(), ..any() },
+            Filter { addr: self.not_addr.clone(), ..any() },
+            Filter { cgroup, ..any() },
+            Filter { container: self.not_container.clone(), ..any() },
+            Filter { unit: self.not_unit.clone(), ..any() },
+        ];
+        kinds.into_iter().filter(|kind| !kind.is_empty()).collect()
+    }
+}
+
+/// The beginning of a container's id: lower-case hexadecimal digits.
+fn container(text: &str) -> Result<String, String> {
+    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("expected a container's id or the beginning of it, as `docker ps` and `crictl ps` show it"
+            .to_owned())
+    }
+}
+
+/// A unit's name, with its kind: a service where none is typed, as for systemctl.
+fn unit(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("expected a unit such as nginx.service".to_owned()),
+        name if name.contains('.') => Ok(name.to_owned()),
+        name => Ok(format!("{name}.service")),
     }
 }
 
@@ -210,6 +283,25 @@ mod tests {
         assert_eq!(filter.netns, [7, 4_026_531_840]);
         assert_eq!(filter.cgroup, ["/a", "/b/c"]);
         assert!(!filter.followed);
+    }
+
+    #[test]
+    fn what_is_left_out_is_so_by_each_kind_alone() {
+        let filter =
+            typed("x --not-port 22,53 --not-comm curl --not-unit nginx --container 6B2A --connection c7.1")
+                .of_recording()
+                .unwrap();
+        let expected = [
+            Filter { comm: vec!["curl".to_owned()], ..Filter::default() },
+            Filter { port: vec![22, 53], ..Filter::default() },
+            Filter { unit: vec!["nginx.service".to_owned()], ..Filter::default() },
+        ];
+        assert_eq!(filter.not, expected);
+        assert_eq!(
+            (filter.container, filter.connection),
+            (vec!["6b2a".to_owned()], vec!["c7.1".parse().unwrap()])
+        );
+        assert!(Typed::try_parse_from(["x", "--container", "web"]).is_err());
     }
 
     #[test]

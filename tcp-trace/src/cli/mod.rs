@@ -2,12 +2,14 @@
 
 mod args;
 mod args_diagnose;
+mod args_stats;
 mod check;
 mod check_tls;
 mod coverage;
 mod demo;
 mod diagnose;
 mod error;
+mod exchange_filters;
 mod explain;
 mod filters;
 mod fresh_line;
@@ -17,6 +19,7 @@ mod output_file;
 mod record;
 mod run;
 mod show;
+mod stats;
 mod trace_settings;
 mod usage_error;
 

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use super::{
     CliError,
     args::{Cli, Verb},
-    check, demo, diagnose, explain, live, record, show, usage_error,
+    check, demo, diagnose, explain, live, record, show, stats, usage_error,
 };
 
 /// Runs the command line `arguments`, the program's name first.
@@ -35,6 +35,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Record(arguments) => record::run(arguments, log),
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Diagnose(arguments) => diagnose::run(&arguments, log),
+        Verb::Stats(arguments) => stats::run(&arguments, log),
         Verb::Demo(arguments) => demo::run(&arguments, log),
         Verb::Check => Ok(check::run()),
         Verb::Explain(arguments) => explain::run(&arguments),

@@ -26,7 +26,8 @@ use crate::{
 const BROKEN_REPORTED_MAX: u64 = 5;
 
 pub(super) fn run(arguments: &Show) -> Result<ExitCode, CliError> {
-    let source = Source::open(&arguments.file, arguments.filters.of_recording()?)?;
+    let source =
+        Source::open(&arguments.file, arguments.exchanges.add_to(arguments.filters.of_recording()?))?;
     let stdout = || io::stdout().lock();
     let style = || Style::of_stdout(&arguments.printing);
     let output = match (arguments.group, arguments.printing.format) {

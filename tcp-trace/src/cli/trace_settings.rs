@@ -27,6 +27,7 @@ pub(super) fn settings(
 ) -> Result<(Settings, Option<Command>), CliError> {
     let command = command(&arguments.command)?;
     let filter = Filter { followed: command.is_some(), ..arguments.filters.of_host()? };
+    let filter = arguments.exchanges.add_to(filter);
     let settings = Settings {
         kernel: Options {
             ring_bytes: arguments.ring_size,

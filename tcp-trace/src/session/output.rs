@@ -2,8 +2,9 @@
 
 use std::{io, time::Duration};
 
+use tcp_trace_core::{prose::counted, selection::Selection};
 use tcp_trace_model::{
-    record::{End, Loss, LossPlace, Record, Unlinked},
+    record::{End, Filter, Loss, LossPlace, Record, Unlinked},
     time::Time,
 };
 
@@ -24,6 +25,8 @@ const STUCK: Duration = Duration::from_secs(1);
 /// summed up, because they have to reach the file.
 pub(super) struct Output<'a> {
     sink: Counting<&'a mut dyn Sink>,
+    /// Where exchanges are selected, what waits until one of its connection is.
+    selection: Option<Selection<Record>>,
     backlog: Option<Backlog>,
     is_stalled: bool,
     /// No event has to be read any more, so that a full queue may be waited for.
@@ -35,12 +38,22 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     /// `backlog` is that of the thread which writes what `sink` renders, when there is one.
-    pub(super) fn new(sink: &'a mut dyn Sink, backlog: Option<Backlog>) -> Self {
+    pub(super) fn new(sink: &'a mut dyn Sink, backlog: Option<Backlog>, filter: &Filter) -> Self {
         let sink = Counting::new(sink);
-        Self { sink, backlog, is_stalled: false, is_ending: false, losses: Vec::new(), dropped: 0 }
+        let selection = filter.selects_exchanges().then(|| Selection::of_session(filter));
+        Self { sink, selection, backlog, is_stalled: false, is_ending: false, losses: Vec::new(), dropped: 0 }
     }
 
+    /// Puts out a record if it is selected, with those that waited for it.
     pub(super) fn put(&mut self, record: &Record) -> io::Result<()> {
+        if let Some(selection) = &mut self.selection {
+            let Some(held) = selection.pass(&[], record) else { return Ok(()) };
+            held.iter().try_for_each(|record| self.put_selected(record))?;
+        }
+        self.put_selected(record)
+    }
+
+    fn put_selected(&mut self, record: &Record) -> io::Result<()> {
         if self.wait_for_room() {
             return self.sink.record(record);
         }
@@ -85,6 +98,13 @@ impl<'a> Output<'a> {
     ) -> io::Result<()> {
         self.begin_end();
         self.loss(time, LossPlace::Output, 0, None)?;
+        if let Some(connections) = self.selection.as_ref().map(Selection::left_out).filter(|count| *count > 0)
+        {
+            log::warn!(
+                "left out {}: too many were open without a selected exchange; a filter of connections helps",
+                counted(connections, "connection")
+            );
+        }
         let counts = self.sink.counts();
         let end = End {
             time,

@@ -66,7 +66,7 @@ fn a_pipe_that_nobody_reads_costs_counted_records() {
     let writer = ChunkWriter::with_queue(Stuck { until, pipe: output }, QUEUE).unwrap();
     let backlog = writer.backlog();
     let mut sink = JsonLines::new(writer);
-    let mut output = Output::new(&mut sink, Some(backlog.clone()));
+    let mut output = Output::new(&mut sink, Some(backlog.clone()), &Filter::default());
     for number in 0..RECORDS {
         output.put(&ready(number)).unwrap();
         if number % 1000 == 0 {
@@ -105,7 +105,7 @@ fn what_comes_at_the_end_waits_for_the_writer() {
     let writer = ChunkWriter::with_queue(output, QUEUE).unwrap();
     let backlog = writer.backlog();
     let mut sink = JsonLines::new(writer);
-    let mut output = Output::new(&mut sink, Some(backlog));
+    let mut output = Output::new(&mut sink, Some(backlog), &Filter::default());
     let reading = thread::spawn(|| read(pipe));
     output.begin_end();
     (0..RECORDS).for_each(|number| output.put(&ready(number)).unwrap());
@@ -123,7 +123,7 @@ fn only_a_signal_ends_the_wait_for_a_reader_that_takes_nothing() {
     writer.write_all(&vec![b'\n'; 256 << 10]).unwrap();
     let backlog = writer.backlog();
     let mut sink = JsonLines::new(io::sink());
-    let output = Output::new(&mut sink, Some(backlog));
+    let output = Output::new(&mut sink, Some(backlog), &Filter::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let waited = tokio::time::timeout(10 * POLL, output.written(std::future::pending())).await;

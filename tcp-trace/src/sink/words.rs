@@ -19,6 +19,19 @@ pub(super) fn named(process: &Process) -> String {
     format!("{}[{}]", printable(&process.name), process.pid)
 }
 
+/// A number with commas between its thousands.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Escaped, and shortened when it is very long.
 pub(super) fn printable(text: &Text) -> String {
     cut(&text.printable().to_string(), TEXT_MAX)

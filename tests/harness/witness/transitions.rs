@@ -208,8 +208,8 @@ fn selects(filter: &Filter, life: &Life) -> Option<bool> {
 
 /// Whether a filter selects by more than ports and addresses.
 fn is_by_others(filter: &Filter) -> bool {
-    let Filter { pid, comm, port: _, local_port: _, peer_port: _, addr: _, netns, cgroup, followed } = filter;
-    !(pid.is_empty() && comm.is_empty() && netns.is_empty() && cgroup.is_empty()) || *followed
+    let Filter { port, local_port, peer_port, addr, .. } = filter.clone();
+    *filter != Filter { port, local_port, peer_port, addr, ..Filter::default() }
 }
 
 /// Whether some state changes have to be compared: they are recorded, nothing was lost, and ports alone select.

@@ -99,6 +99,7 @@ impl Identity {
     pub(super) fn facts(&self) -> Facts<'_> {
         let network = self.info.network.as_ref();
         Facts {
+            connection: Some(self.info.id),
             endpoints: network.map(Network::endpoints),
             netns: network.and_then(|network| network.netns),
             translated: Translated::No,

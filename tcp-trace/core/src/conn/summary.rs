@@ -1,14 +1,13 @@
 //! A connection's summary line.
 
 use tcp_trace_model::{
+    container,
     event::{Direction, Role},
     record::{self, AcceptQueue, Bytes, Close, How, ZeroWindow},
     time::Time,
 };
 
 use super::{Connection, learning::Progress, mini_socket::MiniSocket};
-use crate::container;
-
 /// Why nothing is known of an end.
 const END_UNSEEN: &str = "its end was not seen";
 

@@ -220,15 +220,20 @@ impl Snapshot {
         for socket in &self.sockets {
             let endpoints = Some(socket.diag.endpoints);
             let netns = Some(socket.netns).filter(|netns| *netns != 0);
+            let connection = Some(ConnectionId::of_socket(socket.diag.cookie, 0));
             // The list says nothing of translation.
-            let translated = filter::Translated::No;
             let passes = |owner: Option<&Owner>| {
-                filter.judge(filter::Facts { endpoints, translated, netns, owner }) == Some(true)
+                let facts = filter::Facts { connection, endpoints, netns, owner, ..Default::default() };
+                filter.judge_finally(facts)
             };
             let mut owners = self
                 .owners(socket)
-                .map(|(process, _)| filter::owner(&process.named, process.cgroup.as_deref()));
-            chosen.push(passes(None) || owners.any(|owner| passes(Some(&owner))));
+                .map(|(process, _)| filter::owner(&process.named, process.cgroup.as_deref()))
+                .peekable();
+            chosen.push(match owners.peek() {
+                None => passes(None),
+                Some(_) => owners.any(|owner| passes(Some(&owner))),
+            });
         }
         for (socket, is_chosen) in self.sockets.iter_mut().zip(chosen) {
             socket.is_chosen = is_chosen;

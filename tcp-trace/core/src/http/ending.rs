@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::Direction,
-    exchange::{Ended, Integrity, Message, Outcome, Part, Reason},
+    exchange::{Ended, Integrity, Message, Outcome, Part, Reason, SESSION_ENDED},
     time::Time,
 };
 
@@ -184,7 +184,7 @@ fn ended_by(requests: Option<Direction>, end: ConnectionEnd) -> String {
         End::Fin => format!("closed{}", by(end.first_fin.map(|(direction, _)| direction))),
         End::Reset(direction) => format!("reset{}", by(direction)),
         End::Failed(error) => error.to_owned(),
-        End::Unknown => "the session ended".to_owned(),
+        End::Unknown => SESSION_ENDED.to_owned(),
         End::Unseen => UNSEEN.to_owned(),
     }
 }

@@ -214,6 +214,7 @@ impl Gate {
                     self.open(connection, out);
                 }
             }
+            None if is_final && filter.judge_finally(connection.facts()) => self.open(connection, out),
             Some(false) => self.state = State::Shut,
             None if is_final => self.state = State::Shut,
             None => {}

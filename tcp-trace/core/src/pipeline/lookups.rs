@@ -2,7 +2,7 @@
 
 use tcp_trace_model::{
     event::{Cookie, Datagram, Owner, Role},
-    filter::{Facts, Translated},
+    filter::Facts,
     lookup::Transport,
     record::{ConnectionId, Dns, Exchange, Network, Process, Record, Url},
     time::Time,
@@ -99,13 +99,9 @@ impl Resolutions {
             let number = self.count;
             let record = record(&lookup, number);
             let Source { endpoints, netns, .. } = lookup.source;
-            let facts = Facts {
-                endpoints: Some(endpoints),
-                translated: Translated::No,
-                netns,
-                owner: lookup.owner.as_ref(),
-            };
-            let kept = if cx.settings.filter.judge(facts) == Some(true) {
+            let facts =
+                Facts { endpoints: Some(endpoints), netns, owner: lookup.owner.as_ref(), ..Facts::default() };
+            let kept = if cx.settings.filter.judge_finally(facts) {
                 cx.out.record(Record::Dns(Box::new(record)));
                 None
             } else {

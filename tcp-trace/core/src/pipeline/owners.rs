@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tcp_trace_model::{event::Owner, record::Container};
+use tcp_trace_model::{container, event::Owner, record::Container};
 
-use crate::{conn::SharedOwner, container};
+use crate::conn::SharedOwner;
 
 /// Processes that are remembered; when there are more, they are collected anew.
 const OWNERS_MAX: usize = 4096;

@@ -9,16 +9,22 @@ use tcp_trace_model::record::{ConnectionId, Record};
 const HELD_MAX: usize = 16_384;
 
 /// What is known of lookups.
-#[derive(Debug, Default)]
-pub(super) struct Lookups {
+#[derive(Debug)]
+pub(super) struct Lookups<L> {
     /// Which lookup a connection follows, until all are known.
     followed: HashMap<ConnectionId, u64>,
     wanted: HashSet<u64>,
-    held: BTreeMap<u64, Vec<u8>>,
+    held: BTreeMap<u64, L>,
     left_out: u64,
 }
 
-impl Lookups {
+impl<L> Default for Lookups<L> {
+    fn default() -> Self {
+        Self { followed: HashMap::new(), wanted: HashSet::new(), held: BTreeMap::new(), left_out: 0 }
+    }
+}
+
+impl<L> Lookups<L> {
     /// Takes note of the lookup that a connection follows.
     pub(super) fn learn(&mut self, id: ConnectionId, record: &Record) {
         if let Some(number) = followed(record) {
@@ -39,16 +45,16 @@ impl Lookups {
     }
 
     /// Keeps the line of a lookup that is not selected by itself.
-    pub(super) fn hold(&mut self, number: u64, raw: &[u8]) {
+    pub(super) fn hold(&mut self, number: u64, line: L) {
         if self.held.len() >= HELD_MAX {
             self.held.pop_first();
             self.left_out += 1;
         }
-        self.held.insert(number, raw.to_vec());
+        self.held.insert(number, line);
     }
 
     /// The line of the lookup that a chosen connection says it follows, once.
-    pub(super) fn take_followed_by(&mut self, record: &Record) -> Option<Vec<u8>> {
+    pub(super) fn take_followed_by(&mut self, record: &Record) -> Option<L> {
         self.held.remove(&followed(record)?)
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use tcp_trace_model::{
+    filter::ExchangeFilter,
     json,
     record::{ConnectionId, Filter, Record, reader},
 };
@@ -20,7 +21,8 @@ fn filters() -> impl Strategy<Value = Filter> {
     let pid = prop::sample::select(vec![0, 5, 7, 11]);
     let port = || prop::sample::select(vec![0, 80, 40_001]);
     let addr = prop::sample::select(vec!["", "127.0.0.0/8", "10.0.0.0/8"]);
-    (comm, pid, port(), port(), port(), addr).prop_map(|(comm, pid, port, local_port, peer_port, addr)| {
+    let kinds = (comm, pid, port(), port(), port(), addr, exchanges(), exclusions());
+    kinds.prop_map(|(comm, pid, port, local_port, peer_port, addr, exchanges, not)| {
         let port_of = |port: u16| if port == 0 { Vec::new() } else { vec![port] };
         Filter {
             comm: if comm.is_empty() { Vec::new() } else { vec![comm.to_owned()] },
@@ -29,9 +31,45 @@ fn filters() -> impl Strategy<Value = Filter> {
             local_port: port_of(local_port),
             peer_port: port_of(peer_port),
             addr: if addr.is_empty() { Vec::new() } else { vec![addr.parse().unwrap()] },
+            exchanges,
+            not,
             ..Filter::default()
         }
     })
+}
+
+fn exchanges() -> impl Strategy<Value = ExchangeFilter> {
+    let path = prop::sample::select(vec!["", "", "*", "/", "/none"]);
+    path.prop_map(|path| ExchangeFilter {
+        path: path.parse().into_iter().collect(),
+        ..ExchangeFilter::default()
+    })
+}
+
+fn exclusions() -> impl Strategy<Value = Vec<Filter>> {
+    let comm = prop::sample::select(vec!["curl", "nginx"]);
+    let not = (comm, exchanges()).prop_map(|(comm, exchanges)| {
+        let by_comm = Filter { comm: vec![comm.to_owned()], ..Filter::default() };
+        let is_any = exchanges.is_empty();
+        if is_any { by_comm } else { Filter { exchanges, ..Filter::default() } }
+    });
+    prop::collection::vec(not, 0..2)
+}
+
+/// What comes of a session with a filter.
+fn traced(records: Vec<Record>, filter: &Filter) -> Vec<Record> {
+    if !filter.selects_exchanges() {
+        return records;
+    }
+    let mut selection = Selection::of_session(filter);
+    let mut out = Vec::new();
+    for record in records {
+        if let Some(held) = selection.pass(&[], &record) {
+            out.extend(held);
+            out.push(record);
+        }
+    }
+    out
 }
 
 /// The records of each connection, in their order, but for what only the other end knows.
@@ -69,7 +107,7 @@ fn parsed(line: &[u8]) -> Record {
 /// What `show` prints of these records with a filter.
 fn shown(records: &[Record], filter: Filter, is_read_twice: bool) -> Vec<Record> {
     let lines: Vec<Vec<u8>> = records.iter().map(line).collect();
-    let mut selection = Selection::new(filter);
+    let mut selection: Selection = Selection::new(filter);
     if is_read_twice && !selection.is_all() {
         lines.iter().for_each(|line| selection.learn(line, &parsed(line)));
         selection.settle();
@@ -92,7 +130,7 @@ proptest! {
         filter in filters(),
         picks in prop::collection::vec(0..4_usize, 1..40),
     ) {
-        let traced = play(filter.clone(), &lives, &picks, |_| false);
+        let traced = traced(play(filter.clone(), &lives, &picks, |_| false), &filter);
         let traced = by_connection(traced.iter().map(|record| parsed(&line(record))));
         let all = play(Filter::default(), &lives, &picks, |_| false);
         for is_read_twice in [false, true] {

@@ -1,6 +1,6 @@
 //! Which lines come out of a recording.
 
-use tcp_trace_model::record::reader;
+use tcp_trace_model::{filter::ExchangeFilter, record::reader};
 
 use super::*;
 
@@ -147,12 +147,6 @@ fn lookup(number: u64, process: &str) -> String {
     )
 }
 
-fn summary(id: &str, follows: u64) -> String {
-    format!(
-        r#"{{"type":"connection","time":"2026-09-21T14:13:20Z","connection":"{id}","network":{{"type":"ipv4",{ENDS}}},"dns":{{"lookup":{follows},"name":"h","duration_us":1,"age_us":1}},"opened":"2026-09-21T14:13:20Z","duration_us":0,"seen_from_start":true,"open":false,"states":[],"close":{{"by":"none","how":"open"}},"bytes":{{"sent":0,"received":0}},"retransmits":0}}"#
-    )
-}
-
 #[test]
 fn a_lookup_is_chosen_by_itself_or_by_the_connection_that_follows_it() {
     let lines =
@@ -222,5 +216,43 @@ fn either_pair_of_addresses_chooses_a_connection() {
         assert_eq!(of(&older), usize::from(is_own) + usize::from(is_translated), "{filter:?}");
         let of_two = twice(&mut Selection::new(filter.clone()), &older).len();
         assert_eq!(of_two, if is_translated { 2 } else { 0 }, "{filter:?}");
+    }
+}
+
+fn summary(id: &str, follows: u64) -> String {
+    format!(
+        r#"{{"type":"connection","time":"2026-09-21T14:13:20Z","connection":"{id}","network":{{"type":"ipv4",{ENDS}}},"dns":{{"lookup":{follows},"name":"h","duration_us":1,"age_us":1}},"opened":"2026-09-21T14:13:20Z","duration_us":0,"seen_from_start":true,"open":false,"states":[],"close":{{"by":"none","how":"open"}},"bytes":{{"sent":0,"received":0}},"retransmits":0}}"#
+    )
+}
+
+fn http(id: &str, path: &str, status: u16) -> String {
+    format!(
+        r#"{{"type":"http","time":"2026-09-21T14:13:20Z","connection":"{id}","role":"server","index":0,"network":{{"transport":"tcp","protocol":{{"name":"http","version":"1.1"}},"type":"ipv4",{ENDS}}},"http":{{"request":{{"method":"GET","target":"{path}","headers":[],"header_size":18,"body":{{"size":0}}}},"response":{{"status_code":{status},"reason":"","headers":[],"header_size":19,"body":{{"size":0}}}}}},"url":{{"scheme":"http","path":"{path}"}},"timing":{{"started":"2026-09-21T14:13:20Z","total_us":5}},"integrity":"complete","outcome":"ok"}}"#
+    )
+}
+
+#[test]
+fn an_exchange_is_selected_with_its_connection_and_without_its_other_exchanges() {
+    let lines = [
+        segment("c1"),
+        http("c1", "/a", 200),
+        segment("c2"),
+        http("c2", "/a", 404),
+        http("c2", "/b", 200),
+        transition("c2", nginx()),
+    ];
+    let with = |exchanges| Filter { exchanges, ..Filter::default() };
+    let status = ExchangeFilter { status: vec!["4xx".parse().unwrap()], ..ExchangeFilter::default() };
+    let path = ExchangeFilter { path: vec!["/b".parse().unwrap()], ..ExchangeFilter::default() };
+    let not = |exchanges| Filter { not: vec![with(exchanges)], ..Filter::default() };
+    for (filter, chosen) in [
+        (with(status.clone()), &[2, 3, 5][..]),
+        (with(path.clone()), &[2, 4, 5]),
+        (not(status), &[0, 1, 2, 4, 5]),
+        (Filter { not: not(path).not, ..with(ExchangeFilter { failed: true, ..Default::default() }) }, &[]),
+    ] {
+        let chosen: Vec<_> = chosen.iter().map(|line| lines[*line].clone()).collect();
+        assert_eq!(once(&mut Selection::new(filter.clone()), &lines), chosen, "{filter:?}");
+        assert_eq!(twice(&mut Selection::new(filter.clone()), &lines), chosen, "{filter:?}");
     }
 }

@@ -37,8 +37,15 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts recording with these further arguments and waits until it is attached.
+    /// Starts recording with these further arguments and waits until it is attached. In an emulated processor, where loading the
+    /// programs that read TLS takes seconds, without them (`TCP_TRACE_TESTS_NO_TLS`).
     pub fn start(arguments: &[&str]) -> Self {
+        let without = std::env::var_os("TCP_TRACE_TESTS_NO_TLS").map(|_| "--no-tls");
+        Self::start_with_tls(&[without.as_slice(), arguments].concat())
+    }
+
+    /// The same, always with the programs that read TLS.
+    pub fn start_with_tls(arguments: &[&str]) -> Self {
         let folder = Folder::new();
         let file = folder.file("recording.jsonl");
         let mut command = tcp_trace();

@@ -10,7 +10,7 @@ const INSTRUCTIONS_MAX: u64 = 250_000;
 fn loopback_verifier_is_far_from_its_limit() {
     let filters = ["--port", "1", "--pid", "1", "--comm", "init", "--cgroup", "/", "--netns", "1"];
     let counts = [&["--port", "1"][..], &[&filters[..], &["--stacks"]].concat()].map(|arguments| {
-        let tracer = Tracer::start(arguments);
+        let tracer = Tracer::start_with_tls(arguments);
         let mut counts = tracer.verified_instructions();
         counts.sort_unstable_by(|one, other| other.cmp(one));
         println!("{arguments:?}: {counts:?}");

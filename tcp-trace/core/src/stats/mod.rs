@@ -5,11 +5,15 @@ mod dimension;
 mod group;
 mod template;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tcp_trace_model::{
     connection_info::ConnectionInfo,
     event::{Role, State},
+    lookup::Outcome as LookupOutcome,
     record::{Connection, ConnectionId, How, Http, Record},
     time::Time,
 };
@@ -66,7 +70,7 @@ pub struct Stats {
     unfinished: u64,
     lost: u64,
     /// Who is at each end of connections that are not over.
-    ends: HashMap<ConnectionId, std::sync::Arc<ConnectionInfo>>,
+    ends: HashMap<ConnectionId, Arc<ConnectionInfo>>,
     /// From when to when the recording goes on that is being read, and how long those before it took.
     span: Option<(Time, Time)>,
     before_us: u64,
@@ -163,8 +167,8 @@ impl Stats {
                 _ => {}
             },
             Record::Dns(dns) => match dns.duration_us {
-                Some(us) if dns.outcome == tcp_trace_model::lookup::Outcome::Ok => {
-                    self.connections.lookups.add(us)
+                Some(us) if dns.outcome == LookupOutcome::Ok => {
+                    self.connections.lookups.add(us);
                 }
                 _ => self.connections.lookups_failed += 1,
             },
@@ -179,7 +183,7 @@ impl Stats {
         self.span = Some(self.span.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
     }
 
-    fn learn(&mut self, info: &std::sync::Arc<ConnectionInfo>) {
+    fn learn(&mut self, info: &Arc<ConnectionInfo>) {
         if self.ends.len() < ENDS_MAX || self.ends.contains_key(&info.id) {
             self.ends.insert(info.id, info.clone());
         }

@@ -1,3 +1,5 @@
+//! What is counted, and how often.
+
 use std::sync::Arc;
 
 use super::*;

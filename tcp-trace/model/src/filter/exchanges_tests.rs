@@ -1,3 +1,5 @@
+//! Which exchanges are selected.
+
 use super::*;
 use crate::{
     exchange::{Integrity, Response, SESSION_ENDED, Timing, Url},

@@ -1,3 +1,5 @@
+//! Which connections are selected.
+
 use std::net::SocketAddr;
 
 use super::*;

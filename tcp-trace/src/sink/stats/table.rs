@@ -223,13 +223,13 @@ fn per_second(rate: f64) -> String {
 /// Part of a whole that is not 0.
 fn percent(part: u64, whole: u64) -> String {
     let percent = part as f64 * 100.0 / whole as f64;
+    // What is not all, or more than nothing, must not look otherwise.
     match percent {
-        0.0 => "0 %".to_owned(),
+        _ if part == 0 => "0 %".to_owned(),
+        _ if part == whole => "100 %".to_owned(),
         ..0.1 => "< 0.1 %".to_owned(),
-        // What is not all must not look so.
-        ..=99.9 if percent < 10.0 || percent > 99.0 => format!("{percent:.1} %"),
-        ..99.9 => format!("{percent:.0} %"),
-        100.0 => "100 %".to_owned(),
+        10.0..99.0 => format!("{percent:.0} %"),
+        ..=99.9 => format!("{percent:.1} %"),
         _ => "> 99.9 %".to_owned(),
     }
 }

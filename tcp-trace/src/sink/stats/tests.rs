@@ -1,3 +1,5 @@
+//! How figures are printed.
+
 use tcp_trace_core::{
     diagnosis::testing_http::{exchange, unanswered},
     prose::Palette,

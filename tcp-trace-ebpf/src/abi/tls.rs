@@ -4,8 +4,9 @@ use crate::PAYLOAD_SIZES;
 
 /// Bytes of plaintext in one record at most.
 pub const PLAINTEXT_PART: usize = PAYLOAD_SIZES[3];
-/// Records of that size for one call at most: a mebibyte and the headers of its frames. Of what follows, only the length is reported.
-pub const PLAINTEXT_PARTS_MAX: u32 = 80;
+/// Records of that size for one call at most. Of what follows, only the length is reported: each costs the verifier as much as all else that the
+/// program does, and so every start of a session.
+pub const PLAINTEXT_PARTS_MAX: u32 = 16;
 /// Bytes of a TLS record that are reported as ciphertext: enough to be unlike any other record's.
 pub const CIPHERTEXT_MAX: usize = 32;
 /// Fewer bytes than these are not reported: they may be like another record's.

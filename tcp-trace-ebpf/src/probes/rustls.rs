@@ -320,7 +320,7 @@ fn words(call: &TlsCall) -> [u64; 4] {
 
 /// How many parts of pieces are handed over of what is taken in one call, which is no more than rustls keeps, 64 KiB, unless its program says
 /// otherwise; of the rest, only its length is reported.
-const PARTS_MAX: u32 = 40;
+const PARTS_MAX: u32 = 16;
 
 /// Notes where the state of a connection is, and what is `behind` it in the same connection, until it is known how far that is.
 #[inline(always)]

@@ -78,7 +78,7 @@ fn name(library: TlsLibrary) -> &'static str {
         TlsLibrary::OpenSsl => "OpenSSL's functions",
         TlsLibrary::GnuTls => "GnuTLS",
         TlsLibrary::Go => "Go's crypto/tls",
-        TlsLibrary::Rustls => "rustls",
+        TlsLibrary::Rustls => "rustls (of a program built with fat LTO, perhaps not what it receives)",
     }
 }
 

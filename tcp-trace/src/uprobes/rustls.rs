@@ -1,5 +1,6 @@
 //! rustls 0.23 inside of a program, by its symbols. Its functions that matter are not generic, or large, so each has one in a build with the
-//! usual settings, with LTO too; stripping removes them all.
+//! usual settings; stripping removes them all. With fat LTO, a kind of connection can lose its `process_new_packets()`, which is then a part of
+//! its caller: what it receives is not seen, and nothing shows that.
 
 use memchr::memmem;
 use tcp_trace_ebpf::{

@@ -315,9 +315,14 @@ impl<'a> Attempt<'a> {
         self.http.map(position).or(summary)
     }
 
-    /// Whether it was under way, for the same target, when the gateway was asked once more.
+    /// Whether it was under way, for the same target, when the gateway was asked once more. Who asks itself has the other end of what it is
+    /// asked, too: that is no call of its own.
     fn may_be_for_all(&self, asked: &Http) -> bool {
-        self.http.is_some_and(|http| {
+        let is_other_end = |http: &Http| {
+            let (own, other) = (asked.connection.ends(), http.connection.ends());
+            (own.local, own.peer) == (other.peer, other.local)
+        };
+        self.http.filter(|http| !is_other_end(http)).is_some_and(|http| {
             let ended = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
             target(http) == target(asked)
                 && is_get(http)

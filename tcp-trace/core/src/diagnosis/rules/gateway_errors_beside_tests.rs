@@ -256,6 +256,22 @@ fn a_connect_that_may_be_a_health_checks_is_said_to_be() {
 }
 
 #[test]
+fn who_asks_itself_passes_nothing_on_that_it_was_asked() {
+    let mut asked_itself = answer(Role::Server, 502, 1_000, 100);
+    asked_itself.exchange.request.as_mut().unwrap().method = "GET".into();
+    let network = *asked_itself.connection.network.as_ref().unwrap();
+    let mut history = lived(Vec::new(), vec![asked_itself], summary(Role::Server, By::Peer, How::Fin));
+    // Its client's end began before the request came, and has the same response.
+    let (mut http, mut end) = other(10, 502, (999, 1_101), "/pay");
+    let swapped = Arc::make_mut(&mut end.connection).network.as_mut().unwrap();
+    (swapped.local, swapped.peer) = (network.peer, network.local);
+    http.connection = end.connection.clone();
+    http.exchange.request.as_mut().unwrap().method = "GET".into();
+    add(&mut history, (http, end));
+    assert_eq!(cause(&history), "own_answer");
+}
+
+#[test]
 fn a_request_that_waited_for_another_ones_call_has_its_cause() {
     for (method, expected) in [("GET", "upstream_silent"), ("POST", "own_answer")] {
         let mut asked_later = answer(Role::Server, 504, 3_000, 3_000);

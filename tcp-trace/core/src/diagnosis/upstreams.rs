@@ -315,19 +315,16 @@ impl<'a> Attempt<'a> {
         self.http.map(position).or(summary)
     }
 
-    /// Whether it was under way, for the same target, when the gateway was asked once more. Who asks itself has the other end of what it is
-    /// asked, too: that is no call of its own.
+    /// Whether it was under way, for the same target, when the gateway was asked once more, and is not the other end of that.
     fn may_be_for_all(&self, asked: &Http) -> bool {
-        let is_other_end = |http: &Http| {
-            let (own, other) = (asked.connection.ends(), http.connection.ends());
-            (own.local, own.peer) == (other.peer, other.local)
-        };
-        self.http.filter(|http| !is_other_end(http)).is_some_and(|http| {
-            let ended = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
-            target(http) == target(asked)
+        self.http.is_some_and(|http| {
+            let (own, other, timing) =
+                (asked.connection.ends(), http.connection.ends(), &http.exchange.timing);
+            (own.local, own.peer) != (other.peer, other.local)
+                && target(http) == target(asked)
                 && is_get(http)
                 && is_get(asked)
-                && ended > asked.exchange.timing.started
+                && timing.started.after_micros(timing.total_us) > asked.exchange.timing.started
         })
     }
 

@@ -318,13 +318,12 @@ impl<'a> Attempt<'a> {
     /// Whether it was under way, for the same target, when the gateway was asked once more, and is not the other end of that.
     fn may_be_for_all(&self, asked: &Http) -> bool {
         self.http.is_some_and(|http| {
-            let (own, other, timing) =
-                (asked.connection.ends(), http.connection.ends(), &http.exchange.timing);
+            let (own, other) = (asked.connection.ends(), http.connection.ends());
+            let ended = http.exchange.timing.started.after_micros(http.exchange.timing.total_us);
             (own.local, own.peer) != (other.peer, other.local)
                 && target(http) == target(asked)
-                && is_get(http)
-                && is_get(asked)
-                && timing.started.after_micros(timing.total_us) > asked.exchange.timing.started
+                && [http, asked].into_iter().all(is_get)
+                && ended > asked.exchange.timing.started
         })
     }
 

@@ -105,7 +105,7 @@ fn exchanges_are_selected_while_they_are_traced() {
             _ => None,
         })
         .collect();
-    assert!(connections.len() > 5, "its whole life: {connections:?}");
+    assert!(connections.len() >= 5, "its whole life: {connections:?}");
     connections.dedup();
     assert_eq!(connections, [curls[1].local_port]);
 }

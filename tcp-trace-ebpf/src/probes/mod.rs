@@ -11,10 +11,6 @@ mod go;
 mod mptcp;
 mod process_use;
 mod reset;
-#[expect(
-    clippy::needless_borrows_for_generic_args,
-    reason = "what is handed over by value is copied to the stack, of which these programs have little"
-)]
 mod rustls;
 mod segment;
 mod stack;

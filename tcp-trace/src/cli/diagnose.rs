@@ -4,9 +4,9 @@ use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use tcp_trace_core::{
     diagnosis::{Facts, History, Report, Snapshot, judge, recorded},
-    prose::{Age, counted},
+    prose::Age,
 };
-use tcp_trace_model::record::{Filter, Record, reader::Ending};
+use tcp_trace_model::record::{Filter, Record};
 
 use super::{
     CliError,
@@ -18,7 +18,6 @@ use super::{
 use crate::{
     inspect,
     kernel::{Capability, Clock, Options, RING_BYTES_DEFAULT, effective_capabilities},
-    recording::{Item, Source},
     session::{self, Settings},
     sink::{Findings, JsonLines, Sink},
 };
@@ -97,25 +96,10 @@ impl Sink for Collector {
 
 /// What a recording says, and the sockets that are open at its end.
 fn recording(path: &Path, filter: &Filter) -> Result<Seen, CliError> {
-    let mut source = Source::open(path, filter.clone())?;
-    let (mut history, mut broken) = (History::default(), 0u64);
+    let mut history = History::default();
     history.filtered(filter);
-    while let Some(item) = source.next_item()? {
-        match item {
-            Item::Broken(_) => broken += 1,
-            Item::Excluded => {}
-            Item::Record { record, .. } => history.record(&record),
-        }
-    }
-    let name = source.name();
-    if broken > 0 {
-        say(format!("{name}: skipped {} (not a record)", counted(broken, "line")));
-    }
-    if source.ending() != Ending::Complete {
-        say(format!(
-            "{name}: cut off or still being recorded: connections that were open at its end are not examined"
-        ));
-    }
+    let open = "connections that were open at its end are not examined";
+    super::recorded::read(path, filter, open, |record| history.record(record))?;
     let mut now = recorded::snapshot(&history);
     now.choose(filter);
     Ok(Seen { now, before: None, history })

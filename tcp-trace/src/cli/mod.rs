@@ -17,6 +17,7 @@ mod live;
 mod output;
 mod output_file;
 mod record;
+mod recorded;
 mod run;
 mod show;
 mod stats;

@@ -2,27 +2,22 @@
 
 use std::{
     io::{self, Write as _},
-    path::Path,
     process::ExitCode,
     time::Duration,
 };
 
-use tcp_trace_core::{
-    prose::{Age, counted},
-    stats::Stats,
-};
-use tcp_trace_model::record::{Filter, Record, reader::Ending};
+use tcp_trace_core::{prose::Age, stats::Stats};
+use tcp_trace_model::record::{Filter, Record};
 
 use super::{
     CliError,
     args_diagnose::us,
     args_stats::{self, StatsFormat},
-    output,
+    output, recorded,
     run::say,
 };
 use crate::{
     kernel::{Options, RING_BYTES_DEFAULT},
-    recording::{Item, Source},
     session::{self, Settings},
     sink::{Sink, StatsTable, stats_csv, stats_json},
 };
@@ -36,7 +31,9 @@ pub(super) fn run(arguments: &args_stats::Stats, log: bool) -> Result<ExitCode, 
         }
         None => {
             let filter = arguments.exchanges.add_to(arguments.filters.of_recording()?);
-            arguments.files.iter().try_for_each(|file| recording(&mut stats, file, &filter))?;
+            let open = "what was open at its end is not counted";
+            let mut read = |file| recorded::read(file, &filter, open, |record| stats.record(record));
+            arguments.files.iter().try_for_each(|file| read(file))?;
         }
     }
     match write(arguments, &stats) {
@@ -82,26 +79,6 @@ impl Sink for Collector<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn recording(stats: &mut Stats, path: &Path, filter: &Filter) -> Result<(), CliError> {
-    let mut source = Source::open(path, filter.clone())?;
-    let mut broken = 0u64;
-    while let Some(item) = source.next_item()? {
-        match item {
-            Item::Broken(_) => broken += 1,
-            Item::Excluded => {}
-            Item::Record { record, .. } => stats.record(&record),
-        }
-    }
-    let name = source.name();
-    if broken > 0 {
-        say(format!("{name}: skipped {} (not a record)", counted(broken, "line")));
-    }
-    if source.ending() != Ending::Complete {
-        say(format!("{name}: cut off or still being recorded: what was open at its end is not counted"));
-    }
-    Ok(())
 }
 
 fn write(arguments: &args_stats::Stats, stats: &Stats) -> io::Result<()> {
